@@ -1,0 +1,67 @@
+"""The command line: parse, call the library, print. Imported as `nagindex.cli`; heavy imports wait for a command to run."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from nagindex._version import __version__
+from nagindex.errors import NagIndexError
+
+COMMANDS = {
+    "build": "build",
+    "append": "build",
+    "query": "query",
+    "encode": "query",
+    "info": "manage",
+    "verify": "manage",
+    "delete": "manage",
+    "compact": "manage",
+    "vacuum": "manage",
+    "sql": "manage",
+}
+
+
+class _Commands(click.Group):
+    """The commands, each imported from its module when it is asked for; failures are one line on stderr and status 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(importlib.import_module(f".{COMMANDS[cmd_name]}", __name__), cmd_name)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # the reader of our output has gone, as `| head` does
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(0)
+        except (NagIndexError, OSError) as error:
+            raise click.ClickException(_one_line(error)) from error
+        except Exception as error:
+            if "duckdb" in type(error).__module__:  # a full disk, no memory for a sort, and the like
+                raise click.ClickException(_one_line(error)) from error
+            raise
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="nagindex")
+def main() -> None:
+    """Pick the pretraining documents that train a task.
+
+    \b
+    Encode a pool once:        nagindex build corpus/
+    Add to it later:           nagindex append more/
+    Ask for the best of it:    nagindex query targets.jsonl -n 1M -o best.parquet
+    """

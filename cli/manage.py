@@ -1,0 +1,142 @@
+"""`nagindex info`, `verify`, `delete`, `compact`, `vacuum` and `sql`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .options import index_option, json_option, plural, size, table
+
+
+@click.command()
+@index_option
+@click.option("--skipped", is_flag=True, help="List the rows of the sources that became no document, and why.")
+@click.option("--version", "version", type=int, metavar="V", help="Look at an older version.")
+@json_option
+def info(index: Path, skipped: bool, version: int | None, as_json: bool) -> None:
+    """Say what an index holds and how it was encoded."""
+    from nagindex.index import Index
+
+    opened = Index.open(index, version=version)
+    if skipped:
+        rows = [vars(row) for row in opened.skipped()]
+        if as_json:
+            click.echo(json.dumps(rows))
+        else:
+            click.echo(table(["file", "row", "reason", "id"], [[r["file"], str(r["row"]), r["reason"], r["id"]] for r in rows], right=lambda c: c == 1))
+        return
+    found = opened.info()
+    click.echo(json.dumps(found) if as_json else _described(found))
+
+
+def _described(found: dict[str, Any]) -> str:
+    fingerprint, settings = found["fingerprint"], found["settings"]
+    spec = fingerprint["spec"]
+    widths = sorted(set(spec["widths"]))
+    older = len(found["versions"]) - 1
+    lines = {
+        "index": found["path"],
+        "version": f"{found['version']} ({found['operation']} {found['created']}), {plural(older, 'other version')} kept",
+        "documents": f"{found['documents']:,}" + (f" ({found['deleted']:,} deleted rows still stored)" if found["deleted"] else ""),
+        "tokens": f"{found['tokens']:,}",
+        "skipped": f"{found['skipped']:,}" + (" (list them with --skipped)" if found["skipped"] else ""),
+        "sources": f"{found['sources']:,}",
+        "segments": f"{found['segments']:,}",
+        "size": f"{size(found['bytes'])}, {found['bytes_per_document']:,} bytes a document",
+        "backbone": f"{fingerprint['backbone']} (weights {fingerprint['weights'][:12]}, tokenizer {fingerprint['tokenizer'][:12]})",
+        "neurons": f"{spec['neuron_type']}, {len(spec['widths'])} layers of {' or '.join(map(str, widths))}, top {spec['top_k']}",
+        "reads": f"the first {fingerprint['max_length']} tokens in {fingerprint['dtype']}, {fingerprint['attention']} attention",
+        "libraries": ", ".join(f"{name} {version}" for name, version in fingerprint["libraries"].items()),
+        "columns": ", ".join(f"{k.removesuffix('_column').removesuffix('_columns')} {v}" for k, v in settings.items() if k.endswith(("column", "columns")) and v) or "found in each source",
+    }
+    return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
+
+
+@click.command()
+@index_option
+@json_option
+def verify(index: Path, as_json: bool) -> None:
+    """Check every file of an index: checksums, lengths, and every code."""
+    from nagindex.index import Index
+
+    opened = Index.open(index)
+    found = [str(error) for error in opened.verify()]
+    if as_json:
+        click.echo(json.dumps({"index": str(index), "version": opened.manifest.version, "damage": found}))
+    else:
+        for line in found:
+            click.echo(line)
+    if found:
+        raise click.ClickException(f"{index}: {plural(len(found), 'problem')} found")
+    click.echo(f"{index}: version {opened.manifest.version} is whole, {plural(len(opened), 'document')} in {plural(len(opened.segments), 'segment')}", err=True)
+
+
+@click.command()
+@index_option
+@click.option("--ids", "ids_file", type=click.File("rb"), metavar="FILE", help="Ids to delete, one a line; - is stdin.")
+@click.option("--where", metavar="SQL", help="Delete the documents that a condition on the view docs holds for, e.g. \"quality < 0.2\".")
+def delete(index: Path, ids_file: Any, where: str | None) -> None:
+    """Delete documents; their rows go at the next compact."""
+    if (ids_file is None) == (where is None):
+        raise click.UsageError("give --ids FILE or --where SQL")
+    from nagindex.errors import BadInputError
+    from nagindex.index import Index
+
+    ids = None
+    if ids_file is not None:
+        try:
+            ids = list(dict.fromkeys(line for line in ids_file.read().decode().split("\n") if line))
+        except UnicodeDecodeError as error:
+            raise BadInputError(f"{ids_file.name}: not UTF-8 at byte {error.start}; ids are text, one a line") from None
+    opened = Index.open(index)
+    removed = opened.delete(ids=ids, where=where)
+    if ids is not None and removed < len(ids):
+        click.echo(f"Warning: {plural(len(ids) - removed, 'id')} of {len(ids):,} are not in the index", err=True)
+    click.echo(f"Deleted {plural(removed, 'document')}; {plural(len(opened), 'document')} left, version {opened.manifest.version}", err=True)
+
+
+@click.command()
+@index_option
+def compact(index: Path) -> None:
+    """Merge small segments and drop deleted rows for good; the order of documents stays."""
+    from nagindex.index import Index
+
+    opened = Index.open(index)
+    before = len(opened.segments)
+    opened.compact()
+    click.echo(f"{plural(before, 'segment')} are now {len(opened.segments):,}, version {opened.manifest.version}; nagindex vacuum frees the old ones' space", err=True)
+
+
+@click.command()
+@index_option
+@click.option("--keep", type=click.IntRange(min=1), default=1, show_default=True, help="Newest versions to keep.")
+@click.option("--grace", type=click.FloatRange(min=0), default=60, show_default=True, metavar="MINUTES", help="Leave what was current or written within this time, for running readers and writers.")
+def vacuum(index: Path, keep: int, grace: float) -> None:
+    """Remove old versions and every file that no kept version names."""
+    from nagindex.index import Index
+
+    done = Index.open(index).vacuum(keep=keep, grace=60 * grace)
+    click.echo(f"Removed {plural(done.versions, 'version')} and {plural(done.files, 'file')}, {size(done.bytes)}", err=True)
+
+
+@click.command()
+@click.argument("statement")
+@index_option
+@json_option
+def sql(statement: str, index: Path, as_json: bool) -> None:
+    """Run one read-only SQL STATEMENT (DuckDB) over the view docs: id, file, row, tokens and the kept columns."""
+    from nagindex.index import Index
+
+    result = Index.open(index).sql(statement)
+    names = [column[0] for column in result.description or []]
+    if as_json:
+        while rows := result.fetchmany(1000):
+            for row in rows:
+                click.echo(json.dumps(dict(zip(names, row, strict=True)), default=str, ensure_ascii=False))
+        return
+    rows = result.fetchall()
+    sys.stdout.write(table(names, [["" if value is None else str(value) for value in row] for row in rows], right=lambda c: bool(rows) and isinstance(rows[0][c], (int, float))) + "\n")

@@ -1,0 +1,71 @@
+"""Options and number formats that several commands share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+
+
+class Count(click.ParamType):
+    """A whole number, with an optional suffix k, M, B or T."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number; 1.5M is 1,500,000."""
+        if isinstance(value, int):
+            return value
+        match = re.fullmatch(r"(\d+)(?:\.(\d+))?([kmbt]?)", str(value).strip().replace("_", "").replace(",", "").lower())
+        if match:
+            whole, decimals, suffix = match[1], match[2] or "", match[3]
+            scaled, rest = divmod(int(whole + decimals) * SUFFIXES[suffix], 10 ** len(decimals))
+            if not rest:
+                return scaled
+        self.fail(f"{value!r} is not a whole number; write 1000000, 1M or 1.5M (k, M, B and T are thousands, millions, billions, trillions)", param, ctx)
+
+
+COUNT = Count()
+
+index_option = click.option(
+    "-i", "--index", "index", type=click.Path(path_type=Path), envvar="NAGINDEX", default=Path("index.nagindex"), show_default="$NAGINDEX or ./index.nagindex", help="Folder of the index."
+)
+device_option = click.option("--device", default="auto", show_default=True, help="Torch device: auto, cpu, cuda, cuda:1, mps.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
+text_column_option = click.option("--text-column", metavar="C", help="Column of the texts. [default: text, content, doc, document or body]")
+corpus_root_option = click.option(
+    "--corpus-root", type=click.Path(path_type=Path, file_okay=False), help="Folder that source names are relative to. [default: the deepest that holds all that is named]"
+)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun, such as `1 document` or `2,000 documents`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def size(count: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:,.0f} bytes" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Return a time span for people, such as 45 s, 3 min or 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+
+
+def table(headings: list[str], rows: list[list[str]], *, right: Callable[[int], bool] = lambda column: column > 0) -> str:
+    """Return rows as aligned text; by default all but the first column stand to the right."""
+    widths = [max(len(row[c]) for row in [headings, *rows]) for c in range(len(headings))]
+    lines = ["  ".join(cell.rjust(w) if right(c) else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip() for row in [headings, *rows]]
+    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

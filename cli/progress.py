@@ -1,0 +1,52 @@
+"""How far a build is, on stderr: one line that changes on a terminal, a plain line every thirty seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from .options import duration
+
+if TYPE_CHECKING:
+    from nagindex.ingest import Progress
+
+SECONDS_BETWEEN_LINES = 30.0
+SECONDS_BETWEEN_REDRAWS = 0.2
+
+
+class ProgressLine:
+    """Prints a build's progress; call it with each new state, and `close` it at the end."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.started = self.last = time.monotonic()
+        self.drawn = False
+
+    def __call__(self, progress: Progress) -> None:
+        """Print the state if enough time has passed since the last one."""
+        now = time.monotonic()
+        if now - self.last < (SECONDS_BETWEEN_REDRAWS if self.terminal else SECONDS_BETWEEN_LINES):
+            return
+        self.last = now
+        line = self._line(progress, now - self.started)
+        if self.terminal:
+            sys.stderr.write(f"\r{line}\x1b[K")
+            self.drawn = True
+        else:
+            sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    def close(self) -> None:
+        """Leave the terminal's line."""
+        if self.drawn:
+            sys.stderr.write("\r\x1b[K")
+            self.drawn = False
+
+    def _line(self, progress: Progress, elapsed: float) -> str:
+        share = progress.bytes_done / max(1, progress.bytes_total)
+        left = f"  {duration(elapsed / share - elapsed)} left" if 0 < share < 1 else ""
+        return (
+            f"{share:4.0%}  {progress.documents:,} documents  {progress.documents / max(elapsed, 1e-9):,.0f}/s  "
+            f"{progress.tokens:,} tokens  {progress.committed:,} committed{left}"
+        )

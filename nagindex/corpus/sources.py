@@ -1,0 +1,167 @@
+"""Finding the source files of a corpus: files, globs and folders become one ordered list of sources."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from nagindex.errors import BadInputError, InputNotFoundError
+
+FORMATS = {
+    ".parquet": "parquet",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".txt": "txt",
+}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
+INDEX_SUFFIX = ".nagindex"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a corpus.
+
+    Attributes:
+        name: path relative to the corpus root, with `/` on every system; part of default document ids.
+        path: where the file is now.
+        format: parquet, jsonl, json, csv, tsv or txt.
+        compression: gzip, zstd or none.
+        size: bytes on disk.
+    """
+
+    name: str
+    path: Path
+    format: str
+    compression: str
+    size: int
+
+    @property
+    def root(self) -> str:
+        """The corpus root that `name` is relative to."""
+        return str(self.path)[: -len(self.name)].rstrip(os.sep) or os.sep
+
+
+@dataclass
+class Position:
+    """How far a source has been read, in bytes of the file on disk."""
+
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a walk over a corpus found.
+
+    Attributes:
+        sources: sorted by name.
+        ignored: files inside the named folders whose suffix is no known format.
+    """
+
+    sources: list[Source]
+    ignored: list[Path]
+
+
+def find_sources(paths: Iterable[str | Path], *, root: str | Path | None = None) -> Listing:
+    """Return the sources that files, globs and folders (recursive) name, sorted by name, each file once.
+
+    Folders whose name starts with a dot or ends in `.nagindex` are not entered.
+
+    Args:
+        paths: files, globs or folders.
+        root: names are relative to it; by default the deepest folder that holds everything named.
+
+    Raises:
+        InputNotFoundError: a path or glob matches nothing, or nothing named holds a file of a known format.
+        BadInputError: a file named outright has an unknown format, lies outside `root` or has a name that is not UTF-8.
+    """
+    files: dict[Path, None] = {}
+    ignored: dict[Path, None] = {}
+    bases: list[Path] = []
+    named = list(paths)
+    for item in named:
+        for path, base in _expand(item):
+            bases.append(base)
+            if path.is_dir():
+                for file in _walk(path):
+                    (files if format_of(file) else ignored)[file] = None
+            elif format_of(path) is None:
+                raise BadInputError(f"{path}: not a format nagindex reads; it reads {', '.join(FORMATS)} (text formats also with .gz or .zst)")
+            else:
+                files[path] = None
+    if not files:
+        raise InputNotFoundError(f"{', '.join(map(str, named)) or 'no path'}: no file to read; looked for {', '.join(FORMATS)}")
+    top = _absolute(root) if root is not None else Path(os.path.commonpath(bases))
+    sources = sorted((_source(file, top) for file in files), key=lambda s: s.name)
+    return Listing(sources, list(ignored))
+
+
+def format_of(path: Path) -> tuple[str, str] | None:
+    """Return (format, compression) by the file's suffixes, or None where they are unknown."""
+    suffixes = [s.lower() for s in path.suffixes]
+    compression = COMPRESSIONS.get(suffixes[-1], "none") if suffixes else "none"
+    if compression != "none":
+        suffixes.pop()
+    kind = FORMATS.get(suffixes[-1]) if suffixes else None
+    if kind is None or (kind == "parquet" and compression != "none"):
+        return None
+    return kind, compression
+
+
+def content_hash(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, 64 hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _expand(item: str | Path) -> list[tuple[Path, Path]]:
+    """Return (path, base) pairs for one argument; the base is the folder that the corpus root may not go below."""
+    path = _absolute(item)
+    if path.is_dir():
+        return [(path, path)]
+    if path.exists():
+        return [(path, path.parent)]
+    matches = sorted(glob.glob(str(path), recursive=True)) if glob.has_magic(str(path)) else []
+    if not matches:
+        raise InputNotFoundError(f"{item}: no such file or folder")
+    fixed = Path(*_before_magic(path.parts))
+    return [(Path(match), fixed) for match in matches if not Path(match).name.startswith(".")]
+
+
+def _before_magic(parts: Sequence[str]) -> list[str]:
+    kept: list[str] = []
+    for part in parts:
+        if glob.has_magic(part):
+            break
+        kept.append(part)
+    return kept
+
+
+def _walk(folder: Path) -> Iterable[Path]:
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(f for f in folders if not f.startswith(".") and not f.endswith(INDEX_SUFFIX))
+        yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _source(path: Path, root: Path) -> Source:
+    try:
+        name = str(PurePosixPath(path.relative_to(root)))
+        name.encode()
+    except UnicodeEncodeError:
+        raise BadInputError(f"{os.fsencode(path)!r}: the file's name is not UTF-8; rename it") from None
+    except ValueError:
+        raise BadInputError(f"{path}: lies outside the corpus root {root}; name a root that holds it") from None
+    kind = format_of(path)
+    if kind is None:
+        raise BadInputError(f"{path}: not a format nagindex reads")
+    return Source(name, path, kind[0], kind[1], path.stat().st_size)
+
+
+def _absolute(path: str | Path) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(path)))

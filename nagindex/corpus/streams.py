@@ -1,0 +1,196 @@
+"""Text sources (JSON lines, JSON, CSV, TSV, plain text; plain, gzip or zstd), read from one decompressed stream.
+
+These do not go through DuckDB's readers: those refuse a whole file for one invalid byte, rewrite the number 1e3 as 1000.0, do
+not check gzip's checksums and bound the length of a line, while a document here may be a book and a bad row is skipped alone.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import IO, Any, BinaryIO, cast
+
+from nagindex.corpus.sources import Position, Source
+from nagindex.errors import BadInputError, MissingDependencyError
+
+RECORDS_LOOKED_AT = 1000
+CHUNK = 1 << 20
+MAX_JSON_VALUE = 1 << 30
+
+
+def column_names(source: Source) -> list[str]:
+    """Return the columns of a text source: a header's, or the keys of its first thousand records."""
+    if source.format == "txt":
+        return ["text"]
+    if source.format in ("csv", "tsv"):
+        return _csv_header(source)
+    records = islice(_json_records(source), RECORDS_LOOKED_AT)
+    return list(dict.fromkeys(key for _, record, _ in records for key in record))
+
+
+def read_rows(source: Source, columns: Sequence[str], *, id_column: str | None, start: int, position: Position) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Yield (row, values of `columns`) from row `start` on; a value that is missing or an empty CSV field is None."""
+    if source.format == "txt":
+        if start == 0:
+            with _opened(source, position) as stream:
+                yield 0, [stream.read()]
+    elif source.format in ("csv", "tsv"):
+        header = _csv_header(source)
+        positions = [header.index(name) for name in columns]
+        for row, fields in _csv_records(source, position):
+            if row >= start:
+                yield row, [fields[p] or None for p in positions]
+    else:
+        for row, record, raw in _json_records(source, start, position):
+            values = [record.get(name) for name in columns]
+            if id_column is not None and isinstance(record.get(id_column), float):
+                values[columns.index(id_column)] = json.loads(raw, parse_float=str)[id_column]
+            yield row, values
+
+
+class Field(str):
+    """A CSV field: text, or a number where a whole column reads as numbers."""
+
+
+class _Counted(io.FileIO):
+    """A file that keeps count of the bytes read from it."""
+
+    def __init__(self, path: object, position: Position) -> None:
+        super().__init__(str(path), "rb")
+        self.position = position
+
+    def readinto(self, buffer: Any, /) -> int | None:
+        read = super().readinto(buffer)
+        self.position.bytes += read or 0
+        return read
+
+
+class _opened:
+    """A source's decompressed text; bytes that are not UTF-8 come as lone surrogates, damage as a BadInputError."""
+
+    def __init__(self, source: Source, position: Position | None = None, *, newline: str = "\n") -> None:
+        self.source, self.position, self.newline = source, position or Position(), newline
+
+    def __enter__(self) -> IO[str]:
+        self.file = io.BufferedReader(_Counted(self.source.path, self.position))
+        binary = _decompressed(self.file, self.source)
+        self.stream = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline=self.newline)
+        return self.stream
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self.stream.close()
+        self.file.close()
+        if isinstance(error, (EOFError, OSError, zlib.error)) or type(error).__name__ == "ZstdError":
+            reason = str(error).splitlines()[0]
+            raise BadInputError(f"{self.source.path}: cannot be read to its end ({reason}); the file is truncated or corrupt: replace or remove it") from error
+
+
+def _decompressed(file: BinaryIO, source: Source) -> IO[bytes]:
+    if source.compression == "gzip":
+        return cast(IO[bytes], gzip.GzipFile(fileobj=file, mode="rb"))
+    if source.compression == "zstd":
+        try:
+            if sys.version_info >= (3, 14):
+                from compression import zstd
+            else:
+                from backports import zstd
+        except ImportError:
+            raise MissingDependencyError(f"{source.path}: reading .zst needs backports.zstd; run: pip install backports.zstd") from None
+        return cast(IO[bytes], zstd.ZstdFile(file, "rb"))
+    return file
+
+
+def _json_records(source: Source, start: int = 0, position: Position | None = None) -> Iterator[tuple[int, dict[str, Any], str]]:
+    """Yield (row, record, its JSON text) of a .jsonl or .json source."""
+    with _opened(source, position) as stream:
+        if source.format == "jsonl":
+            for row, line in enumerate(stream):
+                if row >= start and not line.isspace():
+                    try:
+                        record = json.loads(line)
+                    except (json.JSONDecodeError, RecursionError) as error:
+                        raise BadInputError(f"{source.path}, line {row + 1}: not a JSON record ({_reason(error)}); mend or remove the line") from None
+                    yield row, _checked(record, source, row), line
+        else:
+            for row, (record, raw) in enumerate(_json_values(stream, source)):
+                if row >= start:
+                    yield row, _checked(record, source, row), raw
+
+
+def _json_values(stream: IO[str], source: Source) -> Iterator[tuple[Any, str]]:
+    """Yield (value, its JSON text) of an array, or of values one after the other, holding one value at a time."""
+    decode = json.JSONDecoder().raw_decode
+    buffer, ended, row, in_array = "", False, 0, None
+    while True:
+        buffer = buffer.lstrip(" \t\r\n," if in_array else " \t\r\n")
+        if in_array is None and buffer:
+            in_array = buffer[0] == "["
+            buffer = buffer[1:] if in_array else buffer
+            continue
+        if buffer and not (in_array and buffer[0] == "]"):
+            try:
+                value, stop = decode(buffer)
+            except json.JSONDecodeError as error:
+                if ended:
+                    raise BadInputError(f"{source.path}, record {row}: not a whole JSON record ({_reason(error)}); the file is truncated or corrupt") from None
+            else:
+                yield value, buffer[:stop]
+                row, buffer = row + 1, buffer[stop:]
+                continue
+        elif buffer or ended:
+            rest = (buffer[1:] + stream.read(CHUNK)).strip() if buffer else ""
+            if rest or (in_array and not buffer):
+                raise BadInputError(f"{source.path}, record {row}: {'text follows' if rest else 'the file ends before'} the array's end; it is truncated or corrupt")
+            return
+        if len(buffer) > MAX_JSON_VALUE:
+            raise BadInputError(f"{source.path}, record {row}: no whole JSON record in {MAX_JSON_VALUE >> 20} MiB; the file is corrupt, or not a list of records")
+        more = stream.read(max(CHUNK, len(buffer)))
+        ended = not more
+        buffer += more
+
+
+def _checked(record: Any, source: Source, row: int) -> dict[str, Any]:
+    if not isinstance(record, dict):
+        raise BadInputError(f"{source.path}, row {row}: a JSON {type(record).__name__}, not a record with named fields")
+    return record
+
+
+def _reason(error: Exception) -> str:
+    return f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+
+
+def _csv_header(source: Source) -> list[str]:
+    with _opened(source, newline="") as stream:
+        header = next(_csv_reader(stream, source), [])
+    if len(set(header)) < len(header):
+        raise BadInputError(f"{source.path}: two columns share a name in the header {', '.join(header)}; rename one")
+    return header
+
+
+def _csv_records(source: Source, position: Position) -> Iterator[tuple[int, list[str]]]:
+    with _opened(source, position, newline="") as stream:
+        reader = _csv_reader(stream, source)
+        header = next(reader, [])
+        rows = enumerate(reader)
+        while True:
+            try:
+                row, fields = next(rows)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise BadInputError(f"{source.path}: bad {source.format.upper()} ({error}) in the record that ends in line {reader.line_num}; mend the quotes there") from None
+            if fields and len(fields) != len(header):
+                raise BadInputError(f"{source.path}, row {row}: {len(fields)} fields where the header has {len(header)} (line {reader.line_num}); mend the record")
+            if fields:
+                yield row, fields
+
+
+def _csv_reader(stream: IO[str], source: Source) -> Any:
+    csv.field_size_limit(sys.maxsize)
+    return csv.reader(stream, delimiter="\t" if source.format == "tsv" else ",", strict=True)

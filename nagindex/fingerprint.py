@@ -1,0 +1,81 @@
+"""What makes two encodings the same: everything that a NAG depends on, written into every manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+from nagindex.errors import SettingsMismatchError
+from nagindex.nag import NagSpec
+
+LIBRARIES = ("torch", "transformers", "tokenizers")
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """The encoding of an index.
+
+    Attributes:
+        backbone: name or path that the model was loaded from.
+        weights: SHA-256 over the model's tensors.
+        tokenizer: SHA-256 of the tokenizer's serialised form.
+        spec: neuron type, widths and K.
+        max_length: tokens of a document that the backbone reads.
+        dtype: the model's floating-point type, e.g. float32.
+        attention: the attention implementation, e.g. sdpa.
+        libraries: versions of the libraries that computed it.
+    """
+
+    backbone: str
+    weights: str
+    tokenizer: str
+    spec: NagSpec
+    max_length: int
+    dtype: str
+    attention: str
+    libraries: dict[str, str]
+
+    def differences(self, other: Fingerprint) -> list[str]:
+        """Return one phrase for each field of `other` that differs, naming both values; a moved backbone is the same."""
+        mine, theirs = _flat(self), _flat(other)
+        return [f"{name} is {mine[name]!r} in the index and {theirs[name]!r} here" for name in mine if name != "backbone" and mine[name] != theirs.get(name)]
+
+    def require(self, other: Fingerprint, *, where: str, ignore_libraries: bool = False) -> None:
+        """Raise SettingsMismatchError, naming both values, unless `other` encodes as this index does."""
+        same_libraries = dataclasses.replace(other, libraries=self.libraries)
+        found = self.differences(same_libraries if ignore_libraries else other)
+        if not found:
+            return
+        only_libraries = not self.differences(same_libraries)
+        remedy = "install those versions, or pass --accept-libraries to mix" if only_libraries else "use the index's settings, or build another index"
+        raise SettingsMismatchError(f"{where}: {'; '.join(found)}; {remedy}")
+
+    def key(self) -> str:
+        """Return 64 hexadecimal digits that two fingerprints share when no field but the backbone's name differs."""
+        fields = {k: v for k, v in self.to_json().items() if k != "backbone"}
+        return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return dataclasses.asdict(self) | {"spec": dataclasses.asdict(self.spec) | {"widths": list(self.spec.widths)}}
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Fingerprint:
+        """Return the fingerprint whose `to_json` is `fields`."""
+        spec = fields["spec"]
+        return cls(**{**fields, "spec": NagSpec(spec["neuron_type"], tuple(spec["widths"]), spec["top_k"])})
+
+
+def installed_libraries() -> dict[str, str]:
+    """Return the versions of the libraries that compute NAGs, without local parts such as `+cpu`."""
+    return {name: metadata.version(name).split("+")[0] for name in LIBRARIES}
+
+
+def _flat(fingerprint: Fingerprint) -> dict[str, Any]:
+    fields = fingerprint.to_json()
+    spec, libraries = fields.pop("spec"), fields.pop("libraries")
+    return fields | spec | {"layers": len(spec["widths"])} | {f"{name} version": version for name, version in libraries.items()}

@@ -1,0 +1,394 @@
+"""Index: a persistent pool of NAGs that any number of queries look up. Ties the rooms together."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex import maintain
+from nagindex._version import __version__
+from nagindex.corpus import Columns, find_sources
+from nagindex.encode import BATCH_TOKENS
+from nagindex.errors import BadInputError, InputNotFoundError, NagIndexError, SettingsMismatchError
+from nagindex.fingerprint import Fingerprint, installed_libraries
+from nagindex.ingest import IngestReport, Progress, ingest
+from nagindex.nag import Codes
+from nagindex.profile import profile_of
+from nagindex.select import Budget, exact_cut
+from nagindex.selection import Selection
+from nagindex.storage.cache import TargetCache
+from nagindex.storage.docs import ids_at, open_docs, rows_where, run_select, tokens_of
+from nagindex.storage.duplicates import ON_DUPLICATE
+from nagindex.storage.manifest import Manifest, Settings, now, publish, read_latest, read_manifest, versions
+from nagindex.storage.segment import Segment, SkippedRow
+from nagindex.targets import Targets, TargetSet, load_targets
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+    from nagindex.backbone import Backbone
+
+Paths = str | Path | Iterable[str | Path]
+
+
+class Index:
+    """One version of an index on disk, pinned: what others commit later changes nothing until `refresh`.
+
+    Attributes:
+        path: the index's folder.
+        manifest: the pinned version.
+        segments: its segments, in the order of the documents.
+    """
+
+    def __init__(self, path: str | Path, manifest: Manifest, *, backbone: Backbone | None = None) -> None:
+        self.path = Path(path)
+        self._backbone = backbone
+        self._pin(manifest)
+
+    @classmethod
+    def open(cls, path: str | Path, *, version: int | None = None) -> Index:
+        """Return an index as its current, or an older, version; every file's presence and length is checked.
+
+        Raises:
+            InputNotFoundError: there is no index.
+            DamagedIndexError: a file is missing or has the wrong length.
+            UnknownFormatError: a newer nagindex wrote it.
+        """
+        folder = Path(path)
+        return cls(folder, read_latest(folder) if version is None else read_manifest(folder, version))
+
+    @classmethod
+    def create(cls, path: str | Path, fingerprint: Fingerprint, settings: Settings, *, backbone: Backbone | None = None) -> Index:
+        """Return a new empty index, or the one that is there if it has the same encoding and settings.
+
+        Raises:
+            SettingsMismatchError: an index is there with others; names both values.
+            BadInputError: the folder holds something else.
+        """
+        folder = Path(path)
+        if not versions(folder):
+            if folder.exists() and (not folder.is_dir() or any(p.name not in ("manifests", "segments") for p in folder.iterdir())):
+                raise BadInputError(f"{folder}: exists and is not an index; name another place with -i")
+            for name in ("manifests", "segments"):
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            publish(folder, Manifest(1, "create", now(), fingerprint, settings))
+        index = cls(folder, read_latest(folder), backbone=backbone)
+        index.manifest.fingerprint.require(fingerprint, where=str(folder))
+        mine, theirs = dataclasses.asdict(index.manifest.settings), dataclasses.asdict(settings)
+        if differing := [f"{name} is {mine[name]!r} in the index and {theirs[name]!r} here" for name in mine if mine[name] != theirs[name]]:
+            raise SettingsMismatchError(f"{folder}: {'; '.join(differing)}; use the index's settings, or build another index")
+        return index
+
+    def __repr__(self) -> str:
+        return f"<Index {self.path} version {self.manifest.version}: {self.manifest.documents} documents>"
+
+    def __len__(self) -> int:
+        return self.manifest.documents
+
+    def refresh(self) -> None:
+        """Pin the current version."""
+        self._pin(read_latest(self.path))
+
+    def _pin(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.segments = [Segment(self.path, entry, manifest.fingerprint.spec) for entry in manifest.segments]
+        for segment in self.segments:
+            segment.check_lengths()
+
+    @property
+    def codes(self) -> list[Codes]:
+        """NAGs of each segment, uint16 [documents, L, K], memory-mapped; deleted documents are still among them."""
+        return [segment.codes() for segment in self.segments]
+
+    @property
+    def docs(self) -> DuckDBPyRelation:
+        """The documents as a DuckDB relation; `_segment` and `_position` say where a document's NAG lies in `codes`."""
+        return self._open_docs().sql("SELECT * FROM docs")
+
+    def backbone(self, model: str | None = None, *, device: str = "auto", accept_libraries: bool = True) -> Backbone:
+        """Return the model that encodes as this index does, loaded on the first call.
+
+        Args:
+            model: where the model lies now; by default where it lay when the index was made.
+            device: a torch device.
+            accept_libraries: whether other versions of torch, transformers and tokenizers will do.
+
+        Raises:
+            SettingsMismatchError: the model is another one; names both values.
+        """
+        fingerprint = self.manifest.fingerprint
+        if self._backbone is None:
+            from nagindex.backbone import load_backbone
+
+            self._backbone = load_backbone(model or fingerprint.backbone, neuron_type=fingerprint.spec.neuron_type, device=device, dtype=fingerprint.dtype)
+        here = self._backbone.fingerprint(top_k=fingerprint.spec.top_k, max_length=fingerprint.max_length)
+        fingerprint.require(here, where=str(self.path), ignore_libraries=accept_libraries)
+        return self._backbone
+
+    def append(
+        self,
+        corpus: Paths,
+        *,
+        corpus_root: str | Path | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        on_duplicate: str = "skip",
+        accept_libraries: bool = False,
+        progress: Callable[[Progress], None] = lambda progress: None,
+    ) -> IngestReport:
+        """Encode what the index does not hold of a corpus, publish it and pin the result; return what was done.
+
+        Args:
+            corpus: files, globs or folders.
+            corpus_root: source names are relative to it; by default the deepest folder that holds everything named.
+            model: where the backbone lies now, if it was moved.
+            device: a torch device.
+            on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in already.
+            accept_libraries: whether to mix encodings by different library versions.
+            progress: called after each window of documents.
+
+        Raises:
+            InputNotFoundError, BadInputError: the corpus cannot be read; what was committed stays.
+            SettingsMismatchError: the model or the libraries are not the index's.
+            DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
+        """
+        if on_duplicate not in ON_DUPLICATE:
+            raise BadInputError(f"on_duplicate {on_duplicate!r}: one of {', '.join(ON_DUPLICATE)}")
+        listing = find_sources(_as_paths(corpus), root=corpus_root)
+        backbone = self.backbone(model, device=device, accept_libraries=accept_libraries)
+        self.refresh()
+        try:
+            return ingest(self.path, backbone, listing.sources, manifest=self.manifest, on_duplicate=on_duplicate, report=progress)
+        finally:
+            self.refresh()
+
+    def encode(self, targets: Targets, *, text_column: str | None = None, model: str | None = None, device: str = "auto", cache: bool = True) -> TargetSet:
+        """Return target texts, or NAGs saved before, as codes of this index's encoding.
+
+        Args:
+            targets: files, globs or folders, or codes uint16 [n, L, K].
+            text_column: column of the texts.
+            model: where the backbone lies now, if it was moved.
+            device: a torch device.
+            cache: whether to look codes up in, and add them to, the index's cache of target texts.
+        """
+        fingerprint = self.manifest.fingerprint
+        return load_targets(
+            targets,
+            fingerprint=fingerprint,
+            backbone=partial(self.backbone, model, device=device),
+            text_column=text_column,
+            batch_tokens=self.manifest.settings.batch_tokens,
+            cache=TargetCache(self.path / "derived" / "targets", fingerprint) if cache else None,
+        )
+
+    def query(
+        self,
+        targets: Targets,
+        *,
+        n: int | None = None,
+        tokens: int | None = None,
+        fraction: float | None = None,
+        text_column: str | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        cache: bool = True,
+        threads: int | None = None,
+    ) -> Selection:
+        """Return the documents most similar to a target set, exactly, within one budget.
+
+        Args:
+            targets: files, globs or folders of example texts, NAGs saved by `nagindex encode`, or codes uint16 [n, L, K].
+            n, tokens, fraction: the budget: documents, tokens, or a share of the pool's tokens; exactly one.
+            text_column, model, device, cache: as in `encode`.
+            threads: threads of the scan; by default one a core.
+
+        Raises:
+            BadInputError: the budget or the targets make no sense.
+        """
+        from nagindex.search.scan import Part, scan
+
+        budget = Budget(n, tokens, fraction)
+        if not self.manifest.documents:
+            raise BadInputError(f"{self.path}: the index holds no document; append some")
+        encoded = self.encode(targets, text_column=text_column, model=model, device=device, cache=cache)
+        profile = profile_of(encoded.codes, self.manifest.fingerprint.spec)
+        starts = np.cumsum([0, *(segment.entry.documents for segment in self.segments)])
+        parts = [
+            Part(
+                int(start),
+                segment.codes,
+                partial(maintain.alive_rows, segment) if segment.entry.deleted else None,
+                partial(tokens_of, segment) if budget.counts_tokens else None,
+            )
+            for start, segment in zip(starts, self.segments, strict=False)
+        ]
+        amount = budget.amount(pool_tokens=self.manifest.tokens)
+        cut = partial(exact_cut, budget=amount, ids_of=partial(ids_at, self.segments))
+        [hits] = scan(parts, [profile], budgets=[amount], cut=[cut], threads=threads)
+        return Selection(
+            hits,
+            scale=profile.scale,
+            segments=self.segments,
+            keep=self.manifest.settings.keep_columns,
+            settings=self._query_settings(encoded, budget, text_column),
+            warnings=self._query_warnings(encoded, budget, amount),
+        )
+
+    def _query_settings(self, encoded: TargetSet, budget: Budget, text_column: str | None) -> dict[str, Any]:
+        corpus = {name: getattr(self.manifest.settings, name) for name in ("text_column", "id_column")}
+        return {
+            "nagindex": __version__,
+            "index": {"path": str(self.path), "version": self.manifest.version, "documents": self.manifest.documents, "tokens": self.manifest.tokens},
+            "fingerprint": self.manifest.fingerprint.to_json(),
+            "corpus": corpus,
+            "query": {"targets": encoded.files, "text_column": text_column, **{k: v for k, v in dataclasses.asdict(budget).items() if v is not None}},
+        }
+
+    def _query_warnings(self, encoded: TargetSet, budget: Budget, amount: int) -> list[str]:
+        warnings = [f"not an example: {reason}" for reason in encoded.skipped]
+        pool = self.manifest.tokens if budget.counts_tokens else self.manifest.documents
+        if amount > pool:
+            warnings.append(f"{amount} {'tokens' if budget.counts_tokens else 'documents'} were asked for and the pool has {pool}: all of it is selected")
+        installed = installed_libraries()
+        if self._backbone is not None and installed != self.manifest.fingerprint.libraries:
+            warnings.append(f"targets were encoded with {_versions(installed)}, the index with {_versions(self.manifest.fingerprint.libraries)}")
+        return warnings
+
+    def delete(self, *, ids: Iterable[str] | None = None, where: str | None = None) -> int:
+        """Delete documents by id or by a SQL condition on `docs`, pin the result and return how many went.
+
+        Raises:
+            BadInputError: neither or both are given, or the condition is not SQL.
+        """
+        if (ids is None) == (where is None):
+            raise BadInputError("delete needs ids or a condition, one of the two")
+        self.refresh()
+        with self._open_docs(ids=list(ids) if ids is not None else []) as connection:
+            found = rows_where(connection, where if where is not None else "id IN (SELECT id FROM _ids)")
+        positions = {}
+        for number, segment in enumerate(self.segments):
+            here = found["_segment"] == number
+            if here.any():
+                positions[segment.entry.id] = found["_position"][here], found["tokens"][here]
+        _, removed = maintain.delete_rows(self.path, positions)
+        self.refresh()
+        return removed
+
+    def compact(self) -> None:
+        """Merge small segments, drop deleted rows for good, and pin the result; the order of documents stays."""
+        self.refresh()
+        maintain.compact(self.path, self.manifest)
+        self.refresh()
+
+    def vacuum(self, *, keep: int = 1, grace: float = maintain.GRACE_SECONDS) -> maintain.Vacuumed:
+        """Remove old versions and files that no kept version names; see `maintain.vacuum`."""
+        return maintain.vacuum(self.path, keep=keep, grace=grace)
+
+    def verify(self) -> Iterator[NagIndexError]:
+        """Yield one error for each thing wrong with the pinned version, down to every byte and every code."""
+        return maintain.verify(self.path, self.manifest)
+
+    def sql(self, statement: str) -> DuckDBPyConnection:
+        """Return the result of one SELECT statement over the view `docs`; nothing else can be read, nothing written.
+
+        Raises:
+            BadInputError: it is not one SELECT statement.
+        """
+        return run_select(self._open_docs(), statement)
+
+    def skipped(self) -> list[SkippedRow]:
+        """Return the rows of the sources that became no document, with the reason."""
+        return [row for segment in self.segments for row in segment.skipped()]
+
+    def info(self) -> dict[str, Any]:
+        """Return what there is to know about the pinned version, as JSON values."""
+        size = sum(file.bytes for segment in self.segments for file in segment.entry.files.values())
+        sources = Counter({(span.name, span.sha256): span.complete for segment in self.segments for span in segment.spans()})
+        return {
+            "path": str(self.path),
+            "version": self.manifest.version,
+            "versions": versions(self.path),
+            "created": self.manifest.created,
+            "operation": self.manifest.operation,
+            "documents": self.manifest.documents,
+            "tokens": self.manifest.tokens,
+            "deleted": sum(s.entry.deleted_documents for s in self.segments),
+            "skipped": sum(s.entry.skipped for s in self.segments),
+            "sources": len(sources),
+            "segments": len(self.segments),
+            "bytes": size,
+            "bytes_per_document": round(size / max(1, sum(s.entry.documents for s in self.segments)), 1),
+            "settings": dataclasses.asdict(self.manifest.settings),
+            "fingerprint": self.manifest.fingerprint.to_json(),
+        }
+
+    def _open_docs(self, *, ids: Sequence[str] | None = None) -> DuckDBPyConnection:
+        return open_docs(self.path, self.segments, self.manifest.settings.keep_columns, ids=ids)
+
+
+def build(
+    corpus: Paths,
+    index: str | Path,
+    *,
+    model: str = "Qwen/Qwen3-0.6B-Base",
+    neuron_type: str = "up",
+    top_k: int | None = None,
+    max_length: int = 120,
+    dtype: str = "auto",
+    device: str = "auto",
+    columns: Columns = Columns(),
+    corpus_root: str | Path | None = None,
+    on_duplicate: str = "skip",
+    progress: Callable[[Progress], None] = lambda progress: None,
+    backbone: Backbone | None = None,
+) -> tuple[Index, IngestReport]:
+    """Encode a corpus into an index, or go on with one that was begun with the same settings; return it and what was done.
+
+    Args:
+        corpus: files, globs or folders of .parquet, .jsonl, .ndjson, .json, .csv, .tsv or .txt, text formats also .gz and .zst.
+        index: the index's folder.
+        model: the backbone: a Hugging Face name, a folder, or `minilm`.
+        neuron_type: which projection's neurons to look at.
+        top_k: neurons kept of each layer; by default 0.3 % of the width in tens.
+        max_length: tokens of each document that the backbone reads.
+        dtype: float32, bfloat16, float16, or auto: float32 on a CPU and bfloat16 on a GPU.
+        device: a torch device.
+        columns: which columns hold text, id and token count, and which to keep.
+        corpus_root: source names are relative to it; by default the deepest folder that holds everything named.
+        on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in already.
+        progress: called after each window of documents.
+        backbone: a loaded model to use in place of `model`.
+
+    Raises:
+        InputNotFoundError, BadInputError: the corpus or the model cannot be read; what was committed stays.
+        SettingsMismatchError: the index is there with other settings; names both values.
+    """
+    find_sources(_as_paths(corpus), root=corpus_root)
+    if backbone is None:
+        from nagindex.backbone import load_backbone
+
+        backbone = load_backbone(model, neuron_type=neuron_type, device=device, dtype=dtype)
+    fingerprint = backbone.fingerprint(top_k=top_k, max_length=max_length)
+    settings = Settings(columns.text, columns.id, columns.tokens, columns.keep, batch_tokens=BATCH_TOKENS.get(backbone.model.device.type, BATCH_TOKENS["cuda"]))
+    opened = Index.create(index, fingerprint, settings, backbone=backbone)
+    report = opened.append(corpus, corpus_root=corpus_root, on_duplicate=on_duplicate, progress=progress)
+    return opened, report
+
+
+def _as_paths(corpus: Paths) -> list[str | Path]:
+    paths = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
+    if not paths:
+        raise InputNotFoundError("no corpus was named; give files, globs or folders")
+    return paths
+
+
+def _versions(libraries: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in libraries.items())

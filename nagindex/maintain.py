@@ -1,0 +1,213 @@
+"""Upkeep of an index: delete documents, merge small segments, drop what no version names, check every byte."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.errors import DamagedIndexError, NagIndexError
+from nagindex.nag import invalid_rows
+from nagindex.storage import segment as segments
+from nagindex.storage.manifest import Manifest, SegmentEntry, commit, manifest_path, read_manifest, versions
+from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SkippedRow, SourceSpan
+from nagindex.storage.tables import connect, quote_sql, scan_sql
+
+ROWS_PER_CHECK = 4096
+GRACE_SECONDS = 3600.0
+
+
+def delete_rows(index: Path, positions: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]) -> tuple[Manifest, int]:
+    """Delete rows of segments and return the version without them, and how many it lost.
+
+    Args:
+        index: the index's folder.
+        positions: by segment id, rows and the tokens of each, int64 [m] and int64 [m].
+    """
+    removed = 0
+
+    def change(current: Manifest) -> Manifest | None:
+        nonlocal removed
+        removed = 0
+        entries = []
+        for entry in current.segments:
+            rows, tokens = positions.get(entry.id, (np.empty(0, np.int64),) * 2)
+            new = ~np.isin(rows, segments.deleted_rows(index, entry))
+            if new.any():
+                removed += int(new.sum())
+                entry = segments.with_deleted(index, entry, rows[new], tokens=int(tokens[new].sum()))
+            entries.append(entry)
+        return current.following("delete", tuple(entries)) if removed else None
+
+    return commit(index, change), removed
+
+
+def compact(index: Path, manifest: Manifest) -> Manifest:
+    """Merge runs of small neighbouring segments and drop deleted rows for good; return the resulting version.
+
+    The order of documents stays. A segment that another writer changes meanwhile is left as it is.
+    """
+    latest = manifest
+    for group in _groups(index, manifest):
+        merged = _merge(index, manifest, group)
+
+        def change(current: Manifest, group: Sequence[SegmentEntry] = group, merged: SegmentEntry | None = merged) -> Manifest | None:
+            entries = list(current.segments)
+            try:
+                first = entries.index(group[0])
+            except ValueError:
+                return None
+            if tuple(entries[first : first + len(group)]) != tuple(group):
+                return None
+            entries[first : first + len(group)] = [merged] if merged else []
+            return current.following("compact", tuple(entries))
+
+        latest = commit(index, change)
+    return latest
+
+
+def _groups(index: Path, manifest: Manifest) -> list[list[SegmentEntry]]:
+    """Return runs of neighbouring segments worth merging: together no larger than a segment, or one with deleted rows."""
+    groups: list[list[SegmentEntry]] = []
+    size = 0
+    names: dict[str, str] = {}
+    for entry in manifest.segments:
+        living = entry.documents - entry.deleted_documents
+        spans = Segment(index, entry, manifest.fingerprint.spec).spans()
+        # A segment tells sources apart by name: two of one name and different content must stay in different segments.
+        clash = any(names.get(span.name, span.sha256) != span.sha256 for span in spans)
+        same_libraries = bool(groups) and groups[-1][-1].libraries == entry.libraries
+        if not groups or size + living > SEGMENT_DOCUMENTS or clash or not same_libraries:
+            groups.append([])
+            size, names = 0, {}
+        groups[-1].append(entry)
+        size += living
+        names |= {span.name: span.sha256 for span in spans}
+    return [group for group in groups if len(group) > 1 or group[0].deleted_documents]
+
+
+def _merge(index: Path, manifest: Manifest, group: Sequence[SegmentEntry]) -> SegmentEntry:
+    """Write a segment with the living rows of some others, in order, and return its entry."""
+    spec = manifest.fingerprint.spec
+    members = [Segment(index, entry, spec) for entry in group]
+    alive = [alive_rows(member) for member in members]
+    folder = segments.new_folder(index)
+    try:
+        segments.write_codes(folder / "nags.npy", spec, [member.codes()[mask] for member, mask in zip(members, alive, strict=True)])
+        places = {"path": np.array([str(m.docs_path) for m in members], dtype=object), "place": np.arange(len(members))}
+        kept = {
+            "place": np.repeat(np.arange(len(members)), [int(mask.sum()) for mask in alive]),
+            "position": np.concatenate([np.flatnonzero(mask) for mask in alive]),
+        }
+        scan = scan_sql([m.docs_path for m in members], extra=", filename = true, file_row_number = true")
+        with connect() as connection:
+            connection.register("places", places)
+            connection.register("kept", kept)
+            connection.execute(
+                f"""COPY (SELECT d.* EXCLUDE (filename, file_row_number) FROM kept JOIN places USING (place)
+                JOIN {scan} d ON d.filename = places.path AND d.file_row_number = kept.position ORDER BY kept.place, kept.position)
+                TO {quote_sql(folder / "docs.parquet")} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 100000)"""
+            )
+        spans: dict[tuple[str, str], SourceSpan] = {}
+        skipped: list[SkippedRow] = []
+        for member in members:
+            skipped += member.skipped()
+            for span in member.spans():
+                before = spans.setdefault((span.name, span.sha256), span)
+                spans[span.name, span.sha256] = dataclasses.replace(span if span.stop >= before.stop else before, start=min(before.start, span.start), complete=before.complete or span.complete)
+        segments.write_spans(folder / "sources.parquet", list(spans.values()))
+        segments.write_skipped(folder / "skipped.parquet", skipped)
+        tokens = sum(entry.tokens - entry.deleted_tokens for entry in group)
+        return segments.seal(folder, documents=int(sum(mask.sum() for mask in alive)), tokens=tokens, skipped=len(skipped), libraries=group[0].libraries)
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def alive_rows(segment: Segment) -> npt.NDArray[np.bool_]:
+    """Return which rows of a segment are not deleted, bool [documents]."""
+    alive = np.ones(segment.entry.documents, bool)
+    alive[segment.deleted()] = False
+    return alive
+
+
+@dataclass(frozen=True)
+class Vacuumed:
+    """What a vacuum removed: versions, folders and files, and their bytes."""
+
+    versions: int
+    files: int
+    bytes: int
+
+
+def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuumed:
+    """Remove old versions and every file that no kept version names; return what went.
+
+    Args:
+        index: the index's folder.
+        keep: newest versions to keep, at least one.
+        grace: seconds; a version that was current, and a file that was written, within them stays, so that running readers and
+            writers are not disturbed.
+    """
+    clock = time.time()
+    numbers = versions(index)
+    manifests = {number: read_manifest(index, number) for number in numbers}
+    kept = set(numbers[-max(1, keep) :])
+    for number, follower in zip(numbers[:-1], numbers[1:], strict=True):
+        if clock - datetime.fromisoformat(manifests[follower].created).timestamp() < grace:
+            kept.add(number)
+    old = [number for number in numbers if number not in kept]
+    named = {(entry.id, name) for number in kept for entry in manifests[number].segments for name in entry.files}
+    gone, size = 0, 0
+    for number in old:  # manifests go before the files that only they name, so no version ever names a missing file
+        manifest_path(index, number).unlink(missing_ok=True)
+    for path in sorted((index / "segments").glob("*/*")) + sorted(index.glob("manifests/.*.tmp")) + sorted(index.glob("derived/*/.*.tmp")):
+        if (path.parent.name, path.name) not in named and clock - path.stat().st_mtime >= grace:
+            gone, size = gone + 1, size + path.stat().st_size
+            path.unlink(missing_ok=True)
+    for folder in sorted((index / "segments").iterdir()):
+        if not any(folder.iterdir()) and clock - folder.stat().st_mtime >= grace:
+            folder.rmdir()
+    return Vacuumed(len(old), gone, size)
+
+
+def verify(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:
+    """Yield one error for each thing wrong with the current version: lengths, checksums, codes, row counts, older manifests.
+
+    Args:
+        index: the index's folder.
+        manifest: the version to check.
+    """
+    for number in versions(index):
+        try:
+            read_manifest(index, number)
+        except NagIndexError as error:
+            yield error
+    for entry in manifest.segments:
+        segment = Segment(index, entry, manifest.fingerprint.spec)
+        damage = list(segment.damage())
+        yield from damage
+        if not damage:
+            yield from _inconsistencies(segment)
+
+
+def _inconsistencies(segment: Segment) -> Iterator[DamagedIndexError]:
+    name = segment.entry.id
+    codes = segment.codes()
+    for first in range(0, len(codes), ROWS_PER_CHECK):
+        for row in invalid_rows(codes[first : first + ROWS_PER_CHECK], segment.spec):
+            yield DamagedIndexError(f"{segment.folder / 'nags.npy'}, row {first + row}: segment {name} holds a neuron twice or one that its layer does not have")
+    deleted = segment.deleted()
+    if len(deleted) != segment.entry.deleted_documents or (len(deleted) and deleted[-1] >= segment.entry.documents):
+        yield DamagedIndexError(f"{segment.folder / str(segment.entry.deleted)}: not the {segment.entry.deleted_documents} deletions that segment {name} has")
+    with connect() as connection:
+        [(rows,)] = connection.execute(f"SELECT count(*) FROM {scan_sql([segment.docs_path])}").fetchall()
+    if rows != segment.entry.documents:
+        yield DamagedIndexError(f"{segment.docs_path}: {rows} rows where segment {name} has {segment.entry.documents}")

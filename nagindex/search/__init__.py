@@ -1,0 +1,1 @@
+"""Finding the best documents of a pool for a profile."""

@@ -1,0 +1,108 @@
+"""The compiled loops of the exact scan; they release the GIL, so threads run them side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+PAIRS = 3
+"""32-bit sums per pass are packed in pairs into this many 64-bit words: six targets for 2.3 times the time of one."""
+BLOCK = 512
+"""Documents whose sums are kept in the first-level cache while a layer's table is passed over."""
+
+Kernel = Callable[..., None]
+
+
+def _compile(function: Kernel) -> Kernel:
+    try:
+        return numba.njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+    except RuntimeError:  # no folder that numba could keep compiled code in
+        return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+
+
+@cache
+def sum_one(top_k: int) -> Kernel:
+    """Return f(codes uint16 [n, L*K], table uint16|uint32 [L, d], sums int64 [n]) for one target.
+
+    K is a constant of the compiled loop: unrolled, it runs a third faster than with K as an argument.
+    """
+
+    def f(codes: Any, table: Any, sums: Any) -> None:
+        flat = table.reshape(table.shape[0] * table.shape[1])
+        for i in range(codes.shape[0]):
+            total = np.uint32(0)
+            for layer in range(table.shape[0]):
+                base = np.uint32(layer * table.shape[1])
+                first = layer * top_k
+                for k in range(top_k):
+                    total += flat[base + codes[i, first + k]]
+            sums[i] = total
+
+    return _compile(f)
+
+
+@cache
+def sum_six(top_k: int) -> Kernel:
+    """Return f(codes uint16 [n, L*K], table uint64 [L, d, 3], sums uint64 [n, 3]) for six targets, two in each word."""
+
+    def f(codes: Any, table: Any, sums: Any) -> None:
+        for start in range(0, codes.shape[0], BLOCK):
+            stop = min(codes.shape[0], start + BLOCK)
+            sums[start:stop] = 0
+            for layer in range(table.shape[0]):
+                weights = table[layer]
+                first = layer * top_k
+                for i in range(start, stop):
+                    a = np.uint64(0)
+                    b = np.uint64(0)
+                    c = np.uint64(0)
+                    for k in range(top_k):
+                        neuron = codes[i, first + k]
+                        a += weights[neuron, 0]
+                        b += weights[neuron, 1]
+                        c += weights[neuron, 2]
+                    sums[i, 0] += a
+                    sums[i, 1] += b
+                    sums[i, 2] += c
+
+    return _compile(f)
+
+
+@_compile
+def collect(sums: Any, alive: Any, weights: Any, threshold: int, shift: int, histogram: Any, rows: Any) -> int:
+    """Note the living rows whose sum reaches a threshold; return how many there are.
+
+    Args:
+        sums: int64 or uint32 [n], any stride.
+        alive: bool [n], rows that may be selected.
+        weights: int64 [n], what each row takes of the budget.
+        threshold: smallest sum that can still be selected.
+        shift: a sum's bin is the sum shifted right by this.
+        histogram: int64 [bins], grows by the weights of the rows noted.
+        rows: int64 [>= n], filled with their positions.
+    """
+    found = 0
+    for i in range(sums.shape[0]):
+        if alive[i] and sums[i] >= threshold:
+            histogram[np.int64(sums[i]) >> shift] += weights[i]
+            rows[found] = i
+            found += 1
+    return found
+
+
+def single_table(counts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Return counts [L, d] in the narrowest type that `sum_one` takes: a narrow table stays in the cache."""
+    return np.ascontiguousarray(counts, np.uint16 if counts.max(initial=0) <= np.iinfo(np.uint16).max else np.uint32)
+
+
+def packed_table(counts: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.uint64]:
+    """Return the counts of up to six targets, each [L, d], as the uint64 [L, d, 3] that `sum_six` takes."""
+    lanes = np.zeros((*counts[0].shape, 2 * PAIRS), "<u4")
+    for lane, target in enumerate(counts):
+        lanes[..., lane] = target
+    return lanes.view("<u8")

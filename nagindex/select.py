@@ -1,0 +1,79 @@
+"""Budgets and the exact order: from the documents that a search collected to the selection that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.errors import BadInputError
+from nagindex.search.scan import Hits
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much to select; exactly one of the three is given.
+
+    Attributes:
+        documents: this many documents.
+        tokens: documents in order while their tokens sum to at most this, and at least one.
+        fraction: the same with this share of the pool's tokens, 0 to 1.
+    """
+
+    documents: int | None = None
+    tokens: int | None = None
+    fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        given = [v for v in (self.documents, self.tokens, self.fraction) if v is not None]
+        if len(given) != 1:
+            raise BadInputError(f"one budget is needed, {len(given)} given; pass one of -n (documents), --tokens and --fraction")
+        if self.fraction is not None and not 0 < self.fraction <= 1:
+            raise BadInputError(f"fraction {self.fraction}: a share of the pool's tokens is above 0 and at most 1")
+        if given[0] < 1 and self.fraction is None:
+            raise BadInputError(f"budget {given[0]}: at least one {'document' if self.documents is not None else 'token'} must be asked for")
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether the budget is in tokens rather than documents."""
+        return self.documents is None
+
+    def amount(self, *, pool_tokens: int) -> int:
+        """Return the budget in its unit, for a pool of so many tokens."""
+        if self.fraction is not None:
+            return int(pool_tokens * self.fraction)
+        return int(self.documents if self.documents is not None else self.tokens or 0)
+
+
+IdsOf = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.object_]]
+"""From positions in the pool, int64 [m], to document ids, str [m]."""
+
+
+def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf) -> Hits:
+    """Return the documents that a budget keeps, in no particular order.
+
+    In order of falling sum, equal sums by ascending id, documents are kept while their cumulated weight is at most the budget,
+    and the first one always. Ids are looked up only for the one group of equal sums that the budget ends in.
+
+    Args:
+        hits: what was collected.
+        budget: in the unit of the hits' weights.
+        ids_of: looks ids up.
+    """
+    if not len(hits.sums):
+        return hits
+    order = np.argsort(-hits.sums, kind="stable")
+    sums, used = hits.sums[order], np.cumsum(hits.weights[order])
+    over = int(np.searchsorted(used, budget, side="right"))
+    if over == len(used):
+        return hits
+    # Weights are cumulated over whole groups of equal sums: only there is `used` independent of the order inside a group.
+    start, stop = np.searchsorted(-sums, -sums[over], side="left"), np.searchsorted(-sums, -sums[over], side="right")
+    group = hits.take(order[start:stop])
+    by_id = np.argsort(ids_of(group.positions), kind="stable")
+    left = budget - (used[start - 1] if start else 0)
+    fitting = int(np.searchsorted(np.cumsum(group.weights[by_id]), left, side="right"))
+    kept = np.concatenate([order[:start], order[start:stop][by_id[:fitting]]])
+    return hits.take(kept if len(kept) else order[start:stop][by_id[:1]])

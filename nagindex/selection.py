@@ -1,0 +1,107 @@
+"""The answer to a query: selected documents in order, as arrays, a DuckDB relation or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.corpus.parquet import quote_name
+from nagindex.storage.segment import Segment
+from nagindex.storage.tables import connect, scan_sql
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
+
+    from nagindex.search.scan import Hits
+
+OWN_COLUMNS = ("rank", "id", "score", "tokens", "file", "row")
+
+
+class Selection:
+    """Selected documents, best first.
+
+    Attributes:
+        settings: what the query asked, of which index, as JSON values: enough to make the selection again.
+        warnings: what the user should know about it.
+    """
+
+    def __init__(self, hits: Hits, *, scale: int, segments: Sequence[Segment], keep: Sequence[str], settings: dict[str, Any], warnings: Sequence[str] = ()) -> None:
+        """Order the hits by falling sum, then id, and look their documents up.
+
+        Args:
+            hits: positions in the concatenation of the segments' documents, and their summed counts.
+            scale: what sums are divided by to give scores.
+            segments: of the version that was searched, in order.
+            keep: names of the kept columns.
+            settings: see above.
+            warnings: see above.
+        """
+        self.settings, self.warnings, self.columns = settings, list(warnings), (*OWN_COLUMNS, *keep)
+        self._segments = {segment.entry.id: segment for segment in segments}
+        self._connection = connect()
+        starts = np.cumsum([0, *(segment.entry.documents for segment in segments)])
+        of = np.searchsorted(starts, hits.positions, side="right") - 1
+        used = [segments[i] for i in np.unique(of)]
+        kept = "".join(f", d.{quote_name(name)}" for name in keep)
+        self._connection.register("hits", {"segment": of.astype(np.int32), "position": hits.positions - starts[of], "sum": hits.sums})
+        columns = "h.sum, d.id, d.tokens, d.file, d.row" + kept
+        if used:
+            self._connection.register("places", {"segment": np.unique(of).astype(np.int32), "path": np.array([str(s.docs_path) for s in used], dtype=object)})
+            docs = scan_sql([s.docs_path for s in used], extra=", filename = true, file_row_number = true")
+            joined = f"hits h JOIN places p USING (segment) JOIN {docs} d ON d.filename = p.path AND d.file_row_number = h.position"
+        else:
+            joined = f"hits h, (SELECT NULL::VARCHAR AS id, 0 AS tokens, '' AS file, 0 AS row{''.join(f', NULL::VARCHAR AS {quote_name(k)}' for k in keep)}) d"
+        self._connection.execute(
+            f"""CREATE TABLE selection AS SELECT row_number() OVER (ORDER BY sum DESC, id) AS rank, id, sum / {scale}::DOUBLE AS score,
+            * EXCLUDE (id, sum, segment), segment AS _segment FROM (SELECT {columns}, h.segment FROM {joined}) ORDER BY rank"""
+        )
+        self._connection.unregister("hits")
+        self._names = [segment.entry.id for segment in segments]
+
+    def __len__(self) -> int:
+        return int(self._connection.execute("SELECT count(*) FROM selection").fetchall()[0][0])
+
+    def __repr__(self) -> str:
+        return f"<Selection of {len(self)} documents: {', '.join(self.columns)}>"
+
+    @property
+    def ids(self) -> npt.NDArray[np.object_]:
+        """Ids of the documents, str [n]."""
+        return self.column("id")
+
+    @property
+    def scores(self) -> npt.NDArray[np.float64]:
+        """Similarities to the target, float64 [n], falling; 1 minus the paper's distance."""
+        return self.column("score")
+
+    @property
+    def tokens(self) -> npt.NDArray[np.int64]:
+        """Tokens of the documents, int64 [n]."""
+        return self.column("tokens")
+
+    def column(self, name: str) -> Any:
+        """Return one column, best document first, as an array [n]; missing values are masked, or None among texts."""
+        return self._connection.execute(f"SELECT {quote_name(name)} AS v FROM selection ORDER BY rank").fetchnumpy()["v"]
+
+    def to_duckdb(self) -> DuckDBPyRelation:
+        """Return the selection as a DuckDB relation, in order, for further SQL."""
+        return self._connection.sql(f"SELECT {self._listed()} FROM selection ORDER BY rank")
+
+    def to_parquet(self, path: str | Path, *, with_text: bool = False, corpus_root: str | Path | None = None) -> None:
+        """Write the selection as a Parquet file that appears whole or not at all; see `export.write`."""
+        from nagindex.export import write
+
+        write(self, path, format="parquet", with_text=with_text, corpus_root=corpus_root)
+
+    def to_jsonl(self, path: str | Path, *, with_text: bool = False, corpus_root: str | Path | None = None) -> None:
+        """Write the selection as JSON lines, as `to_parquet` does."""
+        from nagindex.export import write
+
+        write(self, path, format="jsonl", with_text=with_text, corpus_root=corpus_root)
+
+    def _listed(self) -> str:
+        return ", ".join(map(quote_name, self.columns))

@@ -1,0 +1,111 @@
+"""The documents of a version as SQL: the view `docs` and look-ups by position, read-only over the segments' tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.corpus.parquet import quote_name
+from nagindex.errors import BadInputError, DamagedIndexError
+from nagindex.storage.segment import Segment
+from nagindex.storage.tables import connect, quote_sql, scan_sql
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+READ_ONLY = ("SELECT", "EXPLAIN")
+
+
+def open_docs(index: Path, segments: Sequence[Segment], keep: Sequence[str], *, ids: Sequence[str] | None = None) -> DuckDBPyConnection:
+    """Return a connection with a view `docs` of the living documents, locked so that it reads the index's segments and no more.
+
+    Columns: id, file, row, tokens, the kept columns, and `_segment` and `_position`, a document's place in `Index.codes`.
+
+    Args:
+        index: the index's folder.
+        segments: of the version.
+        keep: names of the kept columns.
+        ids: fills a table `_ids` with a column `id`.
+    """
+    connection = connect()
+    if ids is not None:
+        connection.execute("CREATE TABLE _ids AS SELECT unnest(?::VARCHAR[]) AS id", [list(ids)])
+    connection.execute("CREATE TABLE _places (path VARCHAR, segment INTEGER)")
+    connection.execute("CREATE TABLE _deleted (segment INTEGER, position BIGINT)")
+    used = [(number, segment) for number, segment in enumerate(segments) if segment.entry.documents]
+    for number, segment in used:
+        connection.execute("INSERT INTO _places VALUES (?, ?)", [str(segment.docs_path), number])
+        rows = segment.deleted()
+        if len(rows):
+            connection.register("rows", {"position": rows.astype(np.int64)})
+            connection.execute(f"INSERT INTO _deleted SELECT {number}, position FROM rows")
+            connection.unregister("rows")
+    columns = ["id", "file", "row", "tokens", *keep]
+    if used:
+        scan = scan_sql([segment.docs_path for _, segment in used], extra=", filename = true, file_row_number = true")
+        listed = ", ".join(f"d.{quote_name(name)}" for name in columns)
+        connection.execute(
+            f"""CREATE VIEW docs AS SELECT {listed}, p.segment AS _segment, d.file_row_number AS _position
+            FROM {scan} d JOIN _places p ON d.filename = p.path
+            ANTI JOIN _deleted x ON x.segment = p.segment AND x.position = d.file_row_number"""
+        )
+    else:
+        kinds = {"row": "BIGINT", "tokens": "BIGINT"}
+        listed = ", ".join(f"NULL::{kinds.get(name, 'VARCHAR')} AS {quote_name(name)}" for name in columns)
+        connection.execute(f"CREATE VIEW docs AS SELECT {listed}, 0 AS _segment, 0::BIGINT AS _position LIMIT 0")
+    connection.execute(f"SET allowed_directories = [{quote_sql(index / 'segments')}]")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
+def run_select(connection: DuckDBPyConnection, sql: str) -> DuckDBPyConnection:
+    """Run one statement that only reads, and return the connection with its result.
+
+    Raises:
+        BadInputError: it is not one such statement, or DuckDB refuses it.
+    """
+    import duckdb
+
+    try:
+        statements = connection.extract_statements(sql)
+        if len(statements) != 1 or statements[0].type.name.removesuffix("_STATEMENT") not in READ_ONLY:
+            raise BadInputError("one SELECT statement is needed: an index is read-only to SQL; the view is called docs")
+        return connection.execute(statements[0])
+    except duckdb.Error as error:
+        raise BadInputError(f"SQL: {' '.join(str(error).split())}") from error
+
+
+def rows_where(connection: DuckDBPyConnection, condition: str) -> dict[str, npt.NDArray[Any]]:
+    """Return the places and tokens of the documents that a SQL condition holds for: _segment, _position, tokens, [m] each."""
+    result: dict[str, Any] = run_select(connection, f"SELECT _segment, _position, tokens FROM docs WHERE (\n{condition}\n)").fetchnumpy()
+    return result
+
+
+def ids_at(segments: Sequence[Segment], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+    """Return the ids, str [m], of documents at positions, int64 [m], in the concatenation of the segments' rows."""
+    starts = np.cumsum([0, *(segment.entry.documents for segment in segments)])
+    of = np.searchsorted(starts, positions, side="right") - 1
+    ids = np.empty(len(positions), dtype=object)
+    with connect() as connection:
+        for number in np.unique(of):
+            where = np.flatnonzero(of == number)
+            connection.register("wanted", {"row": positions[where] - starts[number], "place": where})
+            scan = scan_sql([segments[number].docs_path], extra=", file_row_number = true")
+            found = connection.execute(f"SELECT place, id FROM {scan} d JOIN wanted w ON d.file_row_number = w.row").fetchnumpy()
+            ids[found["place"]] = found["id"]
+    return ids
+
+
+def tokens_of(segment: Segment) -> npt.NDArray[np.int64]:
+    """Return the tokens of a segment's documents, int64 [documents]."""
+    with connect(threads=1) as connection:
+        found = connection.execute(f"SELECT tokens FROM {scan_sql([segment.docs_path], extra=', file_row_number = true')} ORDER BY file_row_number").fetchnumpy()
+    tokens = np.ascontiguousarray(found["tokens"], np.int64)
+    if len(tokens) != segment.entry.documents:
+        raise DamagedIndexError(f"{segment.docs_path}: {len(tokens)} rows where segment {segment.entry.id} has {segment.entry.documents}; restore the file from a copy of the index")
+    return tokens

@@ -1,0 +1,109 @@
+"""Documents whose id an index, or the rows about to join it, hold already."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.errors import DuplicateIdError
+from nagindex.storage.manifest import Manifest, SegmentEntry
+from nagindex.storage.segment import Rows, deleted_rows, with_deleted
+from nagindex.storage.tables import connect, scan_sql
+
+ON_DUPLICATE = ("skip", "error", "replace")
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """A document of the index: segment id, row in it, tokens, and where it came from."""
+
+    segment: str
+    row: int
+    tokens: int
+    origin: str
+
+
+@dataclass
+class Found:
+    """What to do about duplicates.
+
+    Attributes:
+        dropped: positions of new rows that do not join the index, ascending.
+        replaced: documents of the index that new ones take the place of.
+    """
+
+    dropped: list[int] = field(default_factory=list)
+    replaced: list[StoredRow] = field(default_factory=list)
+
+    def delete_replaced(self, index: Path, manifest: Manifest) -> tuple[SegmentEntry, ...]:
+        """Return the version's segments with the replaced documents deleted."""
+        by_segment: dict[str, list[StoredRow]] = defaultdict(list)
+        for stored in self.replaced:
+            by_segment[stored.segment].append(stored)
+        return tuple(
+            with_deleted(index, entry, np.array([s.row for s in stored]), tokens=sum(s.tokens for s in stored)) if (stored := by_segment.get(entry.id)) else entry
+            for entry in manifest.segments
+        )
+
+
+def find_duplicates(index: Path, manifest: Manifest, rows: Rows, *, considered: npt.NDArray[np.bool_], on_duplicate: str) -> Found:
+    """Return which new rows, and which documents of the index, give way where ids occur twice.
+
+    Args:
+        index: the index's folder.
+        manifest: the version that the rows are to join.
+        rows: the new rows, in order.
+        considered: bool [n], rows that are to join at all.
+        on_duplicate: `skip` drops the later of two, `replace` the earlier, `error` raises.
+
+    Raises:
+        DuplicateIdError: an id occurs twice and `on_duplicate` is `error`; names both places.
+    """
+    place: dict[str, int] = {}
+    dropped: set[int] = set()
+    for position in np.flatnonzero(considered).tolist():
+        first = place.setdefault(rows.ids[position], position)
+        if first == position:
+            continue
+        if on_duplicate == "error":
+            raise _twice(rows, position, f"{rows.files[first]}, row {rows.rows[first]}")
+        if on_duplicate == "replace":
+            place[rows.ids[position]] = position
+        dropped.add(first if on_duplicate == "replace" else position)
+    stored = _stored(index, manifest, list(place))
+    if on_duplicate == "replace":
+        return Found(sorted(dropped), list(stored.values()))
+    for identifier, before in stored.items():
+        if on_duplicate == "error":
+            raise _twice(rows, place[identifier], f"{before.origin} (already in the index)")
+        dropped.add(place[identifier])
+    return Found(sorted(dropped))
+
+
+def _stored(index: Path, manifest: Manifest, ids: list[str]) -> dict[str, StoredRow]:
+    """Return the living documents of a version whose ids are among some, by id."""
+    entries = {entry.id: entry for entry in manifest.segments if entry.documents > entry.deleted_documents}
+    if not entries or not ids:
+        return {}
+    scan = scan_sql([index / "segments" / name / "docs.parquet" for name in entries], extra=", filename = true, file_row_number = true")
+    with connect() as connection:
+        array = np.empty(len(ids), dtype=object)
+        array[:] = ids
+        connection.register("new_ids", {"id": array})
+        matches = connection.execute(f"SELECT d.id, d.filename, d.file_row_number, d.tokens, d.file, d.row FROM {scan} d JOIN new_ids USING (id)").fetchall()
+    deleted = {name: set(deleted_rows(index, entries[name]).tolist()) for name in {Path(match[1]).parent.name for match in matches}}
+    return {
+        identifier: StoredRow(segment, row, tokens, f"{file}, row {file_row}")
+        for identifier, path, row, tokens, file, file_row in matches
+        if row not in deleted[segment := Path(path).parent.name]
+    }
+
+
+def _twice(rows: Rows, position: int, first: str) -> DuplicateIdError:
+    return DuplicateIdError(
+        f"{rows.files[position]}, row {rows.rows[position]}: id {rows.ids[position]!r} occurs in {first} too; give every document its own id, or pass --on-duplicate skip or replace"
+    )

@@ -1,0 +1,91 @@
+"""Files that appear whole or not at all: new names, fsync of file and folder, then publication."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nagindex.errors import DamagedIndexError
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """What a manifest knows of a file: its length in bytes and its SHA-256 (64 hexadecimal digits)."""
+
+    bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileEntry:
+        """Return the entry of a file as it is on disk, after forcing its bytes to the disk."""
+        with open(path, "rb") as file:
+            os.fsync(file.fileno())
+            return cls(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def sync_folder(folder: Path) -> None:
+    """Force a folder's entries (new, renamed and removed names) to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def create_exclusively(path: Path, content: bytes) -> bool:
+    """Publish a file under a name that must be new; return False, changing nothing, where the name is taken.
+
+    The bytes reach the disk under a temporary name in the same folder first, so `path` never holds part of them.
+    """
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return False
+        sync_folder(path.parent)
+        return True
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path whose file replaces `path` when the block ends well, and vanishes when it does not."""
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        yield temporary
+        with open(temporary, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_length(path: Path, entry: FileEntry, *, segment: str) -> None:
+    """Raise DamagedIndexError unless the file exists with the length that the manifest states."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise DamagedIndexError(f"{path}: missing from segment {segment}; restore the file from a copy of the index") from None
+    if size != entry.bytes:
+        raise DamagedIndexError(f"{path}: {size} bytes where segment {segment} has {entry.bytes}; restore the file from a copy of the index")
+
+
+def check_content(path: Path, entry: FileEntry, *, segment: str) -> None:
+    """Raise DamagedIndexError unless the file's length and checksum are those that the manifest states."""
+    check_length(path, entry, segment=segment)
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != entry.sha256:
+        raise DamagedIndexError(f"{path}: SHA-256 is {found} where segment {segment} has {entry.sha256}; restore the file from a copy of the index")

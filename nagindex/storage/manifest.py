@@ -1,0 +1,221 @@
+"""Manifests: one immutable JSON file a version, numbered, created only if absent; the highest number is current."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from nagindex._version import __version__
+from nagindex.errors import DamagedIndexError, InputNotFoundError, UnknownFormatError
+from nagindex.fingerprint import Fingerprint
+from nagindex.storage.files import FileEntry, create_exclusively
+
+FORMAT_VERSION = 1
+FLAGS: frozenset[str] = frozenset()
+_NAME = re.compile(r"[0-9]{12}\.json")
+_SEGMENT_ID = re.compile(r"[0-9a-f]{16}")
+_FILE_NAME = re.compile(r"nags\.npy|(docs|sources|skipped)\.parquet|deleted-[0-9a-f]{8}\.npy")
+
+
+@dataclass(frozen=True)
+class SegmentEntry:
+    """What a manifest says of one segment.
+
+    Attributes:
+        id: name of its folder, 16 hexadecimal digits.
+        documents: rows in its files, deleted ones included.
+        tokens: tokens of those rows.
+        skipped: rows of the sources that became no document.
+        files: its files by name.
+        deleted: name of the file with the positions of deleted rows, None while there are none.
+        deleted_documents, deleted_tokens: how many rows those are, and their tokens.
+        libraries: versions that encoded it.
+    """
+
+    id: str
+    documents: int
+    tokens: int
+    skipped: int
+    files: dict[str, FileEntry]
+    libraries: dict[str, str]
+    deleted: str | None = None
+    deleted_documents: int = 0
+    deleted_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How an index reads corpora: fixed when it is created, taken from it by every append.
+
+    Attributes:
+        text_column, id_column, token_column: names given by the user, None where they are found in each source.
+        keep_columns: columns carried into the index.
+        window: rows of the input whose documents are batched together.
+        batch_tokens: padded tokens in a batch.
+    """
+
+    text_column: str | None = None
+    id_column: str | None = None
+    token_column: str | None = None
+    keep_columns: tuple[str, ...] = ()
+    window: int = 1024
+    batch_tokens: int = 4096
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One version of an index."""
+
+    version: int
+    operation: str
+    created: str
+    fingerprint: Fingerprint
+    settings: Settings
+    segments: tuple[SegmentEntry, ...] = ()
+
+    @property
+    def documents(self) -> int:
+        """Documents in this version, deleted ones not counted."""
+        return sum(s.documents - s.deleted_documents for s in self.segments)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of this version's documents."""
+        return sum(s.tokens - s.deleted_tokens for s in self.segments)
+
+    def following(self, operation: str, segments: tuple[SegmentEntry, ...]) -> Manifest:
+        """Return the next version with other segments."""
+        return dataclasses.replace(self, version=self.version + 1, operation=operation, created=now(), segments=segments)
+
+
+def now() -> str:
+    """Return the time as ISO 8601 text in UTC."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def manifest_path(index: Path, version: int) -> Path:
+    """Return where a version's manifest lies."""
+    return index / "manifests" / f"{version:012d}.json"
+
+
+def versions(index: Path) -> list[int]:
+    """Return the numbers of the versions that an index holds, ascending."""
+    try:
+        names = [p.name for p in (index / "manifests").iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    return sorted(int(name[:12]) for name in names if _NAME.fullmatch(name))
+
+
+def read_latest(index: Path) -> Manifest:
+    """Return the current version's manifest.
+
+    Raises:
+        InputNotFoundError: there is no index.
+        DamagedIndexError, UnknownFormatError: as `read_manifest`.
+    """
+    found = versions(index)
+    if not found:
+        raise InputNotFoundError(f"{index}: no index here; make one with: nagindex build CORPUS -i {index}")
+    return read_manifest(index, found[-1])
+
+
+def read_manifest(index: Path, version: int) -> Manifest:
+    """Return one version's manifest.
+
+    Raises:
+        DamagedIndexError: the file is missing or is not what was written.
+        UnknownFormatError: it is of a format or has a flag that this nagindex does not know.
+    """
+    path = manifest_path(index, version)
+    try:
+        content = json.loads(path.read_bytes())
+        stated = content.pop("sha256")
+    except FileNotFoundError:
+        raise DamagedIndexError(f"{path}: version {version} is not in the index (any more)") from None
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        raise _damaged(path) from None
+    if content.get("format_version") != FORMAT_VERSION:
+        raise UnknownFormatError(f"{path}: format version {content.get('format_version')}, nagindex {__version__} reads {FORMAT_VERSION}; install the nagindex that wrote it ({content.get('writer')})")
+    if unknown := set(content.get("flags", ())) - FLAGS:
+        raise UnknownFormatError(f"{path}: unknown feature flag {', '.join(sorted(unknown))}; install the nagindex that wrote it ({content.get('writer')})")
+    if stated != _digest(content):
+        raise _damaged(path)
+    try:
+        manifest = _from_json(content)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise _damaged(path) from None
+    if manifest.version != version:
+        raise DamagedIndexError(f"{path}: holds version {manifest.version}; restore the file from a copy of the index")
+    return manifest
+
+
+def publish(index: Path, manifest: Manifest) -> bool:
+    """Make a version current; return False, changing nothing, where another writer has taken its number."""
+    path = manifest_path(index, manifest.version)
+    content = _to_json(manifest)
+    text = json.dumps(content | {"sha256": _digest(content)}, indent=1, ensure_ascii=False)
+    return create_exclusively(path, text.encode() + b"\n")
+
+
+def commit(index: Path, change: Callable[[Manifest], Manifest | None]) -> Manifest:
+    """Publish `change(current)`; where another writer was first, re-read and apply the change again.
+
+    Args:
+        index: the index's folder.
+        change: from the current version to the following one, or None where nothing is left to do.
+
+    Returns:
+        The version that holds the change.
+    """
+    while True:
+        current = read_latest(index)
+        wanted = change(current)
+        if wanted is None:
+            return current
+        if publish(index, wanted):
+            return wanted
+
+
+def _damaged(path: Path) -> DamagedIndexError:
+    return DamagedIndexError(f"{path}: the manifest's content is not what was written; restore the file from a copy of the index")
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _to_json(manifest: Manifest) -> dict[str, Any]:
+    fields = dataclasses.asdict(manifest)
+    fields["fingerprint"] = manifest.fingerprint.to_json()
+    fields["settings"]["keep_columns"] = list(manifest.settings.keep_columns)
+    fields["segments"] = list(fields["segments"])
+    return {"format_version": FORMAT_VERSION, "flags": sorted(FLAGS), "writer": f"nagindex {__version__}"} | fields
+
+
+def _from_json(content: dict[str, Any]) -> Manifest:
+    settings = content["settings"] | {"keep_columns": tuple(content["settings"]["keep_columns"])}
+    return Manifest(
+        version=content["version"],
+        operation=content["operation"],
+        created=content["created"],
+        fingerprint=Fingerprint.from_json(content["fingerprint"]),
+        settings=Settings(**settings),
+        segments=tuple(_segment(entry) for entry in content["segments"]),
+    )
+
+
+def _segment(entry: dict[str, Any]) -> SegmentEntry:
+    files = {name: FileEntry(**file) for name, file in entry["files"].items()}
+    if not _SEGMENT_ID.fullmatch(entry["id"]) or not all(_FILE_NAME.fullmatch(name) for name in files) or not files.keys() >= {"nags.npy", "docs.parquet", "sources.parquet", "skipped.parquet"}:
+        raise ValueError(entry["id"])
+    if entry["deleted"] is not None and entry["deleted"] not in files:
+        raise ValueError(entry["deleted"])
+    return SegmentEntry(**{**entry, "files": files})
