@@ -58,7 +58,7 @@ def _one_line(error: Exception) -> str:
 @click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="nagindex")
 def main() -> None:
-    """Pick the pretraining documents that train a task.
+    r"""Pick the pretraining documents that train a task.
 
     \b
     Encode a pool once:        nagindex build corpus/

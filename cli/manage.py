@@ -27,7 +27,13 @@ def info(index: Path, skipped: bool, version: int | None, as_json: bool) -> None
         if as_json:
             click.echo(json.dumps(rows))
         else:
-            click.echo(table(["file", "row", "reason", "id"], [[r["file"], str(r["row"]), r["reason"], r["id"]] for r in rows], right=lambda c: c == 1))
+            click.echo(
+                table(
+                    ["file", "row", "reason", "id"],
+                    [[r["file"], str(r["row"]), r["reason"], r["id"]] for r in rows],
+                    right=lambda c: c == 1,
+                )
+            )
         return
     found = opened.info()
     click.echo(json.dumps(found) if as_json else _described(found))
@@ -41,7 +47,8 @@ def _described(found: dict[str, Any]) -> str:
     lines = {
         "index": found["path"],
         "version": f"{found['version']} ({found['operation']} {found['created']}), {plural(older, 'other version')} kept",
-        "documents": f"{found['documents']:,}" + (f" ({found['deleted']:,} deleted rows still stored)" if found["deleted"] else ""),
+        "documents": f"{found['documents']:,}"
+        + (f" ({found['deleted']:,} deleted rows still stored)" if found["deleted"] else ""),
         "tokens": f"{found['tokens']:,}",
         "skipped": f"{found['skipped']:,}" + (" (list them with --skipped)" if found["skipped"] else ""),
         "sources": f"{found['sources']:,}",
@@ -51,7 +58,12 @@ def _described(found: dict[str, Any]) -> str:
         "neurons": f"{spec['neuron_type']}, {len(spec['widths'])} layers of {' or '.join(map(str, widths))}, top {spec['top_k']}",
         "reads": f"the first {fingerprint['max_length']} tokens in {fingerprint['dtype']}, {fingerprint['attention']} attention",
         "libraries": ", ".join(f"{name} {version}" for name, version in fingerprint["libraries"].items()),
-        "columns": ", ".join(f"{k.removesuffix('_column').removesuffix('_columns')} {v}" for k, v in settings.items() if k.endswith(("column", "columns")) and v) or "found in each source",
+        "columns": ", ".join(
+            f"{k.removesuffix('_column').removesuffix('_columns')} {v}"
+            for k, v in settings.items()
+            if k.endswith(("column", "columns")) and v
+        )
+        or "found in each source",
     }
     return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
 
@@ -72,13 +84,18 @@ def verify(index: Path, as_json: bool) -> None:
             click.echo(line)
     if found:
         raise click.ClickException(f"{index}: {plural(len(found), 'problem')} found")
-    click.echo(f"{index}: version {opened.manifest.version} is whole, {plural(len(opened), 'document')} in {plural(len(opened.segments), 'segment')}", err=True)
+    held = f"{plural(len(opened), 'document')} in {plural(len(opened.segments), 'segment')}"
+    click.echo(f"{index}: version {opened.manifest.version} is whole, {held}", err=True)
 
 
 @click.command()
 @index_option
 @click.option("--ids", "ids_file", type=click.File("rb"), metavar="FILE", help="Ids to delete, one a line; - is stdin.")
-@click.option("--where", metavar="SQL", help="Delete the documents that a condition on the view docs holds for, e.g. \"quality < 0.2\".")
+@click.option(
+    "--where",
+    metavar="SQL",
+    help='Delete the documents that a condition on the view docs holds for, e.g. "quality < 0.2".',
+)
 def delete(index: Path, ids_file: Any, where: str | None) -> None:
     """Delete documents; their rows go at the next compact."""
     if (ids_file is None) == (where is None):
@@ -96,7 +113,10 @@ def delete(index: Path, ids_file: Any, where: str | None) -> None:
     removed = opened.delete(ids=ids, where=where)
     if ids is not None and removed < len(ids):
         click.echo(f"Warning: {plural(len(ids) - removed, 'id')} of {len(ids):,} are not in the index", err=True)
-    click.echo(f"Deleted {plural(removed, 'document')}; {plural(len(opened), 'document')} left, version {opened.manifest.version}", err=True)
+    click.echo(
+        f"Deleted {plural(removed, 'document')}; {plural(len(opened), 'document')} left, version {opened.manifest.version}",
+        err=True,
+    )
 
 
 @click.command()
@@ -108,19 +128,29 @@ def compact(index: Path) -> None:
     opened = Index.open(index)
     before = len(opened.segments)
     opened.compact()
-    click.echo(f"{plural(before, 'segment')} are now {len(opened.segments):,}, version {opened.manifest.version}; nagindex vacuum frees the old ones' space", err=True)
+    done = f"{plural(before, 'segment')} before, {len(opened.segments):,} now, version {opened.manifest.version}"
+    click.echo(f"{done}; nagindex vacuum frees the old ones' space", err=True)
 
 
 @click.command()
 @index_option
 @click.option("--keep", type=click.IntRange(min=1), default=1, show_default=True, help="Newest versions to keep.")
-@click.option("--grace", type=click.FloatRange(min=0), default=60, show_default=True, metavar="MINUTES", help="Leave what was current or written within this time, for running readers and writers.")
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=60,
+    show_default=True,
+    metavar="MINUTES",
+    help="Leave what was current or written within this time, for running readers and writers.",
+)
 def vacuum(index: Path, keep: int, grace: float) -> None:
     """Remove old versions and every file that no kept version names."""
     from nagindex.index import Index
 
     done = Index.open(index).vacuum(keep=keep, grace=60 * grace)
-    click.echo(f"Removed {plural(done.versions, 'version')} and {plural(done.files, 'file')}, {size(done.bytes)}", err=True)
+    click.echo(
+        f"Removed {plural(done.versions, 'version')} and {plural(done.files, 'file')}, {size(done.bytes)}", err=True
+    )
 
 
 @click.command()
@@ -139,4 +169,11 @@ def sql(statement: str, index: Path, as_json: bool) -> None:
                 click.echo(json.dumps(dict(zip(names, row, strict=True)), default=str, ensure_ascii=False))
         return
     rows = result.fetchall()
-    sys.stdout.write(table(names, [["" if value is None else str(value) for value in row] for row in rows], right=lambda c: bool(rows) and isinstance(rows[0][c], (int, float))) + "\n")
+    sys.stdout.write(
+        table(
+            names,
+            [["" if value is None else str(value) for value in row] for row in rows],
+            right=lambda c: bool(rows) and isinstance(rows[0][c], (int, float)),
+        )
+        + "\n"
+    )

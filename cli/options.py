@@ -12,34 +12,45 @@ import click
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 
 
-class Count(click.ParamType):
+class Count(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
     """A whole number, with an optional suffix k, M, B or T."""
 
     name = "number"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Return the number; 1.5M is 1,500,000."""
-        if isinstance(value, int):
-            return value
-        match = re.fullmatch(r"(\d+)(?:\.(\d+))?([kmbt]?)", str(value).strip().replace("_", "").replace(",", "").lower())
-        if match:
-            whole, decimals, suffix = match[1], match[2] or "", match[3]
-            scaled, rest = divmod(int(whole + decimals) * SUFFIXES[suffix], 10 ** len(decimals))
-            if not rest:
-                return scaled
-        self.fail(f"{value!r} is not a whole number; write 1000000, 1M or 1.5M (k, M, B and T are thousands, millions, billions, trillions)", param, ctx)
+        written = str(value).strip().replace("_", "").replace(",", "").lower()
+        match = re.fullmatch(r"(\d+)(?:\.(\d+))?([kmbt]?)", written)
+        decimals = (match[2] or "") if match else ""
+        scaled, rest = divmod(int(match[1] + decimals) * SUFFIXES[match[3]], 10 ** len(decimals)) if match else (0, 1)
+        if rest:
+            self.fail(f"{value!r} is not a whole number; write 1000000, 1M or 1.5M (k, M, B, T)", param, ctx)
+        return scaled
 
 
 COUNT = Count()
 
 index_option = click.option(
-    "-i", "--index", "index", type=click.Path(path_type=Path), envvar="NAGINDEX", default=Path("index.nagindex"), show_default="$NAGINDEX or ./index.nagindex", help="Folder of the index."
+    "-i",
+    "--index",
+    "index",
+    type=click.Path(path_type=Path),
+    envvar="NAGINDEX",
+    default=Path("index.nagindex"),
+    show_default="$NAGINDEX or ./index.nagindex",
+    help="Folder of the index.",
 )
-device_option = click.option("--device", default="auto", show_default=True, help="Torch device: auto, cpu, cuda, cuda:1, mps.")
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="Torch device: auto, cpu, cuda, cuda:1, mps."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
-text_column_option = click.option("--text-column", metavar="C", help="Column of the texts. [default: text, content, doc, document or body]")
+text_column_option = click.option(
+    "--text-column", metavar="C", help="Column of the texts. [default: text, content, doc, document or body]"
+)
 corpus_root_option = click.option(
-    "--corpus-root", type=click.Path(path_type=Path, file_okay=False), help="Folder that source names are relative to. [default: the deepest that holds all that is named]"
+    "--corpus-root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder that source names are relative to. [default: the deepest that holds all that is named]",
 )
 
 
@@ -61,11 +72,24 @@ def duration(seconds: float) -> str:
     """Return a time span for people, such as 45 s, 3 min or 2.5 h."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+    return (
+        f"{seconds / 60:.0f} min"
+        if seconds < 5400
+        else f"{seconds / 3600:.1f} h"
+        if seconds < 172_800
+        else f"{seconds / 86_400:.1f} days"
+    )
 
 
-def table(headings: list[str], rows: list[list[str]], *, right: Callable[[int], bool] = lambda column: column > 0) -> str:
+def table(
+    headings: list[str], rows: list[list[str]], *, right: Callable[[int], bool] = lambda column: column > 0
+) -> str:
     """Return rows as aligned text; by default all but the first column stand to the right."""
     widths = [max(len(row[c]) for row in [headings, *rows]) for c in range(len(headings))]
-    lines = ["  ".join(cell.rjust(w) if right(c) else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))).rstrip() for row in [headings, *rows]]
+    lines = [
+        "  ".join(
+            cell.rjust(w) if right(c) else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in [headings, *rows]
+    ]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .options import duration
 
 if TYPE_CHECKING:
-    from nagindex.ingest import Progress
+    from nagindex.windows import Progress
 
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_BETWEEN_REDRAWS = 0.2
@@ -46,7 +46,8 @@ class ProgressLine:
     def _line(self, progress: Progress, elapsed: float) -> str:
         share = progress.bytes_done / max(1, progress.bytes_total)
         left = f"  {duration(elapsed / share - elapsed)} left" if 0 < share < 1 else ""
+        committed = f"  {progress.committed:,} committed" if progress.committed else ""
         return (
             f"{share:4.0%}  {progress.documents:,} documents  {progress.documents / max(elapsed, 1e-9):,.0f}/s  "
-            f"{progress.tokens:,} tokens  {progress.committed:,} committed{left}"
+            f"{progress.tokens:,} tokens{committed}{left}"
         )

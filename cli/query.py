@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -24,11 +24,30 @@ PREVIEW_ROWS = 20
 @index_option
 @click.option("-n", "documents", type=COUNT, metavar="N", help="Select N documents; k, M and B are understood.")
 @click.option("--tokens", type=COUNT, metavar="N", help="Select documents of N tokens altogether.")
-@click.option("--fraction", type=click.FloatRange(0, 1, min_open=True), metavar="F", help="Select documents of a share F of the pool's tokens.")
-@click.option("-o", "--output", metavar="FILE", help="File to write; - is stdout. [default: stdout, on a terminal the first rows as a table]")
-@click.option("--format", "format_", type=click.Choice(["parquet", "jsonl"]), help="Format of the output. [default: by its suffix, else parquet]")
+@click.option(
+    "--fraction",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="F",
+    help="Select documents of a share F of the pool's tokens.",
+)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="File to write; - is stdout. [default: stdout, on a terminal the first rows as a table]",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["parquet", "jsonl"]),
+    help="Format of the output. [default: by its suffix, else parquet]",
+)
 @click.option("--with-text", is_flag=True, help="Add the documents' texts, read again from their sources.")
-@click.option("--corpus-root", type=click.Path(path_type=Path, file_okay=False), help="Where the sources lie now, for --with-text.")
+@click.option(
+    "--corpus-root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where the sources lie now, for --with-text.",
+)
 @text_column_option
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
 @device_option
@@ -36,9 +55,19 @@ PREVIEW_ROWS = 20
 @click.option("--no-cache", is_flag=True, help="Neither read nor fill the index's cache of encoded targets.")
 @json_option
 def query(
-    targets: tuple[str, ...], index: Path, documents: int | None, tokens: int | None, fraction: float | None, output: str | None, format_: str | None, with_text: bool,
-    corpus_root: Path | None, text_column: str | None, model: str | None, device: str, threads: int | None, no_cache: bool, as_json: bool,
-) -> None:  # fmt: skip
+    targets: tuple[str, ...],
+    index: Path,
+    documents: int | None,
+    tokens: int | None,
+    fraction: float | None,
+    output: str | None,
+    format_: str | None,
+    with_text: bool,
+    corpus_root: Path | None,
+    no_cache: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Select the documents most similar to TARGETS (texts in any corpus format, or NAGs saved by encode), exactly.
 
     One budget is needed: -n, --tokens or --fraction.
@@ -49,24 +78,20 @@ def query(
         raise click.UsageError("--json prints a summary to stdout, so the selection needs a file: -o FILE")
     from nagindex.index import Index
 
-    selection = Index.open(index).query(
-        targets, n=documents, tokens=tokens, fraction=fraction, text_column=text_column, model=model, device=device, threads=threads, cache=not no_cache
-    )
+    opened = Index.open(index)
+    selection = opened.query(targets, n=documents, tokens=tokens, fraction=fraction, cache=not no_cache, **options)
     for warning in selection.warnings:
         click.echo(f"Warning: {warning}", err=True)
     if output is None and sys.stdout.isatty():
         _preview(selection)
     else:
         _write(selection, output or "-", format_, with_text, corpus_root)
-    summary = _summary(selection)
+    found = _summary(selection)
     if as_json:
-        click.echo(json.dumps(summary | {"output": output, "warnings": selection.warnings}))
+        click.echo(json.dumps(found | {"output": output, "warnings": selection.warnings}))
+    selected = f"{plural(found['documents'], 'document')} ({plural(found['tokens'], 'token')}) of {len(opened):,}"
     where = f" to {output}" if output not in (None, "-") else ""
-    click.echo(
-        f"Selected {plural(int(summary['documents']), 'document')} ({plural(int(summary['tokens']), 'token')}) of {selection.settings['index']['documents']:,}, "
-        f"scores {summary['best']:.4f} to {summary['worst']:.4f}{where}",
-        err=True,
-    )
+    click.echo(f"Selected {selected}, scores {found['best']:.4f} to {found['worst']:.4f}{where}", err=True)
 
 
 @click.command()
@@ -76,7 +101,9 @@ def query(
 @text_column_option
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
 @device_option
-def encode(texts: tuple[str, ...], output: Path, index: Path, text_column: str | None, model: str | None, device: str) -> None:
+def encode(
+    texts: tuple[str, ...], output: Path, index: Path, text_column: str | None, model: str | None, device: str
+) -> None:
     """Encode TEXTS as the index encodes, once; the result stands wherever TARGETS is asked for."""
     from nagindex.errors import BadInputError
     from nagindex.index import Index
@@ -109,12 +136,23 @@ def _write(selection: Selection, output: str, format_: str | None, with_text: bo
 
 def _preview(selection: Selection) -> None:
     rows = selection.to_duckdb().limit(PREVIEW_ROWS).fetchall()
-    cells = [[f"{value:.4f}" if name == "score" else "" if value is None else str(value)[:60] for name, value in zip(selection.columns, row, strict=True)] for row in rows]
-    click.echo(table(list(selection.columns), cells, right=lambda c: selection.columns[c] in ("rank", "score", "tokens", "row")))
+    cells = [
+        [
+            f"{value:.4f}" if name == "score" else "" if value is None else str(value)[:60]
+            for name, value in zip(selection.columns, row, strict=True)
+        ]
+        for row in rows
+    ]
+    click.echo(
+        table(
+            list(selection.columns), cells, right=lambda c: selection.columns[c] in ("rank", "score", "tokens", "row")
+        )
+    )
     if len(selection) > len(rows):
         click.echo(f"... and {len(selection) - len(rows):,} more; -o FILE writes them all")
 
 
-def _summary(selection: Selection) -> dict[str, float]:
-    [(documents, tokens, best, worst)] = selection.to_duckdb().aggregate("count(*), coalesce(sum(tokens), 0), max(score), min(score)").fetchall()
-    return {"documents": int(documents), "tokens": int(tokens), "best": best, "worst": worst}
+def _summary(selection: Selection) -> dict[str, Any]:
+    totals = "count(*), coalesce(sum(tokens), 0), max(score), min(score)"
+    [(documents, tokens, best, worst)] = selection.to_duckdb().aggregate(totals).fetchall()
+    return {"documents": documents, "tokens": int(tokens), "best": best, "worst": worst}

@@ -16,13 +16,19 @@ from nagindex._version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from nagindex.building import build
     from nagindex.corpus import Columns
-    from nagindex.index import Index, build
+    from nagindex.index import Index
     from nagindex.selection import Selection
 
 __all__ = ["Columns", "Index", "Selection", "__version__", "build", "open"]
 
-_HOMES = {"Columns": "nagindex.corpus", "Index": "nagindex.index", "Selection": "nagindex.selection", "build": "nagindex.index"}
+_HOMES = {
+    "Columns": "nagindex.corpus",
+    "Index": "nagindex.index",
+    "Selection": "nagindex.selection",
+    "build": "nagindex.building",
+}
 
 
 def open(path: str | Path, *, version: int | None = None) -> Index:  # noqa: A001 - the verb users expect

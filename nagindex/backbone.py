@@ -93,14 +93,20 @@ class Backbone:
         """
         limit = getattr(self.model.config, "max_position_embeddings", None)
         if max_length < 1 or (isinstance(limit, int) and max_length > limit):
-            raise BadInputError(f"max length {max_length}: {self.name} reads 1 to {limit} tokens; give another --max-length")
+            raise BadInputError(
+                f"max length {max_length}: {self.name} reads 1 to {limit} tokens; give another --max-length"
+            )
         if top_k is not None and top_k < 1:
             raise BadInputError(f"top k {top_k}: a NAG keeps at least one neuron a layer; give another --top-k")
         narrowest = min(self.widths)
-        spec = NagSpec(self.neuron_type, self.widths, default_top_k(narrowest) if top_k is None else min(top_k, narrowest))
+        spec = NagSpec(
+            self.neuron_type, self.widths, default_top_k(narrowest) if top_k is None else min(top_k, narrowest)
+        )
         dtype = str(self.model.dtype).removeprefix("torch.")
         attention = str(getattr(self.model.config, "_attn_implementation", None) or "eager")
-        return Fingerprint(self.name, self.weights, self.tokenizer_hash, spec, max_length, dtype, attention, installed_libraries())
+        return Fingerprint(
+            self.name, self.weights, self.tokenizer_hash, spec, max_length, dtype, attention, installed_libraries()
+        )
 
     def impacts(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
         """Return each layer's neuron impacts, L tensors of float32 [batch, d_l] on the model's device.
@@ -174,14 +180,19 @@ def load_backbone(name: str, *, neuron_type: str = "up", device: str = "auto", d
     kind = getattr(torch, ("float32" if where.type == "cpu" else "bfloat16") if dtype == "auto" else dtype)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder or name)
-        model, loading = transformers.AutoModel.from_pretrained(folder or name, dtype=kind, use_safetensors=True, output_loading_info=True)
+        model, loading = transformers.AutoModel.from_pretrained(
+            folder or name, dtype=kind, use_safetensors=True, output_loading_info=True
+        )
     except (OSError, ValueError, ImportError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise InputNotFoundError(f"{name}: the model cannot be loaded ({reason}); give --model a folder with safetensors weights, a hub name while online, or minilm") from error
+        remedy = "give --model a folder with safetensors weights, a hub name while online, or minilm"
+        raise InputNotFoundError(f"{name}: the model cannot be loaded ({reason}); {remedy}") from error
     return tap_model(name, model.to(where), tokenizer, neuron_type=neuron_type, missing=loading["missing_keys"])
 
 
-def tap_model(name: str, model: Any, tokenizer: Any, *, neuron_type: str = "up", missing: Sequence[str] = ()) -> Backbone:
+def tap_model(
+    name: str, model: Any, tokenizer: Any, *, neuron_type: str = "up", missing: Sequence[str] = ()
+) -> Backbone:
     """Return a backbone around a loaded model and tokenizer.
 
     Args:
@@ -196,10 +207,15 @@ def tap_model(name: str, model: Any, tokenizer: Any, *, neuron_type: str = "up",
     """
     lacking = sorted(key for key in missing if "pooler" not in key)
     if lacking:
-        raise UnsupportedBackboneError(f"{name}: the checkpoint lacks weights of the model ({lacking[0]}{' and others' if lacking[1:] else ''}); use a complete checkpoint")
+        others = " and others" if lacking[1:] else ""
+        raise UnsupportedBackboneError(
+            f"{name}: the checkpoint lacks weights of the model ({lacking[0]}{others}); use a complete checkpoint"
+        )
     projections = find_projections(model, neuron_type)
     model.eval().requires_grad_(False)
-    return Backbone(name, model, tokenizer, projections, neuron_type, _weights_hash(model, set(missing)), _tokenizer_hash(tokenizer))
+    return Backbone(
+        name, model, tokenizer, projections, neuron_type, _weights_hash(model, set(missing)), _tokenizer_hash(tokenizer)
+    )
 
 
 def find_projections(model: Any, neuron_type: str = "up") -> tuple[Projection, ...]:
@@ -223,10 +239,16 @@ def _projection(block: nn.Module, where: str) -> Projection:
     for path, half in UP_PROJECTIONS.items():
         if path in modules:
             module = modules[path]
-            width = int(getattr(module, "out_features", None) or getattr(module, "nf", 0))
-            return Projection(module, 0, width) if half is None else Projection(module, half * width // 2, (half + 1) * width // 2)
+            width = int(getattr(module, "out_features", 0) or getattr(module, "nf", 0))
+            return (
+                Projection(module, 0, width)
+                if half is None
+                else Projection(module, half * width // 2, (half + 1) * width // 2)
+            )
     if any("expert" in name or "router" in name for name in modules):
-        raise UnsupportedBackboneError(f"{where}: a mixture of experts has no single up projection that every token passes; use a dense backbone")
+        raise UnsupportedBackboneError(
+            f"{where}: a mixture of experts has no single up projection that every token passes; use a dense backbone"
+        )
     raise UnsupportedBackboneError(f"{where}: no up projection found; looked for {', '.join(UP_PROJECTIONS)}")
 
 

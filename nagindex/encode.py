@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 
 
+def default_batch_tokens(backbone: Backbone) -> int:
+    """Return how many padded tokens a batch holds on the backbone's device."""
+    return BATCH_TOKENS.get(backbone.model.device.type, BATCH_TOKENS["cuda"])
+
+
 class Tokens(NamedTuple):
     """Tokenised texts.
 
@@ -93,7 +98,9 @@ def _encode_batch(backbone: Backbone, rows: Sequence[Sequence[int]], k: int) -> 
     ids[mask.bool()] = torch.tensor([token for row in rows for token in row])
     impacts = backbone.impacts(ids.to(backbone.model.device), mask.to(backbone.model.device))
     if not all(bool(torch.isfinite(layer).all()) for layer in impacts):
-        raise BadInputError(f"{backbone.name} in {backbone.model.dtype} gives impacts that are not finite; use --dtype float32")
+        raise BadInputError(
+            f"{backbone.name} in {backbone.model.dtype} gives impacts that are not finite; use --dtype float32"
+        )
     return np.stack([top_k_of(layer, k).cpu().numpy() for layer in impacts], axis=1).astype(CODE_DTYPE)
 
 

@@ -34,6 +34,9 @@ class UnknownFormatError(NagIndexError, ValueError):
 class DamagedIndexError(NagIndexError, ValueError):
     """A file of an index is missing, has the wrong length, checksum or content; the message names file and segment."""
 
+    def __init__(self, path: object, damage: str) -> None:
+        super().__init__(f"{path}: {damage}; restore the file from a copy of the index")
+
 
 class UnsupportedBackboneError(NagIndexError, ValueError):
     """A model has no projection that nagindex knows how to tap."""

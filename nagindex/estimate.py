@@ -46,7 +46,9 @@ class Estimate:
     documents_per_second: float
 
 
-def estimate(sources: Sequence[Source], backbone: Backbone, fingerprint: Fingerprint, columns: Columns, *, batch_tokens: int) -> Estimate:
+def estimate(
+    sources: Sequence[Source], backbone: Backbone, fingerprint: Fingerprint, columns: Columns, *, batch_tokens: int
+) -> Estimate:
     """Return what building an index of some sources would cost.
 
     Args:
@@ -70,13 +72,17 @@ def estimate(sources: Sequence[Source], backbone: Backbone, fingerprint: Fingerp
                 texts.append(document.text)
                 kept_bytes += sum(len(str(value)) for value in (document.id, source.name, *document.kept))
                 taken += 1
-            if position.bytes > BYTES_LOOKED_AT or (source.format == "parquet" and taken * len(looked_at) >= DOCUMENTS_TIMED):
+            if position.bytes > BYTES_LOOKED_AT or (
+                source.format == "parquet" and taken * len(looked_at) >= DOCUMENTS_TIMED
+            ):
                 break
         else:
             whole.add(source.name)
         read += min(position.bytes, source.size) if source.format != "parquet" else 0
     if not texts:
-        raise BadInputError(f"{sources[0].path}: no text in the sampled sources; name the text column with --text-column")
+        raise BadInputError(
+            f"{sources[0].path}: no text in the sampled sources; name the text column with --text-column"
+        )
     tables = [source for source in sources if source.format == "parquet"]
     streams = [source for source in sources if source.format != "parquet"]
     counted = all(source.name in whole for source in streams)
@@ -90,4 +96,12 @@ def estimate(sources: Sequence[Source], backbone: Backbone, fingerprint: Fingerp
     rate = len(texts) / (time.perf_counter() - started)
     # Ids and paths compress about fourfold in docs.parquet; row and token numbers take some six bytes.
     per_document = fingerprint.spec.bytes_per_document + kept_bytes / len(texts) / 4 + 6
-    return Estimate(len(sources), documents, counted, round(float(tokens.counts.mean()) * documents), round(per_document * documents), documents / rate, rate)
+    return Estimate(
+        len(sources),
+        documents,
+        counted,
+        round(float(tokens.counts.mean()) * documents),
+        round(per_document * documents),
+        documents / rate,
+        rate,
+    )

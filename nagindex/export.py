@@ -24,7 +24,14 @@ METADATA_KEY = "nagindex"
 TEXTS_PER_INSERT = 1000
 
 
-def write(selection: Selection, path: str | Path, *, format: str = "parquet", with_text: bool = False, corpus_root: str | Path | None = None) -> None:
+def write(
+    selection: Selection,
+    path: str | Path,
+    *,
+    format: str = "parquet",  # noqa: A002 - the word users expect
+    with_text: bool = False,
+    corpus_root: str | Path | None = None,
+) -> None:
     """Write a selection, best document first, as a file that appears whole or not at all.
 
     Columns: rank (from 1), id, score, tokens, file, row, the kept columns, and with `with_text` the text. Parquet files have row
@@ -44,13 +51,19 @@ def write(selection: Selection, path: str | Path, *, format: str = "parquet", wi
         raise BadInputError(f"format {format!r}: selections are written as {' or '.join(FORMATS)}")
     target = Path(path)
     if target.is_dir() or not target.absolute().parent.is_dir():
-        raise BadInputError(f"{target}: {'is a folder' if target.is_dir() else 'its folder does not exist'}; name a file in a folder that exists")
+        raise BadInputError(
+            f"{target}: {'is a folder' if target.is_dir() else 'its folder does not exist'}; name a file in a folder that exists"
+        )
     connection, columns, source = selection._connection, selection._listed(), "selection"
     if with_text:
         _read_texts(selection, None if corpus_root is None else Path(corpus_root))
         columns, source = columns + ", text", "selection JOIN texts USING (rank)"
     metadata = json.dumps(selection.settings, ensure_ascii=False)
-    options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, KV_METADATA {{{METADATA_KEY}: {quote_sql(metadata)}}}" if format == "parquet" else "FORMAT json, ARRAY false, COMPRESSION none"
+    options = (
+        f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, KV_METADATA {{{METADATA_KEY}: {quote_sql(metadata)}}}"
+        if format == "parquet"
+        else "FORMAT json, ARRAY false, COMPRESSION none"
+    )
     with replacing(target) as temporary:
         connection.execute(f"COPY (SELECT {columns} FROM {source} ORDER BY rank) TO {quote_sql(temporary)} ({options})")
 
@@ -59,7 +72,9 @@ def _read_texts(selection: Selection, corpus_root: Path | None) -> None:
     """Fill a table `texts` (rank, text) beside the selection."""
     connection = selection._connection
     connection.execute("CREATE OR REPLACE TABLE texts (rank BIGINT, text VARCHAR)")
-    found = connection.execute("SELECT _segment, file, list(row ORDER BY row), list(rank ORDER BY row) FROM selection GROUP BY ALL ORDER BY ALL").fetchall()
+    found = connection.execute(
+        "SELECT _segment, file, list(row ORDER BY row), list(rank ORDER BY row) FROM selection GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
     wanted: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
     spans: dict[tuple[str, str], SourceSpan] = {}
     for position, name, rows, ranks in found:
@@ -85,19 +100,27 @@ def _located(span: SourceSpan, corpus_root: Path | None) -> Source:
     path = (corpus_root or Path(span.root)) / span.name
     kind = format_of(path)
     if kind is None or not path.is_file():
-        raise SourceChangedError(f"{path}: the source is not there any more; name the folder it lies in with --corpus-root, or leave out --with-text")
+        raise SourceChangedError(
+            f"{path}: the source is not there any more; name the folder it lies in with --corpus-root, or leave out --with-text"
+        )
     source = Source(span.name, path, kind[0], kind[1], path.stat().st_size)
     if source.size != span.bytes or content_hash(path) != span.sha256:
-        raise SourceChangedError(f"{path}: the source has changed since it was encoded; restore it, name another folder with --corpus-root, or leave out --with-text")
+        remedy = "restore it, name another folder with --corpus-root, or leave out --with-text"
+        raise SourceChangedError(f"{path}: the source has changed since it was encoded; {remedy}")
     return source
 
 
-def _insert_texts(connection: DuckDBPyConnection, source: Source, columns: Columns, rank_of_row: dict[int, int]) -> None:
+def _insert_texts(
+    connection: DuckDBPyConnection, source: Source, columns: Columns, rank_of_row: dict[int, int]
+) -> None:
     batch: list[tuple[int, str]] = []
     last = max(rank_of_row)
 
     def insert() -> None:
-        connection.execute("INSERT INTO texts SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[])", [[r for r, _ in batch], [t for _, t in batch]])
+        connection.execute(
+            "INSERT INTO texts SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[])",
+            [[r for r, _ in batch], [t for _, t in batch]],
+        )
         batch.clear()
 
     for document in read_documents(source, columns, start=min(rank_of_row)):

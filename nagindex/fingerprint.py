@@ -42,7 +42,11 @@ class Fingerprint:
     def differences(self, other: Fingerprint) -> list[str]:
         """Return one phrase for each field of `other` that differs, naming both values; a moved backbone is the same."""
         mine, theirs = _flat(self), _flat(other)
-        return [f"{name} is {mine[name]!r} in the index and {theirs[name]!r} here" for name in mine if name != "backbone" and mine[name] != theirs.get(name)]
+        return [
+            f"{name} is {mine[name]!r} in the index and {theirs[name]!r} here"
+            for name in mine
+            if name != "backbone" and mine[name] != theirs.get(name)
+        ]
 
     def require(self, other: Fingerprint, *, where: str, ignore_libraries: bool = False) -> None:
         """Raise SettingsMismatchError, naming both values, unless `other` encodes as this index does."""
@@ -51,7 +55,11 @@ class Fingerprint:
         if not found:
             return
         only_libraries = not self.differences(same_libraries)
-        remedy = "install those versions, or pass --accept-libraries to mix" if only_libraries else "use the index's settings, or build another index"
+        remedy = (
+            "install those versions, or pass --accept-libraries to mix"
+            if only_libraries
+            else "use the index's settings, or build another index"
+        )
         raise SettingsMismatchError(f"{where}: {'; '.join(found)}; {remedy}")
 
     def key(self) -> str:
@@ -61,7 +69,9 @@ class Fingerprint:
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
-        return dataclasses.asdict(self) | {"spec": dataclasses.asdict(self.spec) | {"widths": list(self.spec.widths)}}
+        fields: dict[str, Any] = dataclasses.asdict(self)
+        fields["spec"]["widths"] = list(self.spec.widths)
+        return fields
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Fingerprint:
@@ -78,4 +88,9 @@ def installed_libraries() -> dict[str, str]:
 def _flat(fingerprint: Fingerprint) -> dict[str, Any]:
     fields = fingerprint.to_json()
     spec, libraries = fields.pop("spec"), fields.pop("libraries")
-    return fields | spec | {"layers": len(spec["widths"])} | {f"{name} version": version for name, version in libraries.items()}
+    return (
+        fields
+        | spec
+        | {"layers": len(spec["widths"])}
+        | {f"{name} version": version for name, version in libraries.items()}
+    )

@@ -9,26 +9,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from nagindex import maintain
-from nagindex._version import __version__
-from nagindex.corpus import Columns, find_sources
-from nagindex.encode import BATCH_TOKENS
+from nagindex.corpus import find_sources
 from nagindex.errors import BadInputError, InputNotFoundError, NagIndexError, SettingsMismatchError
-from nagindex.fingerprint import Fingerprint, installed_libraries
-from nagindex.ingest import IngestReport, Progress, ingest
+from nagindex.fingerprint import Fingerprint
+from nagindex.ingest import IngestReport, ingest
 from nagindex.nag import Codes
-from nagindex.profile import profile_of
-from nagindex.select import Budget, exact_cut
+from nagindex.select import Budget
 from nagindex.selection import Selection
 from nagindex.storage.cache import TargetCache
-from nagindex.storage.docs import ids_at, open_docs, rows_where, run_select, tokens_of
+from nagindex.storage.docs import open_docs, rows_where, run_select
 from nagindex.storage.duplicates import ON_DUPLICATE
 from nagindex.storage.manifest import Manifest, Settings, now, publish, read_latest, read_manifest, versions
 from nagindex.storage.segment import Segment, SkippedRow
 from nagindex.targets import Targets, TargetSet, load_targets
+from nagindex.windows import Progress
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -65,7 +60,9 @@ class Index:
         return cls(folder, read_latest(folder) if version is None else read_manifest(folder, version))
 
     @classmethod
-    def create(cls, path: str | Path, fingerprint: Fingerprint, settings: Settings, *, backbone: Backbone | None = None) -> Index:
+    def create(
+        cls, path: str | Path, fingerprint: Fingerprint, settings: Settings, *, backbone: Backbone | None = None
+    ) -> Index:
         """Return a new empty index, or the one that is there if it has the same encoding and settings.
 
         Raises:
@@ -74,7 +71,9 @@ class Index:
         """
         folder = Path(path)
         if not versions(folder):
-            if folder.exists() and (not folder.is_dir() or any(p.name not in ("manifests", "segments") for p in folder.iterdir())):
+            if folder.exists() and (
+                not folder.is_dir() or any(p.name not in ("manifests", "segments") for p in folder.iterdir())
+            ):
                 raise BadInputError(f"{folder}: exists and is not an index; name another place with -i")
             for name in ("manifests", "segments"):
                 (folder / name).mkdir(parents=True, exist_ok=True)
@@ -82,12 +81,23 @@ class Index:
         index = cls(folder, read_latest(folder), backbone=backbone)
         index.manifest.fingerprint.require(fingerprint, where=str(folder))
         mine, theirs = dataclasses.asdict(index.manifest.settings), dataclasses.asdict(settings)
-        if differing := [f"{name} is {mine[name]!r} in the index and {theirs[name]!r} here" for name in mine if mine[name] != theirs[name]]:
-            raise SettingsMismatchError(f"{folder}: {'; '.join(differing)}; use the index's settings, or build another index")
+        if differing := [
+            f"{name} is {mine[name]!r} in the index and {theirs[name]!r} here"
+            for name in mine
+            if mine[name] != theirs[name]
+        ]:
+            raise SettingsMismatchError(
+                f"{folder}: {'; '.join(differing)}; use the index's settings, or build another index"
+            )
         return index
 
     def __repr__(self) -> str:
         return f"<Index {self.path} version {self.manifest.version}: {self.manifest.documents} documents>"
+
+    @property
+    def has_backbone(self) -> bool:
+        """Whether the model has been loaded."""
+        return self._backbone is not None
 
     def __len__(self) -> int:
         return self.manifest.documents
@@ -127,7 +137,12 @@ class Index:
         if self._backbone is None:
             from nagindex.backbone import load_backbone
 
-            self._backbone = load_backbone(model or fingerprint.backbone, neuron_type=fingerprint.spec.neuron_type, device=device, dtype=fingerprint.dtype)
+            self._backbone = load_backbone(
+                model or fingerprint.backbone,
+                neuron_type=fingerprint.spec.neuron_type,
+                device=device,
+                dtype=fingerprint.dtype,
+            )
         here = self._backbone.fingerprint(top_k=fingerprint.spec.top_k, max_length=fingerprint.max_length)
         fingerprint.require(here, where=str(self.path), ignore_libraries=accept_libraries)
         return self._backbone
@@ -161,15 +176,25 @@ class Index:
         """
         if on_duplicate not in ON_DUPLICATE:
             raise BadInputError(f"on_duplicate {on_duplicate!r}: one of {', '.join(ON_DUPLICATE)}")
-        listing = find_sources(_as_paths(corpus), root=corpus_root)
+        listing = find_sources(as_paths(corpus), root=corpus_root)
         backbone = self.backbone(model, device=device, accept_libraries=accept_libraries)
         self.refresh()
         try:
-            return ingest(self.path, backbone, listing.sources, manifest=self.manifest, on_duplicate=on_duplicate, report=progress)
+            return ingest(
+                self.path, backbone, listing.sources, manifest=self.manifest, on_duplicate=on_duplicate, report=progress
+            )
         finally:
             self.refresh()
 
-    def encode(self, targets: Targets, *, text_column: str | None = None, model: str | None = None, device: str = "auto", cache: bool = True) -> TargetSet:
+    def encode(
+        self,
+        targets: Targets,
+        *,
+        text_column: str | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        cache: bool = True,
+    ) -> TargetSet:
         """Return target texts, or NAGs saved before, as codes of this index's encoding.
 
         Args:
@@ -206,61 +231,23 @@ class Index:
 
         Args:
             targets: files, globs or folders of example texts, NAGs saved by `nagindex encode`, or codes uint16 [n, L, K].
-            n, tokens, fraction: the budget: documents, tokens, or a share of the pool's tokens; exactly one.
-            text_column, model, device, cache: as in `encode`.
+            n: the budget as a number of documents.
+            tokens: the budget as a number of tokens.
+            fraction: the budget as a share of the pool's tokens, 0 to 1; exactly one of the three is given.
+            text_column: as in `encode`, like the next three.
+            model: see there.
+            device: see there.
+            cache: see there.
             threads: threads of the scan; by default one a core.
 
         Raises:
             BadInputError: the budget or the targets make no sense.
         """
-        from nagindex.search.scan import Part, scan
+        from nagindex.query import query
 
         budget = Budget(n, tokens, fraction)
-        if not self.manifest.documents:
-            raise BadInputError(f"{self.path}: the index holds no document; append some")
         encoded = self.encode(targets, text_column=text_column, model=model, device=device, cache=cache)
-        profile = profile_of(encoded.codes, self.manifest.fingerprint.spec)
-        starts = np.cumsum([0, *(segment.entry.documents for segment in self.segments)])
-        parts = [
-            Part(
-                int(start),
-                segment.codes,
-                partial(maintain.alive_rows, segment) if segment.entry.deleted else None,
-                partial(tokens_of, segment) if budget.counts_tokens else None,
-            )
-            for start, segment in zip(starts, self.segments, strict=False)
-        ]
-        amount = budget.amount(pool_tokens=self.manifest.tokens)
-        cut = partial(exact_cut, budget=amount, ids_of=partial(ids_at, self.segments))
-        [hits] = scan(parts, [profile], budgets=[amount], cut=[cut], threads=threads)
-        return Selection(
-            hits,
-            scale=profile.scale,
-            segments=self.segments,
-            keep=self.manifest.settings.keep_columns,
-            settings=self._query_settings(encoded, budget, text_column),
-            warnings=self._query_warnings(encoded, budget, amount),
-        )
-
-    def _query_settings(self, encoded: TargetSet, budget: Budget, text_column: str | None) -> dict[str, Any]:
-        corpus = {name: getattr(self.manifest.settings, name) for name in ("text_column", "id_column")}
-        return {
-            "nagindex": __version__,
-            "index": {"path": str(self.path), "version": self.manifest.version, "documents": self.manifest.documents, "tokens": self.manifest.tokens},
-            "fingerprint": self.manifest.fingerprint.to_json(),
-            "corpus": corpus,
-            "query": {"targets": encoded.files, "text_column": text_column, **{k: v for k, v in dataclasses.asdict(budget).items() if v is not None}},
-        }
-
-    def _query_warnings(self, encoded: TargetSet, budget: Budget, amount: int) -> list[str]:
-        warnings = [f"not an example: {reason}" for reason in encoded.skipped]
-        pool = self.manifest.tokens if budget.counts_tokens else self.manifest.documents
-        if amount > pool:
-            warnings.append(f"{amount} {'tokens' if budget.counts_tokens else 'documents'} were asked for and the pool has {pool}: all of it is selected")
-        installed = installed_libraries()
-        if self._backbone is not None and installed != self.manifest.fingerprint.libraries:
-            warnings.append(f"targets were encoded with {_versions(installed)}, the index with {_versions(self.manifest.fingerprint.libraries)}")
-        return warnings
+        return query(self, encoded, budget, text_column=text_column, threads=threads)
 
     def delete(self, *, ids: Iterable[str] | None = None, where: str | None = None) -> int:
         """Delete documents by id or by a SQL condition on `docs`, pin the result and return how many went.
@@ -311,7 +298,9 @@ class Index:
     def info(self) -> dict[str, Any]:
         """Return what there is to know about the pinned version, as JSON values."""
         size = sum(file.bytes for segment in self.segments for file in segment.entry.files.values())
-        sources = Counter({(span.name, span.sha256): span.complete for segment in self.segments for span in segment.spans()})
+        sources = Counter(
+            {(span.name, span.sha256): span.complete for segment in self.segments for span in segment.spans()}
+        )
         return {
             "path": str(self.path),
             "version": self.manifest.version,
@@ -334,61 +323,13 @@ class Index:
         return open_docs(self.path, self.segments, self.manifest.settings.keep_columns, ids=ids)
 
 
-def build(
-    corpus: Paths,
-    index: str | Path,
-    *,
-    model: str = "Qwen/Qwen3-0.6B-Base",
-    neuron_type: str = "up",
-    top_k: int | None = None,
-    max_length: int = 120,
-    dtype: str = "auto",
-    device: str = "auto",
-    columns: Columns = Columns(),
-    corpus_root: str | Path | None = None,
-    on_duplicate: str = "skip",
-    progress: Callable[[Progress], None] = lambda progress: None,
-    backbone: Backbone | None = None,
-) -> tuple[Index, IngestReport]:
-    """Encode a corpus into an index, or go on with one that was begun with the same settings; return it and what was done.
-
-    Args:
-        corpus: files, globs or folders of .parquet, .jsonl, .ndjson, .json, .csv, .tsv or .txt, text formats also .gz and .zst.
-        index: the index's folder.
-        model: the backbone: a Hugging Face name, a folder, or `minilm`.
-        neuron_type: which projection's neurons to look at.
-        top_k: neurons kept of each layer; by default 0.3 % of the width in tens.
-        max_length: tokens of each document that the backbone reads.
-        dtype: float32, bfloat16, float16, or auto: float32 on a CPU and bfloat16 on a GPU.
-        device: a torch device.
-        columns: which columns hold text, id and token count, and which to keep.
-        corpus_root: source names are relative to it; by default the deepest folder that holds everything named.
-        on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in already.
-        progress: called after each window of documents.
-        backbone: a loaded model to use in place of `model`.
+def as_paths(corpus: Paths) -> list[str | Path]:
+    """Return one path or several as a list.
 
     Raises:
-        InputNotFoundError, BadInputError: the corpus or the model cannot be read; what was committed stays.
-        SettingsMismatchError: the index is there with other settings; names both values.
+        InputNotFoundError: there is none.
     """
-    find_sources(_as_paths(corpus), root=corpus_root)
-    if backbone is None:
-        from nagindex.backbone import load_backbone
-
-        backbone = load_backbone(model, neuron_type=neuron_type, device=device, dtype=dtype)
-    fingerprint = backbone.fingerprint(top_k=top_k, max_length=max_length)
-    settings = Settings(columns.text, columns.id, columns.tokens, columns.keep, batch_tokens=BATCH_TOKENS.get(backbone.model.device.type, BATCH_TOKENS["cuda"]))
-    opened = Index.create(index, fingerprint, settings, backbone=backbone)
-    report = opened.append(corpus, corpus_root=corpus_root, on_duplicate=on_duplicate, progress=progress)
-    return opened, report
-
-
-def _as_paths(corpus: Paths) -> list[str | Path]:
     paths = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
     if not paths:
         raise InputNotFoundError("no corpus was named; give files, globs or folders")
     return paths
-
-
-def _versions(libraries: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in libraries.items())

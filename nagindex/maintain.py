@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,9 @@ ROWS_PER_CHECK = 4096
 GRACE_SECONDS = 3600.0
 
 
-def delete_rows(index: Path, positions: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]) -> tuple[Manifest, int]:
+def delete_rows(
+    index: Path, positions: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+) -> tuple[Manifest, int]:
     """Delete rows of segments and return the version without them, and how many it lost.
 
     Args:
@@ -58,7 +61,9 @@ def compact(index: Path, manifest: Manifest) -> Manifest:
     for group in _groups(index, manifest):
         merged = _merge(index, manifest, group)
 
-        def change(current: Manifest, group: Sequence[SegmentEntry] = group, merged: SegmentEntry | None = merged) -> Manifest | None:
+        def change(
+            current: Manifest, group: Sequence[SegmentEntry] = group, merged: SegmentEntry | None = merged
+        ) -> Manifest | None:
             entries = list(current.segments)
             try:
                 first = entries.index(group[0])
@@ -97,10 +102,12 @@ def _merge(index: Path, manifest: Manifest, group: Sequence[SegmentEntry]) -> Se
     """Write a segment with the living rows of some others, in order, and return its entry."""
     spec = manifest.fingerprint.spec
     members = [Segment(index, entry, spec) for entry in group]
-    alive = [alive_rows(member) for member in members]
+    alive = [member.alive() for member in members]
     folder = segments.new_folder(index)
     try:
-        segments.write_codes(folder / "nags.npy", spec, [member.codes()[mask] for member, mask in zip(members, alive, strict=True)])
+        segments.write_codes(
+            folder / "nags.npy", spec, [member.codes()[mask] for member, mask in zip(members, alive, strict=True)]
+        )
         places = {"path": np.array([str(m.docs_path) for m in members], dtype=object), "place": np.arange(len(members))}
         kept = {
             "place": np.repeat(np.arange(len(members)), [int(mask.sum()) for mask in alive]),
@@ -121,21 +128,24 @@ def _merge(index: Path, manifest: Manifest, group: Sequence[SegmentEntry]) -> Se
             skipped += member.skipped()
             for span in member.spans():
                 before = spans.setdefault((span.name, span.sha256), span)
-                spans[span.name, span.sha256] = dataclasses.replace(span if span.stop >= before.stop else before, start=min(before.start, span.start), complete=before.complete or span.complete)
+                spans[span.name, span.sha256] = dataclasses.replace(
+                    span if span.stop >= before.stop else before,
+                    start=min(before.start, span.start),
+                    complete=before.complete or span.complete,
+                )
         segments.write_spans(folder / "sources.parquet", list(spans.values()))
         segments.write_skipped(folder / "skipped.parquet", skipped)
         tokens = sum(entry.tokens - entry.deleted_tokens for entry in group)
-        return segments.seal(folder, documents=int(sum(mask.sum() for mask in alive)), tokens=tokens, skipped=len(skipped), libraries=group[0].libraries)
+        return segments.seal(
+            folder,
+            documents=int(sum(mask.sum() for mask in alive)),
+            tokens=tokens,
+            skipped=len(skipped),
+            libraries=group[0].libraries,
+        )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def alive_rows(segment: Segment) -> npt.NDArray[np.bool_]:
-    """Return which rows of a segment are not deleted, bool [documents]."""
-    alive = np.ones(segment.entry.documents, bool)
-    alive[segment.deleted()] = False
-    return alive
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,7 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
     numbers = versions(index)
     manifests = {number: read_manifest(index, number) for number in numbers}
     kept = set(numbers[-max(1, keep) :])
-    for number, follower in zip(numbers[:-1], numbers[1:], strict=True):
+    for number, follower in pairwise(numbers):
         if clock - datetime.fromisoformat(manifests[follower].created).timestamp() < grace:
             kept.add(number)
     old = [number for number in numbers if number not in kept]
@@ -168,7 +178,11 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
     gone, size = 0, 0
     for number in old:  # manifests go before the files that only they name, so no version ever names a missing file
         manifest_path(index, number).unlink(missing_ok=True)
-    for path in sorted((index / "segments").glob("*/*")) + sorted(index.glob("manifests/.*.tmp")) + sorted(index.glob("derived/*/.*.tmp")):
+    for path in (
+        sorted((index / "segments").glob("*/*"))
+        + sorted(index.glob("manifests/.*.tmp"))
+        + sorted(index.glob("derived/*/.*.tmp"))
+    ):
         if (path.parent.name, path.name) not in named and clock - path.stat().st_mtime >= grace:
             gone, size = gone + 1, size + path.stat().st_size
             path.unlink(missing_ok=True)
@@ -199,15 +213,19 @@ def verify(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:
 
 
 def _inconsistencies(segment: Segment) -> Iterator[DamagedIndexError]:
-    name = segment.entry.id
+    name, documents = segment.entry.id, segment.entry.documents
     codes = segment.codes()
     for first in range(0, len(codes), ROWS_PER_CHECK):
         for row in invalid_rows(codes[first : first + ROWS_PER_CHECK], segment.spec):
-            yield DamagedIndexError(f"{segment.folder / 'nags.npy'}, row {first + row}: segment {name} holds a neuron twice or one that its layer does not have")
+            what = "holds a neuron twice or one that its layer does not have"
+            yield DamagedIndexError(segment.folder / "nags.npy", f"row {first + row} of segment {name} {what}")
     deleted = segment.deleted()
-    if len(deleted) != segment.entry.deleted_documents or (len(deleted) and deleted[-1] >= segment.entry.documents):
-        yield DamagedIndexError(f"{segment.folder / str(segment.entry.deleted)}: not the {segment.entry.deleted_documents} deletions that segment {name} has")
+    if len(deleted) != segment.entry.deleted_documents or (len(deleted) and deleted[-1] >= documents):
+        stated = segment.entry.deleted_documents
+        yield DamagedIndexError(
+            segment.folder / str(segment.entry.deleted), f"not the {stated} deletions that segment {name} has"
+        )
     with connect() as connection:
         [(rows,)] = connection.execute(f"SELECT count(*) FROM {scan_sql([segment.docs_path])}").fetchall()
-    if rows != segment.entry.documents:
-        yield DamagedIndexError(f"{segment.docs_path}: {rows} rows where segment {name} has {segment.entry.documents}")
+    if rows != documents:
+        yield DamagedIndexError(segment.docs_path, f"{rows} rows where segment {name} has {documents}")

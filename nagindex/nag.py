@@ -82,7 +82,8 @@ def dice(a: Codes, b: Codes) -> float:
     """Return the mean over layers of the Dice overlap of two NAGs, 0 to 1.
 
     Args:
-        a, b: uint16 [L, K], the NAGs of two documents.
+        a: uint16 [L, K], a document's NAG.
+        b: uint16 [L, K], another's.
 
     Source: arXiv 2604.15706.
     """

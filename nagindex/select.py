@@ -29,11 +29,15 @@ class Budget:
     def __post_init__(self) -> None:
         given = [v for v in (self.documents, self.tokens, self.fraction) if v is not None]
         if len(given) != 1:
-            raise BadInputError(f"one budget is needed, {len(given)} given; pass one of -n (documents), --tokens and --fraction")
+            raise BadInputError(
+                f"one budget is needed, {len(given)} given; pass one of -n (documents), --tokens and --fraction"
+            )
         if self.fraction is not None and not 0 < self.fraction <= 1:
             raise BadInputError(f"fraction {self.fraction}: a share of the pool's tokens is above 0 and at most 1")
         if given[0] < 1 and self.fraction is None:
-            raise BadInputError(f"budget {given[0]}: at least one {'document' if self.documents is not None else 'token'} must be asked for")
+            raise BadInputError(
+                f"budget {given[0]}: at least one {'document' if self.documents is not None else 'token'} must be asked for"
+            )
 
     @property
     def counts_tokens(self) -> bool:

@@ -29,11 +29,20 @@ class Selection:
         warnings: what the user should know about it.
     """
 
-    def __init__(self, hits: Hits, *, scale: int, segments: Sequence[Segment], keep: Sequence[str], settings: dict[str, Any], warnings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        hits: Hits,
+        *,
+        scale: int,
+        segments: Sequence[Segment],
+        keep: Sequence[str],
+        settings: dict[str, Any],
+        warnings: Sequence[str] = (),
+    ) -> None:
         """Order the hits by falling sum, then id, and look their documents up.
 
         Args:
-            hits: positions in the concatenation of the segments' documents, and their summed counts.
+            hits: at least one; positions in the concatenation of the segments' documents, and their summed counts.
             scale: what sums are divided by to give scores.
             segments: of the version that was searched, in order.
             keep: names of the kept columns.
@@ -45,21 +54,19 @@ class Selection:
         self._connection = connect()
         starts = np.cumsum([0, *(segment.entry.documents for segment in segments)])
         of = np.searchsorted(starts, hits.positions, side="right") - 1
-        used = [segments[i] for i in np.unique(of)]
-        kept = "".join(f", d.{quote_name(name)}" for name in keep)
-        self._connection.register("hits", {"segment": of.astype(np.int32), "position": hits.positions - starts[of], "sum": hits.sums})
-        columns = "h.sum, d.id, d.tokens, d.file, d.row" + kept
-        if used:
-            self._connection.register("places", {"segment": np.unique(of).astype(np.int32), "path": np.array([str(s.docs_path) for s in used], dtype=object)})
-            docs = scan_sql([s.docs_path for s in used], extra=", filename = true, file_row_number = true")
-            joined = f"hits h JOIN places p USING (segment) JOIN {docs} d ON d.filename = p.path AND d.file_row_number = h.position"
-        else:
-            joined = f"hits h, (SELECT NULL::VARCHAR AS id, 0 AS tokens, '' AS file, 0 AS row{''.join(f', NULL::VARCHAR AS {quote_name(k)}' for k in keep)}) d"
+        used = [segments[number] for number in np.unique(of)]
+        paths = np.array([str(segment.docs_path) for segment in used], dtype=object)
+        self._connection.register("hits", {"_segment": of, "_position": hits.positions - starts[of], "_sum": hits.sums})
+        self._connection.register("places", {"_segment": np.unique(of), "path": paths})
+        docs = scan_sql([segment.docs_path for segment in used], extra=", filename = true, file_row_number = true")
+        listed = ", ".join(f"d.{quote_name(name)}" for name in ("tokens", "file", "row", *keep))
         self._connection.execute(
-            f"""CREATE TABLE selection AS SELECT row_number() OVER (ORDER BY sum DESC, id) AS rank, id, sum / {scale}::DOUBLE AS score,
-            * EXCLUDE (id, sum, segment), segment AS _segment FROM (SELECT {columns}, h.segment FROM {joined}) ORDER BY rank"""
+            f"""CREATE TABLE selection AS SELECT row_number() OVER (ORDER BY _sum DESC, d.id) AS rank, d.id,
+            _sum / {scale}::DOUBLE AS score, {listed}, _segment
+            FROM hits JOIN places USING (_segment)
+            JOIN {docs} d ON d.filename = places.path AND d.file_row_number = hits._position
+            ORDER BY rank"""
         )
-        self._connection.unregister("hits")
         self._names = [segment.entry.id for segment in segments]
 
     def __len__(self) -> int:
@@ -71,21 +78,26 @@ class Selection:
     @property
     def ids(self) -> npt.NDArray[np.object_]:
         """Ids of the documents, str [n]."""
-        return self.column("id")
+        ids: npt.NDArray[np.object_] = self.column("id")
+        return ids
 
     @property
     def scores(self) -> npt.NDArray[np.float64]:
         """Similarities to the target, float64 [n], falling; 1 minus the paper's distance."""
-        return self.column("score")
+        scores: npt.NDArray[np.float64] = self.column("score")
+        return scores
 
     @property
     def tokens(self) -> npt.NDArray[np.int64]:
         """Tokens of the documents, int64 [n]."""
-        return self.column("tokens")
+        tokens: npt.NDArray[np.int64] = self.column("tokens")
+        return tokens
 
     def column(self, name: str) -> Any:
         """Return one column, best document first, as an array [n]; missing values are masked, or None among texts."""
-        return self._connection.execute(f"SELECT {quote_name(name)} AS v FROM selection ORDER BY rank").fetchnumpy()["v"]
+        return self._connection.execute(f"SELECT {quote_name(name)} AS v FROM selection ORDER BY rank").fetchnumpy()[
+            "v"
+        ]
 
     def to_duckdb(self) -> DuckDBPyRelation:
         """Return the selection as a DuckDB relation, in order, for further SQL."""

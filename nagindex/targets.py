@@ -74,7 +74,11 @@ def load_targets(
         return targets
     if isinstance(targets, np.ndarray):
         _check(targets, fingerprint, where="the codes given")
-        return TargetSet(targets, [str(i) for i in range(len(targets))], [{"name": "codes", "sha256": hashlib.sha256(targets.tobytes()).hexdigest(), "examples": len(targets)}])
+        return TargetSet(
+            targets,
+            [str(i) for i in range(len(targets))],
+            [{"name": "codes", "sha256": hashlib.sha256(targets.tobytes()).hexdigest(), "examples": len(targets)}],
+        )
     paths = [targets] if isinstance(targets, (str, Path)) else list(targets)
     parts: list[tuple[Codes, list[str]]] = []
     files: list[dict[str, Any]] = []
@@ -89,7 +93,9 @@ def load_targets(
         files.append({"name": source.name, "sha256": content_hash(source.path), "examples": len(ids)})
     codes = np.concatenate([codes for codes, _ in parts])
     if not len(codes):
-        raise BadInputError(f"{', '.join(map(str, paths))}: no example text in the targets{'; ' + skipped[0] if skipped else ''}; give at least one")
+        raise BadInputError(
+            f"{', '.join(map(str, paths))}: no example text in the targets{'; ' + skipped[0] if skipped else ''}; give at least one"
+        )
     return TargetSet(codes, [i for _, ids in parts for i in ids], files, skipped)
 
 
@@ -122,13 +128,17 @@ def _encoded(
         present = np.flatnonzero(tokens.counts)
         # A text without tokens has no NAG: it is cached as a row that no NAG equals, so that it is not tokenised again.
         fresh = np.full((len(new), *fingerprint.spec.shape), TargetCache.NO_NAG, CODE_DTYPE)
-        fresh[present] = encode_ids(backbone, [tokens.ids[p] for p in present], fingerprint.spec, batch_tokens=batch_tokens)
+        fresh[present] = encode_ids(
+            backbone, [tokens.ids[p] for p in present], fingerprint.spec, batch_tokens=batch_tokens
+        )
         found |= dict(zip(new, fresh, strict=True))
         if cache:
             cache.put(new, fresh)
     kept = [(row, i, text) for row, i, text in texts if not TargetCache.is_no_nag(found[text])]
     skipped += [f"{source.path}, row {row}: no tokens" for row, _, text in texts if TargetCache.is_no_nag(found[text])]
-    codes = np.stack([found[text] for _, _, text in kept]) if kept else np.empty((0, *fingerprint.spec.shape), CODE_DTYPE)
+    codes = (
+        np.stack([found[text] for _, _, text in kept]) if kept else np.empty((0, *fingerprint.spec.shape), CODE_DTYPE)
+    )
     return codes, [i for _, i, _ in kept]
 
 
@@ -145,8 +155,12 @@ def write_nags(path: Path, targets: TargetSet, fingerprint: Fingerprint) -> None
         for first in range(0, len(targets.ids), 1000):
             rows = slice(first, first + 1000)
             flat = targets.codes[rows].reshape(len(targets.ids[rows]), -1).tolist()
-            connection.execute("INSERT INTO nags SELECT unnest(?::VARCHAR[]), unnest(?::USMALLINT[][])", [targets.ids[rows], flat])
-        connection.execute(f"COPY nags TO {quote_sql(temporary)} (FORMAT parquet, KV_METADATA {{{NAGS_KEY}: {quote_sql(metadata)}}})")
+            connection.execute(
+                "INSERT INTO nags SELECT unnest(?::VARCHAR[]), unnest(?::USMALLINT[][])", [targets.ids[rows], flat]
+            )
+        connection.execute(
+            f"COPY nags TO {quote_sql(temporary)} (FORMAT parquet, KV_METADATA {{{NAGS_KEY}: {quote_sql(metadata)}}})"
+        )
 
 
 def read_nags(path: Path, fingerprint: Fingerprint) -> tuple[Codes, list[str]]:
@@ -166,7 +180,9 @@ def read_nags(path: Path, fingerprint: Fingerprint) -> tuple[Codes, list[str]]:
             flat = connection.execute(f"SELECT unnest(nag) AS n FROM {scan} ORDER BY file_row_number").fetchnumpy()["n"]
         codes = np.ascontiguousarray(flat, CODE_DTYPE).reshape(len(ids), *saved.spec.shape)
     except (ValueError, KeyError, TypeError, duckdb.Error) as error:
-        raise BadInputError(f"{path}: not NAGs saved by nagindex encode ({str(error).splitlines()[0]}); encode the targets again") from error
+        raise BadInputError(
+            f"{path}: not NAGs saved by nagindex encode ({str(error).splitlines()[0]}); encode the targets again"
+        ) from error
     fingerprint.require(saved, where=str(path), ignore_libraries=True)
     _check(codes, fingerprint, where=str(path))
     return codes, ids
@@ -177,7 +193,9 @@ def _metadata(path: Path) -> str | None:
 
     try:
         with connect(threads=1) as connection:
-            rows = connection.execute(f"SELECT value FROM parquet_kv_metadata({quote_path(path)}) WHERE key = {quote_sql(NAGS_KEY)}::BLOB").fetchall()
+            rows = connection.execute(
+                f"SELECT value FROM parquet_kv_metadata({quote_path(path)}) WHERE key = {quote_sql(NAGS_KEY)}::BLOB"
+            ).fetchall()
     except duckdb.Error:
         return None
     return rows[0][0].decode() if rows else None
@@ -185,8 +203,11 @@ def _metadata(path: Path) -> str | None:
 
 def _check(codes: Codes, fingerprint: Fingerprint, *, where: str) -> None:
     if codes.dtype != CODE_DTYPE or codes.shape[1:] != fingerprint.spec.shape:
-        raise BadInputError(f"{where}: {codes.dtype} {codes.shape}, not {CODE_DTYPE} [n, {', '.join(map(str, fingerprint.spec.shape))}]; encode the targets again")
+        expected = f"{CODE_DTYPE} [n, {fingerprint.spec.layers}, {fingerprint.spec.top_k}]"
+        raise BadInputError(f"{where}: {codes.dtype} {list(codes.shape)}, not {expected}; encode the targets again")
     if not len(codes):
         raise BadInputError(f"{where}: no example in the targets; give at least one")
     if len(bad := invalid_rows(codes, fingerprint.spec)):
-        raise BadInputError(f"{where}, row {bad[0]}: holds a neuron twice or one that its layer does not have; encode the targets again")
+        raise BadInputError(
+            f"{where}, row {bad[0]}: holds a neuron twice or one that its layer does not have; encode the targets again"
+        )

@@ -10,7 +10,7 @@ from nagindex.errors import BadInputError
 TEXT_COLUMNS = ("text", "content", "doc", "document", "body")
 ID_COLUMNS = ("id", "docid", "doc_id")
 TOKEN_COLUMNS = ("token_num", "token_count", "n_tokens", "num_tokens")
-RESERVED = ("id", "file", "row", "tokens", "rank", "score", "target", "text")
+RESERVED = ("id", "file", "row", "tokens", "rank", "score", "target", "text", "_segment", "_position", "_sum")
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class Columns:
     def __post_init__(self) -> None:
         for name in self.keep:
             if name.lower() in RESERVED:
-                raise BadInputError(f"column {name!r} cannot be kept under that name: {', '.join(RESERVED)} are the index's own; rename it in the corpus")
+                raise BadInputError(
+                    f"column {name!r} cannot be kept under that name: {', '.join(RESERVED)} are the index's own; rename it in the corpus"
+                )
         if len({name.lower() for name in self.keep}) < len(self.keep):
             raise BadInputError(f"a column is named twice among those to keep: {', '.join(self.keep)}")
 
@@ -48,14 +50,23 @@ class Columns:
         """
         for option, name in [("--text-column", self.text), ("--id-column", self.id), ("--token-column", self.tokens)]:
             if name is not None and name not in available:
-                raise BadInputError(f"{where}: no column {name!r} ({option}); available columns are {_listed(available)}")
+                raise BadInputError(
+                    f"{where}: no column {name!r} ({option}); available columns are {_listed(available)}"
+                )
         for name in self.keep:
             if name not in available:
-                raise BadInputError(f"{where}: no column {name!r} (--keep-column); available columns are {_listed(available)}")
+                raise BadInputError(
+                    f"{where}: no column {name!r} (--keep-column); available columns are {_listed(available)}"
+                )
         text = self.text or _first(TEXT_COLUMNS, available)
         if text is None:
-            raise BadInputError(f"{where}: no text column found ({', '.join(TEXT_COLUMNS)}); available columns are {_listed(available)}; name one with --text-column")
-        return Columns(text, self.id or _first(ID_COLUMNS, available), self.tokens or _first(TOKEN_COLUMNS, available), self.keep)
+            raise BadInputError(
+                f"{where}: no text column found ({', '.join(TEXT_COLUMNS)}); "
+                f"available columns are {_listed(available)}; name one with --text-column"
+            )
+        return Columns(
+            text, self.id or _first(ID_COLUMNS, available), self.tokens or _first(TOKEN_COLUMNS, available), self.keep
+        )
 
 
 def _first(usual: Sequence[str], available: Sequence[str]) -> str | None:

@@ -10,7 +10,8 @@ from nagindex.errors import BadInputError
 
 ROWS_PER_FETCH = 512
 PASSED_THROUGH = {
-    "VARCHAR", "BLOB", "BOOLEAN", "DOUBLE", "FLOAT", "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+    "VARCHAR", "BLOB", "BOOLEAN", "DOUBLE", "FLOAT",
+    "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
 }  # fmt: skip
 
 
@@ -25,11 +26,15 @@ def row_count(source: Source) -> int:
     return int(count)
 
 
-def read_rows(source: Source, columns: Sequence[str], *, id_column: str | None, start: int, position: Position) -> Iterator[tuple[int, Sequence[Any]]]:
+def read_rows(
+    source: Source, columns: Sequence[str], *, id_column: str | None, start: int, position: Position
+) -> Iterator[tuple[int, Sequence[Any]]]:
     """Yield (row, values of `columns`) from row `start` on; ids of other types come as DuckDB writes them."""
     types = _column_types(source)
     if types[columns[0]] not in ("VARCHAR", "BLOB"):
-        raise BadInputError(f"{source.path}: column {columns[0]!r} is {types[columns[0]]}, not text; name the text column with --text-column")
+        raise BadInputError(
+            f"{source.path}: column {columns[0]!r} is {types[columns[0]]}, not text; name the text column with --text-column"
+        )
     wanted = ", ".join(_as_value(name, types[name], is_id=name == id_column) for name in columns)
     result = _query(source, f"SELECT file_row_number, {wanted} FROM {_scan(source)} WHERE file_row_number >= {start:d}")
     count = max(1, row_count(source))
@@ -47,7 +52,12 @@ def read_rows(source: Source, columns: Sequence[str], *, id_column: str | None, 
 
 
 def _column_types(source: Source) -> dict[str, str]:
-    return {name: kind for name, kind, *_ in _query(source, f"DESCRIBE SELECT * EXCLUDE (file_row_number) FROM {_scan(source)}").fetchall()}
+    return {
+        name: kind
+        for name, kind, *_ in _query(
+            source, f"DESCRIBE SELECT * EXCLUDE (file_row_number) FROM {_scan(source)}"
+        ).fetchall()
+    }
 
 
 def _as_value(name: str, kind: str, *, is_id: bool) -> str:
@@ -83,5 +93,6 @@ def _query(source: Source, sql: str) -> Any:
 
 
 def _unreadable(source: Source, error: Exception, where: str) -> BadInputError:
-    reason = str(error).splitlines()[0]
-    return BadInputError(f"{source.path}: cannot be read as Parquet{where and ' ' + where} ({reason}); the file may be truncated or corrupt: replace or remove it")
+    reason = f"{where} " * bool(where) + f"({str(error).splitlines()[0]})"
+    remedy = "the file may be truncated or corrupt: replace or remove it"
+    return BadInputError(f"{source.path}: cannot be read as Parquet {reason}; {remedy}")

@@ -37,7 +37,9 @@ class Document(NamedTuple):
     problem: str | None
 
 
-def read_documents(source: Source, columns: Columns = Columns(), *, start: int = 0, position: Position | None = None) -> Iterator[Document]:
+def read_documents(
+    source: Source, columns: Columns = Columns(), *, start: int = 0, position: Position | None = None
+) -> Iterator[Document]:
     """Yield every row of a source in file order, from row `start` on; memory does not grow with the file.
 
     Args:
@@ -52,7 +54,9 @@ def read_documents(source: Source, columns: Columns = Columns(), *, start: int =
     module = parquet if source.format == "parquet" else streams
     found = columns.find(module.column_names(source), where=str(source.path))
     text, *others = [name for name in (found.text, found.id, found.tokens) if name is not None]
-    rows = module.read_rows(source, [text, *others, *found.keep], id_column=found.id, start=start, position=position or Position())
+    rows = module.read_rows(
+        source, [text, *others, *found.keep], id_column=found.id, start=start, position=position or Position()
+    )
     at_id = 1 if found.id else None
     at_tokens = 1 + bool(found.id) if found.tokens else None
     first_kept = 1 + len(others)
@@ -79,7 +83,9 @@ def _text(value: Any, column: str | None, where: str) -> tuple[str | None, str |
     if isinstance(value, bytes):
         value = value.decode(errors="surrogateescape")
     if not isinstance(value, str):
-        raise BadInputError(f"{where}: column {column!r} holds {type(value).__name__}, not text; name the text column with --text-column")
+        raise BadInputError(
+            f"{where}: column {column!r} holds {type(value).__name__}, not text; name the text column with --text-column"
+        )
     return (value, None) if _is_utf8(value) else (None, INVALID_UTF8)
 
 
@@ -112,7 +118,9 @@ def _tokens(value: Any, column: str | None, where: str) -> int | None:
         if count < 0 or count != float(value) or isinstance(value, bool):
             raise ValueError
     except (ValueError, TypeError, OverflowError):
-        raise BadInputError(f"{where}: token count {value!r} in column {column!r} is not a whole number of tokens; name another with --token-column") from None
+        raise BadInputError(
+            f"{where}: token count {value!r} in column {column!r} is not a whole number of tokens; name another with --token-column"
+        ) from None
     return count
 
 

@@ -92,11 +92,15 @@ def find_sources(paths: Iterable[str | Path], *, root: str | Path | None = None)
                 for file in _walk(path):
                     (files if format_of(file) else ignored)[file] = None
             elif format_of(path) is None:
-                raise BadInputError(f"{path}: not a format nagindex reads; it reads {', '.join(FORMATS)} (text formats also with .gz or .zst)")
+                raise BadInputError(
+                    f"{path}: not a format nagindex reads; it reads {', '.join(FORMATS)} (text formats also with .gz or .zst)"
+                )
             else:
                 files[path] = None
     if not files:
-        raise InputNotFoundError(f"{', '.join(map(str, named)) or 'no path'}: no file to read; looked for {', '.join(FORMATS)}")
+        raise InputNotFoundError(
+            f"{', '.join(map(str, named)) or 'no path'}: no file to read; looked for {', '.join(FORMATS)}"
+        )
     top = _absolute(root) if root is not None else Path(os.path.commonpath(bases))
     sources = sorted((_source(file, top) for file in files), key=lambda s: s.name)
     return Listing(sources, list(ignored))

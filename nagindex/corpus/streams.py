@@ -34,7 +34,9 @@ def column_names(source: Source) -> list[str]:
     return list(dict.fromkeys(key for _, record, _ in records for key in record))
 
 
-def read_rows(source: Source, columns: Sequence[str], *, id_column: str | None, start: int, position: Position) -> Iterator[tuple[int, Sequence[Any]]]:
+def read_rows(
+    source: Source, columns: Sequence[str], *, id_column: str | None, start: int, position: Position
+) -> Iterator[tuple[int, Sequence[Any]]]:
     """Yield (row, values of `columns`) from row `start` on; a value that is missing or an empty CSV field is None."""
     if source.format == "txt":
         if start == 0:
@@ -88,7 +90,9 @@ class _opened:
         self.file.close()
         if isinstance(error, (EOFError, OSError, zlib.error)) or type(error).__name__ == "ZstdError":
             reason = str(error).splitlines()[0]
-            raise BadInputError(f"{self.source.path}: cannot be read to its end ({reason}); the file is truncated or corrupt: replace or remove it") from error
+            raise BadInputError(
+                f"{self.source.path}: cannot be read to its end ({reason}); the file is truncated or corrupt: replace or remove it"
+            ) from error
 
 
 def _decompressed(file: BinaryIO, source: Source) -> IO[bytes]:
@@ -101,12 +105,16 @@ def _decompressed(file: BinaryIO, source: Source) -> IO[bytes]:
             else:
                 from backports import zstd
         except ImportError:
-            raise MissingDependencyError(f"{source.path}: reading .zst needs backports.zstd; run: pip install backports.zstd") from None
+            raise MissingDependencyError(
+                f"{source.path}: reading .zst needs backports.zstd; run: pip install backports.zstd"
+            ) from None
         return cast(IO[bytes], zstd.ZstdFile(file, "rb"))
     return file
 
 
-def _json_records(source: Source, start: int = 0, position: Position | None = None) -> Iterator[tuple[int, dict[str, Any], str]]:
+def _json_records(
+    source: Source, start: int = 0, position: Position | None = None
+) -> Iterator[tuple[int, dict[str, Any], str]]:
     """Yield (row, record, its JSON text) of a .jsonl or .json source."""
     with _opened(source, position) as stream:
         if source.format == "jsonl":
@@ -115,7 +123,9 @@ def _json_records(source: Source, start: int = 0, position: Position | None = No
                     try:
                         record = json.loads(line)
                     except (json.JSONDecodeError, RecursionError) as error:
-                        raise BadInputError(f"{source.path}, line {row + 1}: not a JSON record ({_reason(error)}); mend or remove the line") from None
+                        raise BadInputError(
+                            f"{source.path}, line {row + 1}: not a JSON record ({_reason(error)}); mend or remove the line"
+                        ) from None
                     yield row, _checked(record, source, row), line
         else:
             for row, (record, raw) in enumerate(_json_values(stream, source)):
@@ -138,7 +148,9 @@ def _json_values(stream: IO[str], source: Source) -> Iterator[tuple[Any, str]]:
                 value, stop = decode(buffer)
             except json.JSONDecodeError as error:
                 if ended:
-                    raise BadInputError(f"{source.path}, record {row}: not a whole JSON record ({_reason(error)}); the file is truncated or corrupt") from None
+                    raise BadInputError(
+                        f"{source.path}, record {row}: not a whole JSON record ({_reason(error)}); the file is truncated or corrupt"
+                    ) from None
             else:
                 yield value, buffer[:stop]
                 row, buffer = row + 1, buffer[stop:]
@@ -146,10 +158,14 @@ def _json_values(stream: IO[str], source: Source) -> Iterator[tuple[Any, str]]:
         elif buffer or ended:
             rest = (buffer[1:] + stream.read(CHUNK)).strip() if buffer else ""
             if rest or (in_array and not buffer):
-                raise BadInputError(f"{source.path}, record {row}: {'text follows' if rest else 'the file ends before'} the array's end; it is truncated or corrupt")
+                what = "text follows" if rest else "the file ends before"
+                raise BadInputError(f"{source.path}, record {row}: {what} the array's end; it is truncated or corrupt")
             return
         if len(buffer) > MAX_JSON_VALUE:
-            raise BadInputError(f"{source.path}, record {row}: no whole JSON record in {MAX_JSON_VALUE >> 20} MiB; the file is corrupt, or not a list of records")
+            raise BadInputError(
+                f"{source.path}, record {row}: no whole JSON record in {MAX_JSON_VALUE >> 20} MiB; "
+                "the file is corrupt, or not a list of records"
+            )
         more = stream.read(max(CHUNK, len(buffer)))
         ended = not more
         buffer += more
@@ -162,35 +178,39 @@ def _checked(record: Any, source: Source, row: int) -> dict[str, Any]:
 
 
 def _reason(error: Exception) -> str:
-    return f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+    return (
+        f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
+    )
 
 
 def _csv_header(source: Source) -> list[str]:
     with _opened(source, newline="") as stream:
-        header = next(_csv_reader(stream, source), [])
+        header = next(_csv_rows(stream, source), [])
     if len(set(header)) < len(header):
         raise BadInputError(f"{source.path}: two columns share a name in the header {', '.join(header)}; rename one")
     return header
 
 
 def _csv_records(source: Source, position: Position) -> Iterator[tuple[int, list[str]]]:
+    """Yield (row, fields) of the records under the header; empty lines count as rows and are passed over."""
     with _opened(source, position, newline="") as stream:
-        reader = _csv_reader(stream, source)
-        header = next(reader, [])
-        rows = enumerate(reader)
-        while True:
-            try:
-                row, fields = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise BadInputError(f"{source.path}: bad {source.format.upper()} ({error}) in the record that ends in line {reader.line_num}; mend the quotes there") from None
+        rows = _csv_rows(stream, source)
+        header = next(rows, [])
+        for row, fields in enumerate(rows):
             if fields and len(fields) != len(header):
-                raise BadInputError(f"{source.path}, row {row}: {len(fields)} fields where the header has {len(header)} (line {reader.line_num}); mend the record")
+                found = f"{len(fields)} fields where the header has {len(header)}"
+                raise BadInputError(
+                    f"{source.path}, row {row}: {found}; mend the record, or replace the file if cut off"
+                )
             if fields:
                 yield row, fields
 
 
-def _csv_reader(stream: IO[str], source: Source) -> Any:
+def _csv_rows(stream: IO[str], source: Source) -> Iterator[list[str]]:
     csv.field_size_limit(sys.maxsize)
-    return csv.reader(stream, delimiter="\t" if source.format == "tsv" else ",", strict=True)
+    reader = csv.reader(stream, delimiter="\t" if source.format == "tsv" else ",", strict=True)
+    try:
+        yield from reader
+    except csv.Error as error:
+        where = f"{source.path}, record that ends in line {reader.line_num}"
+        raise BadInputError(f"{where}: {error}; mend the quotes, or replace the file if it was cut off") from None

@@ -18,7 +18,7 @@ BLOCK = 512
 Kernel = Callable[..., None]
 
 
-def _compile(function: Kernel) -> Kernel:
+def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
     try:
         return numba.njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no folder that numba could keep compiled code in

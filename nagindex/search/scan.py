@@ -60,7 +60,14 @@ Cut = Callable[[Hits], Hits]
 """From documents that were seen to those of them that can still be in the answer, decided to the last id."""
 
 
-def scan(parts: Sequence[Part], profiles: Sequence[Profile], *, budgets: Sequence[int], cut: Sequence[Cut], threads: int | None = None) -> list[Hits]:
+def scan(
+    parts: Sequence[Part],
+    profiles: Sequence[Profile],
+    *,
+    budgets: Sequence[int],
+    cut: Sequence[Cut],
+    threads: int | None = None,
+) -> list[Hits]:
     """Return, for each target, the documents whose cumulated weight in order of falling score stays within its budget.
 
     Args:
@@ -71,7 +78,9 @@ def scan(parts: Sequence[Part], profiles: Sequence[Profile], *, budgets: Sequenc
         threads: how many run side by side; by default one for each core.
     """
     scorers = _scorers(profiles)
-    collectors = [_Collector(profile, budget, exact) for profile, budget, exact in zip(profiles, budgets, cut, strict=True)]
+    collectors = [
+        _Collector(profile, budget, exact) for profile, budget, exact in zip(profiles, budgets, cut, strict=True)
+    ]
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for part in parts:
             codes = part.codes()
@@ -79,7 +88,9 @@ def scan(parts: Sequence[Part], profiles: Sequence[Profile], *, budgets: Sequenc
             alive = part.alive() if part.alive else np.ones(len(codes), bool)
             weights = part.weights() if part.weights else np.ones(len(codes), np.int64)
 
-            def task(first: int, part: Part = part, flat: Any = flat, alive: Any = alive, weights: Any = weights) -> None:
+            def task(
+                first: int, part: Part = part, flat: Any = flat, alive: Any = alive, weights: Any = weights
+            ) -> None:
                 rows = slice(first, first + ROWS_PER_TASK)
                 for target, sums in _sums(scorers, flat[rows]):
                     collectors[target].add(part.start + first, sums, alive[rows], weights[rows])
@@ -93,19 +104,25 @@ def _scorers(profiles: Sequence[Profile]) -> list[tuple[list[int], Callable[...,
     from nagindex.search import kernels
 
     if any(profile.scale > MAX_SUM for profile in profiles):
-        raise ValueError(f"a target set of more than {MAX_SUM // (profiles[0].scale // profiles[0].examples)} examples cannot be scored")
+        raise ValueError(
+            f"a target set of more than {MAX_SUM // (profiles[0].scale // profiles[0].examples)} examples cannot be scored"
+        )
     top_k = profiles[0].spec.top_k
     groups: list[tuple[list[int], Callable[..., None], npt.NDArray[Any]]] = []
     for first in range(0, len(profiles), 2 * kernels.PAIRS):
         targets = list(range(first, min(first + 2 * kernels.PAIRS, len(profiles))))
         if len(targets) > 2:
-            groups.append((targets, kernels.sum_six(top_k), kernels.packed_table([profiles[t].counts for t in targets])))
+            groups.append(
+                (targets, kernels.sum_six(top_k), kernels.packed_table([profiles[t].counts for t in targets]))
+            )
         else:
             groups += [([t], kernels.sum_one(top_k), kernels.single_table(profiles[t].counts)) for t in targets]
     return groups
 
 
-def _sums(scorers: Sequence[tuple[list[int], Callable[..., None], npt.NDArray[Any]]], codes: npt.NDArray[np.uint16]) -> Iterator[tuple[int, npt.NDArray[Any]]]:
+def _sums(
+    scorers: Sequence[tuple[list[int], Callable[..., None], npt.NDArray[Any]]], codes: npt.NDArray[np.uint16]
+) -> Iterator[tuple[int, npt.NDArray[Any]]]:
     """Yield (target, its sums [n]) for a block of documents."""
     for targets, kernel, table in scorers:
         if len(targets) == 1:
@@ -143,7 +160,9 @@ class _Collector:
         self.kept: list[Hits] = []
         self.size, self.room, self.due = 0, ROOM, 0
 
-    def add(self, start: int, sums: npt.NDArray[Any], alive: npt.NDArray[np.bool_], weights: npt.NDArray[np.int64]) -> None:
+    def add(
+        self, start: int, sums: npt.NDArray[Any], alive: npt.NDArray[np.bool_], weights: npt.NDArray[np.int64]
+    ) -> None:
         """Take in a block of documents whose first is at position `start` of the pool."""
         from nagindex.search.kernels import collect
 
@@ -175,7 +194,9 @@ class _Collector:
     def _joined(self) -> Hits:
         if not self.kept:
             return Hits(*(np.empty(0, np.int64) for _ in range(3)))
-        hits = Hits(*(np.concatenate([getattr(h, name) for h in self.kept]) for name in ("positions", "sums", "weights")))
+        hits = Hits(
+            *(np.concatenate([getattr(h, name) for h in self.kept]) for name in ("positions", "sums", "weights"))
+        )
         return hits.take(hits.sums >= self.threshold)
 
     def _shrink(self) -> None:

@@ -5,6 +5,7 @@ Derived data: a file that is damaged, or that cannot be written, costs a new enc
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -103,7 +104,5 @@ class TargetCache:
 
 
 def _touch(path: Path) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.utime(path)
-    except OSError:
-        pass

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 READ_ONLY = ("SELECT", "EXPLAIN")
 
 
-def open_docs(index: Path, segments: Sequence[Segment], keep: Sequence[str], *, ids: Sequence[str] | None = None) -> DuckDBPyConnection:
+def open_docs(
+    index: Path, segments: Sequence[Segment], keep: Sequence[str], *, ids: Sequence[str] | None = None
+) -> DuckDBPyConnection:
     """Return a connection with a view `docs` of the living documents, locked so that it reads the index's segments and no more.
 
     Columns: id, file, row, tokens, the kept columns, and `_segment` and `_position`, a document's place in `Index.codes`.
@@ -82,7 +84,9 @@ def run_select(connection: DuckDBPyConnection, sql: str) -> DuckDBPyConnection:
 
 def rows_where(connection: DuckDBPyConnection, condition: str) -> dict[str, npt.NDArray[Any]]:
     """Return the places and tokens of the documents that a SQL condition holds for: _segment, _position, tokens, [m] each."""
-    result: dict[str, Any] = run_select(connection, f"SELECT _segment, _position, tokens FROM docs WHERE (\n{condition}\n)").fetchnumpy()
+    result: dict[str, Any] = run_select(
+        connection, f"SELECT _segment, _position, tokens FROM docs WHERE (\n{condition}\n)"
+    ).fetchnumpy()
     return result
 
 
@@ -96,7 +100,9 @@ def ids_at(segments: Sequence[Segment], positions: npt.NDArray[np.int64]) -> npt
             where = np.flatnonzero(of == number)
             connection.register("wanted", {"row": positions[where] - starts[number], "place": where})
             scan = scan_sql([segments[number].docs_path], extra=", file_row_number = true")
-            found = connection.execute(f"SELECT place, id FROM {scan} d JOIN wanted w ON d.file_row_number = w.row").fetchnumpy()
+            found = connection.execute(
+                f"SELECT place, id FROM {scan} d JOIN wanted w ON d.file_row_number = w.row"
+            ).fetchnumpy()
             ids[found["place"]] = found["id"]
     return ids
 
@@ -104,8 +110,11 @@ def ids_at(segments: Sequence[Segment], positions: npt.NDArray[np.int64]) -> npt
 def tokens_of(segment: Segment) -> npt.NDArray[np.int64]:
     """Return the tokens of a segment's documents, int64 [documents]."""
     with connect(threads=1) as connection:
-        found = connection.execute(f"SELECT tokens FROM {scan_sql([segment.docs_path], extra=', file_row_number = true')} ORDER BY file_row_number").fetchnumpy()
+        found = connection.execute(
+            f"SELECT tokens FROM {scan_sql([segment.docs_path], extra=', file_row_number = true')} ORDER BY file_row_number"
+        ).fetchnumpy()
     tokens = np.ascontiguousarray(found["tokens"], np.int64)
     if len(tokens) != segment.entry.documents:
-        raise DamagedIndexError(f"{segment.docs_path}: {len(tokens)} rows where segment {segment.entry.id} has {segment.entry.documents}; restore the file from a copy of the index")
+        stated = f"segment {segment.entry.id} has {segment.entry.documents}"
+        raise DamagedIndexError(segment.docs_path, f"{len(tokens)} rows where {stated}")
     return tokens

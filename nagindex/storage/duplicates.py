@@ -44,13 +44,18 @@ class Found:
         by_segment: dict[str, list[StoredRow]] = defaultdict(list)
         for stored in self.replaced:
             by_segment[stored.segment].append(stored)
-        return tuple(
-            with_deleted(index, entry, np.array([s.row for s in stored]), tokens=sum(s.tokens for s in stored)) if (stored := by_segment.get(entry.id)) else entry
-            for entry in manifest.segments
-        )
+        entries = []
+        for entry in manifest.segments:
+            if replaced := by_segment.get(entry.id):
+                rows = np.array([stored.row for stored in replaced])
+                entry = with_deleted(index, entry, rows, tokens=sum(stored.tokens for stored in replaced))
+            entries.append(entry)
+        return tuple(entries)
 
 
-def find_duplicates(index: Path, manifest: Manifest, rows: Rows, *, considered: npt.NDArray[np.bool_], on_duplicate: str) -> Found:
+def find_duplicates(
+    index: Path, manifest: Manifest, rows: Rows, *, considered: npt.NDArray[np.bool_], on_duplicate: str
+) -> Found:
     """Return which new rows, and which documents of the index, give way where ids occur twice.
 
     Args:
@@ -89,13 +94,21 @@ def _stored(index: Path, manifest: Manifest, ids: list[str]) -> dict[str, Stored
     entries = {entry.id: entry for entry in manifest.segments if entry.documents > entry.deleted_documents}
     if not entries or not ids:
         return {}
-    scan = scan_sql([index / "segments" / name / "docs.parquet" for name in entries], extra=", filename = true, file_row_number = true")
+    scan = scan_sql(
+        [index / "segments" / name / "docs.parquet" for name in entries],
+        extra=", filename = true, file_row_number = true",
+    )
     with connect() as connection:
         array = np.empty(len(ids), dtype=object)
         array[:] = ids
         connection.register("new_ids", {"id": array})
-        matches = connection.execute(f"SELECT d.id, d.filename, d.file_row_number, d.tokens, d.file, d.row FROM {scan} d JOIN new_ids USING (id)").fetchall()
-    deleted = {name: set(deleted_rows(index, entries[name]).tolist()) for name in {Path(match[1]).parent.name for match in matches}}
+        matches = connection.execute(
+            f"SELECT d.id, d.filename, d.file_row_number, d.tokens, d.file, d.row FROM {scan} d JOIN new_ids USING (id)"
+        ).fetchall()
+    deleted = {
+        name: set(deleted_rows(index, entries[name]).tolist())
+        for name in {Path(match[1]).parent.name for match in matches}
+    }
     return {
         identifier: StoredRow(segment, row, tokens, f"{file}, row {file_row}")
         for identifier, path, row, tokens, file, file_row in matches
@@ -104,6 +117,6 @@ def _stored(index: Path, manifest: Manifest, ids: list[str]) -> dict[str, Stored
 
 
 def _twice(rows: Rows, position: int, first: str) -> DuplicateIdError:
-    return DuplicateIdError(
-        f"{rows.files[position]}, row {rows.rows[position]}: id {rows.ids[position]!r} occurs in {first} too; give every document its own id, or pass --on-duplicate skip or replace"
-    )
+    where = f"{rows.files[position]}, row {rows.rows[position]}"
+    remedy = "give every document its own id, or pass --on-duplicate skip or replace"
+    return DuplicateIdError(f"{where}: id {rows.ids[position]!r} occurs in {first} too; {remedy}")

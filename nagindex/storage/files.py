@@ -77,9 +77,9 @@ def check_length(path: Path, entry: FileEntry, *, segment: str) -> None:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        raise DamagedIndexError(f"{path}: missing from segment {segment}; restore the file from a copy of the index") from None
+        raise DamagedIndexError(path, f"missing from segment {segment}") from None
     if size != entry.bytes:
-        raise DamagedIndexError(f"{path}: {size} bytes where segment {segment} has {entry.bytes}; restore the file from a copy of the index")
+        raise DamagedIndexError(path, f"{size} bytes where segment {segment} has {entry.bytes}")
 
 
 def check_content(path: Path, entry: FileEntry, *, segment: str) -> None:
@@ -88,4 +88,4 @@ def check_content(path: Path, entry: FileEntry, *, segment: str) -> None:
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != entry.sha256:
-        raise DamagedIndexError(f"{path}: SHA-256 is {found} where segment {segment} has {entry.sha256}; restore the file from a copy of the index")
+        raise DamagedIndexError(path, f"SHA-256 is {found} where segment {segment} has {entry.sha256}")

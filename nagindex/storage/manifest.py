@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +92,14 @@ class Manifest:
 
     def following(self, operation: str, segments: tuple[SegmentEntry, ...]) -> Manifest:
         """Return the next version with other segments."""
-        return dataclasses.replace(self, version=self.version + 1, operation=operation, created=now(), segments=segments)
+        return dataclasses.replace(
+            self, version=self.version + 1, operation=operation, created=now(), segments=segments
+        )
 
 
 def now() -> str:
     """Return the time as ISO 8601 text in UTC."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def manifest_path(index: Path, version: int) -> Path:
@@ -139,13 +141,16 @@ def read_manifest(index: Path, version: int) -> Manifest:
         content = json.loads(path.read_bytes())
         stated = content.pop("sha256")
     except FileNotFoundError:
-        raise DamagedIndexError(f"{path}: version {version} is not in the index (any more)") from None
+        raise DamagedIndexError(path, f"missing; version {version} was removed or never was") from None
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise _damaged(path) from None
     if content.get("format_version") != FORMAT_VERSION:
-        raise UnknownFormatError(f"{path}: format version {content.get('format_version')}, nagindex {__version__} reads {FORMAT_VERSION}; install the nagindex that wrote it ({content.get('writer')})")
+        found = f"format version {content.get('format_version')}, nagindex {__version__} reads {FORMAT_VERSION}"
+        raise UnknownFormatError(f"{path}: {found}; install the nagindex that wrote it ({content.get('writer')})")
     if unknown := set(content.get("flags", ())) - FLAGS:
-        raise UnknownFormatError(f"{path}: unknown feature flag {', '.join(sorted(unknown))}; install the nagindex that wrote it ({content.get('writer')})")
+        raise UnknownFormatError(
+            f"{path}: unknown feature flag {', '.join(sorted(unknown))}; install the nagindex that wrote it ({content.get('writer')})"
+        )
     if stated != _digest(content):
         raise _damaged(path)
     try:
@@ -153,7 +158,7 @@ def read_manifest(index: Path, version: int) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _damaged(path) from None
     if manifest.version != version:
-        raise DamagedIndexError(f"{path}: holds version {manifest.version}; restore the file from a copy of the index")
+        raise DamagedIndexError(path, f"holds version {manifest.version}")
     return manifest
 
 
@@ -185,7 +190,7 @@ def commit(index: Path, change: Callable[[Manifest], Manifest | None]) -> Manife
 
 
 def _damaged(path: Path) -> DamagedIndexError:
-    return DamagedIndexError(f"{path}: the manifest's content is not what was written; restore the file from a copy of the index")
+    return DamagedIndexError(path, "the manifest's content is not what was written")
 
 
 def _digest(content: dict[str, Any]) -> str:
@@ -214,7 +219,11 @@ def _from_json(content: dict[str, Any]) -> Manifest:
 
 def _segment(entry: dict[str, Any]) -> SegmentEntry:
     files = {name: FileEntry(**file) for name, file in entry["files"].items()}
-    if not _SEGMENT_ID.fullmatch(entry["id"]) or not all(_FILE_NAME.fullmatch(name) for name in files) or not files.keys() >= {"nags.npy", "docs.parquet", "sources.parquet", "skipped.parquet"}:
+    if (
+        not _SEGMENT_ID.fullmatch(entry["id"])
+        or not all(_FILE_NAME.fullmatch(name) for name in files)
+        or not files.keys() >= {"nags.npy", "docs.parquet", "sources.parquet", "skipped.parquet"}
+    ):
         raise ValueError(entry["id"])
     if entry["deleted"] is not None and entry["deleted"] not in files:
         raise ValueError(entry["deleted"])

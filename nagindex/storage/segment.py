@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-
 import numpy as np
 import numpy.typing as npt
 
@@ -19,7 +18,6 @@ from nagindex.nag import CODE_DTYPE, Codes, NagSpec
 from nagindex.storage.files import FileEntry, check_content, check_length, sync_folder
 from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.tables import kept_type, read_table, write_table
-
 
 SEGMENT_DOCUMENTS = 131_072
 SOURCE_COLUMNS = ("name", "root", "bytes", "sha256", "start", "stop", "complete")
@@ -140,13 +138,19 @@ def write_codes(path: Path, spec: NagSpec, parts: Sequence[Codes]) -> None:
 def write_spans(path: Path, spans: Sequence[SourceSpan]) -> None:
     """Write sources.parquet."""
     types = ("VARCHAR", "VARCHAR", "BIGINT", "VARCHAR", "BIGINT", "BIGINT", "BOOLEAN")
-    write_table(path, {name: (kind, [getattr(s, name) for s in spans]) for name, kind in zip(SOURCE_COLUMNS, types, strict=True)})
+    write_table(
+        path,
+        {name: (kind, [getattr(s, name) for s in spans]) for name, kind in zip(SOURCE_COLUMNS, types, strict=True)},
+    )
 
 
 def write_skipped(path: Path, skipped: Sequence[SkippedRow]) -> None:
     """Write skipped.parquet."""
     types = ("VARCHAR", "BIGINT", "VARCHAR", "VARCHAR")
-    write_table(path, {name: (kind, [getattr(s, name) for s in skipped]) for name, kind in zip(SKIPPED_COLUMNS, types, strict=True)})
+    write_table(
+        path,
+        {name: (kind, [getattr(s, name) for s in skipped]) for name, kind in zip(SKIPPED_COLUMNS, types, strict=True)},
+    )
 
 
 def seal(folder: Path, *, documents: int, tokens: int, skipped: int, libraries: dict[str, str]) -> SegmentEntry:
@@ -173,7 +177,9 @@ def with_deleted(index: Path, entry: SegmentEntry, positions: npt.NDArray[np.int
         np.save(file, deleted, allow_pickle=False)
     files = {n: f for n, f in entry.files.items() if n != entry.deleted} | {name: FileEntry.of(folder / name)}
     sync_folder(folder)
-    return dataclasses.replace(entry, files=files, deleted=name, deleted_documents=len(deleted), deleted_tokens=entry.deleted_tokens + tokens)
+    return dataclasses.replace(
+        entry, files=files, deleted=name, deleted_documents=len(deleted), deleted_tokens=entry.deleted_tokens + tokens
+    )
 
 
 class Segment:
@@ -195,14 +201,23 @@ class Segment:
         try:
             codes: Codes = np.load(path, mmap_mode="r" if self.entry.documents else None, allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
-            raise DamagedIndexError(f"{path}: not the codes of segment {self.entry.id} ({error}); restore the file from a copy of the index") from None
+            raise DamagedIndexError(path, f"not the codes of segment {self.entry.id} ({error})") from None
         if codes.shape != (self.entry.documents, *self.spec.shape) or codes.dtype != CODE_DTYPE:
-            raise DamagedIndexError(f"{path}: holds {codes.dtype} {codes.shape} where segment {self.entry.id} has {CODE_DTYPE} {(self.entry.documents, *self.spec.shape)}; restore the file from a copy of the index")
+            shape = (self.entry.documents, *self.spec.shape)
+            raise DamagedIndexError(
+                path, f"holds {codes.dtype} {codes.shape} where segment {self.entry.id} has {CODE_DTYPE} {shape}"
+            )
         return codes
 
     def deleted(self) -> npt.NDArray[np.uint32]:
         """Return the positions of deleted rows, uint32 [m], ascending."""
         return deleted_rows(self.index, self.entry)
+
+    def alive(self) -> npt.NDArray[np.bool_]:
+        """Return which rows are not deleted, bool [documents]."""
+        alive = np.ones(self.entry.documents, bool)
+        alive[self.deleted()] = False
+        return alive
 
     def spans(self) -> list[SourceSpan]:
         """Return the sources' rows that the segment accounts for."""
@@ -237,5 +252,5 @@ def deleted_rows(index: Path, entry: SegmentEntry) -> npt.NDArray[np.uint32]:
     try:
         rows: npt.NDArray[np.uint32] = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
-        raise DamagedIndexError(f"{path}: not the deletions of segment {entry.id} ({error}); restore the file from a copy of the index") from None
+        raise DamagedIndexError(path, f"not the deletions of segment {entry.id} ({error})") from None
     return rows

@@ -35,10 +35,14 @@ def write_table(path: Path, columns: Mapping[str, tuple[str, Any]]) -> None:
     """Write columns, each (SQL type, sequence or array [n]), as a Parquet file; the name must be new."""
     names, types = list(columns), [kind for kind, _ in columns.values()]
     data = {f"c{i}": _as_array(kind, values) for i, (kind, values) in enumerate(columns.values())}
-    select = ", ".join(f"CAST(c{i} AS {kind}) AS {quote_name(name)}" for i, (name, kind) in enumerate(zip(names, types, strict=True)))
+    select = ", ".join(
+        f"CAST(c{i} AS {kind}) AS {quote_name(name)}" for i, (name, kind) in enumerate(zip(names, types, strict=True))
+    )
     with connect(threads=1) as connection:
         connection.register("data", data)
-        connection.execute(f"COPY (SELECT {select} FROM data) TO {quote_sql(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})")
+        connection.execute(
+            f"COPY (SELECT {select} FROM data) TO {quote_sql(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
+        )
 
 
 def read_table(path: Path, columns: Sequence[str]) -> dict[str, Any]:
@@ -54,13 +58,15 @@ def read_table(path: Path, columns: Sequence[str]) -> dict[str, Any]:
         with connect(threads=1) as connection:
             rows = connection.execute(f"SELECT {wanted} FROM read_parquet({quote_path(path)})").fetchall()
     except duckdb.Error as error:
-        raise DamagedIndexError(f"{path}: cannot be read ({str(error).splitlines()[0]}); restore the file from a copy of the index") from error
-    return dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else {name: () for name in columns}
+        raise DamagedIndexError(path, f"cannot be read ({str(error).splitlines()[0]})") from error
+    return dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(columns, ())
 
 
 def scan_sql(paths: Sequence[Path], *, extra: str = "") -> str:
     """Return a SQL table expression over Parquet files; columns whose types differ between files widen."""
-    return f"read_parquet([{', '.join(map(quote_path, paths))}], union_by_name = true, hive_partitioning = false{extra})"
+    return (
+        f"read_parquet([{', '.join(map(quote_path, paths))}], union_by_name = true, hive_partitioning = false{extra})"
+    )
 
 
 def quote_sql(value: object) -> str:
