@@ -7,8 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import nagindex
 from nagindex.cli.options import table
+
+import nagindex
 
 DATA = Path(os.path.relpath(Path(__file__).parent))
 INDEX = Path("demo.nagindex")
@@ -46,7 +47,9 @@ def main() -> None:
         [subject, f"{share:.0%}", *(f"{picked[name].get(subject, 0):.0%}" for name in TARGETS)]
         for subject, share in sorted(pool.items())
     ]
-    print(f"\nShare of each subject in the pool of {len(index)} documents and in the best {SELECTED} for three targets:\n")
+    print(
+        f"\nShare of each subject in the pool of {len(index)} documents and in the best {SELECTED} for three targets:\n"
+    )
     print(table(["subject", "pool", *TARGETS], rows))
     print(
         f"""

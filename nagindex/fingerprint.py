@@ -87,10 +87,7 @@ def installed_libraries() -> dict[str, str]:
 
 def _flat(fingerprint: Fingerprint) -> dict[str, Any]:
     fields = fingerprint.to_json()
-    spec, libraries = fields.pop("spec"), fields.pop("libraries")
-    return (
-        fields
-        | spec
-        | {"layers": len(spec["widths"])}
-        | {f"{name} version": version for name, version in libraries.items()}
-    )
+    spec: dict[str, Any] = fields.pop("spec")
+    libraries: dict[str, str] = fields.pop("libraries")
+    versions = {f"{name} version": version for name, version in libraries.items()}
+    return {**fields, **spec, "layers": len(spec["widths"]), **versions}

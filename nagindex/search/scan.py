@@ -11,12 +11,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.errors import BadInputError
 from nagindex.nag import Codes
 from nagindex.profile import Profile
 
@@ -99,41 +101,45 @@ def scan(
     return [collector.result() for collector in collectors]
 
 
-def _scorers(profiles: Sequence[Profile]) -> list[tuple[list[int], Callable[..., None], npt.NDArray[Any]]]:
-    """Return (targets, kernel, table) for groups of targets that one pass of a kernel scores."""
+Scorer = tuple[list[int], Callable[[npt.NDArray[np.uint16], npt.NDArray[np.int64]], None]]
+"""Targets, and f(codes [n, L * K], sums int64 [n, targets or more]) that sums their counts."""
+
+
+def _scorers(profiles: Sequence[Profile]) -> list[Scorer]:
+    """Return the scorers that together cover all targets, six at a time where that is faster."""
     from nagindex.search import kernels
 
-    if any(profile.scale > MAX_SUM for profile in profiles):
-        raise ValueError(
-            f"a target set of more than {MAX_SUM // (profiles[0].scale // profiles[0].examples)} examples cannot be scored"
-        )
     top_k = profiles[0].spec.top_k
-    groups: list[tuple[list[int], Callable[..., None], npt.NDArray[Any]]] = []
-    for first in range(0, len(profiles), 2 * kernels.PAIRS):
-        targets = list(range(first, min(first + 2 * kernels.PAIRS, len(profiles))))
-        if len(targets) > 2:
-            groups.append(
-                (targets, kernels.sum_six(top_k), kernels.packed_table([profiles[t].counts for t in targets]))
-            )
+    if any(profile.scale > MAX_SUM for profile in profiles):
+        limit = MAX_SUM // (profiles[0].spec.layers * top_k)
+        raise BadInputError(f"a target set of more than {limit:,} examples cannot be scored; give a sample of it")
+    scorers: list[Scorer] = []
+    for first in range(0, len(profiles), kernels.TOGETHER):
+        targets = list(range(first, min(first + kernels.TOGETHER, len(profiles))))
+        layer_sum = top_k * max(profiles[target].examples for target in targets)
+        if len(targets) > 2 and layer_sum <= kernels.LANE_MAX:
+            table = kernels.packed_table([profiles[target].counts for target in targets])
+            scorers.append((targets, partial(_six, kernels.sum_six(top_k), table, kernels.LANE_MAX // layer_sum)))
         else:
-            groups += [([t], kernels.sum_one(top_k), kernels.single_table(profiles[t].counts)) for t in targets]
-    return groups
+            one = kernels.sum_one(top_k)
+            scorers += [([t], partial(_one, one, kernels.single_table(profiles[t].counts))) for t in targets]
+    return scorers
 
 
-def _sums(
-    scorers: Sequence[tuple[list[int], Callable[..., None], npt.NDArray[Any]]], codes: npt.NDArray[np.uint16]
-) -> Iterator[tuple[int, npt.NDArray[Any]]]:
-    """Yield (target, its sums [n]) for a block of documents."""
-    for targets, kernel, table in scorers:
-        if len(targets) == 1:
-            sums = np.empty(len(codes), np.int64)
-            kernel(codes, table, sums)
-            yield targets[0], sums
-        else:
-            words = np.empty((len(codes), table.shape[2]), "<u8")
-            kernel(codes, table, words)
-            lanes = words.view("<u4")
-            yield from ((target, lanes[:, lane]) for lane, target in enumerate(targets))
+def _one(kernel: Callable[..., None], table: Any, codes: Any, sums: npt.NDArray[np.int64]) -> None:
+    kernel(codes, table, sums[:, 0])
+
+
+def _six(kernel: Callable[..., None], table: Any, layers: int, codes: Any, sums: npt.NDArray[np.int64]) -> None:
+    kernel(codes, table, layers, sums)
+
+
+def _sums(scorers: Sequence[Scorer], codes: npt.NDArray[np.uint16]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Yield (target, its sums [n]) for a block of documents, codes uint16 [n, L * K]."""
+    for targets, summed in scorers:
+        sums = np.empty((len(codes), 1 if len(targets) == 1 else 6), np.int64)
+        summed(codes, sums)
+        yield from ((target, sums[:, column]) for column, target in enumerate(targets))
 
 
 def score(codes: Codes, profile: Profile) -> npt.NDArray[np.int64]:

@@ -1,0 +1,122 @@
+"""Peak memory of a query and of an append, on a pool of 100,000 and on one of 1,000,000 synthetic documents.
+
+Each measurement runs in a process of its own, which does the same on a pool of no size first, so that what compilers and
+libraries take is not counted; then its peak resident set, mapped pages included, is held against the set before. An append
+draws its codes at random in place of a model, whose memory does not depend on the pool. Beside them stands scipy's sparse
+matrix of the pool, which a product with it must hold.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from report import emit, options
+
+import nagindex
+from nagindex import windows
+from nagindex.encode import Tokens
+
+TOP = 10_000
+NEW_DOCUMENTS = 131_072
+CASES = {
+    "query": f"query -n {TOP:,}",
+    "query_tokens": f"query --tokens {TOP * 1000:,}",
+    "append": f"append {NEW_DOCUMENTS:,} documents",
+    "scipy": "scipy CSR matrix of the pool",
+}
+
+
+def memory_mb(field: str) -> float:
+    """Return a line of this process's memory status in MB: VmRSS (resident now) or VmHWM (its peak)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024 / 1e6
+
+
+def do(case: str, folder: Path, pool: str) -> None:
+    """Do one case on one of the pools."""
+    index = nagindex.open(folder / pool)
+    if case == "query":
+        index.query(np.load(folder / "targets.npy"), n=TOP).to_parquet(folder / "selection.parquet")
+    elif case == "query_tokens":
+        index.query(np.load(folder / "targets.npy"), tokens=TOP * 1000).to_parquet(folder / "selection.parquet")
+    elif case == "append":
+        index.backbone = lambda *_, **__: Model(index)  # type: ignore[method-assign]
+        index.append(folder / f"new-{pool}.jsonl")
+    else:
+        from scan import sparse_pool
+
+        sparse_pool(index)
+
+
+class Model:
+    """Stands where a backbone would: an append asks it for its fingerprint, and `windows` for tokens and codes."""
+
+    def __init__(self, index: nagindex.Index) -> None:
+        self._fingerprint = index.manifest.fingerprint
+
+    def fingerprint(self) -> Any:
+        """Return the index's own fingerprint."""
+        return self._fingerprint
+
+
+def random_codes(_model: object, ids: list[list[int]], spec: Any, **_: object) -> Any:
+    """Return NAGs whose neurons are a run from a random start, uint16 [n, L, K]."""
+    starts = np.random.default_rng(len(ids)).integers(0, spec.widths[0] - spec.top_k, (len(ids), spec.layers, 1))
+    return (starts + np.arange(spec.top_k)).astype(np.uint16)
+
+
+def measure(case: str, folder: Path) -> None:
+    """Do a case on the small pool, then on the pool, and print what the second took as JSON."""
+    windows.tokenise = lambda _model, texts, **_: Tokens([[1]] * len(texts), np.ones(len(texts), np.int64))
+    windows.encode_ids = random_codes
+    do(case, folder, "small.nagindex")
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    before = memory_mb("VmRSS")
+    do(case, folder, "pool.nagindex")
+    print(json.dumps(memory_mb("VmHWM") - before))
+
+
+def write_new(path: Path, documents: int) -> None:
+    """Write short new documents as JSON lines."""
+    path.write_text("".join(json.dumps({"id": f"new-{i}", "text": f"text {i}"}) + "\n" for i in range(documents)))
+
+
+def main() -> None:
+    """Measure each case in a fresh process and report."""
+    arguments = options(__doc__ or "", measure={"nargs": 2, "help": argparse.SUPPRESS})
+    if arguments.measure:
+        measure(arguments.measure[0], Path(arguments.measure[1]))
+        return
+    from synthetic import make_codes, write_pool
+
+    sizes = [20_000, 100_000] if arguments.quick else [100_000, 1_000_000]
+    peaks: dict[str, list[float]] = {case: [] for case in CASES}
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            write_pool(folder / "pool.nagindex", size)
+            write_pool(folder / "small.nagindex", 1000)
+            write_new(folder / "new-pool.nagindex.jsonl", NEW_DOCUMENTS // (10 if arguments.quick else 1))
+            write_new(folder / "new-small.nagindex.jsonl", 1000)
+            np.save(folder / "targets.npy", make_codes(200, seed=900, topic=3))
+            for case in CASES:
+                command = [sys.executable, __file__, "--measure", case, name]
+                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                peaks[case].append(json.loads(done.stdout.splitlines()[-1]))
+    rows = [
+        [CASES[case], *(f"{value:.0f}" for value in values), f"{values[1] - values[0]:+.0f}"]
+        for case, values in peaks.items()
+    ]
+    headings = ["MB above what it took before", *(f"{size:,} documents" for size in sizes), "difference"]
+    emit(headings, rows, {"sizes": sizes, "peaks_mb": peaks}, arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""What all benchmark scripts share: their options, the machine's description, medians, and results as table and JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from nagindex.cli.options import table
+
+PACKAGES = ("nagindex", "numpy", "scipy", "numba", "torch", "transformers", "duckdb")
+
+
+def options(description: str, **extra: dict[str, Any]) -> argparse.Namespace:
+    """Return the command line's options: --quick, --json FILE and those of the script."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--quick", action="store_true", help="small sizes, under a minute")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results as JSON too")
+    for name, settings in extra.items():
+        parser.add_argument(f"--{name}", **settings)
+    return parser.parse_args()
+
+
+def median_seconds(work: Callable[[], object], *, repeat: int = 5) -> float:
+    """Return the median time of some runs, after one that does not count."""
+    work()
+    times = []
+    for _ in range(repeat):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def machine() -> dict[str, Any]:
+    """Return what the figures depend on: processor, cores, memory, versions and the date."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "processor": processor or platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "python": platform.python_version(),
+        "date": time.strftime("%Y-%m-%d"),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+
+
+def emit(headings: list[str], rows: list[list[Any]], results: dict[str, Any], path: Path | None) -> None:
+    """Print the machine and a table, and write the results with both to a JSON file if one was named."""
+    about = machine()
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    print(
+        f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB, Python {about['python']}, {versions}"
+    )
+    print()
+    print(table(headings, [[str(cell) for cell in row] for row in rows]))
+    if path is not None:
+        path.write_text(json.dumps({"machine": about, "headings": headings, "rows": rows} | results, indent=1) + "\n")
