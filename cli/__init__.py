@@ -55,13 +55,16 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+HELP = """Pick the pretraining documents that train a task.
+
+\b
+Encode a pool once:        nagindex build corpus/
+Add to it later:           nagindex append more/
+Ask for the best of it:    nagindex query targets.jsonl -n 1M -o best.parquet
+"""  # \b keeps click from filling the lines below it
+
+
+@click.command(cls=_Commands, help=HELP, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="nagindex")
 def main() -> None:
-    r"""Pick the pretraining documents that train a task.
-
-    \b
-    Encode a pool once:        nagindex build corpus/
-    Add to it later:           nagindex append more/
-    Ask for the best of it:    nagindex query targets.jsonl -n 1M -o best.parquet
-    """
+    """Run the command that was named."""

@@ -153,7 +153,7 @@ def append(
     accept_libraries: bool,
     as_json: bool,
 ) -> None:
-    """Add CORPUS (files, globs or folders) to an index, with the settings it was built with.
+    """Add CORPUS to an index, with the settings it was built with.
 
     Files that the index holds already, by name, size and content, are passed over.
     """

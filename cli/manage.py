@@ -72,20 +72,21 @@ def _described(found: dict[str, Any]) -> str:
 @index_option
 @json_option
 def verify(index: Path, as_json: bool) -> None:
-    """Check every file of an index: checksums, lengths, and every code."""
-    from nagindex.index import Index
+    """Check every byte and every code of an index."""
+    from nagindex.maintain import verify as problems
+    from nagindex.storage.manifest import read_latest
 
-    opened = Index.open(index)
-    found = [str(error) for error in opened.verify()]
+    manifest = read_latest(index)
+    found = [str(error) for error in problems(index, manifest)]
     if as_json:
-        click.echo(json.dumps({"index": str(index), "version": opened.manifest.version, "damage": found}))
+        click.echo(json.dumps({"index": str(index), "version": manifest.version, "damage": found}))
     else:
         for line in found:
             click.echo(line)
     if found:
         raise click.ClickException(f"{index}: {plural(len(found), 'problem')} found")
-    held = f"{plural(len(opened), 'document')} in {plural(len(opened.segments), 'segment')}"
-    click.echo(f"{index}: version {opened.manifest.version} is whole, {held}", err=True)
+    held = f"{plural(manifest.documents, 'document')} in {plural(len(manifest.segments), 'segment')}"
+    click.echo(f"{index}: version {manifest.version} is whole, {held}", err=True)
 
 
 @click.command()
@@ -122,7 +123,10 @@ def delete(index: Path, ids_file: Any, where: str | None) -> None:
 @click.command()
 @index_option
 def compact(index: Path) -> None:
-    """Merge small segments and drop deleted rows for good; the order of documents stays."""
+    """Merge small segments; drop deleted rows for good.
+
+    The order of documents stays.
+    """
     from nagindex.index import Index
 
     opened = Index.open(index)
@@ -144,7 +148,7 @@ def compact(index: Path) -> None:
     help="Leave what was current or written within this time, for running readers and writers.",
 )
 def vacuum(index: Path, keep: int, grace: float) -> None:
-    """Remove old versions and every file that no kept version names."""
+    """Remove old versions and files that none names."""
     from nagindex.index import Index
 
     done = Index.open(index).vacuum(keep=keep, grace=60 * grace)
@@ -158,7 +162,10 @@ def vacuum(index: Path, keep: int, grace: float) -> None:
 @index_option
 @json_option
 def sql(statement: str, index: Path, as_json: bool) -> None:
-    """Run one read-only SQL STATEMENT (DuckDB) over the view docs: id, file, row, tokens and the kept columns."""
+    """Run a read-only SQL STATEMENT (DuckDB) over docs.
+
+    The view docs has the columns id, file, row, tokens and the kept ones.
+    """
     from nagindex.index import Index
 
     result = Index.open(index).sql(statement)

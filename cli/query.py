@@ -68,7 +68,9 @@ def query(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Select the documents most similar to TARGETS (texts in any corpus format, or NAGs saved by encode), exactly.
+    """Select the documents most similar to TARGETS, exactly.
+
+    TARGETS are texts in any corpus format, or NAGs saved by encode.
 
     One budget is needed: -n, --tokens or --fraction.
     """
@@ -104,7 +106,7 @@ def query(
 def encode(
     texts: tuple[str, ...], output: Path, index: Path, text_column: str | None, model: str | None, device: str
 ) -> None:
-    """Encode TEXTS as the index encodes, once; the result stands wherever TARGETS is asked for."""
+    """Encode TEXTS once, to stand wherever TARGETS is."""
     from nagindex.errors import BadInputError
     from nagindex.index import Index
     from nagindex.targets import write_nags

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import inspect
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -171,6 +172,9 @@ def load_backbone(name: str, *, neuron_type: str = "up", device: str = "auto", d
     import torch
     import transformers
 
+    logging.getLogger("huggingface_hub").setLevel(
+        logging.ERROR
+    )  # its retries say nothing that the final error does not
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     folder = _packaged_folder(name)

@@ -11,7 +11,7 @@ from nagindex.corpus import Columns, Source, content_hash, read_documents
 from nagindex.corpus.sources import format_of
 from nagindex.errors import BadInputError, SourceChangedError
 from nagindex.storage.files import replacing
-from nagindex.storage.segment import Segment, SourceSpan
+from nagindex.storage.segment import SourceSpan
 from nagindex.storage.tables import ROW_GROUP, quote_sql
 
 if TYPE_CHECKING:
@@ -77,18 +77,16 @@ def _read_texts(selection: Selection, corpus_root: Path | None) -> None:
     ).fetchall()
     wanted: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
     spans: dict[tuple[str, str], SourceSpan] = {}
+    known: dict[int, dict[str, SourceSpan]] = {}
     for position, name, rows, ranks in found:
-        segment = selection._segments[selection._names[position]]
-        span = _span(segment, name)
+        if position not in known:
+            known[position] = {span.name: span for span in selection._segments[position].spans()}
+        span = known[position][name]
         wanted[name, span.sha256].update(zip(rows, ranks, strict=True))
         spans[name, span.sha256] = span
     columns = Columns(selection.settings["corpus"]["text_column"], selection.settings["corpus"]["id_column"])
     for key, rank_of_row in wanted.items():
         _insert_texts(connection, _located(spans[key], corpus_root), columns, rank_of_row)
-
-
-def _span(segment: Segment, name: str) -> SourceSpan:
-    return next(span for span in segment.spans() if span.name == name)
 
 
 def _located(span: SourceSpan, corpus_root: Path | None) -> Source:

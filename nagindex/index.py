@@ -80,7 +80,7 @@ class Index:
             publish(folder, Manifest(1, "create", now(), fingerprint, settings))
         index = cls(folder, read_latest(folder), backbone=backbone)
         index.manifest.fingerprint.require(fingerprint, where=str(folder))
-        mine, theirs = dataclasses.asdict(index.manifest.settings), dataclasses.asdict(settings)
+        mine, theirs = index.manifest.settings.columns(), settings.columns()
         if differing := [
             f"{name} is {mine[name]!r} in the index and {theirs[name]!r} here"
             for name in mine

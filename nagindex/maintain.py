@@ -187,7 +187,7 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
             gone, size = gone + 1, size + path.stat().st_size
             path.unlink(missing_ok=True)
     for folder in sorted((index / "segments").iterdir()):
-        if not any(folder.iterdir()) and clock - folder.stat().st_mtime >= grace:
+        if folder.is_dir() and not any(folder.iterdir()) and clock - folder.stat().st_mtime >= grace:
             folder.rmdir()
     return Vacuumed(len(old), gone, size)
 

@@ -50,7 +50,7 @@ class Selection:
             warnings: see above.
         """
         self.settings, self.warnings, self.columns = settings, list(warnings), (*OWN_COLUMNS, *keep)
-        self._segments = {segment.entry.id: segment for segment in segments}
+        self._segments = segments
         self._connection = connect()
         starts = np.cumsum([0, *(segment.entry.documents for segment in segments)])
         of = np.searchsorted(starts, hits.positions, side="right") - 1
@@ -67,7 +67,6 @@ class Selection:
             JOIN {docs} d ON d.filename = places.path AND d.file_row_number = hits._position
             ORDER BY rank"""
         )
-        self._names = [segment.entry.id for segment in segments]
 
     def __len__(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM selection").fetchall()[0][0])

@@ -68,6 +68,10 @@ class Settings:
     window: int = 1024
     batch_tokens: int = 4096
 
+    def columns(self) -> dict[str, Any]:
+        """Return what a user chose; how work is cut into windows and batches is the index's own."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if k.endswith(("_column", "_columns"))}
+
 
 @dataclass(frozen=True)
 class Manifest:

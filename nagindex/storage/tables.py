@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import secrets
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +24,12 @@ INT64 = (-(1 << 63), (1 << 63) - 1)
 
 
 def connect(*, threads: int | None = None) -> DuckDBPyConnection:
-    """Return a connection to a private in-memory database that spills to the system's temporary folder."""
-    import tempfile
-
+    """Return a connection to a private in-memory database; what it spills goes to the system's temporary folder."""
     import duckdb
 
-    config: dict[str, Any] = {"temp_directory": tempfile.gettempdir(), "preserve_insertion_order": True}
+    # A folder of its own, which DuckDB makes and removes: two databases must not spill to the same names.
+    spill = Path(tempfile.gettempdir(), f"nagindex-{secrets.token_hex(8)}")
+    config: dict[str, Any] = {"temp_directory": str(spill), "preserve_insertion_order": True}
     return duckdb.connect(config=config | ({"threads": threads} if threads else {}))
 
 
