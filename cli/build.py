@@ -216,6 +216,8 @@ def _tell(report: IngestReport, index: Path, as_json: bool) -> None:
             f"Warning: {name}: the index holds a file of this name with other content; ids it holds already were treated as duplicates",
             err=True,
         )
+    for name in report.empty:
+        click.echo(f"Warning: {name}: the file is empty; replace it if it should not be", err=True)
     if report.already_in:
         click.echo(f"{plural(report.already_in, 'source')} already in the index, passed over", err=True)
     if report.skipped:

@@ -15,7 +15,7 @@ from .options import index_option, json_option, plural, size, table
 @click.command()
 @index_option
 @click.option("--skipped", is_flag=True, help="List the rows of the sources that became no document, and why.")
-@click.option("--version", "version", type=int, metavar="V", help="Look at an older version.")
+@click.option("--version", "version", type=click.IntRange(min=1), metavar="V", help="Look at an older version.")
 @json_option
 def info(index: Path, skipped: bool, version: int | None, as_json: bool) -> None:
     """Say what an index holds and how it was encoded."""
@@ -109,7 +109,9 @@ def delete(index: Path, ids_file: Any, where: str | None) -> None:
         try:
             ids = list(dict.fromkeys(line for line in ids_file.read().decode().split("\n") if line))
         except UnicodeDecodeError as error:
-            raise BadInputError(f"{ids_file.name}: not UTF-8 at byte {error.start}; ids are text, one a line") from None
+            raise BadInputError(
+                f"{getattr(ids_file, 'name', '-')}: not UTF-8 at byte {error.start}; ids are text, one a line"
+            ) from None
     opened = Index.open(index)
     removed = opened.delete(ids=ids, where=where)
     if ids is not None and removed < len(ids):
@@ -168,8 +170,12 @@ def sql(statement: str, index: Path, as_json: bool) -> None:
     """
     from nagindex.index import Index
 
-    result = Index.open(index).sql(statement)
+    opened = Index.open(index)
+    result = opened.sql(statement)
     names = [column[0] for column in result.description or []]
+    if any("TIME ZONE" in str(column[1]) for column in result.description or []):
+        # DuckDB hands such times to Python through a package that is not there: they are written by DuckDB itself.
+        result = opened.sql(f"SELECT COLUMNS(*)::VARCHAR FROM (\n{statement.strip().rstrip(';')}\n)")
     if as_json:
         while rows := result.fetchmany(1000):
             for row in rows:

@@ -23,8 +23,10 @@ class Count(click.ParamType):  # type: ignore[type-arg]  # generic only since cl
         match = re.fullmatch(r"(\d+)(?:\.(\d+))?([kmbt]?)", written)
         decimals = (match[2] or "") if match else ""
         scaled, rest = divmod(int(match[1] + decimals) * SUFFIXES[match[3]], 10 ** len(decimals)) if match else (0, 1)
-        if rest:
-            self.fail(f"{value!r} is not a whole number; write 1000000, 1M or 1.5M (k, M, B, T)", param, ctx)
+        if rest or scaled < 1:
+            self.fail(
+                f"{value!r} is not a whole number of at least 1; write 1000000, 1M or 1.5M (k, M, B, T)", param, ctx
+            )
         return scaled
 
 

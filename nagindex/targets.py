@@ -93,9 +93,8 @@ def load_targets(
         files.append({"name": source.name, "sha256": content_hash(source.path), "examples": len(ids)})
     codes = np.concatenate([codes for codes, _ in parts])
     if not len(codes):
-        raise BadInputError(
-            f"{', '.join(map(str, paths))}: no example text in the targets{'; ' + skipped[0] if skipped else ''}; give at least one"
-        )
+        rows = f" ({len(skipped)} skipped, the first: {skipped[0]})" if skipped else ""
+        raise BadInputError(f"{', '.join(map(str, paths))}: the targets hold no example{rows}; give at least one text")
     return TargetSet(codes, [i for _, ids in parts for i in ids], files, skipped)
 
 
@@ -107,6 +106,8 @@ def _read_texts(source: Source, columns: Columns, skipped: list[str]) -> list[tu
             skipped.append(f"{source.path}, row {document.row}: {document.problem}")
         else:
             texts.append((document.row, document.id, document.text or ""))
+    if not texts and source.size == 0:
+        skipped.append(f"{source.path}: the file is empty")
     return texts
 
 
@@ -151,7 +152,7 @@ def write_nags(path: Path, targets: TargetSet, fingerprint: Fingerprint) -> None
     """Write encoded examples as Parquet: columns id and nag (USMALLINT[L * K], layer by layer), the fingerprint as metadata."""
     metadata = json.dumps(fingerprint.to_json(), ensure_ascii=False)
     with connect() as connection, replacing(path) as temporary:
-        connection.execute("CREATE TABLE nags (id VARCHAR, nag USMALLINT[])")
+        connection.execute("CREATE TEMP TABLE nags (id VARCHAR, nag USMALLINT[])")
         for first in range(0, len(targets.ids), 1000):
             rows = slice(first, first + 1000)
             flat = targets.codes[rows].reshape(len(targets.ids[rows]), -1).tolist()
@@ -176,9 +177,9 @@ def read_nags(path: Path, fingerprint: Fingerprint) -> tuple[Codes, list[str]]:
         saved = Fingerprint.from_json(json.loads(_metadata(path) or ""))
         with connect() as connection:
             scan = f"read_parquet({quote_path(path)}, file_row_number = true)"
-            ids = [row[0] for row in connection.execute(f"SELECT id FROM {scan} ORDER BY file_row_number").fetchall()]
-            flat = connection.execute(f"SELECT unnest(nag) AS n FROM {scan} ORDER BY file_row_number").fetchnumpy()["n"]
-        codes = np.ascontiguousarray(flat, CODE_DTYPE).reshape(len(ids), *saved.spec.shape)
+            rows = connection.execute(f"SELECT id, nag FROM {scan} ORDER BY file_row_number").fetchall()
+        ids = [identifier for identifier, _ in rows]
+        codes = np.array([nag for _, nag in rows], CODE_DTYPE).reshape(len(rows), *saved.spec.shape)
     except (ValueError, KeyError, TypeError, duckdb.Error) as error:
         raise BadInputError(
             f"{path}: not NAGs saved by nagindex encode ({str(error).splitlines()[0]}); encode the targets again"

@@ -50,11 +50,13 @@ class SourcesSeen:
         read: source files with rows that no version accounts for.
         already_in: source files that the index holds whole.
         changed: names of source files that the index holds with other content.
+        empty: names of source files without a row.
     """
 
     read: int = 0
     already_in: int = 0
     changed: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -95,6 +97,8 @@ def read_windows(
     window = Window()
     bytes_before = 0
     for source in sources:
+        if all(coverage.holds(span) for span in window.spans):
+            window = Window()  # another writer has these rows, and the next window starts where its does
         before, sha256, position = _state(source), content_hash(source.path), Position()
         if coverage.is_complete(source.name, sha256):
             seen.already_in += 1
@@ -115,6 +119,8 @@ def read_windows(
             if _state(source) != before:
                 remedy = "run the same command again when nothing writes to it"
                 raise SourceChangedError(f"{source.path}: changed while it was read; {remedy}")
+            if row == 0:
+                seen.empty.append(source.name)
             window.spans.append(SourceSpan(*origin, start, row, complete=True))
         bytes_before += source.size
         progress.bytes_done = bytes_before
@@ -130,14 +136,14 @@ def _state(source: Source) -> tuple[int, int]:
 def encode_window(backbone: Backbone, window: Window, manifest: Manifest) -> Encoded:
     """Return a window's documents with their NAGs."""
     fingerprint = manifest.fingerprint
-    readable = [(name, d) for name, d in window.documents if d.problem is None]
-    tokens = tokenise(backbone, [d.text or "" for _, d in readable], max_length=fingerprint.max_length)
-    rows = Rows()
-    skipped = [SkippedRow(name, d.row, d.id, d.problem) for name, d in window.documents if d.problem is not None]
-    ids = []
-    for (name, document), prefix, count in zip(readable, tokens.ids, tokens.counts.tolist(), strict=True):
+    readable = [document.text or "" for _, document in window.documents if document.problem is None]
+    tokens = tokenise(backbone, readable, max_length=fingerprint.max_length)
+    counted = iter(zip(tokens.ids, tokens.counts.tolist(), strict=True))
+    rows, skipped, ids = Rows(), [], []
+    for name, document in window.documents:
+        prefix, count = next(counted) if document.problem is None else ([], 0)
         if count == 0:
-            skipped.append(SkippedRow(name, document.row, document.id, NO_TOKENS))
+            skipped.append(SkippedRow(name, document.row, document.id, document.problem or NO_TOKENS))
             continue
         ids.append(prefix)
         rows.ids.append(document.id)

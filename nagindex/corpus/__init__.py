@@ -2,6 +2,6 @@
 
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import Document, read_documents
-from nagindex.corpus.sources import Source, content_hash, find_sources
+from nagindex.corpus.sources import Paths, Source, content_hash, find_sources
 
-__all__ = ["Columns", "Document", "Source", "content_hash", "find_sources", "read_documents"]
+__all__ = ["Columns", "Document", "Paths", "Source", "content_hash", "find_sources", "read_documents"]

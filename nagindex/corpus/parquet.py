@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from nagindex.corpus.sources import Position, Source
 from nagindex.errors import BadInputError
 
 ROWS_PER_FETCH = 512
+INVALID_ENCODING = "Invalid string encoding"
 PASSED_THROUGH = {
     "VARCHAR", "BLOB", "BOOLEAN", "DOUBLE", "FLOAT",
     "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
@@ -36,19 +39,46 @@ def read_rows(
             f"{source.path}: column {columns[0]!r} is {types[columns[0]]}, not text; name the text column with --text-column"
         )
     wanted = ", ".join(_as_value(name, types[name], is_id=name == id_column) for name in columns)
-    result = _query(source, f"SELECT file_row_number, {wanted} FROM {_scan(source)} WHERE file_row_number >= {start:d}")
+
+    def rows(first: int, validation: str) -> Iterator[tuple[int, Sequence[Any]]]:
+        scan = _scan(source, validation)
+        return _fetch(
+            source, f"SELECT file_row_number, {wanted} FROM {scan} WHERE file_row_number >= {first:d}", position
+        )
+
+    following = start
+    try:
+        for row, values in rows(start, "strict"):
+            yield row, values
+            following = row + 1
+    except BadInputError as error:
+        if INVALID_ENCODING not in str(error):
+            raise
+        # DuckDB refuses a column for one invalid byte; where it replaces such bytes and where it drops them, values differ.
+        for (row, values), (_, other) in zip(rows(following, "replace"), rows(following, "ignore"), strict=True):
+            yield row, [_doubted(value, twin) for value, twin in zip(values, other, strict=True)]
+
+
+def _fetch(source: Source, sql: str, position: Position) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Yield (row, values) of a query whose first column is the row."""
     count = max(1, row_count(source))
-    row = start
+    result = _query(source, sql)
+    row = -1
     while True:
         try:
-            rows = result.fetchmany(ROWS_PER_FETCH)
+            fetched = result.fetchmany(ROWS_PER_FETCH)
         except Exception as error:
             raise _unreadable(source, error, f"after row {row}") from error
-        if not rows:
+        if not fetched:
             return
-        for row, *values in rows:
+        for row, *values in fetched:
             yield row, values
         position.bytes = source.size * row // count
+
+
+def _doubted(value: Any, other: Any) -> Any:
+    """Return a value, as bytes that are not UTF-8 where the other reading shows that it is not."""
+    return value.encode() + b"\xff" if isinstance(value, str) and value != other else value
 
 
 def _column_types(source: Source) -> dict[str, str]:
@@ -67,8 +97,9 @@ def _as_value(name: str, kind: str, *, is_id: bool) -> str:
     return f"CAST({quoted} AS VARCHAR)"
 
 
-def _scan(source: Source) -> str:
-    return f"read_parquet({quote_path(source.path)}, file_row_number = true, binary_as_string = false, hive_partitioning = false)"
+def _scan(source: Source, validation: str = "strict") -> str:
+    options = f"binary_as_string = false, hive_partitioning = false, utf8_validation = '{validation}'"
+    return f"read_parquet({quote_path(source.path)}, file_row_number = true, {options})"
 
 
 def quote_name(name: str) -> str:
@@ -85,11 +116,17 @@ def quote_path(path: object) -> str:
 def _query(source: Source, sql: str) -> Any:
     import duckdb
 
-    connection = duckdb.connect(config={"threads": 1})
     try:
-        return connection.execute(sql)
+        return _database(os.getpid()).cursor().execute(sql)
     except duckdb.Error as error:
         raise _unreadable(source, error, "") from error
+
+
+@cache
+def _database(_process: int) -> Any:
+    import duckdb
+
+    return duckdb.connect(config={"threads": 1})  # one thread holds one row group at a time
 
 
 def _unreadable(source: Source, error: Exception, where: str) -> BadInputError:

@@ -52,7 +52,12 @@ def read_documents(
         BadInputError: the file is truncated, corrupt, lacks a column, or a row holds what it must not; names file and row.
     """
     module = parquet if source.format == "parquet" else streams
-    found = columns.find(module.column_names(source), where=str(source.path))
+    names = module.column_names(source)
+    if not names:
+        return  # an empty file, such as the last shard of a job that had too many
+    # A file that is one text has no columns to choose or to miss.
+    whole = Columns(text="text", keep=columns.keep)
+    found = whole if source.format == "txt" else columns.find(names, where=str(source.path))
     text, *others = [name for name in (found.text, found.id, found.tokens) if name is not None]
     rows = module.read_rows(
         source, [text, *others, *found.keep], id_column=found.id, start=start, position=position or Position()
@@ -84,9 +89,13 @@ def _text(value: Any, column: str | None, where: str) -> tuple[str | None, str |
         value = value.decode(errors="surrogateescape")
     if not isinstance(value, str):
         raise BadInputError(
-            f"{where}: column {column!r} holds {type(value).__name__}, not text; name the text column with --text-column"
+            f"{where}: column {column!r} holds {_kind(value)}, not text; name the text column with --text-column"
         )
     return (value, None) if _is_utf8(value) else (None, INVALID_UTF8)
+
+
+def _kind(value: Any) -> str:
+    return streams.JSON_KINDS.get(type(value), "number")
 
 
 def _is_utf8(text: str) -> bool:
@@ -106,7 +115,8 @@ def _id(value: Any, where: str) -> str | None:
     if isinstance(value, bytes):
         return value.decode(errors="surrogateescape")
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise BadInputError(f"{where}: the id is {json.dumps(value, default=str)}, not a text or a number")
+        found = json.dumps(value, default=str)
+        raise BadInputError(f"{where}: the id is {found}, not a text or a whole number; name another with --id-column")
     return str(value)
 
 
@@ -114,7 +124,7 @@ def _tokens(value: Any, column: str | None, where: str) -> int | None:
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
     try:
-        count = int(value)
+        count = value if type(value) is int else int(float(value))  # 12.0 and "12" are counts too
         if count < 0 or count != float(value) or isinstance(value, bool):
             raise ValueError
     except (ValueError, TypeError, OverflowError):

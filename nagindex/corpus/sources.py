@@ -68,7 +68,11 @@ class Listing:
     ignored: list[Path]
 
 
-def find_sources(paths: Iterable[str | Path], *, root: str | Path | None = None) -> Listing:
+Paths = str | Path | Iterable[str | Path]
+"""One file, glob or folder, or several."""
+
+
+def find_sources(paths: Paths, *, root: str | Path | None = None) -> Listing:
     """Return the sources that files, globs and folders (recursive) name, sorted by name, each file once.
 
     Folders whose name starts with a dot or ends in `.nagindex` are not entered.
@@ -84,13 +88,15 @@ def find_sources(paths: Iterable[str | Path], *, root: str | Path | None = None)
     files: dict[Path, None] = {}
     ignored: dict[Path, None] = {}
     bases: list[Path] = []
-    named = list(paths)
+    named = [paths] if isinstance(paths, (str, Path)) else list(paths)
     for item in named:
         for path, base in _expand(item):
             bases.append(base)
             if path.is_dir():
                 for file in _walk(path):
                     (files if format_of(file) else ignored)[file] = None
+            elif format_of(path) is None and base != path.parent:
+                ignored[path] = None
             elif format_of(path) is None:
                 raise BadInputError(
                     f"{path}: not a format nagindex reads; it reads {', '.join(FORMATS)} (text formats also with .gz or .zst)"
@@ -135,7 +141,8 @@ def _expand(item: str | Path) -> list[tuple[Path, Path]]:
     if not matches:
         raise InputNotFoundError(f"{item}: no such file or folder")
     fixed = Path(*_before_magic(path.parts))
-    return [(Path(match), fixed) for match in matches if not Path(match).name.startswith(".")]
+    found = [match for match in map(Path, matches) if not any(map(_is_passed_over, match.relative_to(fixed).parts))]
+    return [(match, fixed) for match in found]
 
 
 def _before_magic(parts: Sequence[str]) -> list[str]:
@@ -147,9 +154,17 @@ def _before_magic(parts: Sequence[str]) -> list[str]:
     return kept
 
 
+def _is_passed_over(name: str) -> bool:
+    return name.startswith(".") or name.endswith(INDEX_SUFFIX)
+
+
 def _walk(folder: Path) -> Iterable[Path]:
+    """Yield the files below a folder; links to folders are followed, but not back to a folder that holds them."""
     for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and not f.endswith(INDEX_SUFFIX))
+        above = {os.path.realpath(p) for p in (Path(parent), *Path(parent).parents)}
+        folders[:] = sorted(
+            name for name in folders if not _is_passed_over(name) and os.path.realpath(Path(parent, name)) not in above
+        )
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 
 

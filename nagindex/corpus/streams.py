@@ -10,6 +10,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import sys
 import zlib
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,7 @@ from nagindex.errors import BadInputError, MissingDependencyError
 RECORDS_LOOKED_AT = 1000
 CHUNK = 1 << 20
 MAX_JSON_VALUE = 1 << 30
+JSON_KINDS = {list: "array", dict: "object", str: "string", bool: "truth value", type(None): "null"}
 
 
 def column_names(source: Source) -> list[str]:
@@ -41,7 +43,7 @@ def read_rows(
     if source.format == "txt":
         if start == 0:
             with _opened(source, position) as stream:
-                yield 0, [stream.read()]
+                yield 0, [stream.read(), *[None] * (len(columns) - 1)]
     elif source.format in ("csv", "tsv"):
         header = _csv_header(source)
         positions = [header.index(name) for name in columns]
@@ -122,7 +124,7 @@ def _json_records(
                 if row >= start and not line.isspace():
                     try:
                         record = json.loads(line)
-                    except (json.JSONDecodeError, RecursionError) as error:
+                    except (ValueError, RecursionError) as error:
                         raise BadInputError(
                             f"{source.path}, line {row + 1}: not a JSON record ({_reason(error)}); mend or remove the line"
                         ) from None
@@ -134,53 +136,66 @@ def _json_records(
 
 
 def _json_values(stream: IO[str], source: Source) -> Iterator[tuple[Any, str]]:
-    """Yield (value, its JSON text) of an array, or of values one after the other, holding one value at a time."""
+    """Yield (value, its JSON text) of an array, or of values one after the other, holding a few at a time."""
     decode = json.JSONDecoder().raw_decode
-    buffer, ended, row, in_array = "", False, 0, None
+    buffer = stream.read(CHUNK).lstrip()
+    in_array = buffer.startswith("[")
+    between = re.compile(r"[\s,]*" if in_array else r"\s*")
+    at, row, ended = int(in_array), 0, False
     while True:
-        buffer = buffer.lstrip(" \t\r\n," if in_array else " \t\r\n")
-        if in_array is None and buffer:
-            in_array = buffer[0] == "["
-            buffer = buffer[1:] if in_array else buffer
-            continue
-        if buffer and not (in_array and buffer[0] == "]"):
+        at = cast(re.Match[str], between.match(buffer, at)).end()
+        if in_array and buffer.startswith("]", at):
+            if (buffer[at + 1 :] + stream.read(CHUNK)).strip():
+                raise BadInputError(
+                    f"{source.path}, record {row}: text follows the array's end; replace or remove the file"
+                )
+            return
+        if at < len(buffer):
             try:
-                value, stop = decode(buffer)
+                value, stop = decode(buffer, at)
             except json.JSONDecodeError as error:
                 if ended:
+                    found = f"not a whole JSON record ({_reason(error)})"
                     raise BadInputError(
-                        f"{source.path}, record {row}: not a whole JSON record ({_reason(error)}); the file is truncated or corrupt"
+                        f"{source.path}, record {row}: {found}; the file is truncated or corrupt: replace or remove it"
                     ) from None
+            except (ValueError, RecursionError) as error:
+                raise BadInputError(
+                    f"{source.path}, record {row}: {_reason(error)}; mend or remove the record"
+                ) from None
             else:
-                yield value, buffer[:stop]
-                row, buffer = row + 1, buffer[stop:]
+                yield value, buffer[at:stop]
+                row, at = row + 1, stop
                 continue
-        elif buffer or ended:
-            rest = (buffer[1:] + stream.read(CHUNK)).strip() if buffer else ""
-            if rest or (in_array and not buffer):
-                what = "text follows" if rest else "the file ends before"
-                raise BadInputError(f"{source.path}, record {row}: {what} the array's end; it is truncated or corrupt")
+        elif ended:
+            if in_array:
+                raise BadInputError(
+                    f"{source.path}, record {row}: the file ends before the array does; replace or remove it"
+                )
             return
-        if len(buffer) > MAX_JSON_VALUE:
+        if len(buffer) - at > MAX_JSON_VALUE:
+            found = f"no whole JSON record in {MAX_JSON_VALUE >> 20} MiB"
             raise BadInputError(
-                f"{source.path}, record {row}: no whole JSON record in {MAX_JSON_VALUE >> 20} MiB; "
-                "the file is corrupt, or not a list of records"
+                f"{source.path}, record {row}: {found}; the file is corrupt, or no list of records: replace or remove it"
             )
-        more = stream.read(max(CHUNK, len(buffer)))
+        more = stream.read(max(CHUNK, len(buffer) - at))
         ended = not more
-        buffer += more
+        buffer, at = buffer[at:] + more, 0
 
 
 def _checked(record: Any, source: Source, row: int) -> dict[str, Any]:
     if not isinstance(record, dict):
-        raise BadInputError(f"{source.path}, row {row}: a JSON {type(record).__name__}, not a record with named fields")
+        kind = JSON_KINDS.get(type(record), "number")
+        raise BadInputError(
+            f"{source.path}, row {row}: a JSON {kind}, not an object with named fields; mend or remove it"
+        )
     return record
 
 
 def _reason(error: Exception) -> str:
-    return (
-        f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else "nested too deeply"
-    )
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}"
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number with too many digits"
 
 
 def _csv_header(source: Source) -> list[str]:
@@ -198,7 +213,7 @@ def _csv_records(source: Source, position: Position) -> Iterator[tuple[int, list
         header = next(rows, [])
         for row, fields in enumerate(rows):
             if fields and len(fields) != len(header):
-                found = f"{len(fields)} fields where the header has {len(header)}"
+                found = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(header)}"
                 raise BadInputError(
                     f"{source.path}, row {row}: {found}; mend the record, or replace the file if cut off"
                 )

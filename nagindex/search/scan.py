@@ -58,8 +58,8 @@ class Hits:
         return Hits(self.positions[where], self.sums[where], self.weights[where])
 
 
-Cut = Callable[[Hits], Hits]
-"""From documents that were seen to those of them that can still be in the answer, decided to the last id."""
+Cut = Callable[..., Hits]
+"""f(hits, final=...): what a budget keeps, decided to the last id; see `select.exact_cut`."""
 
 
 def scan(
@@ -86,7 +86,7 @@ def scan(
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for part in parts:
             codes = part.codes()
-            flat = codes.view(np.ndarray).reshape(len(codes), -1)
+            flat = codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])
             alive = part.alive() if part.alive else np.ones(len(codes), bool)
             weights = part.weights() if part.weights else np.ones(len(codes), np.int64)
 
@@ -151,7 +151,9 @@ def score(codes: Codes, profile: Profile) -> npt.NDArray[np.int64]:
 
     Source: arXiv 2604.15706.
     """
-    [(_, sums)] = _sums(_scorers([profile]), np.ascontiguousarray(codes).reshape(len(codes), -1))
+    [(_, sums)] = _sums(
+        _scorers([profile]), np.ascontiguousarray(codes).reshape(len(codes), codes.shape[1] * codes.shape[2])
+    )
     return sums
 
 
@@ -209,6 +211,6 @@ class _Collector:
         """Drop what the threshold rules out, and where ties leave too much, decide between them by id."""
         hits = self._joined()
         if len(hits.sums) > self.room // 2:
-            hits = self.cut(hits)
+            hits = self.cut(hits, final=False)
         self.kept, self.size = [hits], len(hits.sums)
         self.room = max(self.room, 2 * self.size)

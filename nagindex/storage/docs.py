@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nagindex.corpus.parquet import quote_name
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage.segment import Segment
-from nagindex.storage.tables import connect, quote_sql, scan_sql
+from nagindex.storage.tables import connect, open_database, quote_sql, scan_sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -33,7 +33,7 @@ def open_docs(
         keep: names of the kept columns.
         ids: fills a table `_ids` with a column `id`.
     """
-    connection = connect()
+    connection = open_database()
     if ids is not None:
         connection.execute("CREATE TABLE _ids AS SELECT unnest(?::VARCHAR[]) AS id", [list(ids)])
     connection.execute("CREATE TABLE _places (path VARCHAR, segment INTEGER)")
@@ -79,15 +79,29 @@ def run_select(connection: DuckDBPyConnection, sql: str) -> DuckDBPyConnection:
             raise BadInputError("one SELECT statement is needed: an index is read-only to SQL; the view is called docs")
         return connection.execute(statements[0])
     except duckdb.Error as error:
-        raise BadInputError(f"SQL: {' '.join(str(error).split())}") from error
+        raise _refused(error) from error
 
 
 def rows_where(connection: DuckDBPyConnection, condition: str) -> dict[str, npt.NDArray[Any]]:
-    """Return the places and tokens of the documents that a SQL condition holds for: _segment, _position, tokens, [m] each."""
-    result: dict[str, Any] = run_select(
-        connection, f"SELECT _segment, _position, tokens FROM docs WHERE (\n{condition}\n)"
-    ).fetchnumpy()
-    return result
+    """Return the places and tokens of the documents that a SQL condition holds for: _segment, _position, tokens, [m] each.
+
+    Raises:
+        BadInputError: it is not one expression, or DuckDB refuses it.
+    """
+    import duckdb
+
+    try:  # a relation's filter takes one expression, so no text can close it and go on with another statement
+        found: dict[str, Any] = (
+            connection.view("docs").filter(condition).project("_segment, _position, tokens").fetchnumpy()
+        )
+    except duckdb.Error as error:
+        raise _refused(error) from error
+    return found
+
+
+def _refused(error: Exception) -> BadInputError:
+    reason = " ".join(str(error).split("LINE 1:")[0].split())
+    return BadInputError(f"SQL: {reason}; the view docs has the columns of nagindex sql 'DESCRIBE docs'")
 
 
 def ids_at(segments: Sequence[Segment], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nagindex.errors import DamagedIndexError
+from nagindex.errors import BadInputError, DamagedIndexError
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,15 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folders(*folders: Path) -> None:
+    """Make folders and what lies above them, and force the new names to the disk; those that exist stay."""
+    for folder in folders:
+        new = [folder, *(parent for parent in folder.absolute().parents if not parent.exists())]
+        folder.mkdir(parents=True, exist_ok=True)
+        for made in new:
+            sync_folder(made.absolute().parent)
+
+
 def create_exclusively(path: Path, content: bytes) -> bool:
     """Publish a file under a name that must be new; return False, changing nothing, where the name is taken.
 
@@ -60,7 +69,14 @@ def create_exclusively(path: Path, content: bytes) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path whose file replaces `path` when the block ends well, and vanishes when it does not."""
+    """Give a temporary path whose file replaces `path` when the block ends well, and vanishes when it does not.
+
+    Raises:
+        BadInputError: `path` is a folder, or lies in none.
+    """
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        fault = "is a folder" if path.is_dir() else "its folder does not exist"
+        raise BadInputError(f"{path}: {fault}; name a file in a folder that exists")
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
         yield temporary

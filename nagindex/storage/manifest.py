@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nagindex._version import __version__
-from nagindex.errors import DamagedIndexError, InputNotFoundError, UnknownFormatError
+from nagindex.errors import DamagedIndexError, InputNotFoundError, SettingsMismatchError, UnknownFormatError
 from nagindex.fingerprint import Fingerprint
 from nagindex.storage.files import FileEntry, create_exclusively
 
@@ -68,9 +68,22 @@ class Settings:
     window: int = 1024
     batch_tokens: int = 4096
 
-    def columns(self) -> dict[str, Any]:
-        """Return what a user chose; how work is cut into windows and batches is the index's own."""
-        return {k: v for k, v in dataclasses.asdict(self).items() if k.endswith(("_column", "_columns"))}
+    def differences(self, other: Settings) -> list[str]:
+        """Return one phrase for each column setting that differs, naming both; windows and batches are the index's own."""
+        names = ("text_column", "id_column", "token_column", "keep_columns")
+        pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
+        return [
+            f"{name} is {_shown(mine)} in the index and {_shown(here)} here"
+            for name, mine, here in pairs
+            if mine != here
+        ]
+
+    def require(self, other: Settings, *, where: str) -> None:
+        """Raise SettingsMismatchError, naming both values, unless `other` reads corpora as this index does."""
+        if found := self.differences(other):
+            raise SettingsMismatchError(
+                f"{where}: {'; '.join(found)}; use the index's settings, or build another index"
+            )
 
 
 @dataclass(frozen=True)
@@ -145,13 +158,17 @@ def read_manifest(index: Path, version: int) -> Manifest:
         content = json.loads(path.read_bytes())
         stated = content.pop("sha256")
     except FileNotFoundError:
-        raise DamagedIndexError(path, f"missing; version {version} was removed or never was") from None
+        kept = ", ".join(map(str, versions(index))) or "none"
+        raise InputNotFoundError(f"{index}: no version {version}; versions kept are {kept}") from None
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise _damaged(path) from None
     if content.get("format_version") != FORMAT_VERSION:
         found = f"format version {content.get('format_version')}, nagindex {__version__} reads {FORMAT_VERSION}"
         raise UnknownFormatError(f"{path}: {found}; install the nagindex that wrote it ({content.get('writer')})")
-    if unknown := set(content.get("flags", ())) - FLAGS:
+    flags = content.get("flags")
+    if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
+        raise _damaged(path)
+    if unknown := set(flags) - FLAGS:
         raise UnknownFormatError(
             f"{path}: unknown feature flag {', '.join(sorted(unknown))}; install the nagindex that wrote it ({content.get('writer')})"
         )
@@ -191,6 +208,10 @@ def commit(index: Path, change: Callable[[Manifest], Manifest | None]) -> Manife
             return current
         if publish(index, wanted):
             return wanted
+
+
+def _shown(value: object) -> str:
+    return (", ".join(value) if isinstance(value, tuple) else str(value or "")) or "not given"
 
 
 def _damaged(path: Path) -> DamagedIndexError:

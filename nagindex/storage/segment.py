@@ -16,7 +16,7 @@ from nagindex.corpus.reading import Value
 from nagindex.errors import DamagedIndexError
 from nagindex.nag import CODE_DTYPE, Codes, NagSpec
 from nagindex.storage.files import FileEntry, check_content, check_length, sync_folder
-from nagindex.storage.manifest import SegmentEntry
+from nagindex.storage.manifest import Manifest, SegmentEntry
 from nagindex.storage.tables import kept_type, read_table, write_table
 
 SEGMENT_DOCUMENTS = 131_072
@@ -241,6 +241,11 @@ class Segment:
                 check_content(self.folder / name, entry, segment=self.entry.id)
             except DamagedIndexError as error:
                 yield error
+
+
+def segments_of(index: Path, manifest: Manifest) -> list[Segment]:
+    """Return a version's segments, in the order of the documents."""
+    return [Segment(index, entry, manifest.fingerprint.spec) for entry in manifest.segments]
 
 
 def deleted_rows(index: Path, entry: SegmentEntry) -> npt.NDArray[np.uint32]:

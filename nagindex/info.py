@@ -1,0 +1,38 @@
+"""What there is to know about a version of an index."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from nagindex.storage.manifest import versions
+
+if TYPE_CHECKING:
+    from nagindex.index import Index
+
+
+def info(index: Index) -> dict[str, Any]:
+    """Return what an index's pinned version holds and how it was encoded, as JSON values."""
+    size = sum(file.bytes for segment in index.segments for file in segment.entry.files.values())
+    sources = Counter(
+        {(span.name, span.sha256): span.complete for segment in index.segments for span in segment.spans()}
+    )
+    return {
+        "path": str(index.path),
+        "version": index.manifest.version,
+        "versions": versions(index.path),
+        "created": index.manifest.created,
+        "operation": index.manifest.operation,
+        "documents": index.manifest.documents,
+        "tokens": index.manifest.tokens,
+        "deleted": sum(s.entry.deleted_documents for s in index.segments),
+        "skipped": sum(s.entry.skipped for s in index.segments),
+        "sources": len(sources),
+        "segments": len(index.segments),
+        "bytes": size,
+        "bytes_per_document": round(size / max(1, sum(s.entry.documents for s in index.segments)), 1),
+        "settings": dataclasses.asdict(index.manifest.settings)
+        | {"keep_columns": list(index.manifest.settings.keep_columns)},
+        "fingerprint": index.manifest.fingerprint.to_json(),
+    }

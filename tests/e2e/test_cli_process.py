@@ -1,0 +1,138 @@
+"""The installed program as its own process: exit statuses, stdout against stderr, signals."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from shell import Shell, jsonl
+
+
+@contextmanager
+def started(shell: Shell, *arguments: object) -> Iterator[subprocess.Popen[bytes]]:
+    """The running program, which is gone when the block ends."""
+    process = shell.start(*arguments)
+    try:
+        with process:
+            yield process
+            process.kill()
+    finally:
+        process.kill()
+
+
+def finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:
+    """Wait for the program; return its status, stdout and stderr."""
+    out, err = process.communicate(timeout=120)
+    return process.returncode, out.decode(errors="replace"), err.decode()
+
+
+def test_results_go_to_stdout_and_all_else_to_stderr_with_status_0_1_or_2(pool: Shell) -> None:
+    pool.write("t.jsonl", '{"text":"river"}\n{"text":null}\n')
+    pool.run(
+        "query", "t.jsonl", "-n", "1", "-o", "warm.parquet"
+    )  # its targets are in the cache: no model is loaded below
+    with (
+        started(pool, "query", "t.jsonl", "-n", "99", "--format", "jsonl") as good,
+        started(pool, "query", "t.jsonl", "-n", "1", "-i", "none.nagindex") as failed,
+    ):
+        status, out, err = finish(good)
+        assert status == 0
+        assert len([json.loads(line) for line in out.splitlines()]) == 6
+        assert [line.split(":")[0] for line in err.splitlines()[:2]] == ["Warning", "Warning"]
+        assert err.splitlines()[-1].startswith("Selected 6 documents")
+        status, out, err = finish(failed)
+        assert (status, out) == (1, "")
+        assert err == "Error: none.nagindex: no index here; make one with: nagindex build CORPUS -i none.nagindex\n"
+    with started(pool, "query", "t.jsonl") as wrong:
+        status, out, err = finish(wrong)
+        assert (status, out) == (2, "")
+        assert err.startswith("Usage: nagindex query ")
+
+
+def test_a_reader_that_leaves_early_is_no_error(pool: Shell) -> None:
+    pool.write("t.jsonl", '{"text":"river"}\n')
+    pool.run("query", "t.jsonl", "-n", "1", "-o", "warm.parquet")
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = pool.start("query", "t.jsonl", "-n", "9", "--format", "jsonl", stdout=write_end)
+    os.close(write_end)
+    with process:
+        _, err = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert b"Traceback" not in err
+    assert b"Error" not in err
+    assert b"Exception" not in err
+
+
+def hold_at(fifo: Path, process: subprocess.Popen[bytes]) -> int:
+    """Wait until a program starts to read a named pipe, and keep it waiting there; return the descriptor that holds it."""
+    until = time.monotonic() + 120
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno != errno.ENXIO:
+                raise
+            time.sleep(0.02)
+    raise AssertionError(f"the program never came to {fifo}: {process.poll()}")
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_build_commits_what_is_complete_says_how_to_go_on_and_ends_as_an_unbroken_one(
+    shell: Shell, kind: signal.Signals
+) -> None:
+    """The build is stopped where it is sure to be: two windows of 1,024 documents done, the rest of the file in its third."""
+    first = [{"id": f"a{i}", "text": f"river {i} garden {i % 7}"} for i in range(2500)]
+    last = [{"id": f"b{i}", "text": f"violin {i}"} for i in range(300)]
+    shell.write("corpus/a.jsonl", jsonl(first))
+    pipe = shell.folder / "corpus" / "b.jsonl"
+    os.mkfifo(pipe)
+    with started(shell, "build", "corpus", "--model", shell.model) as process:
+        held = hold_at(pipe, process)
+        process.send_signal(kind)
+        status, out, err = finish(process)
+        os.close(held)
+    assert (status, out) == (1, "")
+    assert "Traceback" not in err
+    [line] = err.splitlines()
+    assert line.startswith("Error: interrupted; 2,048 documents are committed in index.nagindex")
+    assert "run the same command to go on" in line
+    pipe.unlink()
+    assert shell.docs("id") == [f"a{i}" for i in range(2048)]
+    shell.run("verify")
+
+    shell.write("corpus/b.jsonl", jsonl(last))
+    assert "Added 752 documents" in shell.build("corpus").stderr
+    shell.build("corpus", "-i", "unbroken.nagindex")
+    assert shell.state() == shell.state(index="unbroken.nagindex")
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_the_middle_of_encoding_keeps_a_whole_index(shell: Shell) -> None:
+    """Wherever the signal lands, the message is true: so many documents are committed, a prefix of the corpus."""
+    total = 60_000
+    shell.write("corpus/a.jsonl", jsonl({"id": i, "text": f"river {i} garden {i % 7} mountain"} for i in range(total)))
+    with started(shell, "build", "corpus", "--model", shell.model) as process:
+        manifest = shell.folder / "index.nagindex" / "manifests" / f"{1:012d}.json"
+        while not manifest.exists() and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(1.5)
+        process.send_signal(signal.SIGINT)
+        status, _, err = finish(process)
+    assert status == 1
+    told = re.fullmatch(r"Error: interrupted; ([\d,]+) documents are committed in index.nagindex; .*\n", err)
+    assert told, err
+    committed = int(told[1].replace(",", ""))
+    assert 0 < committed < total
+    assert committed % 1024 == 0
+    assert shell.docs("id") == [str(i) for i in range(committed)]
+    shell.run("verify")

@@ -1,0 +1,78 @@
+"""The definitions: top-k, Dice, validity and profiles, against the oracle."""
+
+import numpy as np
+import oracle
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pools import SHAPES, nags
+
+from nagindex.encode import top_k_of
+from nagindex.nag import CODE_DTYPE, NagSpec, dice, invalid_rows, top_k
+from nagindex.profile import profile_of
+
+
+@st.composite
+def impacts(draw):
+    """Draw float32 impacts with many ties, zeros and infinitesimals, and a K."""
+    width, rows = draw(st.integers(1, 40)), draw(st.integers(1, 4))
+    values = st.one_of(st.sampled_from([0.0, 0.5, 1.0, 2.0]), st.floats(0, 3, width=32))
+    drawn = draw(st.lists(values, min_size=width * rows, max_size=width * rows))
+    return np.array(drawn, np.float32).reshape(rows, width), draw(st.integers(1, width))
+
+
+@given(impacts())
+@settings(max_examples=200)
+def test_top_k_is_by_falling_impact_with_ties_to_the_lower_index(case):
+    """numpy's and torch's top-k are both the definition's."""
+    values, k = case
+    expected = [oracle.top_k(row, k) for row in values.tolist()]
+    assert top_k(values, k).tolist() == expected
+    assert top_k_of(torch.tensor(values), k).tolist() == expected
+
+
+def test_torch_top_k_of_a_wide_layer_with_ties_everywhere():
+    """At a real layer's width, where torch.topk picks among equals as it likes, the lower index still wins."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 30, (16, 3072)).astype(np.float32)
+    assert top_k_of(torch.tensor(values), 20).tolist() == top_k(values, 20).tolist()
+    assert top_k(values[:1], 20).tolist() == [oracle.top_k(values[0].tolist(), 20)]
+
+
+@given(st.sampled_from(SHAPES).flatmap(lambda shape: nags(shape, 2)))
+@settings(max_examples=100)
+def test_dice_is_the_mean_overlap_of_the_layers(pair):
+    """Dice of two NAGs is symmetric, 1 with itself, and the oracle's."""
+    a, b = pair
+    assert abs(dice(a, b) - oracle.dice(a.tolist(), b.tolist())) < 1e-12
+    assert dice(a, b) == dice(b, a)
+    assert dice(a, a) == 1.0
+
+
+@given(st.sampled_from(SHAPES).flatmap(lambda shape: st.tuples(nags(shape, 1), nags(shape, 6), st.just(shape))))
+@settings(max_examples=60)
+def test_the_similarity_is_the_mean_dice_overlap_with_the_examples(case):
+    """S(c) by the profile's weights equals the mean of Dice over the target set."""
+    [document], targets, (_, k, width) = case
+    profile = profile_of(targets, NagSpec("up", (width,) * len(document), k))
+    weights = profile.weights()
+    similarity = np.mean([weights[layer, row].sum() / k for layer, row in enumerate(document)])
+    assert abs(similarity - np.mean([dice(document, target) for target in targets])) < 1e-12
+
+
+@given(
+    st.integers(1, 4),
+    st.lists(st.integers(2, 9), min_size=1, max_size=3),
+    st.integers(0, 2**16),
+)
+@settings(max_examples=200)
+def test_invalid_rows_are_those_with_a_repeat_or_a_neuron_the_layer_lacks(k, widths, seed):
+    """Every row that holds a neuron twice, or one at or above its own layer's width, is found, and no other."""
+    spec = NagSpec("up", tuple(widths), min(k, *widths))
+    codes = np.random.default_rng(seed).integers(0, max(widths) + 1, (30, *spec.shape)).astype(CODE_DTYPE)
+    expected = [
+        row
+        for row, nag in enumerate(codes.tolist())
+        if any(len(set(r)) < len(r) or max(r) >= w for r, w in zip(nag, widths, strict=True))
+    ]
+    assert invalid_rows(codes, spec).tolist() == expected

@@ -1,0 +1,183 @@
+"""The exact scan over random pools, against the oracle: scores, budgets, ties, and what it does when memory is tight."""
+
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from pools import SHAPES, Pool, frozen, nags, pools
+
+from nagindex.profile import profile_of
+from nagindex.search import scan as scanning
+from nagindex.select import exact_cut
+
+BUDGETS = st.one_of(st.integers(0, 12), st.integers(0, 3000))
+
+
+def keep_all(hits, *args, **options):
+    """A cut that drops nothing."""
+    return hits
+
+
+def _parts(pool, *, tokens):
+    edges = [0, *pool.cuts, len(pool.codes)]
+    alive, weights = np.array(pool.alive, bool), np.array(pool.tokens, np.int64)
+    return [
+        scanning.Part(
+            start,
+            lambda rows=slice(start, stop): pool.codes[rows],
+            None if all(pool.alive) else lambda rows=slice(start, stop): alive[rows],
+            (lambda rows=slice(start, stop): weights[rows]) if tokens else None,
+        )
+        for start, stop in pairwise(edges)
+        if stop > start
+    ]
+
+
+def _scan(pool, targets, budgets, *, tokens, threads=1):
+    """Return for each target the selected positions as a set, and their sums."""
+    ids = np.array(pool.ids, dtype=object)
+    cuts = [partial(exact_cut, budget=budget, ids_of=lambda positions: ids[positions]) for budget in budgets]
+    profiles = [profile_of(codes, pool.spec) for codes in targets]
+    parts = _parts(pool, tokens=tokens)
+    found = scanning.scan(parts, profiles, budgets=budgets, cut=cuts, threads=threads)
+    for hits in found:
+        assert len(set(hits.positions.tolist())) == len(hits.positions), "a document is selected twice"
+    return [dict(zip(hits.positions.tolist(), hits.sums.tolist(), strict=True)) for hits in found]
+
+
+def _expected(pool, targets, budget, *, tokens):
+    sums = oracle.scores(pool.codes.tolist(), targets.tolist())
+    kept = (
+        oracle.select(sums, pool.ids, tokens=pool.tokens, budget=budget, alive=pool.alive)
+        if tokens
+        else oracle.select(sums, pool.ids, n=budget, alive=pool.alive)
+    )
+    return {i: sums[i] for i in kept}
+
+
+@st.composite
+def questions(draw, *, most=40, most_targets=1):
+    pool, shape = draw(pools(most=most))
+    sizes = draw(st.lists(st.integers(1, 5), min_size=1, max_size=most_targets))
+    tokens = draw(st.booleans())
+    largest = sum(pool.tokens) if tokens else len(pool.ids)
+    budgets = [draw(st.integers(1, 1 + largest)) for _ in sizes]
+    return pool, [draw(nags(shape, size)) for size in sizes], budgets, tokens
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@given(data=st.data())
+@settings(max_examples=25)
+def test_scores_equal_the_oracle(shape, data):
+    """`score` is the sum of the targets' counts, exactly, for any shape of NAG."""
+    pool, targets = data.draw(nags(shape, 30)), data.draw(nags(shape, data.draw(st.integers(1, 20))))
+    profile = profile_of(targets, Pool(pool, [], [], [], [], shape[2]).spec)
+    assert scanning.score(pool, profile).tolist() == oracle.scores(pool.tolist(), targets.tolist())
+    assert profile.scale == shape[0] * shape[1] * len(targets)
+
+
+@pytest.mark.parametrize("examples", [1, 65_535, 65_536, 70_000])
+def test_large_target_sets_are_counted_exactly(examples):
+    """Counts above 16 bits neither wrap nor round."""
+    pool = frozen([[[0, 1]], [[1, 2]], [[3, 4]]])
+    targets = np.broadcast_to(frozen([[[0, 1]]]), (examples, 1, 2))
+    profile = profile_of(targets, Pool(pool, [], [], [], [], 5).spec)
+    assert scanning.score(pool, profile).tolist() == [2 * examples, examples, 0]
+
+
+@given(questions())
+@settings(max_examples=200)
+def test_selections_equal_the_oracle(question):
+    """Every budget selects the oracle's documents, ties by id, at least one, none that is deleted."""
+    pool, [targets], [budget], tokens = question
+    [found] = _scan(pool, [targets], [budget], tokens=tokens)
+    assert found == _expected(pool, targets, budget, tokens=tokens)
+
+
+@given(questions(most=60), st.integers(1, 8), st.integers(1, 4))
+@settings(max_examples=400)
+def test_selections_equal_the_oracle_when_room_is_tight(question, room, rows_per_task):
+    """The same where the scan must drop documents again and again on the way, as it does in a pool of many millions."""
+    pool, [targets], [budget], tokens = question
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanning, "ROOM", room)
+        patch.setattr(scanning, "ROWS_PER_TASK", rows_per_task)
+        [found] = _scan(pool, [targets], [budget], tokens=tokens)
+    assert found == _expected(pool, targets, budget, tokens=tokens)
+
+
+def test_a_document_that_did_not_fit_still_ends_the_selection_after_it_was_dropped():
+    """Once a document is over the budget, none that stands after it is selected, even if it is read later and would fit."""
+    pool = Pool(frozen([[[0]]] * 3), ["a", "b", "c"], [5, 100, 1], [True] * 3, [], 2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanning, "ROOM", 1)
+        patch.setattr(scanning, "ROWS_PER_TASK", 1)
+        [found] = _scan(pool, [frozen([[[0]]])], [10], tokens=True)
+    assert found == {0: 1}
+
+
+@given(questions(most=60), st.integers(1, 12), st.integers(2, 5))
+@settings(max_examples=100)
+def test_threads_change_nothing(question, room, rows_per_task):
+    """Blocks that arrive in any order give the same selection."""
+    pool, [targets], [budget], tokens = question
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanning, "ROOM", room)
+        patch.setattr(scanning, "ROWS_PER_TASK", rows_per_task)
+        [found] = _scan(pool, [targets], [budget], tokens=tokens, threads=4)
+    assert found == _expected(pool, targets, budget, tokens=tokens)
+
+
+@given(questions(most_targets=8), st.sampled_from([3, 8192]))
+@settings(max_examples=120)
+def test_several_targets_in_one_pass_equal_one_at_a_time(question, rows_per_task):
+    """One to eight targets in one pass select what each selects alone, whichever kernels they share."""
+    pool, targets, budgets, tokens = question
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanning, "ROWS_PER_TASK", rows_per_task)
+        together = _scan(pool, targets, budgets, tokens=tokens)
+        alone = [_scan(pool, [t], [b], tokens=tokens)[0] for t, b in zip(targets, budgets, strict=True)]
+    assert together == alone
+    assert together == [_expected(pool, t, b, tokens=tokens) for t, b in zip(targets, budgets, strict=True)]
+
+
+def test_large_counts_of_six_targets_do_not_run_into_each_other():
+    """Two targets share a 64-bit word in the six-target kernel: sums near 2^31 of one leave the other alone."""
+    rng = np.random.default_rng(5)
+    spec = Pool(frozen([[[0, 1]]]), [], [], [], [], 4).spec
+    counts = [rng.integers(2**29, 2**30, (1, 4)) for _ in range(6)]
+    from nagindex.profile import Profile
+
+    profiles = [Profile(c, 2**30, spec) for c in counts]
+    codes = frozen([[[0, 1]], [[2, 3]], [[3, 0]]])
+    part = scanning.Part(0, lambda: codes)
+    found = scanning.scan([part], profiles, budgets=[3] * 6, cut=[keep_all] * 6, threads=1)
+    for hits, c in zip(found, counts, strict=True):
+        expected = {i: sum(int(c[0, k]) for k in row[0]) for i, row in enumerate(codes.tolist())}
+        assert dict(zip(hits.positions.tolist(), hits.sums.tolist(), strict=True)) == expected
+
+
+def test_a_part_without_documents_is_scanned():
+    """A segment all of whose rows were skipped, or deleted and compacted away, is no obstacle."""
+    empty = scanning.Part(0, lambda: np.empty((0, 1, 1), np.uint16))
+    full = scanning.Part(0, lambda: frozen([[[0]], [[1]]]))
+    profile = profile_of(frozen([[[0]]]), Pool(frozen([[[0]]]), [], [], [], [], 2).spec)
+    [hits] = scanning.scan([empty, full, empty], [profile], budgets=[2], cut=[keep_all], threads=1)
+    assert sorted(zip(hits.positions.tolist(), hits.sums.tolist(), strict=True)) == [(0, 1), (1, 0)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 20)), min_size=1, max_size=30), BUDGETS)
+@example([(1, 5), (1, 100), (1, 1)], 10)
+@settings(max_examples=200)
+def test_the_exact_cut_keeps_the_longest_prefix_within_the_budget(documents, budget):
+    """Documents in order of falling sum and id are kept while their weights sum to at most the budget, and at least one."""
+    sums, weights = (list(column) for column in zip(*documents, strict=True))
+    ids = [str(i * 7919 % 1000) for i in range(len(documents))]
+    hits = scanning.Hits(np.arange(len(documents)), np.array(sums), np.array(weights))
+    names = np.array(ids, dtype=object)
+    kept = exact_cut(hits, budget=budget, ids_of=lambda positions: names[positions])
+    assert sorted(kept.positions.tolist()) == sorted(oracle.select(sums, ids, tokens=weights, budget=budget))
