@@ -54,7 +54,7 @@ def main() -> None:
         index = nagindex.open(path)
         print(f"{documents:,} synthetic documents written in {time.perf_counter() - started:.0f} s")
         starts = np.cumsum([0, *(segment.entry.documents for segment in index.segments)])
-        parts = [Part(int(start), s.codes) for start, s in zip(starts, index.segments, strict=False)]
+        parts = [Part(int(start), s.entry.documents, s.codes) for start, s in zip(starts, index.segments, strict=False)]
         targets = [make_codes(EXAMPLES, seed=900 + topic, topic=topic) for topic in range(6)]
         profiles = [profile_of(codes, SPEC) for codes in targets]
         cut = partial(exact_cut, budget=top, ids_of=partial(ids_at, index.segments))

@@ -21,7 +21,7 @@ from nagindex.storage import segment as segments
 from nagindex.storage.files import sync_folder
 from nagindex.storage.manifest import Manifest, SegmentEntry, commit, manifest_path, read_manifest, versions
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SkippedRow, SourceSpan
-from nagindex.storage.tables import connect, quote_sql, scan_sql
+from nagindex.storage.tables import DOCS_ROW_GROUP, connect, quote_sql, scan_sql
 
 ROWS_PER_CHECK = 4096
 GRACE_SECONDS = 3600.0
@@ -125,7 +125,7 @@ def _merge(index: Path, manifest: Manifest, group: Sequence[SegmentEntry]) -> Se
             connection.execute(
                 f"""COPY (SELECT d.* EXCLUDE (filename, file_row_number) FROM kept JOIN places USING (place)
                 JOIN {scan} d ON d.filename = places.path AND d.file_row_number = kept.position ORDER BY kept.place, kept.position)
-                TO {quote_sql(folder / "docs.parquet")} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 100000)"""
+                TO {quote_sql(folder / "docs.parquet")} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {DOCS_ROW_GROUP})"""
             )
         spans: dict[tuple[str, str], SourceSpan] = {}
         skipped: list[SkippedRow] = []

@@ -45,6 +45,7 @@ def query(
     parts = [
         Part(
             int(start),
+            segment.entry.documents,
             segment.codes,
             segment.alive if segment.entry.deleted else None,
             partial(tokens_of, segment) if budget.counts_tokens else None,

@@ -29,7 +29,7 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @cache
 def sum_one(top_k: int) -> Kernel:
-    """Return f(codes uint16 [n, L*K], table uint16|uint32 [L, d], sums int64 [n]) for one target.
+    """Return f(codes uint16 [n, L*K], table uint8|uint16|uint32 [L, d], sums int64 [n]) for one target.
 
     K is a constant of the compiled loop: unrolled, it runs a third faster than with K as an argument.
     """
@@ -37,12 +37,12 @@ def sum_one(top_k: int) -> Kernel:
     def f(codes: Any, table: Any, sums: Any) -> None:
         flat = table.reshape(table.shape[0] * table.shape[1])
         for i in range(codes.shape[0]):
-            total = np.uint32(0)
+            total = np.int64(0)
             for layer in range(table.shape[0]):
-                base = np.uint32(layer * table.shape[1])
+                base = np.uint64(layer * table.shape[1])
                 first = layer * top_k
                 for k in range(top_k):
-                    total += flat[base + codes[i, first + k]]
+                    total += np.int64(flat[base + np.uint64(codes[i, first + k])])
             sums[i] = total
 
     return _compile(f)
@@ -50,7 +50,7 @@ def sum_one(top_k: int) -> Kernel:
 
 @cache
 def sum_six(top_k: int) -> Kernel:
-    """Return f(codes uint16 [n, L*K], table uint64 [L, d, 2], layers, sums int64 [n, 6]) for six targets.
+    """Return f(codes uint16 [n, L*K], table uint64 [L, d, 2], layers, sums int64 [6, n]) for six targets.
 
     A lane holds the sums of at most `layers` layers, which the caller chooses so that no lane overflows.
     """
@@ -59,7 +59,7 @@ def sum_six(top_k: int) -> Kernel:
         words = np.empty((BLOCK, 2), np.uint64)
         for start in range(0, codes.shape[0], BLOCK):
             stop = min(codes.shape[0], start + BLOCK)
-            sums[start:stop] = 0
+            sums[:, start:stop] = 0
             for top in range(0, table.shape[0], layers):
                 words[:] = 0
                 for layer in range(top, min(table.shape[0], top + layers)):
@@ -78,7 +78,7 @@ def sum_six(top_k: int) -> Kernel:
                     for word in range(2):
                         for lane in range(3):
                             value = (words[i - start, word] >> np.uint64(lane * LANE_BITS)) & np.uint64(LANE_MAX)
-                            sums[i, 3 * word + lane] += np.int64(value)
+                            sums[3 * word + lane, i] += np.int64(value)
 
     return _compile(f)
 
@@ -88,7 +88,7 @@ def collect(sums: Any, alive: Any, weights: Any, threshold: int, shift: int, his
     """Note the living rows whose sum reaches a threshold; return how many there are.
 
     Args:
-        sums: int64 [n], any stride.
+        sums: int64 [n].
         alive: bool [n], rows that may be selected.
         weights: int64 [n], what each row takes of the budget.
         threshold: smallest sum that can still be selected.
@@ -106,8 +106,8 @@ def collect(sums: Any, alive: Any, weights: Any, threshold: int, shift: int, his
 
 
 def single_table(counts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return counts [L, d] in the narrowest type that `sum_one` takes: a narrow table stays in the cache."""
-    return np.ascontiguousarray(counts, np.uint16 if counts.max(initial=0) <= np.iinfo(np.uint16).max else np.uint32)
+    """Return counts [L, d] in the narrowest type that holds them: a narrow table stays in the cache."""
+    return np.ascontiguousarray(counts, np.min_scalar_type(int(counts.max(initial=0))))
 
 
 def packed_table(counts: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.uint64]:

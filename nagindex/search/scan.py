@@ -34,12 +34,14 @@ class Part:
 
     Attributes:
         start: position of its first document in the pool.
+        documents: how many it has.
         codes: opens its NAGs, uint16 [n, L, K].
         alive: opens a bool [n] of documents that may be selected, None where all may.
         weights: opens an int64 [n] of what each document takes of the budget, None for one each.
     """
 
     start: int
+    documents: int
     codes: Callable[[], Codes]
     alive: Callable[[], npt.NDArray[np.bool_]] | None = None
     weights: Callable[[], npt.NDArray[np.int64]] | None = None
@@ -83,12 +85,14 @@ def scan(
     collectors = [
         _Collector(profile, budget, exact) for profile, budget, exact in zip(profiles, budgets, cut, strict=True)
     ]
+    longest = max((part.documents for part in parts), default=0)
+    everything, ones = np.ones(longest, bool), np.ones(longest, np.int64)
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for part in parts:
             codes = part.codes()
             flat = codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])
-            alive = part.alive() if part.alive else np.ones(len(codes), bool)
-            weights = part.weights() if part.weights else np.ones(len(codes), np.int64)
+            alive = part.alive() if part.alive else everything
+            weights = part.weights() if part.weights else ones
 
             def task(
                 first: int, part: Part = part, flat: Any = flat, alive: Any = alive, weights: Any = weights
@@ -102,7 +106,7 @@ def scan(
 
 
 Scorer = tuple[list[int], Callable[[npt.NDArray[np.uint16], npt.NDArray[np.int64]], None]]
-"""Targets, and f(codes [n, L * K], sums int64 [n, targets or more]) that sums their counts."""
+"""Targets, and f(codes uint16 [n, L * K], sums int64 [targets or more, n]) that sums their counts."""
 
 
 def _scorers(profiles: Sequence[Profile]) -> list[Scorer]:
@@ -127,7 +131,7 @@ def _scorers(profiles: Sequence[Profile]) -> list[Scorer]:
 
 
 def _one(kernel: Callable[..., None], table: Any, codes: Any, sums: npt.NDArray[np.int64]) -> None:
-    kernel(codes, table, sums[:, 0])
+    kernel(codes, table, sums[0])
 
 
 def _six(kernel: Callable[..., None], table: Any, layers: int, codes: Any, sums: npt.NDArray[np.int64]) -> None:
@@ -137,9 +141,9 @@ def _six(kernel: Callable[..., None], table: Any, layers: int, codes: Any, sums:
 def _sums(scorers: Sequence[Scorer], codes: npt.NDArray[np.uint16]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
     """Yield (target, its sums [n]) for a block of documents, codes uint16 [n, L * K]."""
     for targets, summed in scorers:
-        sums = np.empty((len(codes), 1 if len(targets) == 1 else 6), np.int64)
+        sums = np.empty((1 if len(targets) == 1 else 6, len(codes)), np.int64)
         summed(codes, sums)
-        yield from ((target, sums[:, column]) for column, target in enumerate(targets))
+        yield from zip(targets, sums, strict=False)
 
 
 def score(codes: Codes, profile: Profile) -> npt.NDArray[np.int64]:

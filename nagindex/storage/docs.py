@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 READ_ONLY = ("SELECT", "EXPLAIN")
+ROWS_LISTED = 1000
 
 
 def open_docs(
@@ -105,19 +106,30 @@ def _refused(error: Exception) -> BadInputError:
 
 
 def ids_at(segments: Sequence[Segment], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
-    """Return the ids, str [m], of documents at positions, int64 [m], in the concatenation of the segments' rows."""
+    """Return the ids, str [m], of documents at positions, int64 [m], in the concatenation of the segments' rows.
+
+    A few rows of a segment are looked up by row group; many are picked from all of its ids, one segment at a time.
+    """
     starts = np.cumsum([0, *(segment.entry.documents for segment in segments)])
     of = np.searchsorted(starts, positions, side="right") - 1
+    few: list[str] = []
     ids = np.empty(len(positions), dtype=object)
     with connect() as connection:
-        for number in np.unique(of):
-            where = np.flatnonzero(of == number)
-            connection.register("wanted", {"row": positions[where] - starts[number], "place": where})
+        for number in map(int, np.unique(of)):
+            here = np.flatnonzero(of == number)
+            rows = positions[here] - starts[number]
             scan = scan_sql([segments[number].docs_path], extra=", file_row_number = true")
-            found = connection.execute(
-                f"SELECT place, id FROM {scan} d JOIN wanted w ON d.file_row_number = w.row"
-            ).fetchnumpy()
-            ids[found["place"]] = found["id"]
+            if len(rows) <= ROWS_LISTED:
+                listed = ", ".join(map(str, rows.tolist()))
+                position = f"file_row_number + {starts[number]} AS position"
+                few.append(f"SELECT {position}, id FROM {scan} WHERE file_row_number IN ({listed})")
+            else:
+                all_ids = connection.execute(f"SELECT id FROM {scan} ORDER BY file_row_number").fetchnumpy()["id"]
+                ids[here] = all_ids[rows]
+        if few:
+            found = dict(connection.execute(" UNION ALL ".join(few)).fetchall())
+            for place in np.flatnonzero([identifier is None for identifier in ids]).tolist():
+                ids[place] = found[int(positions[place])]
     return ids
 
 

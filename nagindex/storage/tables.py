@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 ROW_GROUP = 100_000
+DOCS_ROW_GROUP = 16_384
+"""Rows of docs.parquet that are read to look up one of them; whole columns are read as fast as from larger groups."""
 INT64 = (-(1 << 63), (1 << 63) - 1)
 
 
@@ -60,7 +62,7 @@ def write_table(path: Path, columns: Mapping[str, tuple[str, Any]]) -> None:
     with connect(threads=1) as connection:
         connection.register("data", data)
         connection.execute(
-            f"COPY (SELECT {select} FROM data) TO {quote_sql(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP})"
+            f"COPY (SELECT {select} FROM data) TO {quote_sql(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {DOCS_ROW_GROUP})"
         )
 
 

@@ -28,6 +28,7 @@ def _parts(pool, *, tokens):
     return [
         scanning.Part(
             start,
+            stop - start,
             lambda rows=slice(start, stop): pool.codes[rows],
             None if all(pool.alive) else lambda rows=slice(start, stop): alive[rows],
             (lambda rows=slice(start, stop): weights[rows]) if tokens else None,
@@ -154,7 +155,7 @@ def test_large_counts_of_six_targets_do_not_run_into_each_other():
 
     profiles = [Profile(c, 2**30, spec) for c in counts]
     codes = frozen([[[0, 1]], [[2, 3]], [[3, 0]]])
-    part = scanning.Part(0, lambda: codes)
+    part = scanning.Part(0, len(codes), lambda: codes)
     found = scanning.scan([part], profiles, budgets=[3] * 6, cut=[keep_all] * 6, threads=1)
     for hits, c in zip(found, counts, strict=True):
         expected = {i: sum(int(c[0, k]) for k in row[0]) for i, row in enumerate(codes.tolist())}
@@ -163,8 +164,8 @@ def test_large_counts_of_six_targets_do_not_run_into_each_other():
 
 def test_a_part_without_documents_is_scanned():
     """A segment all of whose rows were skipped, or deleted and compacted away, is no obstacle."""
-    empty = scanning.Part(0, lambda: np.empty((0, 1, 1), np.uint16))
-    full = scanning.Part(0, lambda: frozen([[[0]], [[1]]]))
+    empty = scanning.Part(0, 0, lambda: np.empty((0, 1, 1), np.uint16))
+    full = scanning.Part(0, 2, lambda: frozen([[[0]], [[1]]]))
     profile = profile_of(frozen([[[0]]]), Pool(frozen([[[0]]]), [], [], [], [], 2).spec)
     [hits] = scanning.scan([empty, full, empty], [profile], budgets=[2], cut=[keep_all], threads=1)
     assert sorted(zip(hits.positions.tolist(), hits.sums.tolist(), strict=True)) == [(0, 1), (1, 0)]
