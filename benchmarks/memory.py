@@ -108,7 +108,7 @@ def main() -> None:
             np.save(folder / "targets.npy", make_codes(200, seed=900, topic=3))
             for case in CASES:
                 command = [sys.executable, __file__, "--measure", case, name]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
                 peaks[case].append(json.loads(done.stdout.splitlines()[-1]))
     rows = [
         [CASES[case], *(f"{value:.0f}" for value in values), f"{values[1] - values[0]:+.0f}"]

@@ -17,7 +17,7 @@ from nagindex.nag import Codes
 from nagindex.select import Budget
 from nagindex.selection import Selection
 from nagindex.storage.cache import TargetCache
-from nagindex.storage.docs import open_docs, rows_where, run_select
+from nagindex.storage.docs import open_docs, run_select
 from nagindex.storage.duplicates import ON_DUPLICATE
 from nagindex.storage.files import make_folders
 from nagindex.storage.manifest import Manifest, Settings, now, publish, read_latest, read_manifest, versions
@@ -90,11 +90,6 @@ class Index:
     def __repr__(self) -> str:
         return f"<Index {self.path} version {self.manifest.version}: {self.manifest.documents} documents>"
 
-    @property
-    def has_backbone(self) -> bool:
-        """Whether the model has been loaded."""
-        return self._backbone is not None
-
     def __len__(self) -> int:
         return self.manifest.documents
 
@@ -117,6 +112,11 @@ class Index:
     def docs(self) -> DuckDBPyRelation:
         """The documents as a DuckDB relation; `_segment` and `_position` say where a document's NAG lies in `codes`."""
         return self._open_docs().sql("SELECT * FROM docs")
+
+    @property
+    def has_backbone(self) -> bool:
+        """Whether the model has been loaded."""
+        return self._backbone is not None
 
     def backbone(self, model: str | None = None, *, device: str = "auto", accept_libraries: bool = True) -> Backbone:
         """Return the model that encodes as this index does, loaded on the first call.
@@ -251,20 +251,7 @@ class Index:
         Raises:
             BadInputError: neither or both are given, or the condition is not SQL.
         """
-        if (ids is None) == (where is None):
-            raise BadInputError("delete needs ids or a condition, one of the two")
-        chosen = None if ids is None else list(ids)
-
-        def find(manifest: Manifest) -> maintain.Places:
-            segments = segments_of(self.path, manifest)
-            with open_docs(self.path, segments, manifest.settings.keep_columns, ids=chosen) as connection:
-                found = rows_where(connection, where if where is not None else "id IN (SELECT id FROM _ids)")
-            masks = {segment.entry.id: found["_segment"] == number for number, segment in enumerate(segments)}
-            return {
-                name: (found["_position"][here], found["tokens"][here]) for name, here in masks.items() if here.any()
-            }
-
-        removed = maintain.delete(self.path, find)
+        removed = maintain.delete(self.path, ids=ids, where=where)
         self.refresh()
         return removed
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,11 +13,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from nagindex.errors import DamagedIndexError, NagIndexError
+from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
 from nagindex.nag import invalid_rows
 from nagindex.storage import segment as segments
+from nagindex.storage.docs import open_docs, rows_where
 from nagindex.storage.files import sync_folder
 from nagindex.storage.manifest import Manifest, SegmentEntry, commit, manifest_path, read_manifest, versions
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SkippedRow, SourceSpan
@@ -27,29 +27,35 @@ ROWS_PER_CHECK = 4096
 GRACE_SECONDS = 3600.0
 
 
-Places = dict[str, tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]
-"""Rows by segment id, and the tokens of each row: int64 [m] and int64 [m]."""
-
-
-def delete(index: Path, find: Callable[[Manifest], Places]) -> int:
-    """Delete documents and return how many went.
+def delete(index: Path, *, ids: Iterable[str] | None = None, where: str | None = None) -> int:
+    """Delete documents by id or by a SQL condition on the view `docs`, and return how many went.
 
     Args:
         index: the index's folder.
-        find: tells which rows of a version are to go; called again where another writer published first.
+        ids: ids of documents; those that are not in are passed over.
+        where: a SQL expression.
+
+    Raises:
+        BadInputError: neither or both are given, or the condition is no SQL expression.
     """
+    if (ids is None) == (where is None):
+        raise BadInputError("delete needs ids or a condition, one of the two")
+    chosen = None if ids is None else list(ids)
     removed = 0
 
-    def change(current: Manifest) -> Manifest | None:
+    def change(current: Manifest) -> Manifest | None:  # looks the rows up again where another writer published first
         nonlocal removed
         removed = 0
+        members = segments.segments_of(index, current)
+        with open_docs(index, members, current.settings.keep_columns, ids=chosen) as connection:
+            found = rows_where(connection, "id IN (SELECT id FROM _ids)" if where is None else where)
         entries = []
-        found = find(current)
-        for entry in current.segments:
-            if entry.id in found:
-                rows, tokens = found[entry.id]
-                removed += len(rows)
-                entry = segments.with_deleted(index, entry, rows, tokens=int(tokens.sum()))
+        for number, entry in enumerate(current.segments):
+            here = found["_segment"] == number
+            if here.any():
+                removed += int(here.sum())
+                lost = int(found["tokens"][here].sum())
+                entry = segments.with_deleted(index, entry, found["_position"][here], tokens=lost)
             entries.append(entry)
         return current.following("delete", tuple(entries)) if removed else None
 

@@ -55,7 +55,7 @@ def open_database(*, threads: int | None = None) -> DuckDBPyConnection:
 def write_table(path: Path, columns: Mapping[str, tuple[str, Any]]) -> None:
     """Write columns, each (SQL type, sequence or array [n]), as a Parquet file; the name must be new."""
     names, types = list(columns), [kind for kind, _ in columns.values()]
-    data = {f"c{i}": _as_array(kind, values) for i, (kind, values) in enumerate(columns.values())}
+    data = {f"c{i}": _as_array(values) for i, (_, values) in enumerate(columns.values())}
     select = ", ".join(
         f"CAST(c{i} AS {kind}) AS {quote_name(name)}" for i, (name, kind) in enumerate(zip(names, types, strict=True))
     )
@@ -127,7 +127,7 @@ def _spelt(field: str) -> bool | int | float | None:
     return number if type(number) in (int, float) and field == field.strip() else None
 
 
-def _as_array(kind: str, values: Any) -> np.ndarray[Any, Any]:
+def _as_array(values: Any) -> np.ndarray[Any, Any]:
     if isinstance(values, np.ndarray):
         return values
     array = np.empty(len(values), dtype=object)
