@@ -34,7 +34,7 @@ def sparse_pool(index: nagindex.Index) -> sp.csr_matrix:
     columns = np.empty((len(index), places), np.int32)
     first = 0
     for codes in index.codes:
-        np.add(codes.reshape(len(codes), -1), offsets, out=columns[first : first + len(codes)])
+        np.add(codes.reshape(len(codes), places), offsets, out=columns[first : first + len(codes)])
         first += len(codes)
     ones = np.ones(columns.size, np.float32)
     return sp.csr_matrix(

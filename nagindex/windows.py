@@ -109,13 +109,14 @@ def read_windows(
             origin = (source.name, source.root, source.size, sha256)
             start = row = coverage.rows(source.name, sha256)
             for document in read_documents(source, columns, start=start, position=position):
-                window.documents.append((source.name, document))
-                row = document.row + 1
-                if len(window.documents) == settings.window:
-                    window.spans.append(SourceSpan(*origin, start, row, complete=False))
+                if len(window.documents) == settings.window:  # known full only here: a source may end with its window
+                    if row > start:
+                        window.spans.append(SourceSpan(*origin, start, row, complete=False))
                     progress.bytes_done = bytes_before + position.bytes
                     yield window
                     window, start = Window(), row
+                window.documents.append((source.name, document))
+                row = document.row + 1
             if _state(source) != before:
                 remedy = "run the same command again when nothing writes to it"
                 raise SourceChangedError(f"{source.path}: changed while it was read; {remedy}")

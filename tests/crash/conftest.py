@@ -5,22 +5,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from harness import Content, Server, content, make_corpus
-
-
-@dataclass(frozen=True)
-class Unbroken:
-    """A build that nothing disturbed: its corpus, index, content, number of commit steps, and seconds."""
-
-    corpus: Path
-    index: Path
-    content: Content
-    steps: int
-    seconds: float
+from harness import Server, Unbroken, content, make_corpus
 
 
 @pytest.fixture(scope="session")

@@ -173,6 +173,17 @@ class Content:
         return found
 
 
+@dataclass(frozen=True)
+class Unbroken:
+    """A build that nothing disturbed: its corpus, index, content, number of commit steps, and seconds."""
+
+    corpus: Path
+    index: Path
+    content: Content
+    steps: int
+    seconds: float
+
+
 def versions(index: Path) -> list[int]:
     """Return the versions of an index, read off its folder."""
     return sorted(int(path.stem) for path in (index / "manifests").glob("[0-9]*.json"))

@@ -13,8 +13,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Unbroken
-from harness import Content, Server, Toll, content, faults, kill_at_random, make_corpus, spread, strays, versions
+from harness import (
+    Content,
+    Server,
+    Toll,
+    Unbroken,
+    content,
+    faults,
+    kill_at_random,
+    make_corpus,
+    spread,
+    strays,
+    versions,
+)
 
 import nagindex
 from nagindex import maintain
