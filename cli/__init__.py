@@ -48,6 +48,8 @@ class _Commands(click.Group):
         except Exception as error:
             if "duckdb" in type(error).__module__:  # a full disk, no memory for a sort, and the like
                 raise click.ClickException(_one_line(error)) from error
+            if type(error).__name__ == "OutOfMemoryError":
+                raise click.ClickException(f"{_one_line(error)}; try another --device, such as cpu") from error
             raise
 
 

@@ -212,10 +212,9 @@ def _tell(report: IngestReport, index: Path, as_json: bool) -> None:
         fields = {k: (dict(v) if k == "skipped" else v) for k, v in vars(report).items()}
         click.echo(json.dumps({"index": str(index)} | fields))
     for name in report.changed:
-        click.echo(
-            f"Warning: {name}: the index holds a file of this name with other content; ids it holds already were treated as duplicates",
-            err=True,
-        )
+        known = f"Warning: {name}: the index holds a file of this name with other content"
+        remedy = "where ids are FILE:ROW, --corpus-root with a folder further up tells the files apart"
+        click.echo(f"{known}, and ids that are in already were treated as duplicates; {remedy}", err=True)
     for name in report.empty:
         click.echo(f"Warning: {name}: the file is empty; replace it if it should not be", err=True)
     if report.already_in:

@@ -59,7 +59,7 @@ def _described(found: dict[str, Any]) -> str:
         "reads": f"the first {fingerprint['max_length']} tokens in {fingerprint['dtype']}, {fingerprint['attention']} attention",
         "libraries": ", ".join(f"{name} {version}" for name, version in fingerprint["libraries"].items()),
         "columns": ", ".join(
-            f"{k.removesuffix('_column').removesuffix('_columns')} {v}"
+            f"{k.removesuffix('_column').removesuffix('_columns')} {v if isinstance(v, str) else ', '.join(v)}"
             for k, v in settings.items()
             if k.endswith(("column", "columns")) and v
         )
@@ -76,8 +76,9 @@ def verify(index: Path, as_json: bool) -> None:
     from nagindex.maintain import verify as problems
     from nagindex.storage.manifest import read_latest
 
-    manifest = read_latest(index)
-    found = [str(error) for error in problems(index, manifest)]
+    place = index.expanduser()
+    manifest = read_latest(place)
+    found = [str(error) for error in problems(place, manifest)]
     if as_json:
         click.echo(json.dumps({"index": str(index), "version": manifest.version, "damage": found}))
     else:
@@ -115,7 +116,7 @@ def delete(index: Path, ids_file: Any, where: str | None) -> None:
     opened = Index.open(index)
     removed = opened.delete(ids=ids, where=where)
     if ids is not None and removed < len(ids):
-        click.echo(f"Warning: {plural(len(ids) - removed, 'id')} of {len(ids):,} are not in the index", err=True)
+        click.echo(f"Warning: {plural(len(ids) - removed, 'id')} of {len(ids):,} not in the index", err=True)
     click.echo(
         f"Deleted {plural(removed, 'document')}; {plural(len(opened), 'document')} left, version {opened.manifest.version}",
         err=True,
@@ -166,7 +167,8 @@ def vacuum(index: Path, keep: int, grace: float) -> None:
 def sql(statement: str, index: Path, as_json: bool) -> None:
     """Run a read-only SQL STATEMENT (DuckDB) over docs.
 
-    The view docs has the columns id, file, row, tokens and the kept ones.
+    The view docs has the columns id, file, row, tokens and the kept ones, and _segment and _position: a document's
+    place in the codes.
     """
     from nagindex.index import Index
 

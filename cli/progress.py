@@ -45,7 +45,8 @@ class ProgressLine:
 
     def _line(self, progress: Progress, elapsed: float) -> str:
         share = progress.bytes_done / max(1, progress.bytes_total)
-        left = f"  {duration(elapsed / share - elapsed)} left" if 0 < share < 1 else ""
+        new, ahead = progress.bytes_done - progress.bytes_known, progress.bytes_total - progress.bytes_done
+        left = f"  {duration(elapsed / new * ahead)} left" if new > 0 and ahead > 0 else ""
         committed = f"  {progress.committed:,} committed" if progress.committed else ""
         return (
             f"{share:4.0%}  {progress.documents:,} documents  {progress.documents / max(elapsed, 1e-9):,.0f}/s  "

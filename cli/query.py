@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from nagindex.selection import Selection
 
 PREVIEW_ROWS = 20
+FORMATS_BY_SUFFIX = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", "": "parquet"}
 
 
 @click.command()
 @click.argument("targets", nargs=-1, required=True)
 @index_option
-@click.option("-n", "documents", type=COUNT, metavar="N", help="Select N documents; k, M and B are understood.")
+@click.option("-n", "documents", type=COUNT, metavar="N", help="Select N documents; k, M, B and T are understood.")
 @click.option("--tokens", type=COUNT, metavar="N", help="Select documents of N tokens altogether.")
 @click.option(
     "--fraction",
@@ -124,7 +125,11 @@ def encode(
 def _write(selection: Selection, output: str, format_: str | None, with_text: bool, corpus_root: Path | None) -> None:
     from nagindex.export import write
 
-    kind = format_ or ("jsonl" if output.endswith((".jsonl", ".ndjson")) else "parquet")
+    kind = format_ or FORMATS_BY_SUFFIX.get(Path(output).suffix)
+    if kind is None:
+        raise click.UsageError(f"{output}: no known suffix; name a .parquet or .jsonl file, or give --format")
+    if kind == "parquet" and output == "-" and sys.stdout.isatty():
+        raise click.UsageError("Parquet does not go to a terminal; redirect it, or give --format jsonl")
     if output != "-":
         write(selection, output, format=kind, with_text=with_text, corpus_root=corpus_root)
         return

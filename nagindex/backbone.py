@@ -141,10 +141,12 @@ def load_backbone(name: str, *, neuron_type: str = "up", device: str = "auto", d
         model, loading = transformers.AutoModel.from_pretrained(
             folder or name, dtype=kind, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # what damaged files raise depends on the library that reads them
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         remedy = "give --model a folder with safetensors weights, a hub name while online, or minilm"
         raise InputNotFoundError(f"{name}: the model cannot be loaded ({reason}); {remedy}") from error
+    if not tokenizer("the", add_special_tokens=False)["input_ids"]:  # transformers makes one up where files are missing
+        raise UnsupportedBackboneError(f"{name}: its tokenizer knows no words; add the model's tokenizer files")
     return tap_model(name, model.to(where), tokenizer, neuron_type=neuron_type, missing=loading["missing_keys"])
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from nagindex.backbone import Backbone
 
 BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
+CHARACTERS_AT_ONCE = 4_000_000
 
 
 def default_batch_tokens(backbone: Backbone) -> int:
@@ -52,11 +53,28 @@ def tokenise(backbone: Backbone, texts: Sequence[str], *, max_length: int) -> To
         return Tokens([ids[:max_length] for ids in whole], np.array([len(ids) for ids in whole], np.int64))
     backend.no_truncation()
     backend.no_padding()
-    encodings = backend.encode_batch(list(texts), add_special_tokens=False)
-    counts = np.array([len(e) for e in encodings], np.int64)
-    for encoding in encodings:
-        encoding.truncate(max_length)
-    return Tokens([e.ids for e in encodings], counts)
+    ids: list[list[int]] = []
+    counts: list[int] = []
+    for part in _slices(texts):  # a whole window of books, tokenised at once, would take gigabytes
+        for encoding in backend.encode_batch(part, add_special_tokens=False):
+            counts.append(len(encoding))
+            encoding.truncate(max_length)
+            ids.append(encoding.ids)
+    return Tokens(ids, np.array(counts, np.int64))
+
+
+def _slices(texts: Sequence[str]) -> Iterator[list[str]]:
+    """Yield the texts in runs of at most four million characters, at least one."""
+    part: list[str] = []
+    size = 0
+    for text in texts:
+        if part and size + len(text) > CHARACTERS_AT_ONCE:
+            yield part
+            part, size = [], 0
+        part.append(text)
+        size += len(text)
+    if part:
+        yield part
 
 
 def encode_ids(backbone: Backbone, ids: Sequence[Sequence[int]], spec: NagSpec, *, batch_tokens: int) -> Codes:

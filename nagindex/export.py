@@ -117,7 +117,7 @@ def _insert_texts(
         )
         batch.clear()
 
-    for document in read_documents(source, columns, start=min(rank_of_row)):
+    for document in read_documents(source, columns, start=min(rank_of_row), with_tokens=False):
         if document.row in rank_of_row:
             batch.append((rank_of_row[document.row], document.text or ""))
             if len(batch) == TEXTS_PER_INSERT:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nagindex import maintain
 from nagindex.corpus import Paths, find_sources
 from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
-from nagindex.fingerprint import Fingerprint
+from nagindex.fingerprint import Fingerprint, installed_libraries
 from nagindex.ingest import IngestReport, ingest
 from nagindex.nag import Codes
 from nagindex.select import Budget
@@ -43,7 +43,7 @@ class Index:
     """
 
     def __init__(self, path: str | Path, manifest: Manifest, *, backbone: Backbone | None = None) -> None:
-        self.path = Path(path)
+        self.path = Path(path).expanduser()
         self._backbone = backbone
         self._pin(manifest)
 
@@ -56,7 +56,7 @@ class Index:
             DamagedIndexError: a file is missing or has the wrong length.
             UnknownFormatError: a newer nagindex wrote it.
         """
-        folder = Path(path)
+        folder = Path(path).expanduser()
         return cls(folder, read_latest(folder) if version is None else read_manifest(folder, version))
 
     @classmethod
@@ -69,7 +69,7 @@ class Index:
             SettingsMismatchError: an index is there with others; names both values.
             BadInputError: the folder holds something else.
         """
-        folder = Path(path)
+        folder = Path(path).expanduser()
         if not versions(folder):
             if folder.exists() and (not folder.is_dir() or any(p.name not in FOLDERS for p in folder.iterdir())):
                 raise BadInputError(f"{folder}: exists and is not an index; name another place with -i")
@@ -112,11 +112,6 @@ class Index:
     def docs(self) -> DuckDBPyRelation:
         """The documents as a DuckDB relation; `_segment` and `_position` say where a document's NAG lies in `codes`."""
         return self._open_docs().sql("SELECT * FROM docs")
-
-    @property
-    def has_backbone(self) -> bool:
-        """Whether the model has been loaded."""
-        return self._backbone is not None
 
     def backbone(self, model: str | None = None, *, device: str = "auto", accept_libraries: bool = True) -> Backbone:
         """Return the model that encodes as this index does, loaded on the first call.
@@ -201,13 +196,14 @@ class Index:
             cache: whether to look codes up in, and add them to, the index's cache of target texts.
         """
         fingerprint = self.manifest.fingerprint
+        here = dataclasses.replace(fingerprint, libraries=installed_libraries())  # the index's may be older
         return load_targets(
             targets,
             fingerprint=fingerprint,
             backbone=partial(self.backbone, model, device=device),
             text_column=text_column,
             batch_tokens=self.manifest.settings.batch_tokens,
-            cache=TargetCache(self.path / "derived" / "targets", fingerprint) if cache else None,
+            cache=TargetCache(self.path / "derived" / "targets", here) if cache else None,
         )
 
     def query(

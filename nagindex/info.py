@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from nagindex.storage.manifest import versions
@@ -15,9 +14,7 @@ if TYPE_CHECKING:
 def info(index: Index) -> dict[str, Any]:
     """Return what an index's pinned version holds and how it was encoded, as JSON values."""
     size = sum(file.bytes for segment in index.segments for file in segment.entry.files.values())
-    sources = Counter(
-        {(span.name, span.sha256): span.complete for segment in index.segments for span in segment.spans()}
-    )
+    sources = {(span.name, span.sha256) for segment in index.segments for span in segment.spans()}
     return {
         "path": str(index.path),
         "version": index.manifest.version,

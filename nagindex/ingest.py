@@ -145,6 +145,7 @@ class _Run:
     def _with_pending(self, current: Manifest) -> tuple[IngestReport, Manifest | None]:
         """Return what the pending windows add to `current`, and the version that holds them (None: others hold it all)."""
         current.fingerprint.require(self.manifest.fingerprint, where=str(self.index))
+        current.settings.require(self.manifest.settings, where=str(self.index))
         self.coverage.learn(current)
         rows = Rows()
         for encoded in self.pending:

@@ -40,7 +40,7 @@ def delete(index: Path, *, ids: Iterable[str] | None = None, where: str | None =
     """
     if (ids is None) == (where is None):
         raise BadInputError("delete needs ids or a condition, one of the two")
-    chosen = None if ids is None else list(ids)
+    chosen = None if ids is None else [ids] if isinstance(ids, str) else list(ids)
     removed = 0
 
     def change(current: Manifest) -> Manifest | None:  # looks the rows up again where another writer published first
@@ -73,7 +73,7 @@ def compact(index: Path, manifest: Manifest) -> Manifest:
         merged = _merge(index, manifest, group)
 
         def change(
-            current: Manifest, group: Sequence[SegmentEntry] = group, merged: SegmentEntry | None = merged
+            current: Manifest, group: Sequence[SegmentEntry] = group, merged: SegmentEntry = merged
         ) -> Manifest | None:
             entries = list(current.segments)
             try:
@@ -82,10 +82,12 @@ def compact(index: Path, manifest: Manifest) -> Manifest:
                 return None
             if tuple(entries[first : first + len(group)]) != tuple(group):
                 return None
-            entries[first : first + len(group)] = [merged] if merged else []
+            entries[first : first + len(group)] = [merged]
             return current.following("compact", tuple(entries))
 
         latest = commit(index, change)
+        if merged not in latest.segments:  # another writer changed the group: what was merged is of no use
+            shutil.rmtree(index / "segments" / merged.id, ignore_errors=True)
     return latest
 
 

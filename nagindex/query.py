@@ -93,7 +93,7 @@ def _warnings(index: Index, targets: TargetSet, budget: Budget, amount: int) -> 
     if amount > pool:
         warnings.append(f"{amount:,} {unit} were asked for and the pool has {pool:,}: all of it is selected")
     installed, recorded = installed_libraries(), manifest.fingerprint.libraries
-    if index.has_backbone and installed != recorded:
+    if installed != recorded:
         warnings.append(f"targets were encoded with {_versions(installed)}, the index with {_versions(recorded)}")
     return warnings
 

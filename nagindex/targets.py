@@ -101,7 +101,7 @@ def load_targets(
 def _read_texts(source: Source, columns: Columns, skipped: list[str]) -> list[tuple[int, str, str]]:
     """Return (row, id, text) of a source's readable rows."""
     texts = []
-    for document in read_documents(source, columns):
+    for document in read_documents(source, columns, with_tokens=False):
         if document.problem is not None:
             skipped.append(f"{source.path}, row {document.row}: {document.problem}")
         else:

@@ -33,6 +33,7 @@ class Progress:
         documents, tokens: encoded so far.
         committed: documents that a published version holds.
         bytes_done, bytes_total: of the source files on disk.
+        bytes_known: of those done, what versions accounted for before the run.
     """
 
     documents: int = 0
@@ -40,6 +41,7 @@ class Progress:
     committed: int = 0
     bytes_done: int = 0
     bytes_total: int = 0
+    bytes_known: int = 0
 
 
 @dataclass
@@ -100,8 +102,9 @@ def read_windows(
         if all(coverage.holds(span) for span in window.spans):
             window = Window()  # another writer has these rows, and the next window starts where its does
         before, sha256, position = _state(source), content_hash(source.path), Position()
-        if coverage.is_complete(source.name, sha256):
+        if coverage.is_complete(source, sha256):
             seen.already_in += 1
+            progress.bytes_known += source.size
         else:
             seen.read += 1
             if coverage.has_other(source.name, sha256):

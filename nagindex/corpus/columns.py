@@ -11,6 +11,7 @@ TEXT_COLUMNS = ("text", "content", "doc", "document", "body")
 ID_COLUMNS = ("id", "docid", "doc_id")
 TOKEN_COLUMNS = ("token_num", "token_count", "n_tokens", "num_tokens")
 RESERVED = ("id", "file", "row", "tokens", "rank", "score", "target", "text", "_segment", "_position", "_sum")
+RESERVED_BY_DUCKDB = ("filename", "file_row_number", "file_index")  # in every scan of a segment
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,10 @@ class Columns:
 
     def __post_init__(self) -> None:
         for name in self.keep:
-            if name.lower() in RESERVED:
+            if name.lower() in RESERVED + RESERVED_BY_DUCKDB:
+                taken = ", ".join(RESERVED + RESERVED_BY_DUCKDB)
                 raise BadInputError(
-                    f"column {name!r} cannot be kept under that name: {', '.join(RESERVED)} are the index's own; rename it in the corpus"
+                    f"column {name!r} cannot be kept: the names {taken} are taken; rename it in the corpus"
                 )
         if len({name.lower() for name in self.keep}) < len(self.keep):
             raise BadInputError(f"a column is named twice among those to keep: {', '.join(self.keep)}")

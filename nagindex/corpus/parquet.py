@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -122,6 +123,11 @@ def _query(source: Source, sql: str) -> Any:
         raise _unreadable(source, error, "") from error
 
 
+@atexit.register
+def _close_database() -> None:
+    _database.cache_clear()
+
+
 @cache
 def _database(_process: int) -> Any:
     import duckdb
@@ -132,4 +138,6 @@ def _database(_process: int) -> Any:
 def _unreadable(source: Source, error: Exception, where: str) -> BadInputError:
     reason = f"{where} " * bool(where) + f"({str(error).splitlines()[0]})"
     remedy = "the file may be truncated or corrupt: replace or remove it"
+    if "file_row_number" in str(error).splitlines()[0]:
+        remedy = "rename its column file_row_number, a name that DuckDB keeps for itself"
     return BadInputError(f"{source.path}: cannot be read as Parquet {reason}; {remedy}")

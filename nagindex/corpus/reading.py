@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterator
@@ -38,7 +39,12 @@ class Document(NamedTuple):
 
 
 def read_documents(
-    source: Source, columns: Columns = Columns(), *, start: int = 0, position: Position | None = None
+    source: Source,
+    columns: Columns = Columns(),
+    *,
+    start: int = 0,
+    position: Position | None = None,
+    with_tokens: bool = True,
 ) -> Iterator[Document]:
     """Yield every row of a source in file order, from row `start` on; memory does not grow with the file.
 
@@ -47,6 +53,7 @@ def read_documents(
         columns: which columns to read; see `Columns`.
         start: rows before this one are passed over.
         position: told how far reading is.
+        with_tokens: whether to read token counts, where the source states them.
 
     Raises:
         BadInputError: the file is truncated, corrupt, lacks a column, or a row holds what it must not; names file and row.
@@ -58,6 +65,8 @@ def read_documents(
     # A file that is one text has no columns to choose or to miss.
     whole = Columns(text="text", keep=columns.keep)
     found = whole if source.format == "txt" else columns.find(names, where=str(source.path))
+    if not with_tokens:
+        found = dataclasses.replace(found, tokens=None)
     text, *others = [name for name in (found.text, found.id, found.tokens) if name is not None]
     rows = module.read_rows(
         source, [text, *others, *found.keep], id_column=found.id, start=start, position=position or Position()

@@ -17,6 +17,9 @@ LANE_MAX = (1 << LANE_BITS) - 1
 BLOCK = 512
 """Documents whose sums are kept in the first-level cache while a layer's table is passed over."""
 
+PAD = 1 << 16
+"""Zeros behind every table: a damaged code may name a neuron that no layer has, and must not reach other memory."""
+
 Kernel = Callable[..., None]
 
 
@@ -29,20 +32,19 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @cache
 def sum_one(top_k: int) -> Kernel:
-    """Return f(codes uint16 [n, L*K], table uint8|uint16|uint32 [L, d], sums int64 [n]) for one target.
+    """Return f(codes uint16 [n, L*K], table uint8|uint16|uint32 [L*d + PAD], d, sums int64 [n]) for one target.
 
     K is a constant of the compiled loop: unrolled, it runs a third faster than with K as an argument.
     """
 
-    def f(codes: Any, table: Any, sums: Any) -> None:
-        flat = table.reshape(table.shape[0] * table.shape[1])
+    def f(codes: Any, table: Any, width: int, sums: Any) -> None:
         for i in range(codes.shape[0]):
             total = np.int64(0)
-            for layer in range(table.shape[0]):
-                base = np.uint64(layer * table.shape[1])
+            for layer in range(codes.shape[1] // top_k):
+                base = np.uint64(layer * width)
                 first = layer * top_k
                 for k in range(top_k):
-                    total += np.int64(flat[base + np.uint64(codes[i, first + k])])
+                    total += np.int64(table[base + np.uint64(codes[i, first + k])])
             sums[i] = total
 
     return _compile(f)
@@ -50,28 +52,29 @@ def sum_one(top_k: int) -> Kernel:
 
 @cache
 def sum_six(top_k: int) -> Kernel:
-    """Return f(codes uint16 [n, L*K], table uint64 [L, d, 2], layers, sums int64 [6, n]) for six targets.
+    """Return f(codes uint16 [n, L*K], table uint64 [L*d + PAD, 2], d, layers, sums int64 [6, n]) for six targets.
 
     A lane holds the sums of at most `layers` layers, which the caller chooses so that no lane overflows.
     """
 
-    def f(codes: Any, table: Any, layers: int, sums: Any) -> None:
+    def f(codes: Any, table: Any, width: int, layers: int, sums: Any) -> None:
+        depth = codes.shape[1] // top_k
         words = np.empty((BLOCK, 2), np.uint64)
         for start in range(0, codes.shape[0], BLOCK):
             stop = min(codes.shape[0], start + BLOCK)
             sums[:, start:stop] = 0
-            for top in range(0, table.shape[0], layers):
+            for top in range(0, depth, layers):
                 words[:] = 0
-                for layer in range(top, min(table.shape[0], top + layers)):
-                    weights = table[layer]
+                for layer in range(top, min(depth, top + layers)):
+                    base = np.uint64(layer * width)
                     first = layer * top_k
                     for i in range(start, stop):
                         a = np.uint64(0)
                         b = np.uint64(0)
                         for k in range(top_k):
-                            neuron = codes[i, first + k]
-                            a += weights[neuron, 0]
-                            b += weights[neuron, 1]
+                            neuron = base + np.uint64(codes[i, first + k])
+                            a += table[neuron, 0]
+                            b += table[neuron, 1]
                         words[i - start, 0] += a
                         words[i - start, 1] += b
                 for i in range(start, stop):
@@ -97,22 +100,23 @@ def collect(sums: Any, alive: Any, weights: Any, threshold: int, shift: int, his
         rows: int64 [>= n], filled with their positions.
     """
     found = 0
+    last = histogram.shape[0] - 1  # damaged codes can sum to more than any NAG does
     for i in range(sums.shape[0]):
         if alive[i] and sums[i] >= threshold:
-            histogram[np.int64(sums[i]) >> shift] += weights[i]
+            histogram[min(sums[i] >> shift, last)] += weights[i]
             rows[found] = i
             found += 1
     return found
 
 
 def single_table(counts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return counts [L, d] in the narrowest type that holds them: a narrow table stays in the cache."""
-    return np.ascontiguousarray(counts, np.min_scalar_type(int(counts.max(initial=0))))
+    """Return counts [L, d] as the [L*d + PAD] that `sum_one` takes, in the narrowest type: it should stay in the cache."""
+    return np.pad(counts.astype(np.min_scalar_type(int(counts.max(initial=0)))).reshape(-1), (0, PAD))
 
 
 def packed_table(counts: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.uint64]:
-    """Return the counts of up to six targets, each [L, d], as the uint64 [L, d, 2] that `sum_six` takes."""
-    table = np.zeros((*counts[0].shape, 2), np.uint64)
+    """Return the counts of up to six targets, each [L, d], as the uint64 [L*d + PAD, 2] that `sum_six` takes."""
+    table = np.zeros((counts[0].size + PAD, 2), np.uint64)
     for target, count in enumerate(counts):
-        table[..., target // 3] |= count.astype(np.uint64) << np.uint64(target % 3 * LANE_BITS)
+        table[: count.size, target // 3] |= count.astype(np.uint64).reshape(-1) << np.uint64(target % 3 * LANE_BITS)
     return table

@@ -113,7 +113,7 @@ def _scorers(profiles: Sequence[Profile]) -> list[Scorer]:
     """Return the scorers that together cover all targets, six at a time where that is faster."""
     from nagindex.search import kernels
 
-    top_k = profiles[0].spec.top_k
+    top_k, width = profiles[0].spec.top_k, profiles[0].counts.shape[1]
     if any(profile.scale > MAX_SUM for profile in profiles):
         limit = MAX_SUM // (profiles[0].spec.layers * top_k)
         raise BadInputError(f"a target set of more than {limit:,} examples cannot be scored; give a sample of it")
@@ -123,19 +123,23 @@ def _scorers(profiles: Sequence[Profile]) -> list[Scorer]:
         layer_sum = top_k * max(profiles[target].examples for target in targets)
         if len(targets) > 2 and layer_sum <= kernels.LANE_MAX:
             table = kernels.packed_table([profiles[target].counts for target in targets])
-            scorers.append((targets, partial(_six, kernels.sum_six(top_k), table, kernels.LANE_MAX // layer_sum)))
+            scorers.append(
+                (targets, partial(_six, kernels.sum_six(top_k), table, width, kernels.LANE_MAX // layer_sum))
+            )
         else:
             one = kernels.sum_one(top_k)
-            scorers += [([t], partial(_one, one, kernels.single_table(profiles[t].counts))) for t in targets]
+            scorers += [([t], partial(_one, one, kernels.single_table(profiles[t].counts), width)) for t in targets]
     return scorers
 
 
-def _one(kernel: Callable[..., None], table: Any, codes: Any, sums: npt.NDArray[np.int64]) -> None:
-    kernel(codes, table, sums[0])
+def _one(kernel: Callable[..., None], table: Any, width: int, codes: Any, sums: npt.NDArray[np.int64]) -> None:
+    kernel(codes, table, width, sums[0])
 
 
-def _six(kernel: Callable[..., None], table: Any, layers: int, codes: Any, sums: npt.NDArray[np.int64]) -> None:
-    kernel(codes, table, layers, sums)
+def _six(
+    kernel: Callable[..., None], table: Any, width: int, layers: int, codes: Any, sums: npt.NDArray[np.int64]
+) -> None:
+    kernel(codes, table, width, layers, sums)
 
 
 def _sums(scorers: Sequence[Scorer], codes: npt.NDArray[np.uint16]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:

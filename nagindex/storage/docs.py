@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.corpus.parquet import quote_name
+from nagindex.corpus.parquet import quote_name, quote_path
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage.segment import Segment
 from nagindex.storage.tables import connect, open_database, quote_sql, scan_sql
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 READ_ONLY = ("SELECT", "EXPLAIN")
 ROWS_LISTED = 1000
+SELECTS_AT_ONCE = 64
 
 
 def open_docs(
@@ -60,7 +61,7 @@ def open_docs(
         kinds = {"row": "BIGINT", "tokens": "BIGINT"}
         listed = ", ".join(f"NULL::{kinds.get(name, 'VARCHAR')} AS {quote_name(name)}" for name in columns)
         connection.execute(f"CREATE VIEW docs AS SELECT {listed}, 0 AS _segment, 0::BIGINT AS _position LIMIT 0")
-    connection.execute(f"SET allowed_directories = [{quote_sql(index / 'segments')}]")
+    connection.execute(f"SET allowed_directories = [{quote_sql(index / 'segments')}, {quote_path(index / 'segments')}]")
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection
@@ -127,7 +128,9 @@ def ids_at(segments: Sequence[Segment], positions: npt.NDArray[np.int64]) -> npt
                 all_ids = connection.execute(f"SELECT id FROM {scan} ORDER BY file_row_number").fetchnumpy()["id"]
                 ids[here] = all_ids[rows]
         if few:
-            found = dict(connection.execute(" UNION ALL ".join(few)).fetchall())
+            found: dict[int, str] = {}
+            for first in range(0, len(few), SELECTS_AT_ONCE):
+                found |= dict(connection.execute(" UNION ALL ".join(few[first : first + SELECTS_AT_ONCE])).fetchall())
             for place in np.flatnonzero([identifier is None for identifier in ids]).tolist():
                 ids[place] = found[int(positions[place])]
     return ids

@@ -61,6 +61,10 @@ def create_exclusively(path: Path, content: bytes) -> bool:
             os.link(temporary, path)
         except FileExistsError:
             return False
+        except PermissionError as error:  # what Linux says where a file system lacks them
+            raise BadInputError(
+                f"{path.parent}: no hard link can be made ({error.strerror}); use a file system that has them"
+            ) from error
         sync_folder(path.parent)
         return True
     finally:

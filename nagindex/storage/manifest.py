@@ -65,7 +65,7 @@ class Settings:
     id_column: str | None = None
     token_column: str | None = None
     keep_columns: tuple[str, ...] = ()
-    window: int = 1024
+    window: int = 256
     batch_tokens: int = 4096
 
     def differences(self, other: Settings) -> list[str]:
@@ -188,7 +188,13 @@ def publish(index: Path, manifest: Manifest) -> bool:
     path = manifest_path(index, manifest.version)
     content = _to_json(manifest)
     text = json.dumps(content | {"sha256": _digest(content)}, indent=1, ensure_ascii=False)
-    return create_exclusively(path, text.encode() + b"\n")
+    if not create_exclusively(path, text.encode() + b"\n"):
+        return False
+    found = versions(index)
+    if found[-1] > manifest.version and manifest.version - 1 not in found:
+        path.unlink(missing_ok=True)  # this number was used and vacuumed while the writer slept: it must read again
+        return False
+    return True
 
 
 def commit(index: Path, change: Callable[[Manifest], Manifest | None]) -> Manifest:

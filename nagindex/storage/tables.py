@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import secrets
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 ROW_GROUP = 100_000
 DOCS_ROW_GROUP = 16_384
 """Rows of docs.parquet that are read to look up one of them; whole columns are read as fast as from larger groups."""
+NUMPY_TYPES = {"BIGINT": np.int64, "DOUBLE": np.float64, "BOOLEAN": np.bool_}
 INT64 = (-(1 << 63), (1 << 63) - 1)
 
 
@@ -35,6 +37,11 @@ def connect(*, threads: int | None = None) -> DuckDBPyConnection:
         threads: of the database; by default one a core.
     """
     return _database(os.getpid(), threads).cursor()  # a forked child must not use its parent's database
+
+
+@atexit.register
+def _close_databases() -> None:
+    _database.cache_clear()
 
 
 @cache
@@ -55,7 +62,7 @@ def open_database(*, threads: int | None = None) -> DuckDBPyConnection:
 def write_table(path: Path, columns: Mapping[str, tuple[str, Any]]) -> None:
     """Write columns, each (SQL type, sequence or array [n]), as a Parquet file; the name must be new."""
     names, types = list(columns), [kind for kind, _ in columns.values()]
-    data = {f"c{i}": _as_array(values) for i, (_, values) in enumerate(columns.values())}
+    data = {f"c{i}": _as_array(kind, values) for i, (kind, values) in enumerate(columns.values())}
     select = ", ".join(
         f"CAST(c{i} AS {kind}) AS {quote_name(name)}" for i, (name, kind) in enumerate(zip(names, types, strict=True))
     )
@@ -127,9 +134,13 @@ def _spelt(field: str) -> bool | int | float | None:
     return number if type(number) in (int, float) and field == field.strip() else None
 
 
-def _as_array(values: Any) -> np.ndarray[Any, Any]:
+def _as_array(kind: str, values: Any) -> np.ndarray[Any, Any]:
+    """Return values as an array whose type says all: DuckDB guesses the type of objects from a sample of them."""
     if isinstance(values, np.ndarray):
         return values
+    if kind in NUMPY_TYPES:
+        missing = [value is None for value in values]
+        return np.ma.array([0 if value is None else value for value in values], NUMPY_TYPES[kind], mask=missing)
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array

@@ -79,17 +79,17 @@ def test_a_damaged_file_stops_the_append_and_what_was_committed_stays(shell: She
 def test_damage_late_in_a_corpus_keeps_the_complete_windows_and_mending_it_ends_as_an_unbroken_build(
     shell: Shell,
 ) -> None:
-    """1,500 good rows, then a truncated file: the first 1,024 are committed, and the same command goes on from there."""
+    """1,500 good rows, then a truncated file: the first 1,280 (five windows) are committed, and the same command goes on from there."""
     many = [{"id": f"m{i}", "text": f"river {i} garden {i % 7}"} for i in range(1500)]
     shell.write("corpus/a.jsonl", jsonl(many))
     broken = shell.write("corpus/b.jsonl.gz", GZIP[: len(GZIP) // 2])
     assert str(broken) in shell.build_error("corpus")
     kept = shell.state()
-    assert [row[0] for row, _ in kept] == [f"m{i}" for i in range(1024)]
+    assert [row[0] for row, _ in kept] == [f"m{i}" for i in range(1280)]
     assert str(broken) in shell.build_error("corpus")
     assert shell.state() == kept
     broken.write_bytes(GZIP)
-    assert "Added 536 documents" in shell.build("corpus").stderr
+    assert "Added 280 documents" in shell.build("corpus").stderr
     shell.build("corpus", "-i", "unbroken.nagindex")
     assert shell.state() == shell.state(index="unbroken.nagindex")
 

@@ -146,3 +146,19 @@ def test_a_deleted_document_does_not_come_back_when_its_source_is_appended_again
     pool.run("compact")
     pool.run("append", "pool")
     assert pool.docs("id") == ["d0", "d2", "d3", "d4", "d5"]
+
+
+def test_a_folder_inside_a_corpus_that_is_in_adds_nothing(shell: Shell) -> None:
+    """A file is known by its place and content too, so naming a part of the corpus does not bring its documents again."""
+    shell.write("c/sub/x.jsonl", jsonl([{"text": "river"}, {"text": "garden"}]))
+    shell.write("c/y.jsonl", jsonl([{"text": "violin"}]))
+    shell.build("c")
+    before = shell.state()
+    assert "1 source already in the index" in shell.run("append", "c/sub").stderr
+    assert shell.state() == before
+
+
+@pytest.mark.parametrize("name", ["filename", "file_row_number"])
+def test_a_column_that_would_make_the_index_unreadable_cannot_be_kept(shell: Shell, name: str) -> None:
+    shell.write("c.jsonl", jsonl([{"text": "river", name: "x"}]))
+    assert name in shell.build_error("c.jsonl", "--keep-column", name)

@@ -90,7 +90,7 @@ def hold_at(fifo: Path, process: subprocess.Popen[bytes]) -> int:
 def test_an_interrupted_build_commits_what_is_complete_says_how_to_go_on_and_ends_as_an_unbroken_one(
     shell: Shell, kind: signal.Signals
 ) -> None:
-    """The build is stopped where it is sure to be: two windows of 1,024 documents done, the rest of the file in its third."""
+    """The build is stopped where it is sure to be: nine windows of 256 documents done, the rest of the file in its tenth."""
     first = [{"id": f"a{i}", "text": f"river {i} garden {i % 7}"} for i in range(2500)]
     last = [{"id": f"b{i}", "text": f"violin {i}"} for i in range(300)]
     shell.write("corpus/a.jsonl", jsonl(first))
@@ -104,14 +104,14 @@ def test_an_interrupted_build_commits_what_is_complete_says_how_to_go_on_and_end
     assert (status, out) == (1, "")
     assert "Traceback" not in err
     [line] = err.splitlines()
-    assert line.startswith("Error: interrupted; 2,048 documents are committed in index.nagindex")
+    assert line.startswith("Error: interrupted; 2,304 documents are committed in index.nagindex")
     assert "run the same command to go on" in line
     pipe.unlink()
-    assert shell.docs("id") == [f"a{i}" for i in range(2048)]
+    assert shell.docs("id") == [f"a{i}" for i in range(2304)]
     shell.run("verify")
 
     shell.write("corpus/b.jsonl", jsonl(last))
-    assert "Added 752 documents" in shell.build("corpus").stderr
+    assert "Added 496 documents" in shell.build("corpus").stderr
     shell.build("corpus", "-i", "unbroken.nagindex")
     assert shell.state() == shell.state(index="unbroken.nagindex")
 
@@ -133,6 +133,6 @@ def test_ctrl_c_in_the_middle_of_encoding_keeps_a_whole_index(shell: Shell) -> N
     assert told, err
     committed = int(told[1].replace(",", ""))
     assert 0 < committed < total
-    assert committed % 1024 == 0
+    assert committed % 256 == 0
     assert shell.docs("id") == [str(i) for i in range(committed)]
     shell.run("verify")

@@ -53,3 +53,15 @@ def test_tables_keep_their_order_and_every_text(tmp_path):
     table = read_table(tmp_path / "t.parquet", ["x", 'odd "name'])
     assert list(table["x"]) == texts
     assert list(table['odd "name']) == list(range(len(texts)))
+
+
+def test_a_large_number_late_in_a_column_keeps_its_value(tmp_path):
+    """DuckDB guesses the type of Python objects from a sample; the columns' types are stated, so nothing is guessed."""
+    values = [3] * 3000
+    values[1501] = 5_000_000_000
+    columns = {"q": ("BIGINT", values), "x": ("DOUBLE", [None, *values[1:]]), "b": ("BOOLEAN", [None, *[True] * 2999])}
+    write_table(tmp_path / "t.parquet", columns)
+    found = read_table(tmp_path / "t.parquet", ["q", "x", "b"])
+    assert list(found["q"]) == values
+    assert found["x"][:2] + found["x"][1501:1502] == (None, 3.0, 5e9)
+    assert found["b"][:2] == (None, True)
