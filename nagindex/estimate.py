@@ -63,6 +63,7 @@ def estimate(
     """
     looked_at = [sources[i] for i in np.unique(np.linspace(0, len(sources) - 1, SOURCES_LOOKED_AT).astype(int))]
     texts: list[str] = []
+    stated: list[int | None] = []
     kept_bytes, rows, read, whole = 0, 0, 0, set()
     for source in looked_at:
         position, taken = Position(), 0
@@ -70,6 +71,7 @@ def estimate(
             rows += source.format != "parquet"
             if document.text and taken * len(looked_at) < DOCUMENTS_TIMED:
                 texts.append(document.text)
+                stated.append(document.tokens)
                 kept_bytes += sum(len(str(value)) for value in (document.id, source.name, *document.kept))
                 taken += 1
             if position.bytes > BYTES_LOOKED_AT or (
@@ -94,13 +96,15 @@ def estimate(
     ids = [row for row in tokens.ids if row]
     encode_ids(backbone, ids, fingerprint.spec, batch_tokens=batch_tokens)
     rate = len(texts) / (time.perf_counter() - started)
+    counts = [count if own is None else own for own, count in zip(stated, tokens.counts.tolist(), strict=True)]
+    per_text = sum(counts) / len(counts)
     # Ids and paths compress about fourfold in docs.parquet; row and token numbers take some six bytes.
     per_document = fingerprint.spec.bytes_per_document + kept_bytes / len(texts) / 4 + 6
     return Estimate(
         len(sources),
         documents,
         counted,
-        round(float(tokens.counts.mean()) * documents),
+        round(per_text * documents),
         round(per_document * documents),
         documents / rate,
         rate,
