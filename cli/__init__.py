@@ -22,6 +22,7 @@ COMMANDS = {
     "compact": "manage",
     "vacuum": "manage",
     "sql": "manage",
+    "backbones": "backbones",
 }
 
 

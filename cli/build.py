@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,21 +12,29 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
+    COUNT,
     corpus_root_option,
-    device_option,
+    devices_option,
     duration,
     index_option,
     json_option,
     plural,
+    revision_option,
+    shard_of,
+    shard_option,
     size,
     text_column_option,
+    trust_option,
+    workers_option,
 )
 from .progress import ProgressLine
 
 if TYPE_CHECKING:
-    from nagindex.corpus import Columns
+    from nagindex.building import BuildOptions
     from nagindex.corpus.sources import Listing
     from nagindex.ingest import IngestReport
+
+NEURON_TYPES = ("up", "down", "gate", "q", "k", "v", "o")
 
 on_duplicate_option = click.option(
     "--on-duplicate",
@@ -48,10 +56,17 @@ on_duplicate_option = click.option(
 )
 @click.option(
     "--neuron-type",
-    type=click.Choice(["up"]),
+    "neuron_types",
     default="up",
     show_default=True,
-    help="Projection whose neurons are looked at.",
+    metavar="T[,T...]",
+    help="Projection whose neurons are looked at: up, down, gate, q, k, v, o. Several, with commas, make an index each from one "
+    "pass of the model: INDEX.nagindex becomes INDEX.T.nagindex.",
+)
+@click.option(
+    "--repeat-kv",
+    is_flag=True,
+    help="Take k and v once for every query head that shares them, as the published code does.",
 )
 @click.option(
     "--top-k",
@@ -69,12 +84,27 @@ on_duplicate_option = click.option(
 )
 @click.option(
     "--dtype",
-    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    type=click.Choice(["auto", "fp32", "bf16", "fp16", "float32", "bfloat16", "float16"]),
     default="auto",
-    show_default="float32 on a CPU, bfloat16 on a GPU",
+    show_default="fp32 on a CPU, bf16 on a GPU",
     help="Floating-point type of the backbone.",
 )
-@device_option
+@click.option(
+    "--attention",
+    type=click.Choice(["auto", "sdpa", "eager", "flash_attention_2"]),
+    default="auto",
+    show_default="what transformers prefers",
+    help="Attention implementation.",
+)
+@devices_option
+@click.option(
+    "--batch-tokens",
+    type=COUNT,
+    metavar="N",
+    help="Padded tokens in a batch. [default: measured, for 16 MB and more; halved when memory runs out]",
+)
+@revision_option
+@trust_option
 @text_column_option
 @click.option(
     "--id-column", metavar="C", help="Column of the document ids. [default: id, docid or doc_id, else FILE:ROW]"
@@ -85,10 +115,19 @@ on_duplicate_option = click.option(
     help="Column of token counts. [default: token_num, token_count, n_tokens or num_tokens, else counted]",
 )
 @click.option(
+    "--no-count-tokens",
+    "count_tokens",
+    flag_value=False,
+    default=True,
+    help="Where the corpus states no token counts, count documents as 0 tokens; budgets are then of documents.",
+)
+@click.option(
     "--keep-column", "keep", multiple=True, metavar="C", help="Column to carry into the index; may be repeated."
 )
 @corpus_root_option
 @on_duplicate_option
+@shard_option
+@workers_option
 @click.option("--dry-run", is_flag=True, help="Say what it would cost, from a timed sample, and build nothing.")
 @json_option
 def build(
@@ -99,7 +138,9 @@ def build(
     token_column: str | None,
     keep: tuple[str, ...],
     corpus_root: Path | None,
-    on_duplicate: str,
+    neuron_types: str,
+    repeat_kv: bool,
+    shard: str | None,
     dry_run: bool,
     as_json: bool,
     **encoding: Any,
@@ -108,35 +149,48 @@ def build(
 
     A build that was interrupted goes on where it was when the same command is run again.
     """
-    from nagindex.building import build as build_index
+    from nagindex.building import BuildOptions, build_types
     from nagindex.corpus import Columns, find_sources
+    from nagindex.windows import Shard
 
     columns = Columns(text_column, id_column, token_column, keep)
+    options = BuildOptions(columns=columns, corpus_root=corpus_root, shard=Shard(*shard_of(shard)), **encoding)
+    indexes = _indexes(index, neuron_types, repeat_kv)
     listing = find_sources(corpus, root=corpus_root)
     _tell_ignored(listing)
     if dry_run:
-        _dry_run(listing, columns, as_json, **encoding)
+        _dry_run(listing, options, list(indexes), as_json)
         return
-    with _running(index) as progress:
-        _, report = build_index(
-            corpus,
-            index,
-            columns=columns,
-            corpus_root=corpus_root,
-            on_duplicate=on_duplicate,
-            progress=progress,
-            **encoding,
-        )
-    _tell(report, index, as_json)
+    with _running(list(indexes.values())) as progress:
+        built = build_types(corpus, indexes, options, progress=progress)
+    for opened, report in built:
+        _tell(report, opened.path, as_json)
+
+
+def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str | Path]:
+    """Return the folder of each type's index: the one named, or one beside it for each of several types."""
+    kinds = list(dict.fromkeys(name.strip() for name in neuron_types.split(",")))
+    if unknown := [name for name in kinds if name not in NEURON_TYPES]:
+        raise click.UsageError(f"--neuron-type {unknown[0]}: known are {', '.join(NEURON_TYPES)}")
+    named = {f"{kind}_repeated" if repeat_kv and kind in ("k", "v") else kind: kind for kind in kinds}
+    if repeat_kv and not {"k", "v"} & set(kinds):
+        raise click.UsageError("--repeat-kv is about k and v, and neither is among the neuron types")
+    if len(named) == 1:
+        return dict.fromkeys(named, index)
+    stem = index.name.removesuffix(".nagindex")
+    return {name: index.with_name(f"{stem}.{kind}.nagindex") for name, kind in named.items()}
 
 
 @click.command()
 @click.argument("corpus", nargs=-1, required=True)
 @index_option
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
-@device_option
+@devices_option
+@trust_option
 @corpus_root_option
 @on_duplicate_option
+@shard_option
+@workers_option
 @click.option(
     "--accept-libraries",
     is_flag=True,
@@ -146,12 +200,10 @@ def build(
 def append(
     corpus: tuple[str, ...],
     index: Path,
-    model: str | None,
-    device: str,
     corpus_root: Path | None,
-    on_duplicate: str,
-    accept_libraries: bool,
+    shard: str | None,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Add CORPUS to an index, with the settings it was built with.
 
@@ -159,24 +211,18 @@ def append(
     """
     from nagindex.corpus import find_sources
     from nagindex.index import Index
+    from nagindex.windows import Shard
 
+    part = Shard(*shard_of(shard))
     opened = Index.open(index)
     _tell_ignored(find_sources(corpus, root=corpus_root))
-    with _running(index) as progress:
-        report = opened.append(
-            corpus,
-            corpus_root=corpus_root,
-            model=model,
-            device=device,
-            on_duplicate=on_duplicate,
-            accept_libraries=accept_libraries,
-            progress=progress,
-        )
+    with _running([index]) as progress:
+        report = opened.append(corpus, corpus_root=corpus_root, shard=part, progress=progress, **options)
     _tell(report, index, as_json)
 
 
 @contextmanager
-def _running(index: Path) -> Iterator[Callable[[Any], None]]:
+def _running(indexes: Sequence[str | Path]) -> Iterator[Callable[[Any], None]]:
     """Draw progress; on Ctrl-C or SIGTERM, what is complete gets committed and the user is told how to go on."""
     line = ProgressLine()
 
@@ -190,6 +236,7 @@ def _running(index: Path) -> Iterator[Callable[[Any], None]]:
         from nagindex.storage.manifest import read_latest, versions
 
         line.close()
+        index = Path(indexes[0])
         committed = read_latest(index).documents if versions(index) else 0
         raise click.ClickException(
             f"interrupted; {plural(committed, 'document')} are committed in {index}; run the same command to go on"
@@ -232,16 +279,24 @@ def _tell(report: IngestReport, index: Path, as_json: bool) -> None:
     click.echo(f"Added {added} from {sources} to {index}, now version {report.version}", err=True)
 
 
-def _dry_run(
-    listing: Listing, columns: Columns, as_json: bool, *, top_k: int | None, max_length: int, model: str, **loading: Any
-) -> None:
+def _dry_run(listing: Listing, options: BuildOptions, neuron_types: Sequence[str], as_json: bool) -> None:
     from nagindex.backbone import load_backbone
+    from nagindex.devices import visible_devices
     from nagindex.encode import default_batch_tokens
     from nagindex.estimate import estimate
 
-    backbone = load_backbone(model, **loading)
-    fingerprint = backbone.fingerprint(top_k=top_k, max_length=max_length)
-    batch_tokens = default_batch_tokens(backbone)
+    backbone = load_backbone(
+        options.model,
+        neuron_type=neuron_types[0],
+        device=visible_devices(options.device)[0],
+        dtype=options.dtype,
+        attention=options.attention,
+        revision=options.revision,
+        trust_remote_code=options.trust_remote_code,
+    )
+    fingerprint = backbone.fingerprint(top_k=options.top_k, max_length=options.max_length)
+    batch_tokens = options.batch_tokens or default_batch_tokens(backbone)
+    columns = options.columns
     found = estimate(listing.sources, backbone, fingerprint, columns, batch_tokens=batch_tokens)
     if as_json:
         click.echo(json.dumps(vars(found)))

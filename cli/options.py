@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,26 @@ index_option = click.option(
 device_option = click.option(
     "--device", default="auto", show_default=True, help="Torch device: auto, cpu, cuda, cuda:1, mps."
 )
+devices_option = click.option(
+    "--device",
+    default="auto",
+    show_default="every visible GPU, else the CPU",
+    metavar="D[,D...]",
+    help="Torch devices, one process each: cpu, cuda:1, or cuda:0,cuda:1.",
+)
+revision_option = click.option("--revision", metavar="REV", help="Commit, tag or branch of a hub model.")
+trust_option = click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
+shard_option = click.option(
+    "--shard",
+    metavar="I/N",
+    help="Take part I, from 0, of N of the corpus: for several processes or nodes that write into one index. "
+    "[default: RANK/WORLD_SIZE, SLURM_ARRAY_TASK_ID/COUNT, else all]",
+)
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(0, 1),
+    help="1: read and tokenise ahead in a process of its own; 0: do not. [default: 1 for 16 MB and more]",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
 text_column_option = click.option(
     "--text-column", metavar="C", help="Column of the texts. [default: text, content, doc, document or body]"
@@ -54,6 +75,29 @@ corpus_root_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder that source names are relative to. [default: the deepest that holds all that is named]",
 )
+
+
+def shard_of(written: str | None) -> tuple[int, int]:
+    """Return (number, count) of the shard that was asked for, on the command line or by a launcher's environment.
+
+    An array of jobs, each of which starts ranks, is as many shards as there are ranks in all.
+    """
+    if written is not None:
+        match = re.fullmatch(r"(\d+)/(\d+)", written)
+        if match is None or int(match[1]) >= int(match[2]):
+            raise click.UsageError(f"--shard {written}: write I/N with I from 0 to N - 1, such as 0/4")
+        return int(match[1]), int(match[2])
+    number, count, told = 0, 1, []
+    for kind, total, first in (("RANK", "WORLD_SIZE", ""), ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "_MIN")):
+        if kind in os.environ and total in os.environ:
+            start = int(os.environ.get("SLURM_ARRAY_TASK_MIN", 0)) if first else 0
+            step = int(os.environ.get("SLURM_ARRAY_TASK_STEP", 1)) if first else 1
+            own = (int(os.environ[kind]) - start) // step
+            number, count = own * count + number, count * int(os.environ[total])
+            told.append(f"{kind} {os.environ[kind]}, {total} {os.environ[total]}")
+    if count > 1:
+        click.echo(f"Shard {number}/{count} ({'; '.join(told)})", err=True)
+    return number, count
 
 
 def plural(count: int, noun: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from .options import duration
 
 if TYPE_CHECKING:
-    from nagindex.windows import Progress
+    from nagindex.ingest import Progress
 
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_BETWEEN_REDRAWS = 0.2
@@ -48,7 +48,9 @@ class ProgressLine:
         new, ahead = progress.bytes_done - progress.bytes_known, progress.bytes_total - progress.bytes_done
         left = f"  {duration(elapsed / new * ahead)} left" if new > 0 and ahead > 0 else ""
         committed = f"  {progress.committed:,} committed" if progress.committed else ""
+        worked = max(elapsed, 1e-9)
+        waited = progress.waited / max(progress.waited + progress.busy, 1e-9)
         return (
-            f"{share:4.0%}  {progress.documents:,} documents  {progress.documents / max(elapsed, 1e-9):,.0f}/s  "
-            f"{progress.tokens:,} tokens{committed}{left}"
+            f"{share:4.0%}  {progress.documents:,} documents  {progress.documents / worked:,.0f}/s  "
+            f"{progress.tokens / worked:,.0f} tokens/s  waited {waited:.0%}{committed}{left}"
         )

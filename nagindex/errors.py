@@ -3,6 +3,9 @@
 The command line prints `str(error)` as its one-line reason, so every message names the file or setting and the remedy.
 """
 
+import copyreg
+from typing import Any
+
 
 class NagIndexError(Exception):
     """Base of every error that nagindex raises on purpose."""
@@ -36,6 +39,10 @@ class DamagedIndexError(NagIndexError, ValueError):
 
     def __init__(self, path: object, damage: str) -> None:
         super().__init__(f"{path}: {damage}; restore the file from a copy of the index")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Unpickled without __init__, which would want the path and the damage back.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UnsupportedBackboneError(NagIndexError, ValueError):

@@ -11,8 +11,9 @@ import numpy as np
 
 from nagindex.corpus import Columns, Source, parquet, read_documents
 from nagindex.corpus.sources import Position
-from nagindex.encode import encode_ids, tokenise
+from nagindex.encode import encode_ids
 from nagindex.errors import BadInputError
+from nagindex.tokenise import tokenise
 
 if TYPE_CHECKING:
     from nagindex.backbone import Backbone
@@ -92,7 +93,7 @@ def estimate(
     documents = sum(parquet.row_count(source) for source in tables) + in_streams
 
     started = time.perf_counter()
-    tokens = tokenise(backbone, texts, max_length=fingerprint.max_length)
+    tokens = tokenise(backbone.tokenizer, texts, max_length=fingerprint.max_length)
     ids = [row for row in tokens.ids if row]
     encode_ids(backbone, ids, fingerprint.spec, batch_tokens=batch_tokens)
     rate = len(texts) / (time.perf_counter() - started)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from nagindex import maintain
 from nagindex.corpus import Paths, find_sources
+from nagindex.devices import Job, run
 from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
 from nagindex.fingerprint import Fingerprint, installed_libraries
-from nagindex.ingest import IngestReport, ingest
+from nagindex.ingest import IngestReport, Progress
 from nagindex.nag import Codes
 from nagindex.select import Budget
 from nagindex.selection import Selection
@@ -23,7 +24,7 @@ from nagindex.storage.files import make_folders
 from nagindex.storage.manifest import Manifest, Settings, now, publish, read_latest, read_manifest, versions
 from nagindex.storage.segment import SkippedRow, segments_of
 from nagindex.targets import Targets, TargetSet, load_targets
-from nagindex.windows import Progress
+from nagindex.windows import Shard
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -113,29 +114,27 @@ class Index:
         """The documents as a DuckDB relation; `_segment` and `_position` say where a document's NAG lies in `codes`."""
         return self._open_docs().sql("SELECT * FROM docs")
 
-    def backbone(self, model: str | None = None, *, device: str = "auto", accept_libraries: bool = True) -> Backbone:
-        """Return the model that encodes as this index does, loaded on the first call.
+    def backbone(self, model: str | None = None, *, device: str = "auto", trust_remote_code: bool = False) -> Backbone:
+        """Return the model that encodes as this index does, loaded on the first call; library versions may differ.
 
         Args:
             model: where the model lies now; by default where it lay when the index was made.
             device: a torch device.
-            accept_libraries: whether other versions of torch, transformers and tokenizers will do.
+            trust_remote_code: whether code that comes with the model may run.
 
         Raises:
             SettingsMismatchError: the model is another one; names both values.
         """
-        fingerprint = self.manifest.fingerprint
-        if self._backbone is None:
-            from nagindex.backbone import load_backbone
+        from nagindex.backbone import backbone_of
 
-            self._backbone = load_backbone(
-                model or fingerprint.backbone,
-                neuron_type=fingerprint.spec.neuron_type,
-                device=device,
-                dtype=fingerprint.dtype,
-            )
-        here = self._backbone.fingerprint(top_k=fingerprint.spec.top_k, max_length=fingerprint.max_length)
-        fingerprint.require(here, where=str(self.path), ignore_libraries=accept_libraries)
+        self._backbone = backbone_of(
+            self.manifest.fingerprint,
+            self._backbone,
+            where=str(self.path),
+            model=model,
+            device=device,
+            trust_remote_code=trust_remote_code,
+        )
         return self._backbone
 
     def append(
@@ -145,8 +144,11 @@ class Index:
         corpus_root: str | Path | None = None,
         model: str | None = None,
         device: str = "auto",
+        trust_remote_code: bool = False,
         on_duplicate: str = "skip",
         accept_libraries: bool = False,
+        shard: Shard = Shard(),
+        workers: int | None = None,
         progress: Callable[[Progress], None] = lambda progress: None,
     ) -> IngestReport:
         """Encode what the index does not hold of a corpus, publish it and pin the result; return what was done.
@@ -155,10 +157,13 @@ class Index:
             corpus: files, globs or folders.
             corpus_root: source names are relative to it; by default the deepest folder that holds everything named.
             model: where the backbone lies now, if it was moved.
-            device: a torch device.
+            device: a torch device, several with commas between them, or `auto`: every visible GPU, else the CPU.
+            trust_remote_code: whether code that comes with the model may run.
             on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in already.
             accept_libraries: whether to mix encodings by different library versions.
-            progress: called after each window of documents.
+            shard: which part of the corpus is this process's, where several add it to the index together.
+            workers: 1 reads and tokenises ahead in a process of its own, 0 does not; by default where the corpus is worth one.
+            progress: called after each batch.
 
         Raises:
             InputNotFoundError, BadInputError: the corpus cannot be read; what was committed stays.
@@ -167,13 +172,20 @@ class Index:
         """
         if on_duplicate not in ON_DUPLICATE:
             raise BadInputError(f"on_duplicate {on_duplicate!r}: one of {', '.join(ON_DUPLICATE)}")
-        listing = find_sources(corpus, root=corpus_root)
-        backbone = self.backbone(model, device=device, accept_libraries=accept_libraries)
-        self.refresh()
+        sources = tuple(find_sources(corpus, root=corpus_root).sources)
+        job = Job(
+            (self.path,),
+            sources,
+            shard,
+            on_duplicate,
+            workers,
+            model,
+            device,
+            trust_remote_code=trust_remote_code,
+            accept_libraries=accept_libraries,
+        )
         try:
-            return ingest(
-                self.path, backbone, listing.sources, manifest=self.manifest, on_duplicate=on_duplicate, report=progress
-            )
+            return run(job, backbone=self._backbone, progress=progress)[0]
         finally:
             self.refresh()
 

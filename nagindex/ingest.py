@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,12 +14,16 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus import Source
+from nagindex.encode import Encoder
+from nagindex.feed import feed
+from nagindex.fingerprint import installed_libraries
 from nagindex.nag import Codes
-from nagindex.storage.coverage import Coverage
+from nagindex.storage.coverage import Coverage, JointCoverage
 from nagindex.storage.duplicates import find_duplicates
 from nagindex.storage.manifest import Manifest, commit
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Rows, SkippedRow, SourceSpan, write_segment
-from nagindex.windows import Encoded, Progress, SourcesSeen, encode_window, read_windows
+from nagindex.tokenise import Tokeniser
+from nagindex.windows import Prepared, Shard, SourcesSeen, shared_bytes
 
 if TYPE_CHECKING:
     from nagindex.backbone import Backbone
@@ -54,67 +58,148 @@ class IngestReport:
     version: int = 0
 
 
+@dataclass
+class Progress:
+    """How far a run is; the counts are of this run alone.
+
+    Attributes:
+        documents, tokens: encoded so far; tokens as the backbone read them, of each document its first `max_length`.
+        committed: documents that a published version holds.
+        bytes_done, bytes_total: of the source files on disk.
+        bytes_known: of those done, what versions accounted for before the run.
+        waited, busy: seconds without and with a window for the device to work on.
+    """
+
+    documents: int = 0
+    tokens: int = 0
+    committed: int = 0
+    bytes_done: int = 0
+    bytes_total: int = 0
+    bytes_known: int = 0
+    waited: float = 0.0
+    busy: float = 0.0
+
+
+@dataclass(frozen=True)
+class Destination:
+    """An index that a run adds to, its version at the run's start, and the view of the backbone that encodes as it does."""
+
+    index: Path
+    manifest: Manifest
+    backbone: Backbone
+
+
 def ingest(
-    index: Path,
-    backbone: Backbone,
+    destinations: Sequence[Destination],
     sources: Sequence[Source],
     *,
-    manifest: Manifest,
+    shard: Shard = Shard(),
     on_duplicate: str = "skip",
+    workers: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
-) -> IngestReport:
-    """Encode what the index does not hold of some sources and publish it in segments; return what was done.
+) -> Generator[Progress, None, list[IngestReport]]:
+    """Encode what the indexes do not hold of some sources and publish it in segments.
 
-    On an interrupt or an error in the input, all complete windows are published before the exception goes on.
+    A generator: yields the progress after each window and returns what was done, a report for each index. On an interrupt or an
+    error in the input, all complete windows are published before the exception goes on.
 
     Args:
-        index: the index's folder.
-        backbone: the model, which must encode as the index does.
+        destinations: indexes of several neuron types of one model, which one forward pass serves; the first one's settings count.
         sources: in the order to read them.
-        manifest: the index's current version.
+        shard: which part of the sources is this process's.
         on_duplicate: what happens to a document whose id is in already: `skip`, `error` or `replace`.
-        report: called after each window.
+        workers: see `feed.feed`.
+        report: called with the progress after each batch too.
 
     Raises:
         BadInputError: a source holds what it must not.
         DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
     """
-    run = _Run(index, backbone, manifest, on_duplicate)
-    progress = Progress(bytes_total=sum(source.size for source in sources))
+    first = destinations[0].manifest
+    progress = Progress(bytes_total=shared_bytes(sources, shard))
+
+    def on_batch(texts: int, tokens: int) -> None:
+        progress.documents += texts
+        progress.tokens += tokens
+        report(progress)
+
+    encoder = Encoder(
+        [d.backbone for d in destinations],
+        [d.manifest.fingerprint.spec for d in destinations],
+        first.settings.batch_tokens,
+        on_batch,
+    )
+    runs = [_Run(destination, encoder, on_duplicate) for destination in destinations]
+    reading = feed(
+        sources,
+        first.settings,
+        JointCoverage([run.coverage for run in runs]),
+        shard=shard,
+        tokeniser=Tokeniser(destinations[0].backbone.tokenizer),
+        max_length=first.fingerprint.max_length,
+        workers=workers,
+    )
     seen = SourcesSeen()
     try:
-        for window in read_windows(sources, manifest.settings, run.coverage, progress, seen):
-            encoded = encode_window(backbone, window, manifest)
-            run.pending.append(encoded)
-            progress.documents += len(encoded.rows)
-            progress.tokens += sum(encoded.rows.tokens)
-            if run.is_due():
-                run.publish()
-            progress.committed = run.report.documents
-            report(progress)
+        with reading as windows:
+            for prepared in _timed(windows, progress):
+                seen = prepared.seen
+                progress.bytes_done, progress.bytes_known = seen.bytes_done, seen.bytes_known
+                _encode(prepared, encoder, runs, progress)
+                progress.committed = runs[0].report.documents
+                yield progress
     finally:
-        run.publish()
-        progress.committed = run.report.documents
+        for run in runs:
+            run.publish()
+        progress.committed = runs[0].report.documents
         report(progress)
-    return dataclasses.replace(
-        run.report, sources=seen.read, already_in=seen.already_in, changed=seen.changed, empty=seen.empty
-    )
+    return [
+        dataclasses.replace(
+            run.report, sources=seen.read, already_in=seen.already_in, changed=seen.changed, empty=seen.empty
+        )
+        for run in runs
+    ]
+
+
+def _timed(windows: Iterator[Prepared], progress: Progress) -> Iterator[Prepared]:
+    """Yield the windows, counting the time until each comes and the time that it takes."""
+    while True:
+        started = time.monotonic()
+        prepared = next(windows, None)
+        come = time.monotonic()
+        progress.waited += come - started
+        if prepared is None:
+            return
+        yield prepared
+        progress.busy += time.monotonic() - come
+
+
+def _encode(prepared: Prepared, encoder: Encoder, runs: Sequence[_Run], progress: Progress) -> None:
+    """Encode a window and add it to what each index is to get, publishing what is due."""
+    if not prepared.spans:
+        return
+    for run, codes in zip(runs, encoder.encode(prepared.ids), strict=True):
+        run.pending.append((codes, prepared))
+    for run in runs:
+        if run.is_due():
+            run.publish()
 
 
 class _Run:
-    """The state of one build or append: encoded windows that no version holds yet, and what the versions hold."""
+    """One index's state in a run: encoded windows that no version holds yet, and what the versions hold."""
 
-    def __init__(self, index: Path, backbone: Backbone, manifest: Manifest, on_duplicate: str) -> None:
-        self.index, self.manifest, self.on_duplicate = index, manifest, on_duplicate
-        self.libraries = backbone.fingerprint().libraries
-        self.coverage = Coverage(index, manifest)
-        self.pending: list[Encoded] = []
+    def __init__(self, destination: Destination, encoder: Encoder, on_duplicate: str) -> None:
+        self.index, self.manifest, self.on_duplicate = destination.index, destination.manifest, on_duplicate
+        self.encoder = encoder
+        self.libraries = installed_libraries()
+        self.coverage = Coverage(self.index, self.manifest)
+        self.pending: list[tuple[Codes, Prepared]] = []
         self.last_publication = time.monotonic()
-        self.report = IngestReport(version=manifest.version)
+        self.report = IngestReport(version=self.manifest.version)
 
     def is_due(self) -> bool:
         """Whether the next window would overfill the segment, or five minutes have passed."""
-        documents = sum(len(encoded.rows) for encoded in self.pending)
+        documents = sum(len(codes) for codes, _ in self.pending)
         return (
             documents + self.manifest.settings.window > SEGMENT_DOCUMENTS
             or time.monotonic() - self.last_publication >= SEGMENT_SECONDS
@@ -148,17 +233,20 @@ class _Run:
         current.settings.require(self.manifest.settings, where=str(self.index))
         self.coverage.learn(current)
         rows = Rows()
-        for encoded in self.pending:
-            rows.extend(encoded.rows)
-        spans = [span for encoded in self.pending for span in encoded.spans]
+        for _, window in self.pending:
+            rows.extend(window.rows)
+        spans = [span for _, window in self.pending for span in window.spans]
         hashes = {span.name: span.sha256 for span in spans}
         spans = [span for span in spans if not self.coverage.holds(span)]
         if not spans:
             return IngestReport(), None
-        covered = {name: self.coverage.rows(name, sha256) for name, sha256 in hashes.items()}
-        fresh = np.array([row >= covered[name] for name, row in zip(rows.files, rows.rows, strict=True)], bool)
+
+        def is_fresh(name: str, row: int) -> bool:
+            return not self.coverage.covers((name, hashes[name]), row)
+
+        fresh = np.array([is_fresh(name, row) for name, row in zip(rows.files, rows.rows, strict=True)], bool)
         found = find_duplicates(self.index, current, rows, considered=fresh, on_duplicate=self.on_duplicate)
-        skipped = [s for encoded in self.pending for s in encoded.skipped if s.row >= covered[s.file]]
+        skipped = [s for _, window in self.pending for s in window.skipped if is_fresh(s.file, s.row)]
         skipped += [SkippedRow(rows.files[p], rows.rows[p], rows.ids[p], DUPLICATE) for p in found.dropped]
         order = {name: place for place, name in enumerate(hashes)}
         skipped.sort(key=lambda row: (order[row.file], row.row))
@@ -166,7 +254,7 @@ class _Run:
         entry = write_segment(
             self.index,
             current.fingerprint.spec,
-            codes=_taken([encoded.codes for encoded in self.pending], fresh),
+            codes=_taken([codes for codes, _ in self.pending], fresh),
             rows=rows.take(np.flatnonzero(fresh)),
             keep=current.settings.keep_columns,
             spans=_joined(spans),
@@ -174,7 +262,12 @@ class _Run:
             libraries=self.libraries,
         )
         done = IngestReport(entry.documents, entry.tokens, len(found.replaced), Counter(s.reason for s in skipped))
-        return done, current.following("append", (*found.delete_replaced(self.index, current), entry))
+        smaller = min(
+            current.settings.batch_tokens, self.encoder.batch_tokens
+        )  # what memory sufficed for, the next run keeps
+        settings = dataclasses.replace(current.settings, batch_tokens=smaller)
+        segments = (*found.delete_replaced(self.index, current), entry)
+        return done, current.following("append", segments, settings=settings)
 
 
 def _taken(parts: Sequence[Codes], keep: npt.NDArray[np.bool_]) -> list[Codes]:
@@ -184,9 +277,12 @@ def _taken(parts: Sequence[Codes], keep: npt.NDArray[np.bool_]) -> list[Codes]:
 
 
 def _joined(spans: Sequence[SourceSpan]) -> list[SourceSpan]:
-    """Return the spans with those of one source made one."""
-    joined: dict[tuple[str, str], SourceSpan] = {}
+    """Return the spans with those that follow each other in a source made one."""
+    joined: list[SourceSpan] = []
     for span in spans:
-        before = joined.setdefault((span.name, span.sha256), span)
-        joined[span.name, span.sha256] = dataclasses.replace(span, start=min(before.start, span.start))
-    return list(joined.values())
+        last = joined[-1] if joined else None
+        if last is not None and (last.name, last.sha256, last.stop) == (span.name, span.sha256, span.start):
+            joined[-1] = dataclasses.replace(span, start=last.start)
+        else:
+            joined.append(span)
+    return joined

@@ -1,28 +1,19 @@
-"""Where a model's neurons are: the projection of each transformer block, found by structure and tapped by forward hooks."""
+"""Where a model's neurons are: each transformer block's projection of a neuron type, found by the model's structure."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nagindex.errors import UnsupportedBackboneError
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
-NEURON_TYPES = ("up",)
-
-# Module path inside a transformer block -> which half of its output is the up projection (None: all of it).
-UP_PROJECTIONS: dict[str, int | None] = {
-    "mlp.up_proj": None,  # Llama, Qwen, SmolLM3, Mistral, Gemma
-    "mlp.gate_up_proj": 1,  # Phi-3: gate and up in one matrix
-    "mlp.dense_h_to_4h": None,  # GPT-NeoX
-    "mlp.c_fc": None,  # GPT-2
-    "intermediate.dense": None,  # BERT and its kin
-}
+NEURON_TYPES = ("up", "down", "gate", "q", "k", "v", "o")
+REPEATED = {"k_repeated": "k", "v_repeated": "v"}  # as the published code has them: once for every query head
 
 
 @dataclass(frozen=True)
@@ -30,69 +21,219 @@ class Projection:
     """One layer's tapped projection: a module and the columns of its output that are the neurons.
 
     Attributes:
-        module: the projection; its output has the neurons in its last dimension.
-        start, stop: the neurons are columns start <= k < stop.
+        module: the projection, or the norm that follows it; its output has the neurons in its last dimensions.
+        columns: which columns of the flattened output, in the order of the neurons.
+        width: number of neurons d_l.
+        outputs: columns that the flattened output has in all.
+        heads_first: whether the module's output is [batch, heads, tokens, d] instead of [batch, tokens, ...].
     """
 
     module: nn.Module
-    start: int
-    stop: int
-
-    @property
-    def width(self) -> int:
-        """Number of neurons d_l."""
-        return self.stop - self.start
+    columns: slice | tuple[int, ...]
+    width: int
+    outputs: int
+    heads_first: bool = False
 
 
-@contextmanager
-def tapped(projections: Sequence[Projection], collect: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
-    """Call `collect(layer, output [batch, tokens, d_l])` in every forward pass inside the block."""
+@dataclass(frozen=True)
+class Heads:
+    """A model's attention heads: how many query and key/value heads of what size."""
 
-    def hook(layer: int, projection: Projection) -> Callable[..., None]:
-        def tap(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-            collect(layer, output[..., projection.start : projection.stop])
+    query: int
+    kv: int
+    size: int
 
-        return tap
+    @classmethod
+    def of(cls, config: Any) -> Heads:
+        """Return the heads that a configuration states; a model without attention counts as one head."""
+        query = getattr(config, "num_attention_heads", None) or 1
+        size = getattr(config, "head_dim", None) or config.hidden_size // query
+        return cls(query, getattr(config, "num_key_value_heads", None) or query, size)
 
-    handles = []
-    try:
-        for layer, projection in enumerate(projections):
-            handles.append(projection.module.register_forward_hook(hook(layer, projection)))
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+
+Columns = Callable[[int, Heads], "slice | tuple[int, ...] | None"]
+"""From a module's output width to the columns that are the neurons; None where the module is not laid out like that."""
+
+
+def whole(width: int, heads: Heads) -> slice:
+    """Return all columns."""
+    return slice(0, width)
+
+
+def half(index: int) -> Columns:
+    """Return the columns of the first or second half."""
+    return lambda width, heads: slice(index * width // 2, (index + 1) * width // 2)
+
+
+def by_head(index: int) -> Columns:
+    """Return the columns of q, k or v where each head's three stand together, as in GPT-NeoX and BLOOM."""
+
+    def columns(width: int, heads: Heads) -> tuple[int, ...] | None:
+        starts = [(3 * head + index) * heads.size for head in range(heads.query)]
+        fits = width == 3 * heads.query * heads.size
+        return tuple(c for start in starts for c in range(start, start + heads.size)) if fits else None
+
+    return columns
+
+
+def grouped(index: int) -> Columns:
+    """Return the columns of q, k or v where all heads of one follow those of another, as in Phi-3 and GPT-2."""
+
+    def columns(width: int, heads: Heads) -> slice | None:
+        counts = (heads.query, heads.kv, heads.kv)
+        start = sum(counts[:index]) * heads.size
+        return slice(start, start + counts[index] * heads.size) if width == sum(counts) * heads.size else None
+
+    return columns
+
+
+def _fused(index: int) -> dict[str, Columns]:
+    return {
+        "self_attn.qkv_proj": grouped(index),  # Phi-3
+        "attn.Wqkv": grouped(index),  # ModernBERT, MPT
+        "attn.c_attn:Conv1D": grouped(index),  # GPT-2; the same name in a Linear is laid out otherwise
+        "attention.query_key_value": by_head(index),  # GPT-NeoX
+        "self_attention.query_key_value": by_head(index),  # BLOOM, Falcon where k and v have as many heads as q
+    }
+
+
+def _attention(letter: str, word: str) -> dict[str, Columns]:
+    norms = (f"self_attn.{letter}_norm", f"self_attn.{letter}_layernorm", f"self_attn.{word}_layernorm")
+    plain = (
+        f"self_attn.{letter}_proj",  # most
+        f"attn.{letter}_proj",  # GPT-J
+        f"attn.attention.{letter}_proj",  # GPT-Neo
+        f"attention.self.{word}",  # BERT, RoBERTa
+        f"attention.attn.{letter}",  # MPNet
+        f"attention.{letter}_lin",  # DistilBERT
+    )
+    return dict.fromkeys(norms, whole) | dict.fromkeys(plain, whole)
+
+
+# Neuron type -> path inside a transformer block (":Class" where the class decides) -> the neurons in that module's output.
+# The first path that a block has counts, so norms stand before the projections that they follow.
+PATHS: dict[str, dict[str, Columns]] = {
+    "up": {
+        "mlp.up_proj": whole,  # Llama, Qwen, SmolLM3, Mistral, Gemma, OLMo, Granite
+        "mlp.gate_up_proj": half(1),  # Phi-3, GLM: gate and up in one matrix
+        "mlp.Wi": half(1),  # ModernBERT: the half that its code calls gate is the one without activation
+        "mlp.dense_h_to_4h": whole,  # GPT-NeoX, BLOOM, Falcon
+        "mlp.c_fc": whole,  # GPT-2, StarCoder
+        "mlp.fc_in": whole,  # GPT-J
+        "mlp.fc1": whole,  # Phi
+        "fc1": whole,  # OPT
+        "intermediate.dense": whole,  # BERT, RoBERTa
+        "ffn.lin1": whole,  # DistilBERT
+        "ffn.up_proj": whole,  # MPT
+    },
+    "gate": {"mlp.gate_proj": whole, "mlp.gate_up_proj": half(0), "mlp.Wi": half(0)},
+    "down": {
+        "mlp.down_proj": whole,
+        "mlp.Wo": whole,
+        "mlp.dense_4h_to_h": whole,
+        "mlp.c_proj": whole,
+        "mlp.fc_out": whole,
+        "mlp.fc2": whole,
+        "fc2": whole,
+        "output.dense": whole,
+        "ffn.lin2": whole,
+        "ffn.down_proj": whole,
+    },
+    "q": _attention("q", "query") | _fused(0),
+    "k": _attention("k", "key") | _fused(1),
+    "v": _attention("v", "value") | _fused(2),
+    "o": {
+        "self_attn.o_proj": whole,
+        "self_attn.out_proj": whole,
+        "self_attn.dense": whole,
+        "attn.out_proj": whole,
+        "attn.attention.out_proj": whole,
+        "attn.c_proj": whole,
+        "attn.Wo": whole,
+        "attention.dense": whole,
+        "self_attention.dense": whole,
+        "attention.output.dense": whole,
+        "attention.attn.o": whole,
+        "attention.out_lin": whole,
+    },
+}
 
 
 def find_projections(model: Any, neuron_type: str = "up") -> tuple[Projection, ...]:
-    """Return each transformer block's projection of a neuron type, found by the model's structure.
+    """Return each transformer block's projection of a neuron type.
+
+    Args:
+        model: a Hugging Face model without a language-model head.
+        neuron_type: one of NEURON_TYPES, or k_repeated or v_repeated: keys or values once for every query head.
 
     Raises:
-        UnsupportedBackboneError: no block, or a block without exactly one such projection (mixtures of experts have many).
+        UnsupportedBackboneError: an unknown type, no blocks, or a block without exactly one such projection.
     """
-    family = type(model).__name__
-    if neuron_type not in NEURON_TYPES:
+    kind = REPEATED.get(neuron_type, neuron_type)
+    if kind not in NEURON_TYPES:
         raise UnsupportedBackboneError(f"neuron type {neuron_type!r} is not known; known are {', '.join(NEURON_TYPES)}")
-    config = model.config.get_text_config()
-    for name, module in model.named_modules():
-        if type(module).__name__ == "ModuleList" and len(module) == config.num_hidden_layers:
-            return tuple(_projection(block, f"{family}.{name}.{layer}") for layer, block in enumerate(module))
-    raise UnsupportedBackboneError(f"{family}: no list of {config.num_hidden_layers} transformer blocks found to tap")
+    blocks, heads = find_blocks(model), Heads.of(model.config.get_text_config())
+    found = (_projection(block, name, kind, heads) for name, block in blocks)
+    return tuple(_repeated(projection, heads) if neuron_type in REPEATED else projection for projection in found)
 
 
-def _projection(block: nn.Module, where: str) -> Projection:
-    modules = dict(block.named_modules())
-    for path, half in UP_PROJECTIONS.items():
-        if path in modules:
-            module = modules[path]
-            width = int(getattr(module, "out_features", 0) or getattr(module, "nf", 0))
-            return (
-                Projection(module, 0, width)
-                if half is None
-                else Projection(module, half * width // 2, (half + 1) * width // 2)
-            )
-    if any("expert" in name or "router" in name for name in modules):
+def find_blocks(model: Any) -> Sequence[tuple[str, nn.Module]]:
+    """Return the transformer blocks that text passes through, in order, each with its name.
+
+    Raises:
+        UnsupportedBackboneError: there is no list of as many blocks as the configuration states.
+    """
+    family, config = type(model).__name__, model.config.get_text_config()
+    if getattr(config, "is_encoder_decoder", False):
         raise UnsupportedBackboneError(
-            f"{where}: a mixture of experts has no single up projection that every token passes; use a dense backbone"
+            f"{family}: an encoder-decoder reads no text in one pass; use a decoder or an encoder"
         )
-    raise UnsupportedBackboneError(f"{where}: no up projection found; looked for {', '.join(UP_PROJECTIONS)}")
+    layers = getattr(config, "num_hidden_layers", None)
+    text = getattr(model, "language_model", model)  # models of text and images keep the text's part under this name
+    for name, module in text.named_modules():
+        if type(module).__name__ == "ModuleList" and len(module) == layers:
+            return [(f"{family}.{name}.{number}", block) for number, block in enumerate(module)]
+    raise UnsupportedBackboneError(f"{family}: no list of {layers} transformer blocks found to tap")
+
+
+def _projection(block: nn.Module, where: str, kind: str, heads: Heads) -> Projection:
+    modules = dict(block.named_modules())
+    for path, columns_of in PATHS[kind].items():
+        name, _, class_name = path.partition(":")
+        module = modules.get(name)
+        if module is None or class_name not in ("", type(module).__name__):
+            continue
+        outputs = _output_width(module, kind, heads)
+        columns = columns_of(outputs, heads)
+        if columns is not None:
+            width = len(range(outputs)[columns]) if isinstance(columns, slice) else len(columns)
+            return Projection(module, columns, width, outputs)
+    paths = ", ".join(path.partition(":")[0] for path in PATHS[kind])
+    mixture = any("expert" in name or "router" in name for name in modules)
+    if mixture and kind in ("up", "down", "gate"):
+        raise UnsupportedBackboneError(
+            f"{where}: a mixture of experts has no single {kind} projection that every token passes, so a text has no "
+            f"impact on its neurons that could be compared; use a dense backbone"
+        )
+    if kind == "gate" and any(path.partition(":")[0] in modules for path in PATHS["up"]):
+        raise UnsupportedBackboneError(
+            f"{where}: no gate projection, as the model's MLP has none; use another neuron type"
+        )
+    raise UnsupportedBackboneError(f"{where}: no {kind} projection of a known layout found; looked for {paths}")
+
+
+def _output_width(module: nn.Module, kind: str, heads: Heads) -> int:
+    """Return the columns of a module's flattened output; a norm, which does not state them, has those of all heads."""
+    stated = getattr(module, "out_features", None) or getattr(module, "nf", None)  # nf: GPT-2's Conv1D
+    if stated is not None:
+        return int(stated)
+    return (heads.query if kind == "q" else heads.kv) * heads.size
+
+
+def _repeated(projection: Projection, heads: Heads) -> Projection:
+    """Return a key or value projection with each head's neurons as often as query heads share it, side by side."""
+    columns, size = projection.columns, projection.width // heads.kv
+    real = range(projection.outputs)[columns] if isinstance(columns, slice) else columns
+    times = heads.query // heads.kv
+    order = [head // times * size + c for head in range(heads.query) for c in range(size)]
+    return dataclasses.replace(projection, columns=tuple(real[c] for c in order), width=len(order))

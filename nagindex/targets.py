@@ -13,13 +13,14 @@ import numpy as np
 
 from nagindex.corpus import Columns, Source, content_hash, find_sources, read_documents
 from nagindex.corpus.parquet import quote_path
-from nagindex.encode import encode_ids, tokenise
+from nagindex.encode import encode_ids
 from nagindex.errors import BadInputError
 from nagindex.fingerprint import Fingerprint
 from nagindex.nag import CODE_DTYPE, Codes, invalid_rows
 from nagindex.storage.cache import TargetCache
 from nagindex.storage.files import replacing
 from nagindex.storage.tables import connect, quote_sql
+from nagindex.tokenise import tokenise
 
 if TYPE_CHECKING:
     from nagindex.backbone import Backbone
@@ -125,13 +126,11 @@ def _encoded(
     new = list(dict.fromkeys(text for _, _, text in texts if text not in found))
     if new:
         backbone = load()
-        tokens = tokenise(backbone, new, max_length=fingerprint.max_length)
-        present = np.flatnonzero(tokens.counts)
+        ids = tokenise(backbone.tokenizer, new, max_length=fingerprint.max_length, count=False).ids
+        present = [position for position, row in enumerate(ids) if row]
         # A text without tokens has no NAG: it is cached as a row that no NAG equals, so that it is not tokenised again.
         fresh = np.full((len(new), *fingerprint.spec.shape), TargetCache.NO_NAG, CODE_DTYPE)
-        fresh[present] = encode_ids(
-            backbone, [tokens.ids[p] for p in present], fingerprint.spec, batch_tokens=batch_tokens
-        )
+        fresh[present] = encode_ids(backbone, [ids[p] for p in present], fingerprint.spec, batch_tokens=batch_tokens)
         found |= dict(zip(new, fresh, strict=True))
         if cache:
             cache.put(new, fresh)

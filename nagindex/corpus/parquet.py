@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -31,20 +31,26 @@ def row_count(source: Source) -> int:
 
 
 def read_rows(
-    source: Source, columns: Sequence[str], *, id_column: str | None, start: int, position: Position
+    source: Source,
+    columns: Sequence[str],
+    *,
+    id_column: str | None,
+    start: int,
+    position: Position,
+    wanted: Callable[[int], bool],
 ) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yield (row, values of `columns`) from row `start` on; ids of other types come as DuckDB writes them."""
+    """Yield (row, values of `columns`) from row `start` on; ids of other types come as DuckDB writes them; all are read, wanted or not."""
     types = _column_types(source)
     if types[columns[0]] not in ("VARCHAR", "BLOB"):
         raise BadInputError(
             f"{source.path}: column {columns[0]!r} is {types[columns[0]]}, not text; name the text column with --text-column"
         )
-    wanted = ", ".join(_as_value(name, types[name], is_id=name == id_column) for name in columns)
+    values_sql = ", ".join(_as_value(name, types[name], is_id=name == id_column) for name in columns)
 
     def rows(first: int, validation: str) -> Iterator[tuple[int, Sequence[Any]]]:
         scan = _scan(source, validation)
         return _fetch(
-            source, f"SELECT file_row_number, {wanted} FROM {scan} WHERE file_row_number >= {first:d}", position
+            source, f"SELECT file_row_number, {values_sql} FROM {scan} WHERE file_row_number >= {first:d}", position
         )
 
     following = start

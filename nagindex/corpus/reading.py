@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from nagindex.corpus import parquet, streams
@@ -15,6 +15,7 @@ from nagindex.errors import BadInputError
 
 NULL_TEXT = "null text"
 INVALID_UTF8 = "invalid UTF-8"
+NOT_WANTED = "not wanted"
 Value = str | int | float | bool | None
 
 
@@ -27,7 +28,7 @@ class Document(NamedTuple):
         text: the text; None where `problem` says why there is none.
         tokens: the token count the source states, None where it states none.
         kept: values of the kept columns, in their order.
-        problem: why the row is no document (`null text` or `invalid UTF-8`), or None.
+        problem: why the row is no document (`null text`, `invalid UTF-8`, or `not wanted`: it was not looked at), or None.
     """
 
     row: int
@@ -45,6 +46,7 @@ def read_documents(
     start: int = 0,
     position: Position | None = None,
     with_tokens: bool = True,
+    wanted: Callable[[int], bool] = lambda row: True,
 ) -> Iterator[Document]:
     """Yield every row of a source in file order, from row `start` on; memory does not grow with the file.
 
@@ -54,6 +56,7 @@ def read_documents(
         start: rows before this one are passed over.
         position: told how far reading is.
         with_tokens: whether to read token counts, where the source states them.
+        wanted: whether to look at a row; others are passed over fast, and come without id and text.
 
     Raises:
         BadInputError: the file is truncated, corrupt, lacks a column, or a row holds what it must not; names file and row.
@@ -69,12 +72,20 @@ def read_documents(
         found = dataclasses.replace(found, tokens=None)
     text, *others = [name for name in (found.text, found.id, found.tokens) if name is not None]
     rows = module.read_rows(
-        source, [text, *others, *found.keep], id_column=found.id, start=start, position=position or Position()
+        source,
+        [text, *others, *found.keep],
+        id_column=found.id,
+        start=start,
+        position=position or Position(),
+        wanted=wanted,
     )
     at_id = 1 if found.id else None
     at_tokens = 1 + bool(found.id) if found.tokens else None
     first_kept = 1 + len(others)
     for row, values in rows:
+        if not wanted(row):
+            yield Document(row, "", None, None, (), NOT_WANTED)
+            continue
         where = f"{source.path}, row {row}"
         document_text, problem = _text(values[0], found.text, where)
         document_id = _id(values[at_id], where) if at_id else None

@@ -13,7 +13,7 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import IO, Any, BinaryIO, cast
 
@@ -37,9 +37,18 @@ def column_names(source: Source) -> list[str]:
 
 
 def read_rows(
-    source: Source, columns: Sequence[str], *, id_column: str | None, start: int, position: Position
+    source: Source,
+    columns: Sequence[str],
+    *,
+    id_column: str | None,
+    start: int,
+    position: Position,
+    wanted: Callable[[int], bool],
 ) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yield (row, values of `columns`) from row `start` on; a value that is missing or an empty CSV field is None."""
+    """Yield (row, values of `columns`) from row `start` on; a value that is missing or an empty CSV field is None.
+
+    Values of rows that are not wanted may be anything.
+    """
     if source.format == "txt":
         if start == 0:
             with _opened(source, position) as stream:
@@ -51,7 +60,7 @@ def read_rows(
             if row >= start:
                 yield row, [fields[p] or None for p in positions]
     else:
-        for row, record, raw in _json_records(source, start, position):
+        for row, record, raw in _json_records(source, start, position, wanted):
             values = [record.get(name) for name in columns]
             if id_column is not None and isinstance(record.get(id_column), float):
                 values[columns.index(id_column)] = json.loads(raw, parse_float=str)[id_column]
@@ -115,13 +124,19 @@ def _decompressed(file: BinaryIO, source: Source) -> IO[bytes]:
 
 
 def _json_records(
-    source: Source, start: int = 0, position: Position | None = None
+    source: Source,
+    start: int = 0,
+    position: Position | None = None,
+    wanted: Callable[[int], bool] = lambda row: True,
 ) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """Yield (row, record, its JSON text) of a .jsonl or .json source."""
+    """Yield (row, record, its JSON text) of a .jsonl or .json source; lines that are not wanted come as empty records."""
     with _opened(source, position) as stream:
         if source.format == "jsonl":
             for row, line in enumerate(stream):
                 if row >= start and not line.isspace():
+                    if not wanted(row):
+                        yield row, {}, "{}"
+                        continue
                     try:
                         record = json.loads(line)
                     except (ValueError, RecursionError) as error:

@@ -59,6 +59,7 @@ class Settings:
         keep_columns: columns carried into the index.
         window: rows of the input whose documents are batched together.
         batch_tokens: padded tokens in a batch.
+        count_tokens: whether documents whose source states no token count are counted; otherwise they count as 0.
     """
 
     text_column: str | None = None
@@ -66,11 +67,12 @@ class Settings:
     token_column: str | None = None
     keep_columns: tuple[str, ...] = ()
     window: int = 256
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
+    count_tokens: bool = True
 
     def differences(self, other: Settings) -> list[str]:
-        """Return one phrase for each column setting that differs, naming both; windows and batches are the index's own."""
-        names = ("text_column", "id_column", "token_column", "keep_columns")
+        """Return one phrase for each setting that differs, naming both; windows and batches are the index's own."""
+        names = ("text_column", "id_column", "token_column", "keep_columns", "count_tokens")
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
         return [
             f"{name} is {_shown(mine)} in the index and {_shown(here)} here"
@@ -107,10 +109,10 @@ class Manifest:
         """Tokens of this version's documents."""
         return sum(s.tokens - s.deleted_tokens for s in self.segments)
 
-    def following(self, operation: str, segments: tuple[SegmentEntry, ...]) -> Manifest:
-        """Return the next version with other segments."""
+    def following(self, operation: str, segments: tuple[SegmentEntry, ...], **changes: Any) -> Manifest:
+        """Return the next version with other segments, and with other fields where they change."""
         return dataclasses.replace(
-            self, version=self.version + 1, operation=operation, created=now(), segments=segments
+            self, version=self.version + 1, operation=operation, created=now(), segments=segments, **changes
         )
 
 
@@ -217,6 +219,8 @@ def commit(index: Path, change: Callable[[Manifest], Manifest | None]) -> Manife
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return (", ".join(value) if isinstance(value, tuple) else str(value or "")) or "not given"
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import builtins
-import dataclasses
 import importlib
 import json
 import os
@@ -169,13 +168,9 @@ def perform(request: dict[str, Any], backbone: Any) -> dict[str, Any]:
 
 def shrink(segment_documents: int) -> None:
     """Make windows and new segments small, so that one short build is many commits."""
-    from nagindex import ingest
-    from nagindex.storage.manifest import Settings
+    from nagindex import encode, ingest
 
-    defaults = {
-        field.name: field.default for field in dataclasses.fields(Settings) if field.default is not dataclasses.MISSING
-    }
-    Settings.__init__.__defaults__ = tuple((defaults | {"window": WINDOW}).values())
+    encode.WINDOW["cpu"] = WINDOW
     ingest.SEGMENT_DOCUMENTS = segment_documents
 
 

@@ -33,7 +33,7 @@ from nagindex.corpus import find_sources
 from nagindex.errors import InputNotFoundError
 from nagindex.storage.coverage import Coverage
 from nagindex.storage.manifest import Manifest, read_manifest
-from nagindex.windows import Progress, SourcesSeen, read_windows
+from nagindex.windows import Shard, SourcesSeen, read_windows
 
 CI_BUILD_KILLS = 12
 CI_COMMAND_KILLS = 3
@@ -303,7 +303,7 @@ def test_windows_stay_where_they_are_when_another_writer_is_ahead(unbroken: Unbr
     def windows(learnt: Manifest) -> list[tuple[bool, list[tuple[str, int]]]]:
         """Return each window's rows, and whether it was of use, for a builder that learns of a version after its first."""
         coverage, found = Coverage(unbroken.index, manifests[0]), []
-        for window in read_windows(sources, manifests[0].settings, coverage, Progress(), SourcesSeen()):
+        for window in read_windows(sources, manifests[0].settings, coverage, Shard(), SourcesSeen()):
             useful = not all(coverage.holds(span) for span in window.spans)
             found.append((useful, [(name, document.row) for name, document in window.documents]))
             coverage.learn(learnt)

@@ -1,7 +1,7 @@
 """nagindex against the outputs of the published code (github asillycat/NAG, commit 4b9d266); README.md says how to compare."""
 
 import json
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,7 +11,9 @@ import torch
 
 from nagindex import build
 from nagindex.backbone import load_backbone
-from nagindex.encode import encode_ids, tokenise
+from nagindex.encode import Encoder, padded
+from nagindex.taps import impacts_of
+from nagindex.tokenise import tokenise
 
 RELATIVE = 1e-5
 ABSOLUTE = 1e-12
@@ -20,13 +22,20 @@ TARGETS = ("science_train", "story_train", "code_test", "all")
 
 @pytest.fixture(scope="module", params=data.ARCHITECTURES)
 def encoded(request):
-    """One architecture with our token ids and codes of the 42 pool and 13 target texts."""
+    """One architecture with our token ids and, from one forward pass, codes of all six types of the 42 pool and 13 target texts."""
     backbone = load_backbone(str(data.DATA / "models" / request.param), device="cpu", dtype="float32")
+    backbones = {kind: backbone.of_type(ours) for kind, ours in data.TYPES.items()}
     texts = [row["doc"] for row in data.table("docs.parquet") + data.table("targets.parquet")]
-    tokens = tokenise(backbone, texts, max_length=data.MAX_LENGTH)
-    spec = backbone.fingerprint(top_k=data.TOP_K, max_length=data.MAX_LENGTH).spec
-    codes = encode_ids(backbone, tokens.ids, spec, batch_tokens=4096)
-    return SimpleNamespace(arch=request.param, backbone=backbone, tokens=tokens, spec=spec, codes=codes)
+    tokens = tokenise(backbone.tokenizer, texts, max_length=data.MAX_LENGTH)
+    specs = [b.fingerprint(top_k=data.TOP_K, max_length=data.MAX_LENGTH).spec for b in backbones.values()]
+    encode = partial(_encode, list(backbones.values()), specs, tokens.ids)
+    return SimpleNamespace(
+        arch=request.param, backbone=backbone, backbones=backbones, tokens=tokens, encode=encode, codes=encode(4096)
+    )
+
+
+def _encode(backbones, specs, ids, batch_tokens):
+    return dict(zip(data.TYPES, Encoder(backbones, specs, batch_tokens).encode(ids), strict=True))
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +47,8 @@ def golden_index(encoded, tmp_path_factory):
     return index
 
 
-def _features(arch):
-    return np.concatenate([data.features(arch, part) for part in ("docs", "targets")])
+def _features(arch, kind):
+    return np.concatenate([data.features(arch, part, kind) for part in ("docs", "targets")])
 
 
 def _lists_that_differ(a, b):
@@ -55,17 +64,35 @@ def _wrong_beyond_ties(codes, scores):
     return int((below | rising).sum())
 
 
-def test_nags_equal_the_reference(encoded):
+@pytest.mark.parametrize("kind", data.TYPES)
+def test_nags_equal_the_reference(encoded, kind):
     """All 220 (text, layer) lists hold the reference's neurons in falling order of impact, up to rounding."""
-    expected, scores = _features(encoded.arch), data.scores(encoded.arch)
-    assert encoded.codes.shape == expected.shape == (55, 4, 20)
-    assert encoded.codes.shape[0] * encoded.codes.shape[1] == 220
+    expected, scores, found = _features(encoded.arch, kind), data.scores(encoded.arch, kind), encoded.codes[kind]
+    assert found.shape == expected.shape == (55, 4, 20)
+    assert found.shape[0] * found.shape[1] == 220
     assert _wrong_beyond_ties(expected, scores) == 0, "the golden files disagree with each other"
-    assert _wrong_beyond_ties(encoded.codes, scores) == 0
-    assert _lists_that_differ(np.sort(encoded.codes), np.sort(expected)) == 0
-    swapped = _lists_that_differ(encoded.codes, expected)
-    print(f"{encoded.arch}: {swapped} of 220 lists have neighbours swapped within rounding")
+    assert _wrong_beyond_ties(found, scores) == 0
+    if kind in ("att_k", "att_v"):
+        return  # every value stands there twice: which of the two is listed is the reference's chance
+    assert _lists_that_differ(np.sort(found), np.sort(expected)) == 0
+    swapped = _lists_that_differ(found, expected)
+    print(f"{encoded.arch} {kind}: {swapped} of 220 lists have neighbours swapped within rounding")
     assert swapped <= 2
+
+
+@pytest.mark.parametrize("kind", ["k", "v"])
+def test_real_heads_are_listed_once(encoded, kind):
+    """By default keys and values have no twins: the list is the reference's scores without the repeated heads, ranked."""
+    backbone = encoded.backbone.of_type(kind)
+    spec = backbone.fingerprint(top_k=data.TOP_K, max_length=data.MAX_LENGTH).spec
+    [found] = Encoder([backbone], [spec], 4096).encode(encoded.tokens.ids)
+    scores = data.scores(encoded.arch, f"att_{kind}")
+    config = encoded.backbone.model.config
+    by_head = scores.reshape(55, 4, config.num_attention_heads, -1)
+    real = by_head[:, :, :: config.num_attention_heads // config.num_key_value_heads].reshape(55, 4, -1)
+    assert spec.widths == (real.shape[-1],) * 4
+    assert _wrong_beyond_ties(found, real) == 0
+    assert (np.diff(np.sort(found.astype(int))) > 0).all()
 
 
 def _assert_same_impacts(found, expected):
@@ -75,29 +102,39 @@ def _assert_same_impacts(found, expected):
     assert (error <= allowed).all(), f"largest error {(error / allowed).max():.1f} times what is allowed"
 
 
+def _impacts(encoded, ids, mask):
+    """Return impacts of all types, {type: float32 [batch, 4, width]}, from one forward pass."""
+    projections = [p for backbone in encoded.backbones.values() for p in backbone.projections]
+    found = impacts_of(encoded.backbone.model, projections, ids, mask, causal=encoded.backbone.causal)
+    return {kind: torch.stack(found[4 * i : 4 * i + 4], dim=1).numpy() for i, kind in enumerate(data.TYPES)}
+
+
 def test_impacts_equal_the_references_scores(encoded):
     """Every neuron's impact, one text at a time as the reference ran, is the reference's score within 1e-5."""
-    for ids, expected in zip(encoded.tokens.ids, data.scores(encoded.arch), strict=True):
+    for number, ids in enumerate(encoded.tokens.ids):
         row = torch.tensor([ids])
-        found = np.stack([layer[0].numpy() for layer in encoded.backbone.impacts(row, torch.ones_like(row))])
-        _assert_same_impacts(found, expected)
+        for kind, found in _impacts(encoded, row, torch.ones_like(row)).items():
+            _assert_same_impacts(found[0], data.scores(encoded.arch, kind)[number])
 
 
-def test_impacts_of_one_padded_batch_equal_the_references_scores(encoded):
-    """The same holds for all 55 texts in one batch, padded to 120 tokens."""
-    lengths = torch.tensor([len(ids) for ids in encoded.tokens.ids])
-    mask = (torch.arange(data.MAX_LENGTH) < lengths[:, None]).long()
-    ids = torch.zeros_like(mask)
-    ids[mask.bool()] = torch.tensor([token for row in encoded.tokens.ids for token in row])
-    found = torch.stack(encoded.backbone.impacts(ids, mask), dim=1).numpy()
-    _assert_same_impacts(found, data.scores(encoded.arch))
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_impacts_of_one_padded_batch_equal_the_references_scores(encoded, side):
+    """The same holds for all 55 texts in one batch, padded to 120 tokens on either side."""
+    ids, mask = padded(encoded.tokens.ids, 0)
+    if side == "left":
+        turned = [torch.tensor(row)[None] for row in encoded.tokens.ids]
+        ids = torch.cat([torch.nn.functional.pad(row, (ids.shape[1] - row.shape[1], 0)) for row in turned])
+        mask = mask.flip(1)
+    for kind, found in _impacts(encoded, ids, mask).items():
+        _assert_same_impacts(found, data.scores(encoded.arch, kind))
 
 
 def test_one_text_at_a_time_gives_the_references_nags(encoded):
     """Batches of one text, as the reference ran, hold the same neurons as batches of many."""
-    alone = encode_ids(encoded.backbone, encoded.tokens.ids, encoded.spec, batch_tokens=1)
-    assert _wrong_beyond_ties(alone, data.scores(encoded.arch)) == 0
-    assert _lists_that_differ(np.sort(alone), np.sort(_features(encoded.arch))) == 0
+    for kind, alone in encoded.encode(1).items():
+        assert _wrong_beyond_ties(alone, data.scores(encoded.arch, kind)) == 0
+        if kind not in ("att_k", "att_v"):
+            assert _lists_that_differ(np.sort(alone), np.sort(_features(encoded.arch, kind))) == 0
 
 
 def test_token_counts_equal_the_references(encoded):
@@ -120,41 +157,55 @@ def test_distances_equal_the_reference(encoded, golden_index, tmp_path, target):
     assert len(selection) == 42
 
 
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kind", [kind for kind in data.TYPES if kind != "fwd_up"])
+def test_distances_of_other_types_equal_the_reference(encoded, write_index, tmp_path, kind, target):
+    """The same for indexes of the other types' codes; of repeated keys and values, the reference's own choice among twins."""
+    codes = _features(encoded.arch, kind) if kind in ("att_k", "att_v") else encoded.codes[kind]
+    ids = [row["docid"] for row in data.table("docs.parquet")]
+    width = data.scores(encoded.arch, kind).shape[-1]
+    index = write_index(tmp_path / "x.nagindex", codes[:42], ids, np.ones(42, int), width=width)
+    selection = index.query(codes[42:][data.of_target(target)], n=42)
+    found = dict(zip(selection.ids, 1 - selection.scores, strict=True))
+    expected = data.distances(encoded.arch, target, kind)
+    np.testing.assert_allclose([found[name] for name in ids], expected, rtol=0, atol=ABSOLUTE)
+
+
 def _rankings():
-    for path in sorted((data.DATA / "ranked").glob("*/fwd_up__*.parquet")):
-        _, target, fraction, *variant = path.stem.split("__")
+    for path in sorted((data.DATA / "ranked").glob("*/*.parquet")):
+        kind, target, fraction, *variant = path.stem.split("__")
         column = "token_num_nan" if variant == ["token_nan"] else "token_num"
         share = 1e-5 if fraction == "tiny" else float(fraction)
         name = f"ranked/{path.parent.name}/{path.name}"
-        yield pytest.param(path.parent.name, target, share, column, name, id=f"{path.parent.name}-{path.stem}")
+        yield pytest.param(path.parent.name, kind, target, share, column, name, id=f"{path.parent.name}-{path.stem}")
 
 
 RANKINGS = list(_rankings())
 
 
 def test_all_rankings_are_compared():
-    """Four target sets by two fractions in three architectures, and in one a half, a tiny share and missing token counts."""
-    assert len(RANKINGS) == 3 * 4 * 2 + 3
+    """Four target sets by two fractions and one of each other type in three architectures, and in one three more."""
+    assert len(RANKINGS) == 3 * (4 * 2 + 5) + 3
 
 
 @pytest.fixture(scope="module")
 def code_index(tmp_path_factory, write_index):
-    """Return f(arch, column): an index of the reference's own lists in three segments; a missing token count is 0."""
+    """Return f(arch, kind, column): an index of the reference's own lists in three segments; a missing token count is 0."""
 
     @cache
-    def make(arch, column):
+    def make(arch, kind, column):
         pool = data.table("docs.parquet")
         folder = tmp_path_factory.mktemp("codes") / "pool.nagindex"
         ids, tokens = [row["docid"] for row in pool], [int(row[column] or 0) for row in pool]
-        return write_index(folder, data.features(arch, "docs"), ids, tokens, width=data.WIDTH, cuts=(5, 17))
+        return write_index(folder, data.features(arch, "docs", kind), ids, tokens, width=data.WIDTH, cuts=(5, 17))
 
     return make
 
 
-def _groups(arch, target):
+def _groups(arch, kind, target):
     """Return the pool's ids as a list of sets of equal distance (within 1e-12), nearest first."""
     ids = [row["docid"] for row in data.table("docs.parquet")]
-    ranked = sorted(zip(data.distances(arch, target), ids, strict=True))
+    ranked = sorted(zip(data.distances(arch, target, kind), ids, strict=True))
     groups, last = [], -np.inf
     for distance, name in ranked:
         if distance - last > ABSOLUTE:
@@ -171,14 +222,14 @@ def _by_group(ids, groups):
     return numbers
 
 
-@pytest.mark.parametrize(("arch", "target", "fraction", "column", "name"), RANKINGS)
-def test_selections_equal_the_reference(code_index, arch, target, fraction, column, name):
+@pytest.mark.parametrize(("arch", "kind", "target", "fraction", "column", "name"), RANKINGS)
+def test_selections_equal_the_reference(code_index, arch, kind, target, fraction, column, name):
     """Shares of the pool's tokens select the reference's documents, up to the choice among equals at the cut."""
     expected = [row["docid"] for row in data.table(name)]
-    selection = code_index(arch, column).query(
-        data.features(arch, "targets")[data.of_target(target)], fraction=fraction
+    selection = code_index(arch, kind, column).query(
+        data.features(arch, "targets", kind)[data.of_target(target)], fraction=fraction
     )
-    groups = _groups(arch, target)
+    groups = _groups(arch, kind, target)
     mine, theirs = _by_group(selection.ids, groups), _by_group(expected, groups)
     cut = max(mine[-1], theirs[-1])
     for group in range(cut):

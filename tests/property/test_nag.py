@@ -2,6 +2,7 @@
 
 import numpy as np
 import oracle
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,13 @@ def impacts(draw):
     return np.array(drawn, np.float32).reshape(rows, width), draw(st.integers(1, width))
 
 
+def on_device(values, k):
+    """Return `encode.top_k_of` of one layer, as lists."""
+    found = top_k_of([torch.tensor(values)], k)
+    assert bool(found.finite)
+    return found.codes[:, 0].numpy().view(np.uint16).tolist()
+
+
 @given(impacts())
 @settings(max_examples=200)
 def test_top_k_is_by_falling_impact_with_ties_to_the_lower_index(case):
@@ -28,14 +36,14 @@ def test_top_k_is_by_falling_impact_with_ties_to_the_lower_index(case):
     values, k = case
     expected = [oracle.top_k(row, k) for row in values.tolist()]
     assert top_k(values, k).tolist() == expected
-    assert top_k_of(torch.tensor(values), k).tolist() == expected
+    assert on_device(values, k) == expected
 
 
 def test_torch_top_k_of_a_wide_layer_with_ties_everywhere():
     """At a real layer's width, where torch.topk picks among equals as it likes, the lower index still wins."""
     rng = np.random.default_rng(0)
     values = rng.integers(0, 30, (16, 3072)).astype(np.float32)
-    assert top_k_of(torch.tensor(values), 20).tolist() == top_k(values, 20).tolist()
+    assert on_device(values, 20) == top_k(values, 20).tolist()
     assert top_k(values[:1], 20).tolist() == [oracle.top_k(values[0].tolist(), 20)]
 
 
@@ -76,3 +84,22 @@ def test_invalid_rows_are_those_with_a_repeat_or_a_neuron_the_layer_lacks(k, wid
         if any(len(set(r)) < len(r) or max(r) >= w for r, w in zip(nag, widths, strict=True))
     ]
     assert invalid_rows(codes, spec).tolist() == expected
+
+
+def test_layers_of_different_widths_keep_their_places():
+    """Layers are ranked together by width; each layer's neurons come back in its own place, up to the widest code."""
+    rng = np.random.default_rng(1)
+    layers = [rng.random((3, width), np.float32) for width in (50, 65_536, 50, 40)]
+    found = top_k_of([torch.tensor(layer) for layer in layers], 7).codes.numpy().view(np.uint16)
+    assert found.shape == (3, 4, 7)
+    for number, layer in enumerate(layers):
+        assert np.array_equal(found[:, number], top_k(layer, 7))
+    assert found[:, 1].max() > 32_767
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_impacts_that_are_not_finite_are_noticed(bad):
+    """One such value anywhere is enough, inside the top K or not."""
+    values = np.ones((2, 30), np.float32)
+    values[1, 17] = bad
+    assert not bool(top_k_of([torch.ones(2, 5), torch.tensor(values)], 3).finite)
