@@ -20,8 +20,8 @@ import numpy as np
 from report import emit, options
 
 import nagindex
-from nagindex import windows
-from nagindex.encode import Tokens
+from nagindex import backbone, encode, ingest
+from nagindex.tokenise import Tokens
 
 TOP = 10_000
 NEW_DOCUMENTS = 131_072
@@ -47,8 +47,7 @@ def do(case: str, folder: Path, pool: str) -> None:
     elif case == "query_tokens":
         index.query(np.load(folder / "targets.npy"), tokens=TOP * 1000).to_parquet(folder / "selection.parquet")
     elif case == "append":
-        index.backbone = lambda *_, **__: Model(index)  # type: ignore[method-assign]
-        index.append(folder / f"new-{pool}.jsonl")
+        index.append(folder / f"new-{pool}.jsonl", workers=0)
     else:
         from scan import sparse_pool
 
@@ -56,26 +55,31 @@ def do(case: str, folder: Path, pool: str) -> None:
 
 
 class Model:
-    """Stands where a backbone would: an append asks it for its fingerprint, and `windows` for tokens and codes."""
+    """Stands where a backbone and its tokenizer would: every text is one token."""
 
-    def __init__(self, index: nagindex.Index) -> None:
-        self._fingerprint = index.manifest.fingerprint
+    tokenizer = None
+    portable = False
 
-    def fingerprint(self) -> Any:
-        """Return the index's own fingerprint."""
-        return self._fingerprint
+    def __init__(self, _tokenizer: object = None) -> None:
+        pass
+
+    def __call__(self, texts: list[str], **_: object) -> Tokens:
+        """Return the token 1 for each text."""
+        return Tokens([[1]] * len(texts), np.ones(len(texts), np.int64))
 
 
-def random_codes(_model: object, ids: list[list[int]], spec: Any, **_: object) -> Any:
+def random_codes(encoder: encode.Encoder, ids: list[Any]) -> list[Any]:
     """Return NAGs whose neurons are a run from a random start, uint16 [n, L, K]."""
+    [spec] = encoder.specs
     starts = np.random.default_rng(len(ids)).integers(0, spec.widths[0] - spec.top_k, (len(ids), spec.layers, 1))
-    return (starts + np.arange(spec.top_k)).astype(np.uint16)
+    return [(starts + np.arange(spec.top_k)).astype(np.uint16)]
 
 
 def measure(case: str, folder: Path) -> None:
     """Do a case on the small pool, then on the pool, and print what the second took as JSON."""
-    windows.tokenise = lambda _model, texts, **_: Tokens([[1]] * len(texts), np.ones(len(texts), np.int64))
-    windows.encode_ids = random_codes
+    backbone.backbone_of = lambda *_, **__: Model()
+    ingest.Tokeniser = Model
+    encode.Encoder.encode = random_codes
     do(case, folder, "small.nagindex")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
     before = memory_mb("VmRSS")

@@ -19,7 +19,7 @@ from nagindex.feed import feed
 from nagindex.fingerprint import installed_libraries
 from nagindex.nag import Codes
 from nagindex.storage.coverage import Coverage, JointCoverage
-from nagindex.storage.duplicates import find_duplicates
+from nagindex.storage.duplicates import DUPLICATE, Run, find_duplicates
 from nagindex.storage.manifest import Manifest, commit
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Rows, SkippedRow, SourceSpan, write_segment
 from nagindex.tokenise import Tokeniser
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from nagindex.backbone import Backbone
 
 SEGMENT_SECONDS = 300.0
-DUPLICATE = "duplicate id"
 
 
 @dataclass
@@ -129,7 +128,7 @@ def ingest(
         first.settings.batch_tokens,
         on_batch,
     )
-    runs = [_Run(destination, encoder, on_duplicate) for destination in destinations]
+    runs = [_Run(destination, encoder, sources, on_duplicate) for destination in destinations]
     reading = feed(
         sources,
         first.settings,
@@ -188,9 +187,11 @@ def _encode(prepared: Prepared, encoder: Encoder, runs: Sequence[_Run], progress
 class _Run:
     """One index's state in a run: encoded windows that no version holds yet, and what the versions hold."""
 
-    def __init__(self, destination: Destination, encoder: Encoder, on_duplicate: str) -> None:
+    def __init__(
+        self, destination: Destination, encoder: Encoder, sources: Sequence[Source], on_duplicate: str
+    ) -> None:
         self.index, self.manifest, self.on_duplicate = destination.index, destination.manifest, on_duplicate
-        self.encoder = encoder
+        self.encoder, self.run = encoder, Run.of(sources)
         self.libraries = installed_libraries()
         self.coverage = Coverage(self.index, self.manifest)
         self.pending: list[tuple[Codes, Prepared]] = []
@@ -245,11 +246,13 @@ class _Run:
             return not self.coverage.covers((name, hashes[name]), row)
 
         fresh = np.array([is_fresh(name, row) for name, row in zip(rows.files, rows.rows, strict=True)], bool)
-        found = find_duplicates(self.index, current, rows, considered=fresh, on_duplicate=self.on_duplicate)
+        found = find_duplicates(
+            self.index, current, rows, considered=fresh, on_duplicate=self.on_duplicate, run=self.run
+        )
         skipped = [s for _, window in self.pending for s in window.skipped if is_fresh(s.file, s.row)]
         skipped += [SkippedRow(rows.files[p], rows.rows[p], rows.ids[p], DUPLICATE) for p in found.dropped]
-        order = {name: place for place, name in enumerate(hashes)}
-        skipped.sort(key=lambda row: (order[row.file], row.row))
+        skipped += found.overtaken
+        skipped.sort(key=lambda row: (self.run.order[row.file], row.row))
         fresh[found.dropped] = False
         entry = write_segment(
             self.index,
@@ -261,11 +264,17 @@ class _Run:
             skipped=skipped,
             libraries=self.libraries,
         )
-        done = IngestReport(entry.documents, entry.tokens, len(found.replaced), Counter(s.reason for s in skipped))
+        done = IngestReport(
+            entry.documents,
+            entry.tokens,
+            len(found.replaced) - len(found.overtaken),
+            Counter(s.reason for s in skipped),
+        )
         smaller = min(
             current.settings.batch_tokens, self.encoder.batch_tokens
         )  # what memory sufficed for, the next run keeps
         settings = dataclasses.replace(current.settings, batch_tokens=smaller)
+        entry = dataclasses.replace(entry, run=self.run.id)
         segments = (*found.delete_replaced(self.index, current), entry)
         return done, current.following("append", segments, settings=settings)
 

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.corpus import Source
 from nagindex.errors import DuplicateIdError
 from nagindex.storage.manifest import Manifest, SegmentEntry
-from nagindex.storage.segment import Rows, deleted_rows, with_deleted
+from nagindex.storage.segment import Rows, SkippedRow, deleted_rows, with_deleted
 from nagindex.storage.tables import connect, scan_sql
 
 ON_DUPLICATE = ("skip", "error", "replace")
+DUPLICATE = "duplicate id"
 
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A document of the index: segment id, row in it, tokens, and where it came from."""
+    """A document of the index: segment id, row in it, tokens, and the file and row that it came from."""
 
     segment: str
     row: int
     tokens: int
-    origin: str
+    file: str
+    file_row: int
 
 
 @dataclass
@@ -34,10 +40,12 @@ class Found:
     Attributes:
         dropped: positions of new rows that do not join the index, ascending.
         replaced: documents of the index that new ones take the place of.
+        overtaken: those of them that only stood in the index first because another process was faster.
     """
 
     dropped: list[int] = field(default_factory=list)
     replaced: list[StoredRow] = field(default_factory=list)
+    overtaken: list[SkippedRow] = field(default_factory=list)
 
     def delete_replaced(self, index: Path, manifest: Manifest) -> tuple[SegmentEntry, ...]:
         """Return the version's segments with the replaced documents deleted."""
@@ -53,10 +61,33 @@ class Found:
         return tuple(entries)
 
 
+@dataclass(frozen=True)
+class Run:
+    """The list of sources that a run reads, which processes that share the work have in common.
+
+    Attributes:
+        id: the same for the same list.
+        order: place of each source in it, by name.
+    """
+
+    id: str
+    order: dict[str, int]
+
+    @classmethod
+    def of(cls, sources: Sequence[Source]) -> Run:
+        """Return the run over some sources."""
+        listed = json.dumps([(source.name, source.size) for source in sources])
+        order = {source.name: number for number, source in enumerate(sources)}
+        return cls(hashlib.sha256(listed.encode()).hexdigest()[:16], order)
+
+
 def find_duplicates(
-    index: Path, manifest: Manifest, rows: Rows, *, considered: npt.NDArray[np.bool_], on_duplicate: str
+    index: Path, manifest: Manifest, rows: Rows, *, considered: npt.NDArray[np.bool_], on_duplicate: str, run: Run
 ) -> Found:
     """Return which new rows, and which documents of the index, give way where ids occur twice.
+
+    What the index holds came earlier, unless a process of the same run put it there from further on in the sources: which of two
+    documents stays must not depend on how many processes shared the work.
 
     Args:
         index: the index's folder.
@@ -64,6 +95,7 @@ def find_duplicates(
         rows: the new rows, in order.
         considered: bool [n], rows that are to join at all.
         on_duplicate: `skip` drops the later of two, `replace` the earlier, `error` raises.
+        run: what the rows' process is part of.
 
     Raises:
         DuplicateIdError: an id occurs twice and `on_duplicate` is `error`; names both places.
@@ -79,14 +111,22 @@ def find_duplicates(
         if on_duplicate == "replace":
             place[rows.ids[position]] = position
         dropped.add(first if on_duplicate == "replace" else position)
-    stored = _stored(index, manifest, list(place))
-    if on_duplicate == "replace":
-        return Found(sorted(dropped), list(stored.values()))
-    for identifier, before in stored.items():
+    runs = {entry.id: entry.run for entry in manifest.segments}
+    found = Found()
+    for identifier, before in _stored(index, manifest, list(place)).items():
+        position = place[identifier]
         if on_duplicate == "error":
-            raise _twice(rows, place[identifier], f"{before.origin} (already in the index)")
-        dropped.add(place[identifier])
-    return Found(sorted(dropped))
+            raise _twice(rows, position, f"{before.file}, row {before.file_row} (already in the index)")
+        here = run.order[rows.files[position]], rows.rows[position]
+        overtaken = runs[before.segment] == run.id and (run.order[before.file], before.file_row) > here
+        if overtaken != (on_duplicate == "replace"):
+            found.replaced.append(before)
+        else:
+            dropped.add(position)
+        if overtaken and on_duplicate == "skip":
+            found.overtaken.append(SkippedRow(before.file, before.file_row, identifier, DUPLICATE))
+    found.dropped = sorted(dropped)
+    return found
 
 
 def _stored(index: Path, manifest: Manifest, ids: list[str]) -> dict[str, StoredRow]:
@@ -110,7 +150,7 @@ def _stored(index: Path, manifest: Manifest, ids: list[str]) -> dict[str, Stored
         for name in {Path(match[1]).parent.name for match in matches}
     }
     return {
-        identifier: StoredRow(segment, row, tokens, f"{file}, row {file_row}")
+        identifier: StoredRow(segment, row, tokens, file, file_row)
         for identifier, path, row, tokens, file, file_row in matches
         if row not in deleted[segment := Path(path).parent.name]
     }

@@ -37,6 +37,7 @@ class SegmentEntry:
         deleted: name of the file with the positions of deleted rows, None while there are none.
         deleted_documents, deleted_tokens: how many rows those are, and their tokens.
         libraries: versions that encoded it.
+        run: which list of sources it was read from; empty where several became one.
     """
 
     id: str
@@ -48,6 +49,7 @@ class SegmentEntry:
     deleted: str | None = None
     deleted_documents: int = 0
     deleted_tokens: int = 0
+    run: str = ""
 
 
 @dataclass(frozen=True)

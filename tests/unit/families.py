@@ -80,7 +80,11 @@ FAMILIES = {
     "Phi-norms": plain("PhiConfig", DENSE | {"qk_layernorm": True}, heads_first=True),
     "OPT": plain("OPTConfig", BASE | {"ffn_dim": WIDTH, "word_embed_proj_dim": HIDDEN}, scales_q=True),
     "GPT2": plain("GPT2Config", GPT),
-    "GPTNeo": plain("GPTNeoConfig", BASE | {"intermediate_size": WIDTH, "attention_types": [[["global", "local"], 2]]}),
+    "GPTNeo": plain(
+        "GPTNeoConfig",
+        {"vocab_size": 60, "num_layers": LAYERS, "num_heads": HEADS, "hidden_size": HIDDEN, "intermediate_size": WIDTH}
+        | {"attention_types": [[["global"], 1], [["local", "global"], 1]], "window_size": 4},
+    ),
     "GPTJ": plain("GPTJConfig", GPT | {"rotary_dim": 4}),
     "GPTNeoX": plain("GPTNeoXConfig"),
     "BLOOM": plain("BloomConfig", BASE),
@@ -119,14 +123,14 @@ def random_model(family, *, changes=None, **attention):
     """Return a family's model with every parameter drawn at random, norms and biases too, so that none can be missed."""
     if not hasattr(transformers, family.config):
         pytest.skip(f"transformers {transformers.__version__} has no {family.config}")
-    unset = mock.patch.object(transformers.PreTrainedModel, "init_weights", lambda self: None)
+    unset = mock.patch.object(transformers.PreTrainedModel, "init_weights", return_value=None)
     with unset, warnings.catch_warnings(category=FutureWarning, action="ignore"):  # transformers 4.56, about itself
         config = getattr(transformers, family.config)(**family.options | (changes or {}))
         model = transformers.AutoModel.from_config(config, **attention).eval()
     generator = torch.Generator().manual_seed(11)
     with torch.no_grad():
         for parameter in model.parameters():
-            mean, spread = (0.5, 0.3) if parameter.ndim == 1 else (0.0, 0.25)
+            mean, spread = (0.5, 0.3) if parameter.ndim == 1 else (0.0, 0.15)
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread + mean)
     return model.requires_grad_(False)
 

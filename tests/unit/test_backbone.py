@@ -1,40 +1,21 @@
-"""Backbones: the up projection of every family is found and tapped, and taps leave nothing behind."""
+"""Backbones: loaded safely, named and hashed by what they are, and tapped without traces or needless work."""
+
+import json
+import pickle
+import shutil
 
 import numpy as np
 import pytest
 import torch
 import transformers
-from torch.nn import functional
+from families import FAMILIES, LAYERS, WIDTH, random_model
 
-from nagindex.backbone import find_projections, load_backbone, tap_model, tapped
+from nagindex.backbone import load_backbone, tap_model
 from nagindex.errors import BadInputError, InputNotFoundError, UnsupportedBackboneError
+from nagindex.projections import find_projections
+from nagindex.taps import impacts_of, probe, tapped, token_sums
 
-HIDDEN, WIDTH, LAYERS = 16, 40, 3
-SMALL = {
-    "vocab_size": 60,
-    "hidden_size": HIDDEN,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": 2,
-    "pad_token_id": 0,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-GATED = SMALL | {"intermediate_size": WIDTH, "num_key_value_heads": 2}
-FAMILIES = {
-    "Qwen3": lambda: transformers.Qwen3Config(**GATED, head_dim=8),
-    "Llama": lambda: transformers.LlamaConfig(**GATED),
-    "SmolLM3": lambda: transformers.SmolLM3Config(**GATED),
-    "Mistral": lambda: transformers.MistralConfig(**GATED),
-    "Gemma": lambda: transformers.GemmaConfig(**GATED, head_dim=8),
-    "Phi3": lambda: transformers.Phi3Config(**GATED),
-    "GPTNeoX": lambda: transformers.GPTNeoXConfig(**SMALL, intermediate_size=WIDTH),
-    "GPT2": lambda: transformers.GPT2Config(vocab_size=60, n_embd=HIDDEN, n_layer=LAYERS, n_head=2, n_inner=WIDTH),
-    "Bert": lambda: transformers.BertConfig(**SMALL, intermediate_size=WIDTH),
-}
-INPUTS = {"Llama": "mlp.up_proj", "Qwen3": "mlp.up_proj", "SmolLM3": "mlp.up_proj", "Mistral": "mlp.up_proj", "Gemma": "mlp.up_proj",
-          "Phi3": "mlp.gate_up_proj", "GPTNeoX": "mlp.dense_h_to_4h", "GPT2": "mlp.c_fc", "Bert": "intermediate.dense"}  # fmt: skip
-IDS = torch.tensor([[5, 9, 30, 7, 7], [3, 4, 0, 0, 0]])
-MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+IDS, MASK = torch.tensor([[5, 9, 30, 7, 7], [3, 4, 0, 0, 0]]), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
 
 
 class _Tokenizer:
@@ -46,123 +27,57 @@ class _Tokenizer:
         return {"a": 0}
 
 
-def random_model(config):
-    torch.manual_seed(11)
-    return transformers.AutoModel.from_config(config).eval()
+@pytest.fixture
+def model_folder(golden, tmp_path):
+    """A folder with a tiny model that a test may change."""
+    return shutil.copytree(golden / "models" / "qwen3", tmp_path / "m")
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def family(request):
-    """A random model of each family, wrapped as a backbone."""
-    return request.param, tap_model(request.param, random_model(FAMILIES[request.param]()), _Tokenizer())
+# Taps ---------------------------------------------------------------------------------------------------------------
 
 
-def _blocks(model):
-    return next(m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == LAYERS)
-
-
-def _weights_of_up(name, module):
-    """Return the weight [width, hidden] and bias of a projection's up part."""
-    if name == "GPT2":
-        return module.weight.T, module.bias
-    if name == "Phi3":
-        return module.weight[WIDTH:], None
-    return module.weight, module.bias
-
-
-def test_the_up_projection_of_every_layer_is_found(family):
-    """Every family's up projection is found in every layer, with its own width."""
-    name, backbone = family
-    assert backbone.widths == (WIDTH,) * LAYERS
-    for block, projection in zip(_blocks(backbone.model), backbone.projections, strict=True):
-        assert projection.module is block.get_submodule(INPUTS[name])
-    assert backbone.fingerprint().spec.widths == (WIDTH,) * LAYERS
-
-
-def test_impacts_are_the_mean_magnitude_over_real_tokens(family):
-    """Impacts equal mean over unpadded tokens of |x W + b|, computed by hand from the projection's own input."""
-    name, backbone = family
-    inputs = []
-    handles = [
-        p.module.register_forward_pre_hook(lambda module, args: inputs.append(args[0].detach().clone()))
-        for p in backbone.projections
-    ]
-    found = backbone.impacts(IDS, MASK)
-    for handle in handles:
-        handle.remove()
-    for layer, (x, projection) in enumerate(zip(inputs, backbone.projections, strict=True)):
-        weight, bias = _weights_of_up(name, projection.module)
-        values = functional.linear(x.double(), weight.double(), None if bias is None else bias.double()).abs()
-        by_hand = torch.stack([values[0].mean(0), values[1, :2].mean(0)])
-        np.testing.assert_allclose(found[layer].numpy(), by_hand.detach().numpy(), rtol=1e-5, atol=1e-7)
-
-
-def test_padding_does_not_change_impacts(family):
-    """A text alone and the same text padded in a batch have the same impacts, up to rounding."""
-    _, backbone = family
-    batch = backbone.impacts(IDS, MASK)
-    alone = backbone.impacts(IDS[1:, :2], MASK[1:, :2])
-    for padded, short in zip(batch, alone, strict=True):
-        np.testing.assert_allclose(padded[1:].numpy(), short.numpy(), rtol=1e-5, atol=1e-7)
-
-
-def test_phi3_taps_the_up_half_and_not_the_gate():
-    """Of Phi-3's fused matrix the second half multiplies the activated first: that second half is tapped."""
-    backbone = tap_model("Phi3", random_model(FAMILIES["Phi3"]()), _Tokenizer())
-    mlp, seen = _blocks(backbone.model)[0].mlp, {}
-    mlp.register_forward_hook(lambda module, args, output: seen.update(x=args[0].detach(), y=output.detach()))
-    impacts = backbone.impacts(IDS[:1], MASK[:1])[0]
-    gate, up = (functional.linear(seen["x"], half) for half in mlp.gate_up_proj.weight.chunk(2))
-    np.testing.assert_allclose(mlp.down_proj(up * mlp.activation_fn(gate)).detach(), seen["y"], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(impacts[0], up.abs().mean(1)[0].detach(), rtol=1e-5, atol=1e-7)
-    assert not np.allclose(impacts[0], gate.abs().mean(1)[0].detach(), rtol=1e-2)
-
-
-EXPERTS = {
-    "Mixtral": lambda: transformers.MixtralConfig(**GATED, num_local_experts=4),
-    "Qwen3Moe": lambda: transformers.Qwen3MoeConfig(
-        **GATED, head_dim=8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8
-    ),
-    "Qwen2Moe": lambda: transformers.Qwen2MoeConfig(
-        **GATED, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, shared_expert_intermediate_size=8
-    ),
-}
-
-
-@pytest.mark.parametrize("name", EXPERTS)
-def test_a_mixture_of_experts_is_refused_clearly(name):
-    """No single projection sees every token there: the message says so and what to use instead."""
-    with pytest.raises(UnsupportedBackboneError, match=r"mixture of experts.*dense"):
-        find_projections(random_model(EXPERTS[name]()))
-
-
-def test_a_model_without_a_known_projection_is_refused():
-    """The message names the block and what was looked for."""
-    model = random_model(FAMILIES["Llama"]())
-    for block in model.layers:
-        block.mlp = torch.nn.Identity()
-    with pytest.raises(UnsupportedBackboneError, match=r"layers\.0.*mlp\.up_proj"):
-        find_projections(model)
-
-
-def test_an_unknown_neuron_type_is_refused():
-    """The message names the types there are."""
-    with pytest.raises(UnsupportedBackboneError, match=r"'nope'.*up"):
-        find_projections(random_model(FAMILIES["Llama"]()), "nope")
+def _counted(modules):
+    """Return a list that grows with every pass through one of the modules."""
+    passed = []
+    for module in modules:
+        module.register_forward_hook(lambda m, args, output: passed.append(m))
+    return passed
 
 
 def _hooks(backbone):
-    return sum(len(p.module._forward_hooks) for p in backbone.projections)
+    return sum(len(m._forward_hooks) for m in backbone.model.modules())
 
 
-def test_taps_are_removed_after_a_pass(tiny_backbone):
-    """A pass leaves no hook on the model."""
+def test_nothing_runs_after_the_last_tap():
+    """Neither the rest of the last block, nor the final norm; a language-model head is not even loaded."""
+    model = random_model(FAMILIES["Llama"])
+    last = model.layers[-1]
+    later = _counted([model.norm, last, last.mlp, last.mlp.act_fn, last.mlp.down_proj, last.mlp.up_proj])
+    impacts_of(model, find_projections(model, "q"), IDS, MASK, causal=True)
+    assert not later
+    impacts_of(model, find_projections(model, "up"), IDS, MASK, causal=True)
+    assert later == [last.mlp.act_fn, last.mlp.up_proj]
+
+
+def test_one_pass_serves_several_types():
+    """The model is called once, and only what was asked for has hooks meanwhile."""
+    model = random_model(FAMILIES["Llama"])
+    called, hooked = [], []
+    model.register_forward_pre_hook(lambda m, args: called.append(m))
+    model.layers[0].register_forward_pre_hook(
+        lambda m, args: hooked.extend(name for name, part in model.named_modules() if part._forward_hooks)
+    )
+    kinds = ("up", "k", "k_repeated")
+    impacts_of(model, [p for kind in kinds for p in find_projections(model, kind)], IDS, MASK, causal=True)
+    assert len(called) == 1
+    names = [f"layers.{n}.{path}" for n in range(LAYERS) for path in ("self_attn.k_proj", "mlp.up_proj")]
+    assert sorted(hooked) == sorted(names)
+
+
+def test_taps_are_removed_whatever_happens(tiny_backbone):
+    """After a pass, after an exception inside the block or the model, and when setting one fails."""
     tiny_backbone.impacts(torch.tensor([[5, 6]]), torch.tensor([[1, 1]]))
     assert _hooks(tiny_backbone) == 0
-
-
-def test_taps_are_removed_after_an_exception(tiny_backbone):
-    """Whatever happens inside the block, no hook stays behind."""
 
     def fail(layer, output):
         assert _hooks(tiny_backbone) == len(tiny_backbone.projections)
@@ -174,14 +89,65 @@ def test_taps_are_removed_after_an_exception(tiny_backbone):
     with pytest.raises(IndexError):
         tiny_backbone.impacts(torch.tensor([[10**6]]), torch.tensor([[1]]))
     assert _hooks(tiny_backbone) == 0
-
-
-def test_taps_are_removed_when_setting_one_fails(tiny_backbone):
-    """A projection that takes no hook leaves none on those before it."""
-    broken = (*tiny_backbone.projections, object())
-    with pytest.raises(AttributeError), tapped(broken, lambda layer, output: None):
+    with pytest.raises(AttributeError), tapped((*tiny_backbone.projections, object()), fail):
         pass
     assert _hooks(tiny_backbone) == 0
+
+
+def test_a_projection_that_tokens_do_not_pass_once_is_refused():
+    """A block that runs twice, or never, has no impact that could be defined."""
+    model = random_model(FAMILIES["Llama"])
+    up = model.layers[1].mlp.up_proj
+    model.layers[2].mlp.up_proj = up
+    with pytest.raises(UnsupportedBackboneError, match="2 times instead of once"):
+        probe(model, find_projections(model, "up"))
+    model = random_model(FAMILIES["Llama"])
+    model.layers[1].forward = lambda hidden_states, *args, **kwargs: hidden_states
+    with pytest.raises(UnsupportedBackboneError, match="0 times instead of once"):
+        probe(model, find_projections(model, "up"))
+
+
+def test_an_output_of_another_width_is_refused():
+    """Columns are not taken from an output that is not laid out as the structure promised."""
+    model = random_model(FAMILIES["Qwen3"])
+    wrong = FAMILIES["Qwen3"].options | {"head_dim": 4}
+    model.config = transformers.Qwen3Config(**wrong)
+    for kind in ("q", "k", "k_repeated"):
+        with pytest.raises(UnsupportedBackboneError, match=r"gives \[2, 7, .* for 2 texts of 7 tokens"):
+            probe(model, find_projections(model, kind))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("columns", [slice(3, 9), (11, 2, 2, 7)])
+@pytest.mark.parametrize("shape", [(3, 700, 12), (3, 700, 4, 3), (3, 4, 700, 3)])
+def test_sums_over_tokens_are_exact_to_float32(shape, columns, dtype, fused):
+    """Whatever the output's type and layout, sums of magnitudes leave out padding and are accumulated in float32."""
+    output = (torch.randn(shape, generator=torch.Generator().manual_seed(3)) * 9).to(dtype)
+    by_token = output.transpose(1, 2) if shape[1] == 4 else output
+    lengths = torch.tensor([700, 123, 1])
+    real = torch.arange(700) < lengths[:, None]
+    exact = (by_token.double().abs().flatten(2) * real[..., None]).sum(1)
+    exact = exact[:, columns if isinstance(columns, slice) else list(columns)]
+    found = token_sums(by_token, columns, (~real).nonzero(as_tuple=True), fused=fused)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), exact.numpy(), rtol=1e-6)
+
+
+# What a backbone is -------------------------------------------------------------------------------------------------
+
+
+def test_another_type_is_a_view_of_the_same_model():
+    """Its weights and tokenizer are the same, its projections and fingerprint are not."""
+    backbone = tap_model("Llama", random_model(FAMILIES["Llama"]), _Tokenizer())
+    other = backbone.of_type("k_repeated")
+    assert backbone.of_type("up") is backbone
+    assert other.model is backbone.model
+    assert (other.weights, other.causal, other.neuron_type) == (backbone.weights, True, "k_repeated")
+    assert (backbone.widths, other.widths) == ((WIDTH,) * LAYERS, (24,) * LAYERS)
+    assert other.fingerprint().spec.widths == (24,) * LAYERS
+    for found, expected in zip(other.impacts(IDS, MASK), other.impacts(IDS[:, :5], MASK), strict=True):
+        assert torch.equal(found, expected)
 
 
 def test_the_fingerprint_knows_the_weights(golden, tiny_backbone):
@@ -211,30 +177,110 @@ def test_settings_that_make_no_sense_are_refused(tiny_backbone, options):
         tiny_backbone.fingerprint(**options)
 
 
+@pytest.mark.parametrize(("name", "states", "reads"), [("RoBERTa", 514, 512), ("XLM-R", 514, 512), ("BERT", 512, 512)])
+def test_the_limit_of_positions_is_what_the_model_can_run(name, states, reads):
+    """RoBERTa counts positions from behind its padding index, so two of those it states are no use."""
+    model = random_model(FAMILIES[name], changes={"max_position_embeddings": states})
+    backbone = tap_model(name, model, _Tokenizer())
+    assert backbone.fingerprint(max_length=reads).max_length == reads
+    backbone.impacts(torch.full((1, reads), 5), torch.ones(1, reads, dtype=int))
+    with pytest.raises(BadInputError, match=f"1 to {reads} tokens"):
+        backbone.fingerprint(max_length=reads + 1)
+    with pytest.raises((IndexError, RuntimeError)):
+        backbone.impacts(torch.full((1, reads + 1), 5), torch.ones(1, reads + 1, dtype=int))
+
+
 def test_top_k_is_clipped_to_the_width(tiny_backbone):
     """A K above the layer's width keeps all its neurons."""
     assert tiny_backbone.fingerprint(top_k=10**6).spec.top_k == 256
 
 
+# Loading ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("dtype", "known"), [("bf16", "bfloat16"), ("fp16", "float16"), ("fp32", "float32"), ("auto", "float32")]
+)
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_dtype_and_attention_are_as_asked_for(golden, dtype, known, attention):
+    """Both reach the model and the fingerprint."""
+    folder = str(golden / "models" / "llama")
+    backbone = load_backbone(folder, device="cpu", dtype=dtype, attention=attention)
+    assert backbone.model.dtype == getattr(torch, known)
+    assert backbone.model.config._attn_implementation == attention
+    fingerprint = backbone.fingerprint()
+    assert (fingerprint.dtype, fingerprint.attention) == (known, attention)
+
+
+@pytest.mark.parametrize(("name", "options"), [("org/m@abc", {}), ("org/m", {"revision": "abc"}), ("org/m", {})])
+def test_a_pinned_revision_is_part_of_the_name(golden, monkeypatch, name, options):
+    """Model and tokenizer come from it, and code that comes with them is not trusted unless asked for."""
+    asked = []
+    for kind in (transformers.AutoTokenizer, transformers.AutoModel):
+
+        def load(place, real=kind.from_pretrained, **given):
+            asked.append((place, given.get("revision"), given["trust_remote_code"]))
+            return real(str(golden / "models" / "llama"), **given | {"revision": "main"})
+
+        monkeypatch.setattr(kind, "from_pretrained", load)
+    pinned = "abc" if "@" in name or options else None
+    assert load_backbone(name, device="cpu", **options).name == ("org/m@abc" if pinned else "org/m")
+    assert asked == [("org/m", pinned, False)] * 2
+    load_backbone(name, device="cpu", trust_remote_code=True, **options)
+    assert asked[2:] == [("org/m", pinned, True)] * 2
+
+
+def test_code_that_comes_with_a_model_does_not_run(model_folder):
+    """The message names the option that would let it."""
+    config = json.loads((model_folder / "config.json").read_text())
+    own = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
+    (model_folder / "own.py").write_text(f"open({str(model_folder / 'ran')!r}, 'w')\nraise SystemExit\n")
+    (model_folder / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": own}))
+    with pytest.raises(InputNotFoundError, match="--trust-remote-code") as caught:
+        load_backbone(str(model_folder), device="cpu")
+    assert "\n" not in str(caught.value)
+    assert not (model_folder / "ran").exists()
+    (model_folder / "config.json").write_text(json.dumps(config | {"auto_map": own}))  # a model that is known as well
+    assert load_backbone(str(model_folder), device="cpu").widths == (256,) * 4
+    assert not (model_folder / "ran").exists()
+
+
+class _Pickled:
+    """Creates a file where it is unpickled."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
+
+
+def test_pickled_weights_are_refused_and_never_read(model_folder):
+    """Reading them could run anything; the message names the format that is wanted."""
+    (model_folder / "model.safetensors").unlink()
+    (model_folder / "pytorch_model.bin").write_bytes(pickle.dumps(_Pickled(model_folder / "ran")))
+    with pytest.raises(InputNotFoundError, match="safetensors weights") as caught:
+        load_backbone(str(model_folder), device="cpu")
+    assert "\n" not in str(caught.value)
+    assert not (model_folder / "ran").exists()
+
+
 def test_a_model_that_is_not_there_is_a_clear_error(tmp_path):
-    """The message names the model and the remedy, in one line."""
-    for name in (str(tmp_path), "no-such-org/no-such-model"):
+    """The message names the model and the remedy, in one line: no folder, an empty one, and a hub name while offline."""
+    for name in (str(tmp_path), str(tmp_path / "none"), "no-such-org/no-such-model", "no-such-org/m@abc"):
         with pytest.raises(InputNotFoundError, match="--model") as caught:
             load_backbone(name)
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)
 
 
-def test_a_checkpoint_without_all_weights_is_refused(golden, tmp_path):
+def test_a_checkpoint_without_all_weights_is_refused(model_folder):
     """Random values in the place of missing weights would make NAGs of noise."""
-    import shutil
-
     from safetensors.torch import load_file, save_file
 
-    shutil.copytree(golden / "models" / "qwen3", tmp_path / "m")
-    path = tmp_path / "m" / "model.safetensors"
+    path = model_folder / "model.safetensors"
     tensors = load_file(path)
     gone = next(name for name in tensors if "up_proj" in name)
     save_file({k: v.contiguous().clone() for k, v in tensors.items() if k != gone}, path, metadata={"format": "pt"})
     with pytest.raises(UnsupportedBackboneError, match="lacks weights"):
-        load_backbone(str(tmp_path / "m"), device="cpu")
+        load_backbone(str(model_folder), device="cpu")

@@ -1,5 +1,6 @@
 """Families: every neuron type is tapped where the model computes it, and what cannot be tapped is refused in one line."""
 
+import copy
 import functools
 
 import families
@@ -9,6 +10,7 @@ import torch
 import transformers
 from families import FAMILIES, HEADS, LAYERS, MIXTURES, SIZE, TYPES, Trace, random_model
 
+from nagindex import taps
 from nagindex.encode import padded
 from nagindex.errors import UnsupportedBackboneError
 from nagindex.projections import find_projections
@@ -28,9 +30,8 @@ def traced(name):
     """Return a family's model without rotation, and what is seen in it when each text is run alone."""
     family = FAMILIES[name]
     model = families.still(random_model(family, attn_implementation="eager"))
-    if family.gated:
-        model = model.double()  # the trace divides by what the activation gives, which can be tiny
-    return model, [Trace.of(family, model, torch.tensor(text)) for text in TEXTS]
+    exact = copy.deepcopy(model).double() if family.gated else model  # up is found by dividing, often by little
+    return model, [Trace.of(family, exact, torch.tensor(text)) for text in TEXTS]
 
 
 def impacts(model, kinds, texts=TEXTS):
@@ -58,7 +59,7 @@ def test_impacts_are_what_the_model_computes(name, kind):
         expected = np.stack([values.abs().mean(0).numpy() for values in trace[kind]])
         if kind == "q" and family.scales_q:
             expected *= SIZE**0.5
-        np.testing.assert_allclose(found[:, number], expected, rtol=2e-5, atol=1e-6)
+        np.testing.assert_allclose(found[:, number], expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -89,9 +90,19 @@ def test_padding_does_not_change_impacts(name, side):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_sums_on_a_gpu_may_overwrite_padding(name, monkeypatch):
+    """They zero it in the model's own tensors, which changes nothing for the tokens of any type."""
+    model, kinds = model_of(name), FAMILIES[name].types
+    expected, real = impacts(model, kinds), taps.token_sums
+    monkeypatch.setattr(taps, "token_sums", lambda *given, fused: real(*given, fused=True))
+    for found, values in zip(impacts(model, kinds), expected, strict=True):
+        np.testing.assert_allclose(found, values, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_queries_and_keys_are_taken_before_their_rotation(name):
     """In the first layer, where no attention has passed, a model without rotation has the same ones."""
-    rotating = random_model(FAMILIES[name], attn_implementation="eager").to(traced(name)[0].dtype)
+    rotating = random_model(FAMILIES[name], attn_implementation="eager")
     for found, expected in zip(impacts(rotating, "qk"), impacts(traced(name)[0], "qk"), strict=True):
         np.testing.assert_allclose(found[0], expected[0], rtol=1e-5, atol=1e-6)
 

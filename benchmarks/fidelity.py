@@ -1,0 +1,139 @@
+"""How faithful lower precision is: NAGs, scores and selections of each dtype and attention against float32.
+
+    python benchmarks/fidelity.py --pool DIR --targets FILE [--quick] [--json FILE]
+
+For all-MiniLM-L6-v2 and random models: the share of NAG members that float32 with the default attention has too, the Spearman
+correlation of the documents' scores, and the overlap of the selected 20 % of the documents. The peer is float32 with another
+attention implementation, which differs by rounding alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from encode import SHAPES, texts_of, trained_tokenizer
+from report import emit, options
+from scipy.stats import spearmanr
+
+from nagindex.backbone import Backbone, load_backbone, tap_model
+from nagindex.corpus import find_sources, read_documents
+from nagindex.encode import encode_ids
+from nagindex.nag import Codes
+from nagindex.tokenise import tokenise
+
+DATA = Path(__file__).parent.parent / "data"
+VARIANTS = [
+    ("fp32", "sdpa"),
+    ("fp32", "eager"),
+    ("bf16", "sdpa"),
+    ("bf16", "eager"),
+    ("fp16", "sdpa"),
+    ("fp16", "eager"),
+]
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+SHARE = 0.2
+
+
+def random_models(tokenizer: Any) -> dict[str, Any]:
+    """Return random models of three architectures, in float32."""
+    shape = {**SHAPES["small"], "vocab_size": len(tokenizer), "num_hidden_layers": 6}
+    gated = {**shape, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
+    configs = {
+        "random Qwen3": transformers.Qwen3Config(**gated),
+        "random Llama": transformers.LlamaConfig(**gated),
+        "random SmolLM3": transformers.SmolLM3Config(**gated),
+    }
+    torch.manual_seed(0)
+    return {name: transformers.AutoModel.from_config(config) for name, config in configs.items()}
+
+
+def scores_of(pool: Codes, targets: Codes, widths: Sequence[int]) -> np.ndarray:
+    """Return each document's similarity to the profile of the targets, int64 [n], in counts."""
+    total = np.zeros(len(pool), np.int64)
+    for layer, width in enumerate(widths):
+        total += np.bincount(targets[:, layer].ravel(), minlength=width)[pool[:, layer]].sum(axis=1)
+    return total
+
+
+def shared_members(codes: Codes, others: Codes) -> float:
+    """Return the share of NAG members, of all documents and layers, that the other codes [n, L, K] have too."""
+    lists = 65_536 * np.arange(codes.shape[0] * codes.shape[1]).reshape(codes.shape[0], codes.shape[1], 1)
+    return float(np.isin(codes + lists, others + lists).mean())
+
+
+def best(scores: np.ndarray) -> set[int]:
+    """Return the positions of the best 20 %, ties to the lower position."""
+    return set(np.argsort(-scores, kind="stable")[: int(SHARE * len(scores))].tolist())
+
+
+def encoded(backbone: Backbone, texts: Sequence[str]) -> tuple[Codes, float]:
+    """Return the texts' codes and the documents encoded a second."""
+    spec = backbone.fingerprint().spec
+    ids = [row or [0] for row in tokenise(backbone.tokenizer, texts, max_length=120, count=False).ids]
+    started = time.perf_counter()
+    codes = encode_ids(backbone, ids, spec, batch_tokens=2048 if backbone.model.device.type == "cpu" else 65536)
+    return codes, len(texts) / (time.perf_counter() - started)
+
+
+def variants(name: str, device: str, models: dict[str, Any], tokenizer: Any) -> Any:
+    """Yield (dtype, attention, backbone) of one model."""
+    for dtype, attention in VARIANTS:
+        if name == "all-MiniLM-L6-v2":
+            yield dtype, attention, load_backbone("minilm", device=device, dtype=dtype, attention=attention)
+        else:
+            model = models[name].to(device=device, dtype=torch.float32)
+            state = {key: value.clone() for key, value in model.state_dict().items()}
+            model.set_attn_implementation(attention)
+            backbone = tap_model(name, model.to(TYPES[dtype]), tokenizer)
+            yield dtype, attention, backbone
+            model.to(torch.float32).load_state_dict(state)
+
+
+def main() -> None:
+    """Encode pool and targets with every variant and compare."""
+    chosen = options(
+        __doc__.splitlines()[0],
+        pool={"type": Path, "default": DATA / "corpus", "help": "folder of documents; by default the sample corpus"},
+        targets={"type": Path, "default": DATA / "targets", "help": "file or folder of examples"},
+        device={"default": "cpu"},
+        documents={"type": int, "default": None},
+    )
+    count = chosen.documents or (60 if chosen.quick else 1_000)
+    pool = texts_of(chosen.pool, count)
+    examples = [d.text for source in find_sources(chosen.targets).sources for d in read_documents(source) if d.text]
+    examples = examples[: 20 if chosen.quick else 200]
+    tokenizer = trained_tokenizer(texts_of(chosen.pool, 10_000), 32_000)
+    models = random_models(tokenizer)
+    names = ["all-MiniLM-L6-v2", *models]
+    rows, results = [], {}
+    for name in names[:2] if chosen.quick else names:
+        first: tuple[Codes, np.ndarray] | None = None
+        for dtype, attention, backbone in variants(name, chosen.device, models, tokenizer):
+            codes, rate = encoded(backbone, pool + examples)
+            spec = backbone.fingerprint().spec
+            scores = scores_of(codes[: len(pool)], codes[len(pool) :], spec.widths)
+            first = first or (codes, scores)
+            members = shared_members(codes, first[0])
+            agreement = {
+                "members": members,
+                "spearman": float(spearmanr(scores, first[1]).statistic),
+                "selected": len(best(scores) & best(first[1])) / len(best(scores)),
+                "documents_per_second": rate,
+            }
+            results[f"{name} {dtype} {attention}"] = agreement
+            rows.append([name, dtype, attention, *(f"{agreement[k]:.4f}" for k in ("members", "spearman", "selected"))])
+            rows[-1].append(f"{rate:.0f}")
+            print("  ".join(rows[-1]), flush=True)
+    print()
+    headings = ["model", "dtype", "attention", "equal members", "Spearman", "same selected 20 %", "documents/s"]
+    emit(headings, rows, {"variants": results, "documents": len(pool), "targets": len(examples)}, chosen.json)
+
+
+if __name__ == "__main__":
+    main()
