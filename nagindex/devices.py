@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from nagindex.errors import NagIndexError
 from nagindex.ingest import Destination, IngestReport, Progress, ingest
 from nagindex.processes import Child, merged
 from nagindex.storage.manifest import read_latest
-from nagindex.windows import Shard
+from nagindex.windows import Shard, grouped
 
 if TYPE_CHECKING:
     from nagindex.backbone import Backbone
@@ -105,7 +105,8 @@ def run(
             reports.append(item)
     if len(reports) < len(children):
         raise NagIndexError("a device's process ended early; run the same command again to go on")
-    return [_together(of_one_index) for of_one_index in zip(*reports, strict=True)]
+    apart = job.shard.part(0, len(devices)).takes_groups(len(grouped(job.sources)))
+    return [_together(of_one_index, sum if apart else max) for of_one_index in zip(*reports, strict=True)]
 
 
 def work(job: Job) -> Iterator[Progress | list[IngestReport]]:
@@ -161,15 +162,15 @@ def _sum(parts: Sequence[Progress]) -> Progress:
     return Progress(*(sum(getattr(part, f.name) for part in parts) for f in dataclasses.fields(Progress)))
 
 
-def _together(reports: Sequence[IngestReport]) -> IngestReport:
-    """Return one report for what several processes did to one index; sources may have been looked at by each of them."""
+def _together(reports: Sequence[IngestReport], of_sources: Callable[[Iterable[int]], int]) -> IngestReport:
+    """Return one report for what several processes did to one index, each with its own sources (sum) or all with all (max)."""
     return IngestReport(
         documents=sum(r.documents for r in reports),
         tokens=sum(r.tokens for r in reports),
         replaced=sum(r.replaced for r in reports),
         skipped=sum((r.skipped for r in reports), Counter()),
-        sources=max(r.sources for r in reports),
-        already_in=max(r.already_in for r in reports),
+        sources=of_sources(r.sources for r in reports),
+        already_in=of_sources(r.already_in for r in reports),
         changed=sorted({name for r in reports for name in r.changed}),
         empty=sorted({name for r in reports for name in r.empty}),
         version=max(r.version for r in reports),

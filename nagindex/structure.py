@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nagindex.backbone import loading, locate
 from nagindex.errors import UnsupportedBackboneError
+from nagindex.models import loading, locate, positions_of
 from nagindex.nag import NagSpec, default_top_k
 from nagindex.projections import NEURON_TYPES, Projection, find_projections
 
@@ -84,9 +84,8 @@ def structure_of(name: str, *, revision: str | None = None, trust_remote_code: b
             found.append(_described(model, neuron_type, projections))
     if not found or ("up" in missing and "experts" in missing["up"]):
         raise UnsupportedBackboneError(missing["up"])
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Structure(name, type(model).__name__, parameters, limit, tuple(found), missing)
+    return Structure(name, type(model).__name__, parameters, positions_of(model), tuple(found), missing)
 
 
 def _described(model: object, neuron_type: str, projections: tuple[Projection, ...]) -> TypeStructure:

@@ -49,13 +49,13 @@ class Shard:
         """Return one of `count` parts of this shard."""
         return Shard(self.index * count + index, self.count * count)
 
-    def windows(self, groups: int) -> Callable[[int, int], bool]:
-        """Return f(group, window in it): whether the window is this shard's.
+    def takes_groups(self, groups: int) -> bool:
+        """Whether so many groups of sources are dealt out whole, or else their windows, and every shard reads through all."""
+        return groups >= GROUPS_PER_SHARD * self.count
 
-        Where there are many groups of sources, each is read by one shard; where there are few, their windows are dealt out, and
-        every shard reads through all of them.
-        """
-        if groups >= GROUPS_PER_SHARD * self.count:
+    def windows(self, groups: int) -> Callable[[int, int], bool]:
+        """Return f(group, window in it): whether the window is this shard's."""
+        if self.takes_groups(groups):
             return lambda group, window: group % self.count == self.index
         return lambda group, window: (group + window // WINDOWS_PER_CHUNK) % self.count == self.index
 
@@ -162,7 +162,7 @@ def shared_bytes(sources: Sequence[Source], shard: Shard) -> int:
     """Return the bytes of those source files that a shard reads or passes over."""
     groups = grouped(sources)
     takes = shard.windows(len(groups))
-    whole = len(groups) >= GROUPS_PER_SHARD * shard.count
+    whole = shard.takes_groups(len(groups))
     return sum(s.size for number, group in enumerate(groups) if not whole or takes(number, 0) for s in group)
 
 
@@ -185,7 +185,7 @@ def read_windows(
     groups = grouped(sources)
     takes = shard.windows(len(groups))
     for number, group in enumerate(groups):
-        if len(groups) >= GROUPS_PER_SHARD * shard.count and not takes(number, 0):
+        if shard.takes_groups(len(groups)) and not takes(number, 0):
             continue
         reader = _GroupReader(settings, coverage, seen, partial(takes, number))
         for source in group:
