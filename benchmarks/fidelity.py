@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from encode import SHAPES, texts_of, trained_tokenizer
+from peers import SHAPES, texts_of, trained_tokenizer
 from report import emit, options
 from scipy.stats import spearmanr
 
@@ -104,11 +104,11 @@ def main() -> None:
         device={"default": "cpu"},
         documents={"type": int, "default": None},
     )
-    count = chosen.documents or (60 if chosen.quick else 1_000)
+    count = chosen.documents or (40 if chosen.quick else 1_000)
     pool = texts_of(chosen.pool, count)
     examples = [d.text for source in find_sources(chosen.targets).sources for d in read_documents(source) if d.text]
-    examples = examples[: 20 if chosen.quick else 200]
-    tokenizer = trained_tokenizer(texts_of(chosen.pool, 10_000), 32_000)
+    examples = examples[: 10 if chosen.quick else 200]
+    tokenizer = trained_tokenizer(texts_of(chosen.pool, 500 if chosen.quick else 10_000), 32_000)
     models = random_models(tokenizer)
     names = ["all-MiniLM-L6-v2", *models]
     rows, results = [], {}

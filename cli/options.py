@@ -88,16 +88,28 @@ def shard_of(written: str | None) -> tuple[int, int]:
             raise click.UsageError(f"--shard {written}: write I/N with I from 0 to N - 1, such as 0/4")
         return int(match[1]), int(match[2])
     number, count, told = 0, 1, []
-    for kind, total, first in (("RANK", "WORLD_SIZE", ""), ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "_MIN")):
+    for kind, total in (("RANK", "WORLD_SIZE"), ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")):
         if kind in os.environ and total in os.environ:
-            start = int(os.environ.get("SLURM_ARRAY_TASK_MIN", 0)) if first else 0
-            step = int(os.environ.get("SLURM_ARRAY_TASK_STEP", 1)) if first else 1
-            own = (int(os.environ[kind]) - start) // step
-            number, count = own * count + number, count * int(os.environ[total])
             told.append(f"{kind} {os.environ[kind]}, {total} {os.environ[total]}")
+            own, of = _launched(kind, total)
+            number, count = own * count + number, count * of
     if count > 1:
         click.echo(f"Shard {number}/{count} ({'; '.join(told)})", err=True)
     return number, count
+
+
+def _launched(kind: str, total: str) -> tuple[int, int]:
+    """Return (number from 0, count) of this process among those that a launcher started."""
+    array = kind.removesuffix("_ID")  # a Slurm array may count from 1, or in tens
+    try:
+        first, step = (int(os.environ.get(f"{array}_{name}", default)) for name, default in (("MIN", 0), ("STEP", 1)))
+        own, of = (int(os.environ[kind]) - first) // step, int(os.environ[total])
+    except (ValueError, ZeroDivisionError):
+        own, of = 0, 0
+    if not 0 <= own < of:
+        told = f"{kind} {os.environ[kind]!r} and {total} {os.environ[total]!r}"
+        raise click.UsageError(f"{told} name no part of a whole; give --shard I/N, 0/1 for all")
+    return own, of
 
 
 def plural(count: int, noun: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -151,13 +152,24 @@ def build_types(
         ",".join(devices),
         trust_remote_code=options.trust_remote_code,
     )
-    del loaded  # its memory is one of the devices'
+    del loaded
+    if keep is None:
+        _free_memory()
     try:
         reports = run(job, backbone=keep, progress=progress)
     finally:
         for index in opened:
             index.refresh()
     return list(zip(opened, reports, strict=True))
+
+
+def _free_memory() -> None:
+    """Hand what the model and the measurement of batches took on a GPU back to the processes that now work there."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _load(options: BuildOptions, neuron_type: str, device: str) -> Backbone:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.allocation import keep_freed_memory
 from nagindex.errors import BadInputError
 from nagindex.nag import CODE_DTYPE, Codes, NagSpec
 from nagindex.taps import impacts_of
@@ -51,6 +52,10 @@ class Encoder:
     specs: Sequence[NagSpec]
     batch_tokens: int
     on_batch: Callable[[int, int], None] = field(default=lambda texts, tokens: None)
+
+    def __post_init__(self) -> None:
+        if self.backbones[0].model.device.type == "cpu":
+            keep_freed_memory()
 
     def encode(self, ids: TokenIds) -> list[Codes]:
         """Return the NAGs of tokenised texts, one uint16 [n, L, K] for each type, in the order given.

@@ -35,11 +35,14 @@ def query(
         threads: threads of the scan; by default one a core.
 
     Raises:
-        BadInputError: the index is empty.
+        BadInputError: the index is empty, or the budget is of tokens that nobody counted.
     """
     manifest, segments = index.manifest, index.segments
     if not manifest.documents:
         raise BadInputError(f"{index.path}: the index holds no document; append some")
+    if budget.counts_tokens and not (manifest.tokens or manifest.settings.count_tokens):
+        remedy = "ask for documents with -n, or build without --no-count-tokens"
+        raise BadInputError(f"{index.path}: its tokens were not counted; {remedy}")
     profile = profile_of(targets.codes, manifest.fingerprint.spec)
     starts = np.cumsum([0, *(segment.entry.documents for segment in segments)])
     parts = [
