@@ -30,7 +30,7 @@ import transformers
 from peers import MAX_LENGTH, SHAPES, published, straightforward, texts_of, trained_tokenizer
 from report import emit, options
 
-from nagindex import encode, taps
+from nagindex import batch, taps
 from nagindex.allocation import keep_freed_memory
 from nagindex.backbone import Backbone, tap_model
 from nagindex.encode import Encoder, default_window
@@ -70,15 +70,15 @@ def timed_parts(encoder: Encoder, tokeniser: Tokeniser, seconds: dict[str, float
 
         return call
 
-    token_sums, top_k_of, forward = taps.token_sums, encode.top_k_of, model.forward
+    token_sums, top_k_of, forward = taps.token_sums, batch.top_k_of, model.forward
     taps.token_sums = clocked("magnitudes and sums", token_sums, inside="forward pass")
-    encode.top_k_of = clocked("top K", top_k_of)
+    batch.top_k_of = clocked("top K", top_k_of)
     model.forward = clocked("forward pass", forward)
     model.forward.__signature__ = inspect.signature(forward)
     try:
         yield clocked("tokenising", tokeniser)
     finally:
-        taps.token_sums, encode.top_k_of = token_sums, top_k_of
+        taps.token_sums, batch.top_k_of = token_sums, top_k_of
         del model.forward
 
 
@@ -170,11 +170,13 @@ def serve(chosen: Any) -> None:
 def parts_of(encoder: Encoder, tokeniser: Tokeniser, texts: Sequence[str]) -> dict[str, Any]:
     """Return where the time of a pass goes, as shares, and the matrix operations a text."""
     seconds: dict[str, float] = {}
-    backbone = encoder.backbones[0]
+    backbone, lanes = encoder.backbones[0], encoder._lanes
+    encoder._lanes = None  # one batch at a time, so that the parts add up
     with timed_parts(encoder, tokeniser, seconds) as tokenise:
         started = now(backbone.model.device)
         ours(encoder, tokenise, texts)
         total = now(backbone.model.device) - started
+    encoder._lanes = lanes
     seconds["batches, copies, rest"] = total - sum(seconds.values())
     tokens = np.minimum(tokeniser(texts, max_length=MAX_LENGTH).counts, MAX_LENGTH).mean()
     shares = {part: taken / total for part, taken in seconds.items()}

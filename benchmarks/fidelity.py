@@ -42,7 +42,8 @@ SHARE = 0.2
 
 def random_models(tokenizer: Any) -> dict[str, Any]:
     """Return random models of three architectures, in float32."""
-    shape = {**SHAPES["small"], "vocab_size": len(tokenizer), "num_hidden_layers": 6}
+    shape = {**SHAPES["small"], "vocab_size": len(tokenizer), "num_hidden_layers": 6, "hidden_size": 256}
+    shape |= {"intermediate_size": 768, "num_attention_heads": 4, "num_key_value_heads": 2}
     gated = {**shape, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
     configs = {
         "random Qwen3": transformers.Qwen3Config(**gated),
@@ -104,10 +105,10 @@ def main() -> None:
         device={"default": "cpu"},
         documents={"type": int, "default": None},
     )
-    count = chosen.documents or (40 if chosen.quick else 1_000)
+    count = chosen.documents or (40 if chosen.quick else 300)
     pool = texts_of(chosen.pool, count)
     examples = [d.text for source in find_sources(chosen.targets).sources for d in read_documents(source) if d.text]
-    examples = examples[: 10 if chosen.quick else 200]
+    examples = examples[: 10 if chosen.quick else 100]
     tokenizer = trained_tokenizer(texts_of(chosen.pool, 500 if chosen.quick else 10_000), 32_000)
     models = random_models(tokenizer)
     names = ["all-MiniLM-L6-v2", *models]

@@ -11,7 +11,8 @@ import torch
 
 from nagindex import build
 from nagindex.backbone import load_backbone
-from nagindex.encode import Encoder, padded
+from nagindex.batch import padded
+from nagindex.encode import Encoder
 from nagindex.taps import impacts_of
 from nagindex.tokenise import tokenise
 

@@ -1,5 +1,6 @@
 """In float32 a NAG depends on the text and the model alone: not on company, padding, kernels, threads, shards or memory."""
 
+import copy
 import dataclasses
 import json
 
@@ -11,8 +12,10 @@ import torch
 from nagindex import build, encode
 from nagindex import open as open_index
 from nagindex.backbone import load_backbone
-from nagindex.encode import Encoder, encode_ids, padded
+from nagindex.batch import padded
+from nagindex.encode import Encoder, encode_ids
 from nagindex.errors import BadInputError
+from nagindex.lanes import Lanes
 from nagindex.tokenise import tokenise
 from nagindex.windows import Shard
 
@@ -142,6 +145,26 @@ def test_shards_windows_and_workers_give_the_same_nags(subject, tmp_path, monkey
     subject.check(codes[places], f"{shards} shards, windows of {window}, {workers} workers")
 
 
+def test_lanes_give_the_same_bytes_as_one_batch_after_the_other(subject):
+    """Batches side by side, each on a core of its own with copied modules and shared weights, change nothing."""
+    alone = Encoder([subject.backbone], [subject.spec], 700)
+    alone._lanes = None
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        expected = alone.encode(subject.ids)[0].tobytes()
+    finally:
+        torch.set_num_threads(before)
+    beside = Encoder([subject.backbone], [subject.spec], 700)
+    beside._lanes = Lanes([subject.backbone], 3, 3)
+    for _ in range(3):
+        assert beside.encode(subject.ids)[0].tobytes() == expected
+    weights = subject.backbone.model.state_dict()
+    for backbone in beside._lanes._free.get():
+        assert all(t.data_ptr() == weights[name].data_ptr() for name, t in backbone.model.state_dict().items())
+    assert not any(p.module._forward_hooks for p in subject.backbone.projections)
+
+
 # Memory -------------------------------------------------------------------------------------------------------------
 
 
@@ -153,6 +176,11 @@ class Scarce:
 
     def __getattr__(self, name):
         return getattr(self.model, name)
+
+    def __deepcopy__(self, memo):
+        twin = Scarce(copy.deepcopy(self.model, memo), self.room)
+        twin.passes = self.passes
+        return twin
 
     def __call__(self, *, input_ids, **options):
         self.passes.append(input_ids.numel())

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pools import SHAPES, nags
 
-from nagindex.encode import top_k_of
+from nagindex.batch import top_k_of
 from nagindex.nag import CODE_DTYPE, NagSpec, dice, invalid_rows, top_k
 from nagindex.profile import profile_of
 
@@ -23,7 +23,7 @@ def impacts(draw):
 
 
 def on_device(values, k):
-    """Return `encode.top_k_of` of one layer, as lists."""
+    """Return `batch.top_k_of` of one layer, as lists."""
     found = top_k_of([torch.tensor(values)], k)
     assert bool(found.finite)
     return found.codes[:, 0].numpy().view(np.uint16).tolist()

@@ -11,7 +11,7 @@ import transformers
 from families import FAMILIES, HEADS, LAYERS, MIXTURES, SIZE, TYPES, Trace, random_model
 
 from nagindex import taps
-from nagindex.encode import padded
+from nagindex.batch import padded
 from nagindex.errors import UnsupportedBackboneError
 from nagindex.projections import find_projections
 from nagindex.taps import impacts_of, probe
