@@ -55,6 +55,11 @@ class Encoder:
             keep_freed_memory()
             self._lanes = Lanes.of(self.backbones)
 
+    @property
+    def side_by_side(self) -> int:
+        """How many batches run at once."""
+        return 1 if self._lanes is None else self._lanes.count
+
     def encode(self, ids: TokenIds) -> list[Codes]:
         """Return the NAGs of tokenised texts, one uint16 [n, L, K] for each type, in the order given.
 
@@ -67,7 +72,7 @@ class Encoder:
         codes = [np.empty((len(ids), *spec.shape), CODE_DTYPE) for spec in self.specs]
         lengths = [len(row) for row in ids]
         batches = deque(length_sorted_batches(lengths, batch_tokens=self.batch_tokens))
-        in_flight = 2 if self._lanes is None else self._lanes.count + 1
+        in_flight = self.side_by_side + 1  # the next one waits already
         flying: deque[tuple[npt.NDArray[np.int64], Callable[[], list[Codes]]]] = deque()
         while batches or flying:
             starting = bool(batches) and len(flying) < in_flight

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 CANDIDATES = {"cpu": (512, 1024, 2048, 4096), "cuda": (16384, 32768, 65536, 131072, 262144)}
 PROBE_SECONDS = 10.0
+BATCHES = 2
 WORTHWHILE = 0.97
 
 
@@ -35,9 +36,9 @@ def measured_batch_tokens(backbones: Sequence[Backbone], specs: Sequence[NagSpec
     deadline = time.monotonic() + PROBE_SECONDS
     speeds: dict[int, float] = {}
     for budget in CANDIDATES.get(model.device.type, CANDIDATES["cuda"]):
-        texts = max(1, budget // max_length)
-        ids = list(random.integers(0, vocabulary, (texts, max_length), dtype=np.int32))
         encoder = Encoder(backbones, specs, max(budget, max_length))
+        texts = max(1, budget // max_length) * BATCHES * encoder.side_by_side
+        ids = list(random.integers(0, vocabulary, (texts, max_length), dtype=np.int32))
         times = []
         for _ in range(3):  # the first one allocates
             started = time.monotonic()

@@ -224,6 +224,8 @@ def test_the_measured_budget_is_the_smallest_of_the_fast_ones(
     now, tried = [0.0], []
 
     class Fake:
+        side_by_side = 1
+
         def __init__(self, backbones, specs, batch_tokens):
             self.batch_tokens = batch_tokens
 
