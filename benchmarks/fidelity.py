@@ -9,7 +9,8 @@ attention implementation, which differs by rounding alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from peers import SHAPES, texts_of, trained_tokenizer
 from report import emit, options
 from scipy.stats import spearmanr
 
-from nagindex.backbone import Backbone, load_backbone, tap_model
+from nagindex.backbone import Backbone, load_backbone
 from nagindex.corpus import find_sources, read_documents
 from nagindex.encode import encode_ids
 from nagindex.nag import Codes
@@ -35,14 +36,13 @@ VARIANTS = [
     ("fp16", "sdpa"),
     ("fp16", "eager"),
 ]
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SHARE = 0.2
 
 
 def random_models(tokenizer: Any) -> dict[str, Any]:
     """Return random models of three architectures, in float32."""
-    shape = {**SHAPES["small"], "vocab_size": len(tokenizer), "num_hidden_layers": 6, "hidden_size": 256}
-    shape |= {"intermediate_size": 768, "num_attention_heads": 4, "num_key_value_heads": 2}
+    shape = {**SHAPES["small"], "vocab_size": len(tokenizer), "num_hidden_layers": 4, "hidden_size": 128}
+    shape |= {"intermediate_size": 384, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
     gated = {**shape, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
     configs = {
         "random Qwen3": transformers.Qwen3Config(**gated),
@@ -79,18 +79,10 @@ def encoded(backbone: Backbone, texts: Sequence[str]) -> Codes:
     return encode_ids(backbone, ids, spec, batch_tokens=2048 if backbone.model.device.type == "cpu" else 65536)
 
 
-def variants(name: str, device: str, models: dict[str, Any], tokenizer: Any) -> Any:
-    """Yield (dtype, attention, backbone) of one model."""
+def variants(place: str, device: str) -> Iterator[tuple[str, str, Backbone]]:
+    """Yield (dtype, attention, backbone) of one model, each loaded anew as a build loads it."""
     for dtype, attention in VARIANTS:
-        if name == "all-MiniLM-L6-v2":
-            yield dtype, attention, load_backbone("minilm", device=device, dtype=dtype, attention=attention)
-        else:
-            model = models[name].to(device=device, dtype=torch.float32)
-            state = {key: value.clone() for key, value in model.state_dict().items()}
-            model.set_attn_implementation(attention)
-            backbone = tap_model(name, model.to(TYPES[dtype]), tokenizer)
-            yield dtype, attention, backbone
-            model.to(torch.float32).load_state_dict(state)
+        yield dtype, attention, load_backbone(place, device=device, dtype=dtype, attention=attention)
 
 
 def main() -> None:
@@ -107,12 +99,16 @@ def main() -> None:
     examples = [d.text for source in find_sources(chosen.targets).sources for d in read_documents(source) if d.text]
     examples = examples[: 10 if chosen.quick else 100]
     tokenizer = trained_tokenizer(texts_of(chosen.pool, 500 if chosen.quick else 10_000), 32_000)
-    models = random_models(tokenizer)
-    names = ["all-MiniLM-L6-v2", *models]
+    places = {"all-MiniLM-L6-v2": "minilm"}
+    folder = tempfile.TemporaryDirectory()
+    for name, model in random_models(tokenizer).items():
+        places[name] = str(Path(folder.name, name))
+        model.save_pretrained(places[name])
+        tokenizer.save_pretrained(places[name])
     rows, results = [], {}
-    for name in names[:2] if chosen.quick else names:
+    for name, place in list(places.items())[: 2 if chosen.quick else None]:
         first: tuple[Codes, np.ndarray] | None = None
-        for dtype, attention, backbone in variants(name, chosen.device, models, tokenizer):
+        for dtype, attention, backbone in variants(place, chosen.device):
             codes = encoded(backbone, pool + examples)
             spec = backbone.fingerprint().spec
             scores = scores_of(codes[: len(pool)], codes[len(pool) :], spec.widths)
@@ -128,6 +124,7 @@ def main() -> None:
             print("  ".join(rows[-1]), flush=True)
     print()
     headings = ["model", "dtype", "attention", "equal members", "Spearman", "same selected 20 %"]
+    folder.cleanup()
     emit(headings, rows, {"variants": results, "documents": len(pool), "targets": len(examples)}, chosen.json)
 
 

@@ -19,7 +19,6 @@ from nagindex.taps import impacts_of, probe
 if TYPE_CHECKING:
     import torch
 
-DEFAULT_BACKBONE = "Qwen/Qwen3-0.6B-Base"
 DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 

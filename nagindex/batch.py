@@ -45,8 +45,6 @@ def start_batch(backbones: Sequence[Backbone], specs: Sequence[NagSpec], rows: T
     ids, mask = padded(rows, first.tokenizer.pad_token_id or 0)
     causal = all(backbone.causal for backbone in backbones)
     projections = [p for backbone in backbones for p in backbone.projections]
-    if first.model.device.type == "cuda":
-        ids, mask = ids.pin_memory(), mask.pin_memory()
     impacts = impacts_of(first.model, projections, ids, mask, causal=causal)
     edges = [0, *accumulate(len(backbone.projections) for backbone in backbones)]
     with torch.inference_mode():
@@ -108,18 +106,14 @@ def top_k_of(impacts: Sequence[torch.Tensor], k: int) -> TopK:
     """
     import torch
 
-    codes: list[torch.Tensor] = [impacts[0]] * len(impacts)
-    finite = []
-    for width in sorted({layer.shape[1] for layer in impacts}):
-        layers = [number for number, layer in enumerate(impacts) if layer.shape[1] == width]
-        together = torch.stack([impacts[number] for number in layers])
-        bits = together.view(torch.int32).to(torch.int64) << 32
-        keys = bits | torch.arange(width - 1, -1, -1, device=bits.device)
+    codes, finite = [], []
+    for layer in impacts:  # one by one: the keys of all layers at once would take several times the impacts' memory
+        width = layer.shape[1]
+        keys = layer.contiguous().view(torch.int32).to(torch.int64) << 32
+        keys |= torch.arange(width - 1, -1, -1, device=keys.device)
         chosen = keys.topk(k, dim=-1).values
-        neurons = (width - 1 - (chosen & 0xFFFFFFFF)).to(torch.int16)
-        finite.append(torch.isfinite(together.amax(dim=-1)).all())  # NaN and infinity are larger than all others
-        for number, part in zip(layers, neurons, strict=True):
-            codes[number] = part
+        codes.append((width - 1 - (chosen & 0xFFFFFFFF)).to(torch.int16))
+        finite.append(torch.isfinite(layer.amax(dim=-1)).all())  # NaN and infinity are larger than all others
     return TopK(torch.stack(codes, dim=1), torch.stack(finite).all())
 
 

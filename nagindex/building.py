@@ -151,6 +151,7 @@ def build_types(
         None if backbone else loaded.name,
         ",".join(devices),
         trust_remote_code=options.trust_remote_code,
+        batch_tokens=options.batch_tokens,
     )
     del loaded
     if keep is None:

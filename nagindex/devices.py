@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nagindex.corpus import Source
-from nagindex.errors import NagIndexError
+from nagindex.errors import BadInputError, NagIndexError
 from nagindex.ingest import Destination, IngestReport, Progress, ingest
 from nagindex.processes import Child, merged
+from nagindex.storage.duplicates import ON_DUPLICATE
 from nagindex.storage.manifest import read_latest
 from nagindex.windows import Shard, grouped
 
@@ -35,6 +36,10 @@ class Job:
         device: a torch device.
         threads: of a process that works on the CPU, None for torch's own choice.
         trust_remote_code, accept_libraries: see `Index.append`.
+        batch_tokens: padded tokens in a batch, None for the index's own.
+
+    Raises:
+        BadInputError: there is no such `on_duplicate`.
     """
 
     indexes: tuple[Path, ...]
@@ -47,6 +52,11 @@ class Job:
     threads: int | None = None
     trust_remote_code: bool = False
     accept_libraries: bool = False
+    batch_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.on_duplicate not in ON_DUPLICATE:
+            raise BadInputError(f"on_duplicate {self.on_duplicate!r}: one of {', '.join(ON_DUPLICATE)}")
 
 
 def visible_devices(device: str = "auto") -> list[str]:
@@ -82,7 +92,7 @@ def run(
     devices = visible_devices(job.device)
     if backbone is not None or len(devices) == 1:
         return _run_here(dataclasses.replace(job, device=devices[0]), backbone, progress)
-    cores = os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     children = [
         Child(
             "nagindex.devices:work",
@@ -153,6 +163,7 @@ def _steps(
             shard=job.shard,
             on_duplicate=job.on_duplicate,
             workers=job.workers,
+            batch_tokens=job.batch_tokens,
             report=progress,
         )
     )

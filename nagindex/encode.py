@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
 WINDOW = {"cpu": 256, "cuda": 4096}
+CPU_MOST = 8192
 
 
 def default_batch_tokens(backbone: Backbone) -> int:
@@ -31,6 +32,11 @@ def default_batch_tokens(backbone: Backbone) -> int:
 def default_window(backbone: Backbone) -> int:
     """Return how many rows of the input are batched together on the backbone's device: some seconds of its work."""
     return WINDOW.get(backbone.model.device.type, WINDOW["cuda"])
+
+
+def affordable(batch_tokens: int, backbone: Backbone) -> int:
+    """Return a budget of tokens a batch, bounded where it was found on a GPU and the backbone is on a CPU."""
+    return min(batch_tokens, CPU_MOST) if backbone.model.device.type == "cpu" else batch_tokens
 
 
 @dataclass
@@ -136,4 +142,5 @@ def length_sorted_batches(lengths: Sequence[int], *, batch_tokens: int) -> Itera
 def _is_out_of_memory(error: BaseException) -> bool:
     import torch
 
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)  # the CPU's allocator
+    told = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")  # the CPU's allocator, and a GPU library's
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in told)

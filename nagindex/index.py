@@ -19,7 +19,6 @@ from nagindex.select import Budget
 from nagindex.selection import Selection
 from nagindex.storage.cache import TargetCache
 from nagindex.storage.docs import open_docs, run_select
-from nagindex.storage.duplicates import ON_DUPLICATE
 from nagindex.storage.files import make_folders
 from nagindex.storage.manifest import Manifest, Settings, now, publish, read_latest, read_manifest, versions
 from nagindex.storage.segment import SkippedRow, segments_of
@@ -170,8 +169,6 @@ class Index:
             SettingsMismatchError: the model or the libraries are not the index's.
             DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
         """
-        if on_duplicate not in ON_DUPLICATE:
-            raise BadInputError(f"on_duplicate {on_duplicate!r}: one of {', '.join(ON_DUPLICATE)}")
         sources = tuple(find_sources(corpus, root=corpus_root).sources)
         job = Job(
             (self.path,),

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus import Source
-from nagindex.encode import Encoder
+from nagindex.encode import Encoder, affordable
 from nagindex.feed import feed
 from nagindex.fingerprint import installed_libraries
 from nagindex.nag import Codes
@@ -95,6 +95,7 @@ def ingest(
     shard: Shard = Shard(),
     on_duplicate: str = "skip",
     workers: int | None = None,
+    batch_tokens: int | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Generator[Progress, None, list[IngestReport]]:
     """Encode what the indexes do not hold of some sources and publish it in segments.
@@ -108,6 +109,7 @@ def ingest(
         shard: which part of the sources is this process's.
         on_duplicate: what happens to a document whose id is in already: `skip`, `error` or `replace`.
         workers: see `feed.feed`.
+        batch_tokens: padded tokens in a batch; by default the index's.
         report: called with the progress after each batch too.
 
     Raises:
@@ -125,7 +127,7 @@ def ingest(
     encoder = Encoder(
         [d.backbone for d in destinations],
         [d.manifest.fingerprint.spec for d in destinations],
-        first.settings.batch_tokens,
+        affordable(batch_tokens or first.settings.batch_tokens, destinations[0].backbone),
         on_batch,
     )
     runs = [_Run(destination, encoder, sources, on_duplicate) for destination in destinations]
@@ -191,7 +193,7 @@ class _Run:
         self, destination: Destination, encoder: Encoder, sources: Sequence[Source], on_duplicate: str
     ) -> None:
         self.index, self.manifest, self.on_duplicate = destination.index, destination.manifest, on_duplicate
-        self.encoder, self.run = encoder, Run.of(sources)
+        self.encoder, self.first_budget, self.run = encoder, encoder.batch_tokens, Run.of(sources)
         self.libraries = installed_libraries()
         self.coverage = Coverage(self.index, self.manifest)
         self.pending: list[tuple[Codes, Prepared]] = []
@@ -264,16 +266,16 @@ class _Run:
             skipped=skipped,
             libraries=self.libraries,
         )
+        overtaken = found.replaced if found.overtaken else []  # counted already, by the process that stored them
         done = IngestReport(
-            entry.documents,
-            entry.tokens,
+            entry.documents - len(overtaken),
+            entry.tokens - sum(stored.tokens for stored in overtaken),
             len(found.replaced) - len(found.overtaken),
             Counter(s.reason for s in skipped),
         )
-        smaller = min(
-            current.settings.batch_tokens, self.encoder.batch_tokens
-        )  # what memory sufficed for, the next run keeps
-        settings = dataclasses.replace(current.settings, batch_tokens=smaller)
+        settings = current.settings
+        if self.encoder.batch_tokens < self.first_budget:  # the next run starts with what memory sufficed for
+            settings = dataclasses.replace(settings, batch_tokens=self.encoder.batch_tokens)
         entry = dataclasses.replace(entry, run=self.run.id)
         segments = (*found.delete_replaced(self.index, current), entry)
         return done, current.following("append", segments, settings=settings)

@@ -66,9 +66,9 @@ def impacts_of(
         order = mask.argsort(dim=1, descending=True, stable=True)
         ids, mask = ids.gather(1, order), mask.gather(1, order)
     lengths = mask.sum(dim=1)
-    padding = None if bool(mask.all()) else tuple(part.to(device) for part in (mask == 0).nonzero(as_tuple=True))
+    padding = None if bool(mask.all()) else tuple(_sent(part, device) for part in (mask == 0).nonzero(as_tuple=True))
     options = _mask_options(model, mask, causal=causal)
-    counts = lengths.to(device=device, dtype=torch.float32).unsqueeze(1)
+    counts = _sent(lengths.to(torch.float32), device).unsqueeze(1)
     found: dict[int, torch.Tensor] = {}
 
     def collect(position: int, output: torch.Tensor) -> None:
@@ -80,7 +80,7 @@ def impacts_of(
             raise _AllTapped
 
     with torch.inference_mode(), tapped(projections, collect), suppress(_AllTapped):
-        model(input_ids=ids.to(device, non_blocking=True), **options)
+        model(input_ids=_sent(ids, device), **options)
     return [found[position] for position in range(len(projections))]
 
 
@@ -153,10 +153,15 @@ def probe(model: Any, projections: Sequence[Projection]) -> tuple[tuple[Projecti
     return tuple(found), causal
 
 
+def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Return a CPU tensor on a device; to a GPU the copy is only queued."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 def _by_token(output: torch.Tensor, shape: Sequence[int], *, heads_first: bool) -> torch.Tensor:
     """Return a module's output as [batch, tokens, ...]."""
     if output.ndim == 2:
-        return output.view(*shape, -1)
+        return output.view(*shape, output.shape[-1])
     return output.transpose(1, 2) if heads_first else output
 
 
@@ -165,5 +170,5 @@ def _mask_options(model: Any, mask: torch.Tensor, *, causal: bool) -> dict[str, 
     parameters = inspect.signature(model.forward).parameters
     options: dict[str, Any] = {"use_cache": False} if "use_cache" in parameters else {}
     if not (causal or bool(mask.all())):
-        options["attention_mask"] = mask.to(model.device)
+        options["attention_mask"] = _sent(mask, model.device)
     return options

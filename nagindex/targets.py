@@ -13,7 +13,7 @@ import numpy as np
 
 from nagindex.corpus import Columns, Source, content_hash, find_sources, read_documents
 from nagindex.corpus.parquet import quote_path
-from nagindex.encode import encode_ids
+from nagindex.encode import affordable, encode_ids
 from nagindex.errors import BadInputError
 from nagindex.fingerprint import Fingerprint
 from nagindex.nag import CODE_DTYPE, Codes, invalid_rows
@@ -130,7 +130,9 @@ def _encoded(
         present = [position for position, row in enumerate(ids) if row]
         # A text without tokens has no NAG: it is cached as a row that no NAG equals, so that it is not tokenised again.
         fresh = np.full((len(new), *fingerprint.spec.shape), TargetCache.NO_NAG, CODE_DTYPE)
-        fresh[present] = encode_ids(backbone, [ids[p] for p in present], fingerprint.spec, batch_tokens=batch_tokens)
+        fresh[present] = encode_ids(
+            backbone, [ids[p] for p in present], fingerprint.spec, batch_tokens=affordable(batch_tokens, backbone)
+        )
         found |= dict(zip(new, fresh, strict=True))
         if cache:
             cache.put(new, fresh)

@@ -216,7 +216,7 @@ def test_an_index_remembers_what_memory_sufficed_for(tiny_backbone, tmp_path):
     budget = open_index(tmp_path / "i").manifest.settings.batch_tokens
     assert 150 <= budget <= 300
     small.model.passes.clear()
-    index, report = build(tmp_path / "1.jsonl", tmp_path / "i", backbone=small, batch_tokens=2048)
+    index, report = build(tmp_path / "1.jsonl", tmp_path / "i", backbone=small)
     assert report.documents == 40
     assert max(small.model.passes) <= 300
     assert index.manifest.settings.batch_tokens == budget
