@@ -66,7 +66,7 @@ class Progress:
         committed: documents that a published version holds.
         bytes_done, bytes_total: of the source files on disk.
         bytes_known: of those done, what versions accounted for before the run.
-        waited, busy: seconds without and with a window for the device to work on.
+        waited, busy: seconds in which the device had nothing to work on (reading, publishing), and in which it worked.
     """
 
     documents: int = 0
@@ -117,11 +117,12 @@ def ingest(
         DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
     """
     first = destinations[0].manifest
-    progress = Progress(bytes_total=shared_bytes(sources, shard))
+    progress, started = Progress(bytes_total=shared_bytes(sources, shard)), time.monotonic()
 
     def on_batch(texts: int, tokens: int) -> None:
         progress.documents += texts
         progress.tokens += tokens
+        progress.busy = time.monotonic() - started - progress.waited
         report(progress)
 
     encoder = Encoder(
@@ -163,16 +164,14 @@ def ingest(
 
 
 def _timed(windows: Iterator[Prepared], progress: Progress) -> Iterator[Prepared]:
-    """Yield the windows, counting the time until each comes and the time that it takes."""
+    """Yield the windows, counting the time until each comes."""
     while True:
-        started = time.monotonic()
+        asked = time.monotonic()
         prepared = next(windows, None)
-        come = time.monotonic()
-        progress.waited += come - started
+        progress.waited += time.monotonic() - asked
         if prepared is None:
             return
         yield prepared
-        progress.busy += time.monotonic() - come
 
 
 def _encode(prepared: Prepared, encoder: Encoder, runs: Sequence[_Run], progress: Progress) -> None:
@@ -181,9 +180,11 @@ def _encode(prepared: Prepared, encoder: Encoder, runs: Sequence[_Run], progress
         return
     for run, codes in zip(runs, encoder.encode(prepared.ids), strict=True):
         run.pending.append((codes, prepared))
+    encoded = time.monotonic()
     for run in runs:
         if run.is_due():
             run.publish()
+    progress.waited += time.monotonic() - encoded
 
 
 class _Run:

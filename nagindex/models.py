@@ -54,7 +54,7 @@ def loading(name: str) -> Iterator[None]:
     except NagIndexError:
         raise
     except Exception as error:  # what damaged files raise depends on the library that reads them
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         remedy = "give --model a folder with safetensors weights, a hub name while online, or minilm"
         if "trust_remote_code" in str(error):
             reason, remedy = "it brings its own code", "add --trust-remote-code if you have read and trust that code"
