@@ -116,7 +116,7 @@ def prepare(chosen: Any) -> tuple[dict[str, list[str]], Any, Backbone]:
     count = documents(chosen)
     pool = texts_of(chosen.pool, 2_000 if chosen.quick else 30_000)
     examples = texts_of(chosen.examples, 30_000)
-    tokenizer = trained_tokenizer(pool[: 500 if chosen.quick else 10_000], SHAPES[chosen.shape]["vocab_size"])
+    tokenizer = trained_tokenizer(pool[: 200 if chosen.quick else 10_000], SHAPES[chosen.shape]["vocab_size"])
     long = [text for text in pool[: 4 * count] if len(tokenizer(text)["input_ids"]) >= LONG] or pool
     mixed = [text for pair in zip(pool, cycle(examples)) for text in pair]
     sets = {"mixed": mixed[:count], f"at least {LONG} tokens": list(islice(cycle(long), count))}
@@ -129,7 +129,7 @@ def prepare(chosen: Any) -> tuple[dict[str, list[str]], Any, Backbone]:
 
 def documents(chosen: Any) -> int:
     """Return how many texts a round has."""
-    return chosen.documents or (24 if chosen.quick else 256 if chosen.device == "cpu" else 16_384)
+    return chosen.documents or (12 if chosen.quick else 256 if chosen.device == "cpu" else 16_384)
 
 
 def dtype_of(chosen: Any) -> torch.dtype:
@@ -146,7 +146,7 @@ def serve(chosen: Any) -> None:
     encoder = tokeniser = None
     if chosen.serve == PIPELINES[2]:
         keep_freed_memory()
-        budget = measured_batch_tokens([backbone], [spec], max_length=MAX_LENGTH)
+        budget = 1024 if chosen.quick else measured_batch_tokens([backbone], [spec], max_length=MAX_LENGTH)
         encoder, tokeniser = Encoder([backbone], [spec], budget), Tokeniser(backbone.tokenizer)
         work = partial(ours, encoder, tokeniser)
     else:
