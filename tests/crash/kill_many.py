@@ -17,7 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from harness import Server, Toll, content, kill_at_random, make_corpus, versions
+from harness import Server, content, make_corpus, versions
+from toll import Toll, kill_at_random
 
 KILLS_A_BUILD = 10
 

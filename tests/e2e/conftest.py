@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mixed_files import TEXTS, write_corpus
 from shell import Shell, jsonl
 
 VOCABULARY = (
@@ -104,3 +105,22 @@ def pool(shell: Shell, pool_template: Path) -> Shell:
 def words() -> list[str]:
     """The words that the tokenizer knows."""
     return list(WORDS)
+
+
+@pytest.fixture(scope="session")
+def mixed_template(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Path:
+    """A folder with an index over the corpus in every format, targets and nothing else."""
+    folder = tmp_path_factory.mktemp("mixed")
+    write_corpus(folder / "corpus")
+    (folder / "targets.jsonl").write_text(jsonl({"text": TEXTS[k][0]} for k in "lgz"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Shell(folder, model).build("corpus", "--max-length", "16")
+    return folder
+
+
+@pytest.fixture
+def mixed(shell: Shell, mixed_template: Path) -> Shell:
+    """A working folder with a corpus in every format and its index; the sources' recorded root is the template's."""
+    shutil.copytree(mixed_template, shell.folder, dirs_exist_ok=True)
+    return shell

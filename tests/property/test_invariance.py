@@ -52,7 +52,7 @@ class Subject:
             )
         return torch.stack(self.backbone.impacts(ids, mask), dim=1).numpy()
 
-    def check(self, found, what, expected=None, order=slice(None)):
+    def assert_same_nags(self, found, what, expected=None, order=slice(None)):
         """Lists may differ only in neurons whose impacts are within 1e-5 of each other; print how many do."""
         expected, impacts = (self.alone if expected is None else expected)[order], self.impacts[order]
         differing = int((found != expected).any(axis=-1).sum())
@@ -74,14 +74,14 @@ def encoded(subject, ids=None, batch_tokens=900, backbone=None):
 def test_batches_of_any_size_give_the_same_nags(subject):
     """From each text alone to all of them in one batch."""
     for batch_tokens in (130, 700, 4096, 10**6):
-        subject.check(encoded(subject, batch_tokens=batch_tokens), f"batches of {batch_tokens}")
+        subject.assert_same_nags(encoded(subject, batch_tokens=batch_tokens), f"batches of {batch_tokens}")
 
 
 def test_any_order_gives_the_same_nags(subject):
     """Shuffled, reversed or thinned out, each text keeps its NAG."""
     count = len(subject.ids)
     for order in (np.random.default_rng(2).permutation(count), np.arange(count)[::-1], np.arange(0, count, 3)):
-        subject.check(encoded(subject, [subject.ids[i] for i in order]), "another order", order=order)
+        subject.assert_same_nags(encoded(subject, [subject.ids[i] for i in order]), "another order", order=order)
 
 
 def test_padding_on_either_side_gives_the_same_impacts(subject):
@@ -95,7 +95,7 @@ def test_eager_attention_gives_the_same_nags(subject):
     """The attention implementation is a matter of speed."""
     eager = subject.loaded(attention="eager")
     assert eager.fingerprint().attention == "eager" != subject.backbone.fingerprint().attention
-    subject.check(encoded(subject, backbone=eager), "eager attention")
+    subject.assert_same_nags(encoded(subject, backbone=eager), "eager attention")
 
 
 def test_threads_give_the_same_nags(subject):
@@ -105,7 +105,7 @@ def test_threads_give_the_same_nags(subject):
         for threads in (1, 2):
             torch.set_num_threads(threads)
             found.append(encoded(subject))
-            subject.check(found[-1], f"{threads} threads")
+            subject.assert_same_nags(found[-1], f"{threads} threads")
     finally:
         torch.set_num_threads(before)
 
@@ -142,7 +142,7 @@ def test_shards_windows_and_workers_give_the_same_nags(subject, tmp_path, monkey
     codes = np.concatenate(index.codes)
     order = [i for (i,) in index.docs.order("_segment, _position").project("id").fetchall()]
     places = [order.index(i) for i, _ in subject.documents]
-    subject.check(codes[places], f"{shards} shards, windows of {window}, {workers} workers")
+    subject.assert_same_nags(codes[places], f"{shards} shards, windows of {window}, {workers} workers")
 
 
 def test_lanes_give_the_same_bytes_as_one_batch_after_the_other(subject):
@@ -197,7 +197,7 @@ def test_a_budget_that_memory_does_not_suffice_for_is_halved_for_good(subject):
     """Every text still gets its NAG, each batch that ran is counted once, and later windows start with what fitted."""
     small, counted = scarce(subject.backbone, 300), []
     encoder = Encoder([small], [subject.spec], 1000, lambda texts, tokens: counted.append((texts, tokens)))
-    subject.check(encoder.encode(subject.ids)[0], "budget halved")
+    subject.assert_same_nags(encoder.encode(subject.ids)[0], "budget halved")
     assert 150 <= encoder.batch_tokens <= 300
     assert [sum(column) for column in zip(*counted, strict=True)] == [len(subject.ids), sum(map(len, subject.ids))]
     assert len(counted) == sum(tokens <= 300 for tokens in small.model.passes)

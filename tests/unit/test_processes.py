@@ -3,16 +3,13 @@
 import os
 import pickle
 import signal
-import subprocess
 import sys
 import threading
-import time
-import weakref
-from contextlib import suppress
 from pathlib import Path
 
 import child_functions
 import pytest
+from children import SOON, child, gone, interrupt_when, nothing_left, until  # noqa: F401 - nothing_left is a fixture
 
 from nagindex import errors
 from nagindex.processes import Child, merged
@@ -21,65 +18,6 @@ HERE = str(Path(__file__).parent)
 OWN_ERRORS = [
     name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.NagIndexError)
 ]
-SOON = 60  # seconds that only a hang takes
-
-
-@pytest.fixture(autouse=True)
-def nothing_left():
-    """Every test leaves no more open descriptors and threads than before, and no child process."""
-
-    def held():
-        own = set()
-        for task in Path("/proc/self/task").iterdir():
-            with suppress(OSError):  # a thread that has just ended
-                own |= set((task / "children").read_text().split())
-        return len(os.listdir("/proc/self/fd")), threading.active_count(), own
-
-    descriptors, threads, processes = held()
-    yield
-    until(lambda: (now := held())[0] <= descriptors and now[1] <= threads and now[2] <= processes)
-
-
-def until(condition):
-    """Wait for a condition, which only a hang keeps from coming."""
-    deadline = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def child(name, *arguments, **settings):
-    return Child(f"child_functions:{name}", *(str(a) if isinstance(a, Path) else a for a in arguments), **settings)
-
-
-def gone(pid):
-    """Whether a process has ended; one that nobody reaped yet has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return True
-
-
-def interrupt_when(*steps):
-    """Interrupt this process for each (path, function) once the path exists and the main thread waits in the function."""
-    main = threading.main_thread().ident
-
-    def waits_in(function):
-        frame, names = sys._current_frames()[main], []
-        while frame:
-            names.append((frame.f_globals["__name__"], frame.f_code.co_name))
-            frame = frame.f_back
-        return names[0] == ("threading", "wait") and ("nagindex.processes", function) in names
-
-    def run():
-        for path, function in steps:
-            until(path.exists)
-            until(lambda function=function: waits_in(function))
-            signal.pthread_kill(main, signal.SIGINT)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    return thread
 
 
 def test_items_arrive_in_order():
@@ -173,126 +111,6 @@ def test_a_child_stopped_by_another_is_an_error():
 def test_a_child_that_leaves_is_an_error():
     with pytest.raises(errors.NagIndexError, match="ended early with exit code 3"):
         list(child("leaving", 3))
-
-
-def test_close_lets_the_child_finish_and_returns_what_came(tmp_path):
-    one = child("publishing", tmp_path / "out", 50_000, tmp_path / "started", ahead=1)
-    until((tmp_path / "started").exists)
-    items = one.close()
-    assert [item if item == 0 else item[0] for item in items] == list(range(21))
-    assert (tmp_path / "out").read_text() == "published"
-
-
-def test_close_stops_a_child_that_waits_for_its_reader(tmp_path):
-    one = child("endless", tmp_path / "out", 1 << 20, ahead=1)
-    assert next(iter(one))[0] == 0
-    one.close()
-    assert (tmp_path / "out").read_text() == "stopped"
-
-
-def test_close_before_the_child_began():
-    assert child("endless").close() is not None
-
-
-def test_leaving_the_loop_stops_the_child(tmp_path):
-    for number in child("endless", tmp_path / "out"):
-        if number == 10:
-            break
-    assert (tmp_path / "out").read_text() == "stopped"
-
-
-def test_close_raises_what_went_wrong_while_stopping(tmp_path):
-    one = child("failing_at_the_end", tmp_path / "started")
-    until((tmp_path / "started").exists)
-    with pytest.raises(ValueError, match="could not publish"):
-        one.close()
-
-
-def test_an_error_in_flight_carries_what_went_wrong_while_stopping(tmp_path):
-    def fail():
-        with child("failing_at_the_end", tmp_path / "started"):
-            until((tmp_path / "started").exists)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError) as raised:
-        fail()
-    assert raised.value.__notes__ == ["and a worker process failed: could not publish"]
-
-
-def test_a_forgotten_child_is_stopped(tmp_path):
-    one = child("endless", tmp_path / "out", 1 << 20)
-    items = iter(one)
-    next(items)
-    known = weakref.ref(one)
-    ended = one._link.ended
-    until(lambda: len(one._link.entries) == 4)
-    items = one = None
-    assert known() is None
-    assert ended.wait(SOON)
-    assert (tmp_path / "out").read_text() == "stopped"
-
-
-def test_a_child_nobody_iterated_is_stopped_when_forgotten(tmp_path):
-    one = child("endless", tmp_path / "out", 1 << 20)
-    until(lambda: one._link.entries)
-    ended = one._link.ended
-    one = None
-    assert ended.wait(SOON)
-    assert (tmp_path / "out").read_text() == "stopped"
-
-
-def test_an_interrupt_stops_the_child(tmp_path):
-    items = iter(child("publishing", tmp_path / "out", 50_000, tmp_path / "started"))
-    assert next(items) == 0
-    thread = interrupt_when((tmp_path / "started", "merged"))
-    with pytest.raises(KeyboardInterrupt):
-        list(items)
-    thread.join()
-    assert (tmp_path / "out").read_text() == "published"
-
-
-def test_a_second_interrupt_kills_the_child(tmp_path):
-    one = child("stubborn", tmp_path / "started")
-    items = iter(one)
-    next(items)
-    thread = interrupt_when((tmp_path / "started", "merged"), (tmp_path / "started.asked", "_end"))
-    with pytest.raises(KeyboardInterrupt):
-        list(items)
-    thread.join()
-    assert one._link.process.returncode == -signal.SIGKILL
-
-
-def test_a_killed_parent_takes_its_child_along(tmp_path):
-    code = f"""
-import sys; sys.path.insert(0, {HERE!r})
-from nagindex.processes import Child
-child = Child("child_functions:endless", {str(tmp_path / "out")!r}, 100_000)
-items = iter(child)
-next(items)
-print(child._link.process.pid, flush=True)
-import time; time.sleep(600)
-"""
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
-        pid = int(parent.stdout.readline())
-        assert not gone(pid)
-        parent.kill()
-    until(lambda: gone(pid))
-    assert (tmp_path / "out").read_text() == "stopped"
-
-
-def test_a_parent_that_just_ends_takes_its_child_along(tmp_path):
-    code = f"""
-import sys; sys.path.insert(0, {HERE!r})
-from nagindex.processes import Child
-child = Child("child_functions:endless", {str(tmp_path / "out")!r}, 100_000)
-items = iter(child)
-next(items)
-print(child._link.process.pid, flush=True)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SOON, check=True)
-    until(lambda: gone(int(done.stdout)))
-    assert (tmp_path / "out").read_text() == "stopped"
-    assert not done.stderr
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

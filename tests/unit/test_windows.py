@@ -231,7 +231,7 @@ class RowSets:
         return set(rows) <= self.rows[key]
 
 
-def check(coverage, oracles, probes):
+def assert_agrees(coverage, oracles, probes):
     for key, length in LENGTHS.items():
         gaps = [next(row for row in range(length + 1) if row not in oracle.rows[key]) for oracle in oracles]
         assert coverage.first_gap(key) == min(gaps)
@@ -258,8 +258,8 @@ def test_coverage_is_what_sets_of_rows_say(parts, probes):
     for coverage, oracle, part in zip(coverages, oracles, spans, strict=True):
         for span in part:
             coverage.add(span)
-        check(coverage, [oracle], probes)
-    check(JointCoverage(coverages), oracles, probes)
+        assert_agrees(coverage, [oracle], probes)
+    assert_agrees(JointCoverage(coverages), oracles, probes)
 
 
 def test_a_source_is_known_by_its_place_under_another_root():
