@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from mixed_files import DEFAULT_IDS, FILES, TEXTS, whole_tokens, write_parquet
 from parquet_files import read, types
 from shell import Shell, jsonl
-
-if sys.version_info >= (3, 14):
-    pass
-else:
-    pass
 
 
 def test_files_of_every_format_in_nested_folders_go_in_with_one_call(mixed: Shell) -> None:

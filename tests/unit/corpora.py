@@ -1,16 +1,10 @@
 """Short ways to write and read a source, for the tests of reading."""
 
 import json
-import sys
 
 import duckdb
 
 from nagindex.corpus import Columns, find_sources, read_documents
-
-if sys.version_info >= (3, 14):
-    pass
-else:
-    pass
 
 
 def source(path):
