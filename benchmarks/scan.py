@@ -19,9 +19,13 @@ from synthetic import SPEC, make_codes, write_pool
 
 import nagindex
 from nagindex.profile import Profile, profile_of
-from nagindex.search.scan import Part, scan
+from nagindex.search.collect import Hits
+from nagindex.search.scan import Part, Ranking, scan, sums_from_codes
+from nagindex.search.scorers import scorer_of
 from nagindex.select import exact_cut
+from nagindex.select.criterion import by_target
 from nagindex.storage.docs import ids_at
+from nagindex.view import View
 
 TOP = 10_000
 EXAMPLES = 200
@@ -59,8 +63,10 @@ def main() -> None:
         profiles = [profile_of(codes, SPEC) for codes in targets]
         cut = partial(exact_cut, budget=top, ids_of=partial(ids_at, index.segments))
 
-        def search(chosen: list[Profile]) -> object:
-            return scan(parts, chosen, budgets=[top] * len(chosen), cut=[cut] * len(chosen))
+        def search(chosen: list[Profile]) -> list[Hits]:
+            sums_of = sums_from_codes(scorer_of(chosen, View.of(SPEC)), len(chosen))
+            orders = [by_target(number, profile) for number, profile in enumerate(chosen)]
+            return scan(parts, sums_of, [Ranking(order.key, *order.bounds, top, cut) for order in orders])
 
         seconds = {
             "nagindex scan, one target": median_seconds(lambda: search(profiles[:1])),
@@ -68,14 +74,14 @@ def main() -> None:
             "nagindex query, one target": median_seconds(lambda: index.query(targets[0], n=top)),
         }
         matrix = sparse_pool(index)
-        weights = [np.concatenate(p.counts).astype(np.float32) for p in profiles]
+        weights = [np.concatenate(p.weights).astype(np.float32) for p in profiles]
         seconds["scipy CSR product, one target"] = median_seconds(lambda: matrix @ weights[0])
         six = np.stack(weights, axis=1)
         seconds["scipy CSR product, six targets"] = median_seconds(lambda: matrix @ six, repeat=3)
 
-        [hits] = scan(parts, profiles[:1], budgets=[top], cut=[cut])
+        [hits] = search(profiles[:1])
         reference = matrix @ weights[0]
-        if not (np.sort(hits.sums) == np.sort(reference)[-top:].astype(np.int64)).all():
+        if not (np.sort(hits.keys) == np.sort(reference)[-top:].astype(np.int64)).all():
             raise SystemExit("the scan and scipy disagree")
 
     peer = seconds["scipy CSR product, one target"]

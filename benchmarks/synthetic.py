@@ -22,6 +22,7 @@ from nagindex.storage.segment import SEGMENT_DOCUMENTS, Rows, SourceSpan, write_
 
 SPEC = NagSpec("up", (6144,) * 28, 20)
 TOPICS = 64
+SOURCES = 20
 SKEW = 3.0
 OWN_SHARE = 0.12
 RESOLUTION = 1 << 16
@@ -69,22 +70,23 @@ def make_codes(n: int, *, seed: int = 0, topic: int | None = None, spec: NagSpec
     return codes
 
 
-def write_pool(path: Path, documents: int, *, seed: int = 0, spec: NagSpec = SPEC) -> None:
-    """Write an index of synthetic documents, a hundred tokens or so each, in full segments."""
+def write_pool(path: Path, documents: int, *, seed: int = 0, spec: NagSpec = SPEC, quality: bool = False) -> None:
+    """Write an index of synthetic documents of 20 sources, up to 2,000 tokens each, in full segments; with a quality, 0 to 1."""
     for name in ("manifests", "segments"):
         (path / name).mkdir(parents=True)
     fingerprint = Fingerprint("synthetic", "0" * 64, "0" * 64, spec, 120, "float32", "sdpa", installed_libraries())
-    publish(path, Manifest(1, "create", now(), fingerprint, Settings()))
+    keep = ("quality",) if quality else ()
+    publish(path, Manifest(1, "create", now(), fingerprint, Settings(keep_columns=keep)))
     tokens = np.random.default_rng(seed)
     for start in range(0, documents, SEGMENT_DOCUMENTS):
         count = min(SEGMENT_DOCUMENTS, documents - start)
         numbers = range(start, start + count)
         rows = Rows(
             [f"doc-{i:010d}" for i in numbers],
-            ["synthetic.parquet"] * count,
+            [f"synthetic-{i % SOURCES:02d}.parquet" for i in numbers],
             list(numbers),
             tokens.integers(50, 2000, count).tolist(),
-            [()] * count,
+            [(value,) for value in tokens.random(count).tolist()] if quality else [()] * count,
         )
         span = SourceSpan("synthetic.parquet", "nowhere", 0, "0" * 64, start, start + count, start + count == documents)
         entry = write_segment(
@@ -92,7 +94,7 @@ def write_pool(path: Path, documents: int, *, seed: int = 0, spec: NagSpec = SPE
             spec,
             codes=[make_codes(count, seed=seed * 100_003 + start, spec=spec)],
             rows=rows,
-            keep=(),
+            keep=keep,
             spans=[span],
             skipped=[],
             libraries=fingerprint.libraries,
@@ -104,7 +106,7 @@ def write_pool(path: Path, documents: int, *, seed: int = 0, spec: NagSpec = SPE
 def similarities(codes: Codes, examples: Codes, spec: NagSpec = SPEC) -> npt.NDArray[np.float64]:
     """Return each document's similarity to the profile of some examples, float64 [n]."""
     from nagindex.profile import profile_of
-    from nagindex.search.scan import score
+    from nagindex.search.scorers import score
 
     profile = profile_of(examples, spec)
     return score(codes, profile) / profile.scale

@@ -16,6 +16,7 @@ COMMANDS = {
     "append": "build",
     "query": "query",
     "encode": "query",
+    "targets": "targets",
     "info": "manage",
     "verify": "manage",
     "delete": "manage",

@@ -41,5 +41,5 @@ def backbones(model: str, revision: str | None, trust_remote_code: bool, as_json
     ]
     headings = ["type", "layers", "width", "K", "bytes/document", "first module"]
     click.echo(table(headings, rows, right=lambda column: column in (1, 2, 3, 4)))
-    for neuron_type, reason in found.missing.items():
-        click.echo(f"\nno {neuron_type}: {reason}")
+    for reason in found.missing.values():
+        click.echo(f"\n{reason}")

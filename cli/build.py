@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from nagindex.projections import NEURON_TYPES
+
+from .dry_run import tell_cost
 from .options import (
     COUNT,
     corpus_root_option,
     devices_option,
-    duration,
     index_option,
     json_option,
     plural,
     revision_option,
     shard_of,
     shard_option,
-    size,
     text_column_option,
     trust_option,
     workers_option,
@@ -30,11 +31,8 @@ from .options import (
 from .progress import ProgressLine
 
 if TYPE_CHECKING:
-    from nagindex.building import BuildOptions
     from nagindex.corpus.sources import Listing
     from nagindex.ingest import IngestReport
-
-NEURON_TYPES = ("up", "down", "gate", "q", "k", "v", "o")
 
 on_duplicate_option = click.option(
     "--on-duplicate",
@@ -128,7 +126,9 @@ on_duplicate_option = click.option(
 @on_duplicate_option
 @shard_option
 @workers_option
-@click.option("--dry-run", is_flag=True, help="Say what it would cost, from a timed sample, and build nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Say what the whole corpus would cost, from a timed sample, and build nothing."
+)
 @json_option
 def build(
     corpus: tuple[str, ...],
@@ -153,13 +153,18 @@ def build(
     from nagindex.corpus import Columns, find_sources
     from nagindex.windows import Shard
 
+    if dry_run and shard is not None:
+        raise click.UsageError(
+            f"--dry-run looks at the whole corpus and not at --shard {shard}; leave one of the two out"
+        )
     columns = Columns(text_column, id_column, token_column, keep)
-    options = BuildOptions(columns=columns, corpus_root=corpus_root, shard=Shard(*shard_of(shard)), **encoding)
+    part = Shard() if dry_run else Shard(*shard_of(shard))
+    options = BuildOptions(columns=columns, corpus_root=corpus_root, shard=part, **encoding)
     indexes = _indexes(index, neuron_types, repeat_kv)
     listing = find_sources(corpus, root=corpus_root)
     _tell_ignored(listing)
     if dry_run:
-        _dry_run(listing, options, list(indexes), as_json)
+        tell_cost(listing.sources, options, list(indexes), as_json)
         return
     with _running(list(indexes.values())) as progress:
         built = build_types(corpus, indexes, options, progress=progress)
@@ -277,36 +282,3 @@ def _tell(report: IngestReport, index: Path, as_json: bool) -> None:
     added = f"{plural(report.documents, 'document')} ({plural(report.tokens, 'token')})"
     sources = plural(report.sources, "source")
     click.echo(f"Added {added} from {sources} to {index}, now version {report.version}", err=True)
-
-
-def _dry_run(listing: Listing, options: BuildOptions, neuron_types: Sequence[str], as_json: bool) -> None:
-    from nagindex.backbone import load_backbone
-    from nagindex.devices import visible_devices
-    from nagindex.encode import default_batch_tokens
-    from nagindex.estimate import estimate
-
-    backbone = load_backbone(
-        options.model,
-        neuron_type=neuron_types[0],
-        device=visible_devices(options.device)[0],
-        dtype=options.dtype,
-        attention=options.attention,
-        revision=options.revision,
-        trust_remote_code=options.trust_remote_code,
-    )
-    fingerprint = backbone.fingerprint(top_k=options.top_k, max_length=options.max_length)
-    batch_tokens = options.batch_tokens or default_batch_tokens(backbone)
-    columns = options.columns
-    found = estimate(listing.sources, backbone, fingerprint, columns, batch_tokens=batch_tokens)
-    if as_json:
-        click.echo(json.dumps(vars(found)))
-        return
-    about = "" if found.counted else "about "
-    click.echo(f"sources     {found.sources:,}")
-    click.echo(f"documents   {about}{found.documents:,}")
-    click.echo(f"tokens      about {found.tokens:,}")
-    click.echo(f"index       about {size(found.index_bytes)}")
-    click.echo(
-        f"time        about {duration(found.seconds)} at {found.documents_per_second:,.0f} documents/s on {backbone.model.device}"
-    )
-    click.echo("Nothing was built; leave out --dry-run to build.", err=True)

@@ -11,26 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import COUNT, device_option, index_option, json_option, plural, table, text_column_option
+from .options import device_option, index_option, json_option, plural, table, text_column_option
+from .query_options import query_options, settle, target_column_option
 
 if TYPE_CHECKING:
     from nagindex.selection import Selection
 
 PREVIEW_ROWS = 20
+DECIMAL_COLUMNS = ("score", "standardised", "quality_value", "combined")
 FORMATS_BY_SUFFIX = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", "": "parquet"}
 
 
 @click.command()
 @click.argument("targets", nargs=-1, required=True)
 @index_option
-@click.option("-n", "documents", type=COUNT, metavar="N", help="Select N documents; k, M, B and T are understood.")
-@click.option("--tokens", type=COUNT, metavar="N", help="Select documents of N tokens altogether.")
-@click.option(
-    "--fraction",
-    type=click.FloatRange(0, 1, min_open=True),
-    metavar="F",
-    help="Select documents of a share F of the pool's tokens.",
-)
+@query_options
 @click.option(
     "-o",
     "--output",
@@ -45,9 +40,12 @@ FORMATS_BY_SUFFIX = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl
 )
 @click.option("--with-text", is_flag=True, help="Add the documents' texts, read again from their sources.")
 @click.option(
+    "--dropped", type=click.Path(path_type=Path), metavar="FILE", help="List what --decontaminate found, as JSON lines."
+)
+@click.option(
     "--corpus-root",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where the sources lie now, for --with-text.",
+    help="Where the sources lie now, for --with-text and --decontaminate.",
 )
 @text_column_option
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
@@ -55,46 +53,53 @@ FORMATS_BY_SUFFIX = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
 @click.option("--no-cache", is_flag=True, help="Neither read nor fill the index's cache of encoded targets.")
 @json_option
+@click.pass_context
 def query(
+    ctx: click.Context,
+    /,
     targets: tuple[str, ...],
     index: Path,
-    documents: int | None,
-    tokens: int | None,
-    fraction: float | None,
     output: str | None,
     format_: str | None,
     with_text: bool,
+    dropped: Path | None,
     corpus_root: Path | None,
     no_cache: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Select the documents most similar to TARGETS, exactly.
+    """Select the documents that match TARGETS best, exactly.
 
-    TARGETS are texts in any corpus format, or NAGs saved by encode.
+    TARGETS are texts in any corpus format, or NAGs saved by encode. Each is a target of its own, named after its file, or as
+    NAME=FILE says; a folder, or a glob in quotes, is one target.
 
     One budget is needed: -n, --tokens or --fraction.
     """
-    if sum(budget is not None for budget in (documents, tokens, fraction)) != 1:
-        raise click.UsageError("give one budget: -n (documents), --tokens or --fraction")
+    settle(ctx, options)
     if as_json and output in (None, "-"):
         raise click.UsageError("--json prints a summary to stdout, so the selection needs a file: -o FILE")
+    if dropped is not None and not options["decontaminate"]:
+        raise click.UsageError(
+            "--dropped lists what --decontaminate finds; name evaluation texts with --decontaminate FILE"
+        )
     from nagindex.index import Index
 
     opened = Index.open(index)
-    selection = opened.query(targets, n=documents, tokens=tokens, fraction=fraction, cache=not no_cache, **options)
+    selection = opened.query(_named(targets), cache=not no_cache, corpus_root=corpus_root, **options)
     for warning in selection.warnings:
         click.echo(f"Warning: {warning}", err=True)
+    if dropped is not None:
+        _list_dropped(selection, dropped)
     if output is None and sys.stdout.isatty():
         _preview(selection)
     else:
         _write(selection, output or "-", format_, with_text, corpus_root)
     found = _summary(selection)
     if as_json:
-        click.echo(json.dumps(found | {"output": output, "warnings": selection.warnings}))
-    selected = f"{plural(found['documents'], 'document')} ({plural(found['tokens'], 'token')}) of {len(opened):,}"
-    where = f" to {output}" if output not in (None, "-") else ""
-    click.echo(f"Selected {selected}, scores {found['best']:.4f} to {found['worst']:.4f}{where}", err=True)
+        click.echo(
+            json.dumps(found | {"output": output, "warnings": selection.warnings, "dropped": len(selection.dropped)})
+        )
+    click.echo(_described(found, len(opened), output), err=True)
 
 
 @click.command()
@@ -102,12 +107,19 @@ def query(
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Parquet file to write.")
 @index_option
 @text_column_option
+@target_column_option
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
 @device_option
 def encode(
-    texts: tuple[str, ...], output: Path, index: Path, text_column: str | None, model: str | None, device: str
+    texts: tuple[str, ...],
+    output: Path,
+    index: Path,
+    text_column: str | None,
+    target_column: str | None,
+    model: str | None,
+    device: str,
 ) -> None:
-    """Encode TEXTS once, to stand wherever TARGETS is."""
+    """Encode TEXTS once, to stand wherever TARGETS is; each file, or value of --target-column, stays a target of its own."""
     from nagindex.errors import BadInputError
     from nagindex.index import Index
     from nagindex.targets import write_nags
@@ -115,11 +127,34 @@ def encode(
     if output.suffix != ".parquet":
         raise BadInputError(f"{output}: NAGs are saved as Parquet; name a file that ends in .parquet")
     opened = Index.open(index)
-    encoded = opened.encode(texts, text_column=text_column, model=model, device=device)
-    for reason in encoded.skipped:
-        click.echo(f"Warning: not an example: {reason}", err=True)
+    encoded = opened.encode(
+        _named(texts), text_column=text_column, target_column=target_column, model=model, device=device
+    )
+    for target in encoded:
+        for reason in target.skipped:
+            click.echo(f"Warning: not an example: {reason}", err=True)
     write_nags(output, encoded, opened.manifest.fingerprint)
-    click.echo(f"Encoded {plural(len(encoded.ids), 'text')} to {output}", err=True)
+    count = plural(sum(len(target.ids) for target in encoded), "text")
+    targets = f" of {plural(len(encoded), 'target')}" if len(encoded) > 1 else ""
+    click.echo(f"Encoded {count}{targets} to {output}", err=True)
+
+
+def _named(targets: tuple[str, ...]) -> tuple[str, ...] | dict[str, str]:
+    """Return targets by name where they are written NAME=FILE."""
+    pairs = [target.partition("=") for target in targets if "=" in target and not Path(target).exists()]
+    if not pairs:
+        return targets
+    found = {name: file for name, _, file in pairs}
+    if len(found) < len(targets):
+        raise click.UsageError("name all targets, each by its own name, as in NAME=FILE, or none")
+    return found
+
+
+def _list_dropped(selection: Selection, path: Path) -> None:
+    from nagindex.storage.files import replacing
+
+    with replacing(path) as temporary:
+        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in selection.dropped))
 
 
 def _write(selection: Selection, output: str, format_: str | None, with_text: bool, corpus_root: Path | None) -> None:
@@ -143,23 +178,37 @@ def _write(selection: Selection, output: str, format_: str | None, with_text: bo
 
 def _preview(selection: Selection) -> None:
     rows = selection.to_duckdb().limit(PREVIEW_ROWS).fetchall()
+    numbers = {"rank", "tokens", "row"}
     cells = [
         [
-            f"{value:.4f}" if name == "score" else "" if value is None else str(value)[:60]
+            f"{value:.4f}" if name in DECIMAL_COLUMNS else "" if value is None else str(value)[:60]
             for name, value in zip(selection.columns, row, strict=True)
         ]
         for row in rows
     ]
     click.echo(
-        table(
-            list(selection.columns), cells, right=lambda c: selection.columns[c] in ("rank", "score", "tokens", "row")
-        )
+        table(list(selection.columns), cells, right=lambda c: selection.columns[c] in numbers.union(DECIMAL_COLUMNS))
     )
     if len(selection) > len(rows):
         click.echo(f"... and {len(selection) - len(rows):,} more; -o FILE writes them all")
 
 
 def _summary(selection: Selection) -> dict[str, Any]:
-    totals = "count(*), coalesce(sum(tokens), 0), max(score), min(score)"
-    [(documents, tokens, best, worst)] = selection.to_duckdb().aggregate(totals).fetchall()
-    return {"documents": documents, "tokens": int(tokens), "best": best, "worst": worst}
+    """Return counts, tokens and scores of a selection, and of each target where there are several."""
+    totals = "count(*), coalesce(sum(tokens), 0)::BIGINT, max(score), min(score)"
+    names = ("documents", "tokens", "best", "worst")
+    [found] = selection.to_duckdb().aggregate(totals).fetchall()
+    summary: dict[str, Any] = dict(zip(names, found, strict=True))
+    if "target" in selection.columns:
+        by_target = selection.to_duckdb().aggregate(f"target, {totals}", "target").fetchall()
+        own = {target: dict(zip(names, values, strict=True)) for target, *values in by_target}
+        summary["targets"] = {target["name"]: own.get(target["name"]) for target in selection.settings["targets"]}
+    return summary
+
+
+def _described(found: dict[str, Any], pool: int, output: str | None) -> str:
+    selected = f"{plural(found['documents'], 'document')} ({plural(found['tokens'], 'token')}) of {pool:,}"
+    where = f" to {output}" if output not in (None, "-") else ""
+    targets = [f"{name} {own['documents'] if own else 0:,}" for name, own in found.get("targets", {}).items()]
+    split = f" ({', '.join(targets)})" if targets else ""
+    return f"Selected {selected}, scores {found['best']:.4f} to {found['worst']:.4f}{where}{split}"

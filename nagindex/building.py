@@ -42,6 +42,20 @@ class BuildOptions:
     shard: Shard = Shard()
     workers: int | None = None
 
+    def load(self, neuron_type: str, device: str) -> Backbone:
+        """Return the backbone that is named here, on a torch device and with a neuron type tapped; see `load_backbone`."""
+        from nagindex.backbone import load_backbone
+
+        return load_backbone(
+            self.model,
+            neuron_type=neuron_type,
+            device=device,
+            dtype=self.dtype,
+            attention=self.attention,
+            revision=self.revision,
+            trust_remote_code=self.trust_remote_code,
+        )
+
 
 def build(
     corpus: Paths,
@@ -96,21 +110,21 @@ def build(
         SettingsMismatchError: the index is there with other settings; names both values.
     """
     options = BuildOptions(
-        model,
-        top_k,
-        max_length,
-        dtype,
-        attention,
-        device,
-        revision,
-        trust_remote_code,
-        batch_tokens,
-        count_tokens,
-        columns,
-        corpus_root,
-        on_duplicate,
-        shard,
-        workers,
+        model=model,
+        top_k=top_k,
+        max_length=max_length,
+        dtype=dtype,
+        attention=attention,
+        device=device,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
+        batch_tokens=batch_tokens,
+        count_tokens=count_tokens,
+        columns=columns,
+        corpus_root=corpus_root,
+        on_duplicate=on_duplicate,
+        shard=shard,
+        workers=workers,
     )
     [built] = build_types(corpus, {neuron_type: index}, options, progress=progress, backbone=backbone)
     return built
@@ -138,18 +152,18 @@ def build_types(
     """
     sources = tuple(find_sources(corpus, root=options.corpus_root).sources)
     devices = visible_devices(options.device)
-    loaded = backbone or _load(options, next(iter(indexes)), devices[0])
+    loaded = backbone or options.load(next(iter(indexes)), devices[0])
     large = sum(source.size for source in sources) >= SMALL_CORPUS
     keep = loaded if backbone or len(devices) == 1 else None  # each device's process loads its own
     opened = _create(indexes, loaded, options, keep=keep is not None, worth_measuring=large)
     job = Job(
-        tuple(index.path for index in opened),
-        sources,
-        options.shard,
-        options.on_duplicate,
-        options.workers,
-        None if backbone else loaded.name,
-        ",".join(devices),
+        indexes=tuple(index.path for index in opened),
+        sources=sources,
+        shard=options.shard,
+        on_duplicate=options.on_duplicate,
+        workers=options.workers,
+        model=None if backbone else loaded.name,
+        device=",".join(devices),
         trust_remote_code=options.trust_remote_code,
         batch_tokens=options.batch_tokens,
     )
@@ -173,20 +187,6 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _load(options: BuildOptions, neuron_type: str, device: str) -> Backbone:
-    from nagindex.backbone import load_backbone
-
-    return load_backbone(
-        options.model,
-        neuron_type=neuron_type,
-        device=device,
-        dtype=options.dtype,
-        attention=options.attention,
-        revision=options.revision,
-        trust_remote_code=options.trust_remote_code,
-    )
-
-
 def _create(
     indexes: dict[str, str | Path], loaded: Backbone, options: BuildOptions, *, keep: bool, worth_measuring: bool
 ) -> Sequence[Index]:
@@ -201,10 +201,10 @@ def _create(
         batch_tokens = measured_batch_tokens(views, [f.spec for f in fingerprints], max_length=options.max_length)
     columns = options.columns
     settings = Settings(
-        columns.text,
-        columns.id,
-        columns.tokens,
-        columns.keep,
+        text_column=columns.text,
+        id_column=columns.id,
+        token_column=columns.tokens,
+        keep_columns=columns.keep,
         window=default_window(loaded),
         batch_tokens=batch_tokens or default_batch_tokens(loaded),
         count_tokens=options.count_tokens,

@@ -11,13 +11,13 @@ import numpy as np
 
 from nagindex.corpus import Columns, Source, parquet, read_documents
 from nagindex.corpus.sources import Position
-from nagindex.encode import encode_ids
+from nagindex.encode import Encoder
 from nagindex.errors import BadInputError
 from nagindex.tokenise import tokenise
 
 if TYPE_CHECKING:
     from nagindex.backbone import Backbone
-    from nagindex.fingerprint import Fingerprint
+    from nagindex.nag import NagSpec
 
 SOURCES_LOOKED_AT = 16
 BYTES_LOOKED_AT = 16 << 20
@@ -33,7 +33,7 @@ class Estimate:
         documents: rows; exact where `counted`, else estimated from a sample's bytes a row.
         counted: whether every row was counted.
         tokens: of the whole documents, estimated.
-        index_bytes: of the finished index, estimated.
+        index_bytes: of the finished indexes together, estimated.
         seconds: of encoding with this machine and model, estimated.
         documents_per_second: measured on the sample.
     """
@@ -48,15 +48,22 @@ class Estimate:
 
 
 def estimate(
-    sources: Sequence[Source], backbone: Backbone, fingerprint: Fingerprint, columns: Columns, *, batch_tokens: int
+    sources: Sequence[Source],
+    backbones: Sequence[Backbone],
+    specs: Sequence[NagSpec],
+    columns: Columns,
+    *,
+    max_length: int,
+    batch_tokens: int,
 ) -> Estimate:
-    """Return what building an index of some sources would cost.
+    """Return what indexes of one or several neuron types, from one forward pass over some sources, would cost.
 
     Args:
         sources: the corpus.
-        backbone: the model that would encode it.
-        fingerprint: the encoding.
+        backbones: views of the model that would encode it, one for each neuron type.
+        specs: the shape of each type's NAGs.
         columns: which columns would be read.
+        max_length: tokens of each document that would be read.
         batch_tokens: padded tokens in a batch.
 
     Raises:
@@ -93,14 +100,14 @@ def estimate(
     documents = sum(parquet.row_count(source) for source in tables) + in_streams
 
     started = time.perf_counter()
-    tokens = tokenise(backbone.tokenizer, texts, max_length=fingerprint.max_length)
-    ids = [row for row in tokens.ids if row]
-    encode_ids(backbone, ids, fingerprint.spec, batch_tokens=batch_tokens)
+    tokens = tokenise(backbones[0].tokenizer, texts, max_length=max_length)
+    Encoder(backbones, specs, batch_tokens).encode([row for row in tokens.ids if row])
     rate = len(texts) / (time.perf_counter() - started)
     counts = [count if own is None else own for own, count in zip(stated, tokens.counts.tolist(), strict=True)]
     per_text = sum(counts) / len(counts)
-    # Ids and paths compress about fourfold in docs.parquet; row and token numbers take some six bytes.
-    per_document = fingerprint.spec.bytes_per_document + kept_bytes / len(texts) / 4 + 6
+    # Ids and paths compress about fourfold in each index's docs.parquet; row and token numbers take some six bytes.
+    per_row = kept_bytes / len(texts) / 4 + 6
+    per_document = sum(spec.bytes_per_document + per_row for spec in specs)
     return Estimate(
         len(sources),
         documents,

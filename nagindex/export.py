@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from nagindex.corpus import Columns, Source, content_hash, read_documents
-from nagindex.corpus.sources import format_of
-from nagindex.errors import BadInputError, SourceChangedError
+from nagindex.corpus.parquet import quote_path
+from nagindex.errors import BadInputError
 from nagindex.storage.files import replacing
-from nagindex.storage.segment import SourceSpan
-from nagindex.storage.tables import ROW_GROUP, quote_sql
+from nagindex.storage.tables import ROW_GROUP, connect, quote_sql
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
     from nagindex.selection import Selection
 
 FORMATS = ("parquet", "jsonl")
@@ -34,7 +29,7 @@ def write(
 ) -> None:
     """Write a selection, best document first, as a file that appears whole or not at all.
 
-    Columns: rank (from 1), id, score, tokens, file, row, the kept columns, and with `with_text` the text. Parquet files have row
+    Columns: those of the selection, and with `with_text` the text. Parquet files have row
     groups of 100,000 rows and hold the query's settings as JSON under the metadata key `nagindex`.
 
     Args:
@@ -53,7 +48,7 @@ def write(
     connection, columns, source = selection._connection, selection._listed(), "selection"
     if with_text:
         _read_texts(selection, None if corpus_root is None else Path(corpus_root))
-        columns, source = columns + ", text", "selection JOIN texts USING (rank)"
+        columns, source = columns + ", text", "selection JOIN texts USING (_row)"
     metadata = json.dumps(selection.settings, ensure_ascii=False)
     options = (
         f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, KV_METADATA {{{METADATA_KEY}: {quote_sql(metadata)}}}"
@@ -61,68 +56,47 @@ def write(
         else "FORMAT json, ARRAY false, COMPRESSION none"
     )
     with replacing(target) as temporary:
-        connection.execute(f"COPY (SELECT {columns} FROM {source} ORDER BY rank) TO {quote_sql(temporary)} ({options})")
+        connection.execute(f"COPY (SELECT {columns} FROM {source} ORDER BY _row) TO {quote_sql(temporary)} ({options})")
+
+
+def settings_of(path: Path) -> dict[str, Any]:
+    """Return what a selection's Parquet file records: the settings that it was made with.
+
+    Raises:
+        BadInputError: the file is not a selection.
+    """
+    import duckdb
+
+    sql = f"SELECT value FROM parquet_kv_metadata({quote_path(path)}) WHERE key = {quote_sql(METADATA_KEY)}::BLOB"
+    try:
+        with connect(threads=1) as connection:
+            rows = connection.execute(sql).fetchall()
+    except duckdb.Error:
+        rows = []
+    if not rows:
+        raise BadInputError(f"{path}: not a selection of nagindex; its metadata has no settings")
+    settings: dict[str, Any] = json.loads(rows[0][0])
+    return settings
 
 
 def _read_texts(selection: Selection, corpus_root: Path | None) -> None:
-    """Fill a table `texts` (rank, text) beside the selection."""
+    """Fill a table `texts` (_row, text) beside the selection."""
     connection = selection._connection
-    connection.execute("CREATE OR REPLACE TEMP TABLE texts (rank BIGINT, text VARCHAR)")
-    found = connection.execute(
-        "SELECT _segment, file, list(row ORDER BY row), list(rank ORDER BY row) FROM selection GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
-    wanted: dict[tuple[str, str], dict[int, int]] = defaultdict(dict)
-    spans: dict[tuple[str, str], SourceSpan] = {}
-    known: dict[int, dict[str, SourceSpan]] = {}
-    for position, name, rows, ranks in found:
-        if position not in known:
-            known[position] = {span.name: span for span in selection._segments[position].spans()}
-        span = known[position][name]
-        wanted[name, span.sha256].update(zip(rows, ranks, strict=True))
-        spans[name, span.sha256] = span
-    columns = Columns(selection.settings["corpus"]["text_column"], selection.settings["corpus"]["id_column"])
-    for key, rank_of_row in wanted.items():
-        _insert_texts(connection, _located(spans[key], corpus_root), columns, rank_of_row)
-
-
-def _located(span: SourceSpan, corpus_root: Path | None) -> Source:
-    """Return where a source lies now, proven to hold what was read.
-
-    Raises:
-        SourceChangedError: it is missing or differs.
-    """
-    path = (corpus_root or Path(span.root)) / span.name
-    kind = format_of(path)
-    if kind is None or not path.is_file():
-        raise SourceChangedError(
-            f"{path}: the source is not there any more; name the folder it lies in with --corpus-root, or leave out --with-text"
-        )
-    source = Source(span.name, path, kind[0], kind[1], path.stat().st_size)
-    if source.size != span.bytes or content_hash(path) != span.sha256:
-        remedy = "restore it, name another folder with --corpus-root, or leave out --with-text"
-        raise SourceChangedError(f"{path}: the source has changed since it was encoded; {remedy}")
-    return source
-
-
-def _insert_texts(
-    connection: DuckDBPyConnection, source: Source, columns: Columns, rank_of_row: dict[int, int]
-) -> None:
+    connection.execute("CREATE OR REPLACE TEMP TABLE texts (_row BIGINT, text VARCHAR)")
+    found = connection.execute("SELECT _position, _row FROM selection").fetchnumpy()
     batch: list[tuple[int, str]] = []
-    last = max(rank_of_row)
 
     def insert() -> None:
         connection.execute(
             "INSERT INTO texts SELECT unnest(?::BIGINT[]), unnest(?::VARCHAR[])",
-            [[r for r, _ in batch], [t for _, t in batch]],
+            [[row for row, _ in batch], [text for _, text in batch]],
         )
         batch.clear()
 
-    for document in read_documents(source, columns, start=min(rank_of_row), with_tokens=False):
-        if document.row in rank_of_row:
-            batch.append((rank_of_row[document.row], document.text or ""))
-            if len(batch) == TEXTS_PER_INSERT:
-                insert()
-        if document.row == last:
-            break
+    numbers = found["_row"].tolist()
+    for at, text in selection.texts(corpus_root).read(found["_position"]):
+        batch.append((numbers[at], text))
+        if len(batch) == TEXTS_PER_INSERT:
+            insert()
     if batch:
         insert()

@@ -15,6 +15,7 @@ from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
 from nagindex.fingerprint import Fingerprint, installed_libraries
 from nagindex.ingest import IngestReport, Progress
 from nagindex.nag import Codes
+from nagindex.options import QueryOptions
 from nagindex.select import Budget
 from nagindex.selection import Selection
 from nagindex.storage.cache import TargetCache
@@ -22,7 +23,7 @@ from nagindex.storage.docs import open_docs, run_select
 from nagindex.storage.files import make_folders
 from nagindex.storage.manifest import Manifest, Settings, now, publish, read_latest, read_manifest, versions
 from nagindex.storage.segment import SkippedRow, segments_of
-from nagindex.targets import Targets, TargetSet, load_targets
+from nagindex.targets import Targets, TargetSet, load_targets, named_files
 from nagindex.windows import Shard
 
 if TYPE_CHECKING:
@@ -191,15 +192,18 @@ class Index:
         targets: Targets,
         *,
         text_column: str | None = None,
+        target_column: str | None = None,
         model: str | None = None,
         device: str = "auto",
         cache: bool = True,
-    ) -> TargetSet:
-        """Return target texts, or NAGs saved before, as codes of this index's encoding.
+    ) -> list[TargetSet]:
+        """Return target sets, from texts or from NAGs saved before, as codes of this index's encoding.
 
         Args:
-            targets: files, globs or folders, or codes uint16 [n, L, K].
+            targets: a file, glob or folder, or codes uint16 [n, L, K]; several of them, or a mapping of names to them, are several
+                targets.
             text_column: column of the texts.
+            target_column: column of the target's name, where one file holds several targets.
             model: where the backbone lies now, if it was moved.
             device: a torch device.
             cache: whether to look codes up in, and add them to, the index's cache of target texts.
@@ -211,6 +215,7 @@ class Index:
             fingerprint=fingerprint,
             backbone=partial(self.backbone, model, device=device),
             text_column=text_column,
+            target_column=target_column,
             batch_tokens=self.manifest.settings.batch_tokens,
             cache=TargetCache(self.path / "derived" / "targets", here) if cache else None,
         )
@@ -223,32 +228,57 @@ class Index:
         tokens: int | None = None,
         fraction: float | None = None,
         text_column: str | None = None,
+        target_column: str | None = None,
         model: str | None = None,
         device: str = "auto",
         cache: bool = True,
+        corpus_root: str | Path | None = None,
         threads: int | None = None,
+        **options: Any,
     ) -> Selection:
-        """Return the documents most similar to a target set, exactly, within one budget.
+        """Return the documents that best match one or several target sets, exactly, within one budget.
 
         Args:
-            targets: files, globs or folders of example texts, NAGs saved by `nagindex encode`, or codes uint16 [n, L, K].
+            targets: as in `encode`: example texts, NAGs saved by `nagindex encode`, or codes; several, or a mapping, are several
+                targets.
             n: the budget as a number of documents.
             tokens: the budget as a number of tokens.
-            fraction: the budget as a share of the pool's tokens, 0 to 1; exactly one of the three is given.
-            text_column: as in `encode`, like the next three.
+            fraction: the budget as a share of the candidates' tokens, 0 to 1; exactly one of the three is given.
+            text_column: as in `encode`, like the next four.
+            target_column: see there.
             model: see there.
             device: see there.
             cache: see there.
+            corpus_root: where the sources lie now, if `decontaminate` needs texts and they were moved.
             threads: threads of the scan; by default one a core.
+            options: everything else that can be asked, by the names of `QueryOptions`: layers, top_k, score, contrast, mix,
+                target_weights, quality_column, scores, quality_weight, lower_is_better, normalise, where, cap, exclude, dedup,
+                decontaminate, ngram.
 
         Raises:
-            BadInputError: the budget or the targets make no sense.
+            BadInputError: the budget, the targets or the options make no sense.
         """
         from nagindex.query import query
 
-        budget = Budget(n, tokens, fraction)
-        encoded = self.encode(targets, text_column=text_column, model=model, device=device, cache=cache)
-        return query(self, encoded, budget, text_column=text_column, threads=threads)
+        budget, settings = Budget(n, tokens, fraction), QueryOptions.of(**options)
+        encoded = self.encode(
+            targets,
+            text_column=text_column,
+            target_column=target_column,
+            model=model,
+            device=device,
+            cache=cache,
+        )
+        asked = {"targets": named_files(targets), "text-column": text_column, "target-column": target_column}
+        return query(
+            self,
+            encoded,
+            budget,
+            settings,
+            asked={name: value for name, value in asked.items() if value},
+            corpus_root=corpus_root,
+            threads=threads,
+        )
 
     def delete(self, *, ids: Iterable[str] | None = None, where: str | None = None) -> int:
         """Delete documents by id or by a SQL condition on `docs`, pin the result and return how many went.

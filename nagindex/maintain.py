@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from nagindex.storage.files import sync_folder
 from nagindex.storage.manifest import Manifest, SegmentEntry, commit, manifest_path, read_manifest, versions
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SkippedRow, SourceSpan
 from nagindex.storage.tables import DOCS_ROW_GROUP, connect, quote_sql, scan_sql
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 ROWS_PER_CHECK = 4096
 GRACE_SECONDS = 3600.0
@@ -43,11 +47,14 @@ def delete(index: Path, *, ids: Iterable[str] | None = None, where: str | None =
     chosen = None if ids is None else [ids] if isinstance(ids, str) else list(ids)
     removed = 0
 
+    def list_ids(connection: DuckDBPyConnection) -> None:
+        connection.execute("CREATE TABLE _ids AS SELECT unnest(?::VARCHAR[]) AS id", [chosen or []])
+
     def change(current: Manifest) -> Manifest | None:  # looks the rows up again where another writer published first
         nonlocal removed
         removed = 0
         members = segments.segments_of(index, current)
-        with open_docs(index, members, current.settings.keep_columns, ids=chosen) as connection:
+        with open_docs(index, members, current.settings.keep_columns, prepare=list_ids) as connection:
             found = rows_where(connection, "id IN (SELECT id FROM _ids)" if where is None else where)
         entries = []
         for number, entry in enumerate(current.segments):

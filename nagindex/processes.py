@@ -2,54 +2,58 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import pickle
-import select
 import signal
-import struct
 import subprocess
 import sys
 import threading
-import traceback
 import weakref
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, BinaryIO
 
 from nagindex.errors import BadInputError, NagIndexError
+from nagindex.serving import END, ERROR, HEAD, ITEM, STOPPED, unpacked
 
 # The parent's path comes before nagindex is imported, so that both import the same modules.
 BOOT = """import pickle, sys
 sys.path[:] = pickle.load(sys.stdin.buffer)
-from nagindex.processes import serve
+from nagindex.serving import serve
 serve(int(sys.argv[1]))"""
-HEAD = struct.Struct("<cQ")  # what a frame holds, and the bytes that follow
-ITEM, ERROR, END = b"i", b"e", b"."
-STOPPED = 128 + signal.SIGTERM  # the exit code of a child that stopped when asked
 
 
 @dataclass
 class _Link:
-    """One child as its reading thread sees it; the thread knows no `Child`, which so can become garbage."""
+    """One child as its reading thread sees it; the thread knows no `Child`, which so can become garbage.
+
+    What the main thread waits for and tells is in SimpleQueues: an interrupt inside an Event or a Semaphore, which are written
+    in Python, may leave its lock as it must not be.
+
+    Attributes:
+        room: one token for each item that may yet be read ahead.
+        wake: one for each entry, and one more at the end; several children may share it.
+        ended: whether the child has been reaped.
+    """
 
     function: str
     process: subprocess.Popen[bytes]
     frames: BinaryIO
     request: bytes
-    room: threading.Semaphore
+    room: SimpleQueue[None] = field(default_factory=SimpleQueue)
     entries: deque[tuple[bytes, Any]] = field(default_factory=deque)
-    wake: threading.Event = field(default_factory=threading.Event)
-    ended: threading.Event = field(default_factory=threading.Event)
+    wake: SimpleQueue[None] = field(default_factory=SimpleQueue)
+    ended: bool = False
     stopping: bool = False
     owner: int = field(default_factory=os.getpid)
 
     def put(self, kind: bytes, content: Any = None) -> None:
         self.entries.append((kind, content))
-        self.wake.set()
+        self.wake.put(None)
 
     def read(self) -> None:
         """Return when the child has ended and been reaped; its frames are entries then, the last of them END."""
@@ -70,17 +74,18 @@ class _Link:
         self.frames.close()
         with suppress(BrokenPipeError):
             self.process.stdin.close()  # type: ignore[union-attr]
-        self.ended.set()
+        self.ended = True
+        self.wake.put(None)
 
     def _frame(self) -> tuple[bytes, Any]:
         """Return what the child sent next, or how it died."""
         if not self.stopping:
-            self.room.acquire()
+            self.room.get()
         head = self.frames.read(HEAD.size)
         kind, size = HEAD.unpack(head) if len(head) == HEAD.size else (b"", 1)
         content = self.frames.read(size)
         if len(content) == size:
-            return kind, _unpacked(content) if kind == ERROR else content
+            return kind, unpacked(content) if kind == ERROR else content
         code = self.process.wait()
         if self.stopping and code in (STOPPED, -signal.SIGTERM):
             return END, None
@@ -94,7 +99,7 @@ class _Link:
         if self.stopping or os.getpid() != self.owner:
             return  # a forked copy of this process does not own the child
         self.stopping = True
-        self.room.release()
+        self.room.put(None)
         if not self.entries or self.entries[-1][0] != END:
             self.process.terminate()
 
@@ -104,7 +109,8 @@ class _Link:
             if kill:
                 self.process.kill()
             # An interrupt in Thread.join of Python 3.11 marks a running thread as ended.
-            self.ended.wait()
+            while not self.ended:
+                self.wake.get()
 
 
 class Child:
@@ -147,7 +153,9 @@ class Child:
             raise
         finally:
             os.close(sending)
-        self._link = _Link(function, process, os.fdopen(receiving, "rb"), request, threading.Semaphore(ahead))
+        self._link = _Link(function, process, os.fdopen(receiving, "rb"), request)
+        for _ in range(ahead):
+            self._link.room.put(None)
         threading.Thread(target=self._link.read, name=f"reading {function}", daemon=True).start()
         weakref.finalize(self, self._link.stop)
 
@@ -173,7 +181,7 @@ class Child:
         if not self._link.entries or self._link.entries[0][0] == END:
             return None
         kind, content = self._link.entries.popleft()
-        self._link.room.release()
+        self._link.room.put(None)
         if kind == ERROR:
             raise content
         return [pickle.loads(content)]  # noqa: S301 - written by our own child
@@ -198,13 +206,14 @@ def merged(children: Sequence[Child]) -> Generator[tuple[int, Any], None, None]:
     Raises:
         NagIndexError: a child died. A child's own error is raised as it is.
     """
-    wake = threading.Event()
+    wake: SimpleQueue[None] = SimpleQueue()
     running = dict(enumerate(children))
     for child in children:
         child._link.wake = wake
     try:
         while running:
-            wake.clear()
+            while not wake.empty():
+                wake.get()
             ready = [(number, child) for number, child in running.items() if child._link.entries]
             for number, child in ready:
                 if (entry := child._take()) is None:
@@ -212,7 +221,7 @@ def merged(children: Sequence[Child]) -> Generator[tuple[int, Any], None, None]:
                 else:
                     yield number, entry[0]
             if not ready:
-                wake.wait()
+                wake.get()
     finally:
         _end(children)
 
@@ -228,98 +237,3 @@ def _end(children: Sequence[Child]) -> None:
         for child in children:
             child._link.wait(kill=True)
         raise
-
-
-def serve(descriptor: int) -> None:
-    """Return when the generator that stdin names has ended and its items are written to a pipe: the child's part."""
-    items = _requested()
-    asked = told = False
-
-    def interrupt(number: int, frame: object) -> None:
-        nonlocal asked, told
-        # Between two steps of the generator a frame may be half written: the loop below tells it then.
-        if not asked:
-            asked, told = True, items.gi_running  # type: ignore[attr-defined]
-            if told:
-                raise KeyboardInterrupt
-
-    def forked() -> None:
-        # A grandchild must neither hold the pipe open when the child dies nor clean up in its place.
-        os.close(descriptor)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-    def send(kind: bytes, content: bytes) -> None:
-        nonlocal asked
-        try:
-            for part in (HEAD.pack(kind, len(content)), content):
-                view = memoryview(part)
-                while view:
-                    view = view[os.write(descriptor, view) :]
-        except BrokenPipeError:  # the parent is gone
-            asked = True
-
-    os.set_inheritable(descriptor, False)
-    os.register_at_fork(after_in_child=forked)
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGINT, interrupt)
-    error = None
-    try:
-        while True:
-            if asked and not told:
-                told = True
-                item = items.throw(KeyboardInterrupt())
-            else:
-                item = next(items)
-            send(ITEM, pickle.dumps(item, protocol=5))
-    except StopIteration:
-        pass
-    except BaseException as raised:
-        error = raised
-    if error is not None and not (asked and isinstance(error, KeyboardInterrupt)):
-        send(ERROR, _packed(error))
-        items.close()
-    elif asked:
-        sys.exit(STOPPED)  # not END: whoever sent the signal, these may not be all items
-    else:
-        send(END, b"")
-
-
-def _requested() -> Generator[Any, None, None]:
-    """Return the items of the function named on stdin; importing it is a step that a stop can interrupt."""
-    parent = os.getppid()
-    function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our own parent
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
-    module, _, name = function.partition(":")
-    yield from getattr(importlib.import_module(module), name)(*arguments)
-
-
-def _watch(parent: int) -> None:
-    """Return when the parent has died, which stops this process."""
-    # A fork of the parent may hold our stdin open, hence the look at the process number.
-    while os.getppid() == parent and not select.select([0], [], [], 1.0)[0]:
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _packed(error: BaseException) -> bytes:
-    """Return an error as bytes, with its text for a parent that cannot unpickle it."""
-    text, trace = str(error) or type(error).__name__, "".join(traceback.format_exception(error))
-    try:
-        packed = pickle.dumps(error, protocol=5)
-        again = pickle.loads(packed)  # noqa: S301 - our own bytes
-        if type(again) is not type(error) or str(again) != str(error):
-            packed = b""
-    except Exception:
-        packed = b""
-    return pickle.dumps((text, trace, packed))
-
-
-def _unpacked(content: bytes) -> BaseException:
-    """Return the error that `_packed` made bytes of."""
-    text, trace, packed = pickle.loads(content)  # noqa: S301 - written by our own child
-    try:
-        error: BaseException = pickle.loads(packed)  # noqa: S301 - written by our own child
-    except Exception:
-        error = NagIndexError(text)
-    error.add_note(f"in a worker process:\n{trace}")
-    return error

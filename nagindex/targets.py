@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ import numpy as np
 
 from nagindex.corpus import Columns, Source, content_hash, find_sources, read_documents
 from nagindex.corpus.parquet import quote_path
+from nagindex.corpus.sources import format_of
 from nagindex.encode import affordable, encode_ids
 from nagindex.errors import BadInputError
 from nagindex.fingerprint import Fingerprint
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from nagindex.backbone import Backbone
 
 NAGS_KEY = "nagindex_nags"
+ROWS_PER_INSERT = 1000
 
 
 @dataclass(frozen=True)
@@ -37,15 +40,30 @@ class TargetSet:
         ids: the examples' ids.
         files: one record for each file: name, sha256, examples.
         skipped: one sentence for each row that is no example, naming file, row and reason.
+        name: what the target is called.
+        texts: the examples' texts; None where only their NAGs are known.
     """
 
     codes: Codes
     ids: list[str]
     files: list[dict[str, Any]]
     skipped: list[str] = field(default_factory=list)
+    name: str = "target"
+    texts: list[str] | None = None
 
 
-Targets = str | Path | Iterable[str | Path] | Codes | TargetSet
+TargetFiles = str | Path | Codes | TargetSet
+Targets = TargetFiles | Iterable[TargetFiles] | Mapping[str, TargetFiles]
+
+
+@dataclass(frozen=True)
+class _Example:
+    """One example before it is grouped: its target, id, text, and codes uint16 [L, K]."""
+
+    target: str
+    id: str
+    text: str | None
+    codes: Codes
 
 
 def load_targets(
@@ -54,76 +72,147 @@ def load_targets(
     fingerprint: Fingerprint,
     backbone: Callable[[], Backbone],
     text_column: str | None = None,
+    target_column: str | None = None,
     batch_tokens: int,
     cache: TargetCache | None = None,
-) -> TargetSet:
-    """Return the codes of a target set, encoding only texts that the cache does not hold.
+) -> list[TargetSet]:
+    """Return the codes of one or several target sets, encoding only texts that the cache does not hold.
 
     Args:
-        targets: files, globs or folders of texts or of saved NAGs; or codes, uint16 [n, L, K].
+        targets: a file, glob or folder of texts or of saved NAGs, or codes uint16 [n, L, K]; each is a target, or several where a
+            column tells them apart. A mapping names them.
         fingerprint: the encoding that they must have.
         backbone: loads the model; called only if something must be encoded.
         text_column: column of the texts; by default found in each file.
+        target_column: column of the target's name; by default a file is one target, named after it.
         batch_tokens: padded tokens in a batch.
         cache: where codes of texts are kept between queries.
 
     Raises:
-        BadInputError: there is no example, or saved NAGs are not what they claim.
+        BadInputError: a target has no example, or saved NAGs are not what they claim.
         SettingsMismatchError: saved NAGs have another encoding.
     """
-    if isinstance(targets, TargetSet):
-        return targets
-    if isinstance(targets, np.ndarray):
-        _check(targets, fingerprint, where="the codes given")
-        return TargetSet(
-            targets,
-            [str(i) for i in range(len(targets))],
-            [{"name": "codes", "sha256": hashlib.sha256(targets.tobytes()).hexdigest(), "examples": len(targets)}],
+    named = _named(targets)
+    columns = Columns(text=text_column, target=target_column)
+    found: dict[str, TargetSet] = {}
+    for name, given in named:
+        if isinstance(given, TargetSet):
+            found[name] = given
+            continue
+        if isinstance(given, np.ndarray):
+            _check(given, fingerprint, where=f"the codes of target {name}" if len(named) > 1 else "the codes given")
+            digest = hashlib.sha256(given.tobytes()).hexdigest()
+            record = {"name": "codes", "sha256": digest, "examples": len(given)}
+            found[name] = TargetSet(given, [str(i) for i in range(len(given))], [record], name=name)
+            continue
+        owners: list[str] = []
+        skipped: list[str] = []
+        for source in find_sources([given]).sources:
+            if is_saved_nags(source.path):
+                examples = read_nags(source.path, fingerprint, name)
+            else:
+                rows = _read_texts(source, columns, skipped, name)
+                examples = _encoded(rows, source, fingerprint, backbone, batch_tokens, cache, skipped)
+            owners += _add(found, examples, source, fingerprint)
+        if not owners:
+            listed = f" ({len(skipped)} skipped, the first: {skipped[0]})" if skipped else ""
+            raise BadInputError(f"{given}: the targets hold no example{listed}; give at least one text")
+        found[owners[0]].skipped.extend(skipped)
+    return list(found.values())
+
+
+def named_files(targets: Targets) -> list[str]:
+    """Return the files that were named as targets, as the command line takes them; none for codes."""
+    if isinstance(targets, Mapping):
+        return [f"{name}={given}" for name, given in targets.items() if isinstance(given, (str, Path))]
+    if isinstance(targets, (str, Path)):
+        return [str(targets)]
+    if isinstance(targets, (np.ndarray, TargetSet)):
+        return []
+    return [str(given) for given in targets if isinstance(given, (str, Path))]
+
+
+def _named(targets: Targets) -> list[tuple[str, TargetFiles]]:
+    """Return the targets with their names: given ones, a set's own, or a file's without its suffixes."""
+    if isinstance(targets, Mapping):
+        return [
+            (name, dataclasses.replace(given, name=name) if isinstance(given, TargetSet) else given)
+            for name, given in targets.items()
+        ]
+    listed: list[TargetFiles] = [targets] if isinstance(targets, (str, Path, np.ndarray, TargetSet)) else list(targets)
+    stems = [_stem(given, number) for number, given in enumerate(listed)]
+    names = [str(given) if stems.count(stem) > 1 else stem for given, stem in zip(listed, stems, strict=True)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise BadInputError(f"{twice}: named twice as a target; name each once")
+    return list(zip(names, listed, strict=True))
+
+
+def _stem(given: TargetFiles, number: int) -> str:
+    if isinstance(given, TargetSet):
+        return given.name
+    if isinstance(given, np.ndarray):
+        return f"target-{number}"
+    name = Path(given).name
+    kind = format_of(Path(given))
+    if kind is not None:
+        name = name.removesuffix(Path(name).suffix) if kind[1] != "none" else name
+        name = name.removesuffix(Path(name).suffix)
+    return name or str(given)
+
+
+def _add(
+    found: dict[str, TargetSet], examples: Sequence[_Example], source: Source, fingerprint: Fingerprint
+) -> list[str]:
+    """Put a file's examples to the target sets that they belong to, and return these sets' names."""
+    digest = content_hash(source.path)
+    by_target: dict[str, list[_Example]] = {}
+    for example in examples:
+        by_target.setdefault(example.target, []).append(example)
+    for name, own in by_target.items():
+        before = found.get(name) or TargetSet(
+            np.empty((0, *fingerprint.spec.shape), CODE_DTYPE), [], [], name=name, texts=[]
         )
-    paths = [targets] if isinstance(targets, (str, Path)) else list(targets)
-    parts: list[tuple[Codes, list[str]]] = []
-    files: list[dict[str, Any]] = []
-    skipped: list[str] = []
-    for source in find_sources(paths).sources:
-        if is_saved_nags(source.path):
-            codes, ids = read_nags(source.path, fingerprint)
-        else:
-            texts = _read_texts(source, Columns(text=text_column), skipped)
-            codes, ids = _encoded(texts, source, fingerprint, backbone, batch_tokens, cache, skipped)
-        parts.append((codes, ids))
-        files.append({"name": source.name, "sha256": content_hash(source.path), "examples": len(ids)})
-    codes = np.concatenate([codes for codes, _ in parts])
-    if not len(codes):
-        rows = f" ({len(skipped)} skipped, the first: {skipped[0]})" if skipped else ""
-        raise BadInputError(f"{', '.join(map(str, paths))}: the targets hold no example{rows}; give at least one text")
-    return TargetSet(codes, [i for _, ids in parts for i in ids], files, skipped)
+        texts = [example.text for example in own if example.text is not None]
+        found[name] = dataclasses.replace(
+            before,
+            codes=np.concatenate([before.codes, np.stack([example.codes for example in own])]),
+            ids=[*before.ids, *(example.id for example in own)],
+            files=[*before.files, {"name": source.name, "sha256": digest, "examples": len(own)}],
+            texts=None if before.texts is None or len(texts) < len(own) else [*before.texts, *texts],
+        )
+    return list(by_target)
 
 
-def _read_texts(source: Source, columns: Columns, skipped: list[str]) -> list[tuple[int, str, str]]:
-    """Return (row, id, text) of a source's readable rows."""
+def _read_texts(source: Source, columns: Columns, skipped: list[str], name: str) -> list[tuple[int, str, str, str]]:
+    """Return (row, target, id, text) of a source's readable rows."""
     texts = []
     for document in read_documents(source, columns, with_tokens=False):
         if document.problem is not None:
             skipped.append(f"{source.path}, row {document.row}: {document.problem}")
+        elif columns.target is not None and document.kept[0] is None:
+            skipped.append(f"{source.path}, row {document.row}: no target in column {columns.target!r}")
         else:
-            texts.append((document.row, document.id, document.text or ""))
+            target = name if columns.target is None else str(document.kept[0])
+            texts.append((document.row, target, document.id, document.text or ""))
     if not texts and source.size == 0:
         skipped.append(f"{source.path}: the file is empty")
     return texts
 
 
 def _encoded(
-    texts: Sequence[tuple[int, str, str]],
+    rows: Sequence[tuple[int, str, str, str]],
     source: Source,
     fingerprint: Fingerprint,
     load: Callable[[], Backbone],
     batch_tokens: int,
     cache: TargetCache | None,
     skipped: list[str],
-) -> tuple[Codes, list[str]]:
-    """Return the NAGs and ids of those texts that have a token."""
-    found = cache.get([text for _, _, text in texts]) if cache else {}
-    new = list(dict.fromkeys(text for _, _, text in texts if text not in found))
+) -> list[_Example]:
+    """Return those of (row, target, id, text) whose text has a token, encoded."""
+    texts = [text for *_, text in rows]
+    found = cache.get(texts) if cache else {}
+    new = list(dict.fromkeys(text for text in texts if text not in found))
     if new:
         backbone = load()
         ids = tokenise(backbone.tokenizer, new, max_length=fingerprint.max_length, count=False).ids
@@ -136,12 +225,10 @@ def _encoded(
         found |= dict(zip(new, fresh, strict=True))
         if cache:
             cache.put(new, fresh)
-    kept = [(row, i, text) for row, i, text in texts if not TargetCache.is_no_nag(found[text])]
-    skipped += [f"{source.path}, row {row}: no tokens" for row, _, text in texts if TargetCache.is_no_nag(found[text])]
-    codes = (
-        np.stack([found[text] for _, _, text in kept]) if kept else np.empty((0, *fingerprint.spec.shape), CODE_DTYPE)
-    )
-    return codes, [i for _, i, _ in kept]
+    skipped += [f"{source.path}, row {row}: no tokens" for row, *_, text in rows if TargetCache.is_no_nag(found[text])]
+    return [
+        _Example(target, i, text, found[text]) for _, target, i, text in rows if not TargetCache.is_no_nag(found[text])
+    ]
 
 
 def is_saved_nags(path: Path) -> bool:
@@ -149,24 +236,31 @@ def is_saved_nags(path: Path) -> bool:
     return path.suffix == ".parquet" and _metadata(path) is not None
 
 
-def write_nags(path: Path, targets: TargetSet, fingerprint: Fingerprint) -> None:
-    """Write encoded examples as Parquet: columns id and nag (USMALLINT[L * K], layer by layer), the fingerprint as metadata."""
+def write_nags(path: Path, targets: Sequence[TargetSet], fingerprint: Fingerprint) -> None:
+    """Write encoded examples as Parquet: columns target, id and nag (USMALLINT[L * K], layer by layer), the fingerprint as metadata."""
     metadata = json.dumps(fingerprint.to_json(), ensure_ascii=False)
     with connect() as connection, replacing(path) as temporary:
-        connection.execute("CREATE TEMP TABLE nags (id VARCHAR, nag USMALLINT[])")
-        for first in range(0, len(targets.ids), 1000):
-            rows = slice(first, first + 1000)
-            flat = targets.codes[rows].reshape(len(targets.ids[rows]), -1).tolist()
-            connection.execute(
-                "INSERT INTO nags SELECT unnest(?::VARCHAR[]), unnest(?::USMALLINT[][])", [targets.ids[rows], flat]
-            )
+        connection.execute("CREATE TEMP TABLE nags (target VARCHAR, id VARCHAR, nag USMALLINT[])")
+        for target in targets:
+            for first in range(0, len(target.ids), ROWS_PER_INSERT):
+                rows = slice(first, first + ROWS_PER_INSERT)
+                flat = target.codes[rows].reshape(len(target.ids[rows]), -1).tolist()
+                connection.execute(
+                    "INSERT INTO nags SELECT ?, unnest(?::VARCHAR[]), unnest(?::USMALLINT[][])",
+                    [target.name, target.ids[rows], flat],
+                )
         connection.execute(
             f"COPY nags TO {quote_sql(temporary)} (FORMAT parquet, KV_METADATA {{{NAGS_KEY}: {quote_sql(metadata)}}})"
         )
 
 
-def read_nags(path: Path, fingerprint: Fingerprint) -> tuple[Codes, list[str]]:
-    """Return the codes, uint16 [n, L, K], and ids of a file of saved NAGs.
+def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> list[_Example]:
+    """Return the examples of a file of saved NAGs.
+
+    Args:
+        path: the file.
+        fingerprint: the encoding that they must have.
+        name: of the target, where the file does not say.
 
     Raises:
         BadInputError: the file is not what `write_nags` writes.
@@ -178,16 +272,17 @@ def read_nags(path: Path, fingerprint: Fingerprint) -> tuple[Codes, list[str]]:
         saved = Fingerprint.from_json(json.loads(_metadata(path) or ""))
         with connect() as connection:
             scan = f"read_parquet({quote_path(path)}, file_row_number = true)"
-            rows = connection.execute(f"SELECT id, nag FROM {scan} ORDER BY file_row_number").fetchall()
-        ids = [identifier for identifier, _ in rows]
-        codes = np.array([nag for _, nag in rows], CODE_DTYPE).reshape(len(rows), *saved.spec.shape)
+            has_target = "target" in [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()]
+            listed = f"{'target' if has_target else 'NULL'}, id, nag"
+            rows = connection.execute(f"SELECT {listed} FROM {scan} ORDER BY file_row_number").fetchall()
+        codes = np.array([nag for *_, nag in rows], CODE_DTYPE).reshape(len(rows), *saved.spec.shape)
     except (ValueError, KeyError, TypeError, duckdb.Error) as error:
         raise BadInputError(
             f"{path}: not NAGs saved by nagindex encode ({str(error).splitlines()[0]}); encode the targets again"
         ) from error
     fingerprint.require(saved, where=str(path), ignore_libraries=True)
     _check(codes, fingerprint, where=str(path))
-    return codes, ids
+    return [_Example(target or name, i, None, own) for (target, i, _), own in zip(rows, codes, strict=True)]
 
 
 def _metadata(path: Path) -> str | None:

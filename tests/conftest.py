@@ -1,5 +1,6 @@
 """What the tests share: no network, a tiny backbone, and indexes built from texts or written from codes."""
 
+import hashlib
 import ipaddress
 import json
 import os
@@ -114,7 +115,7 @@ def fingerprint():
 def write_index():
     """Return f(path, codes, ids, tokens, ...): an index of given codes in several segments, written without any model."""
 
-    def write(path, codes, ids, tokens, *, width, cuts=(), kept=None, keep=(), backbone=None, top_k=None):
+    def write(path, codes, ids, tokens, *, width, cuts=(), kept=None, keep=(), texts=None, backbone=None, top_k=None):
         path = Path(path)
         _, layers, k = codes.shape
         spec = NagSpec("up", (width,) * layers, k)
@@ -124,7 +125,9 @@ def write_index():
         entries = []
         edges = [0, *cuts, len(codes)]
         for number, (start, stop) in enumerate(pairwise(edges)):
-            entries.append(_write_segment(path, spec, number, codes, ids, tokens, kept, keep, slice(start, stop)))
+            part = slice(start, stop)
+            source = _write_source(path, number, texts[part] if texts is not None else None, stop - start)
+            entries.append(_write_segment(path, spec, source, codes, ids, tokens, kept, keep, part))
         settings = manifests.Settings(keep_columns=tuple(keep))
         created = manifests.Manifest(1, "create", manifests.now(), found, settings, tuple(entries))
         assert manifests.publish(path, created)
@@ -133,16 +136,34 @@ def write_index():
     return write
 
 
-def _write_segment(path, spec, number, codes, ids, tokens, kept, keep, part):
+def _write_source(path, number, texts, n):
+    """Return the span of a segment's source, which is written where texts are given and made up where they are not."""
+    name = f"source-{number}.jsonl"
+    if texts is None:
+        return segments.SourceSpan(name, "/nowhere", 1, "2" * 64, 0, n, complete=True)
+    content = "".join(json.dumps({"text": text}) + "\n" for text in texts).encode()
+    (path / "sources").mkdir(exist_ok=True)
+    (path / "sources" / name).write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    return segments.SourceSpan(name, str(path / "sources"), len(content), digest, 0, n, complete=True)
+
+
+def _write_segment(path, spec, source, codes, ids, tokens, kept, keep, part):
     n = part.stop - part.start
     rows = segments.Rows(
         ids=[str(i) for i in ids[part]],
-        files=[f"source-{number}.jsonl"] * n,
+        files=[source.name] * n,
         rows=list(range(n)),
         tokens=[int(t) for t in tokens[part]],
         kept=list(kept[part]) if kept is not None else [()] * n,
     )
-    span = segments.SourceSpan(f"source-{number}.jsonl", "/nowhere", 1, "2" * 64, 0, n, complete=True)
     return segments.write_segment(
-        path, spec, codes=[codes[part]], rows=rows, keep=keep, spans=[span], skipped=[], libraries=installed_libraries()
+        path,
+        spec,
+        codes=[codes[part]],
+        rows=rows,
+        keep=keep,
+        spans=[source],
+        skipped=[],
+        libraries=installed_libraries(),
     )

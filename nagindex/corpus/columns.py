@@ -10,7 +10,10 @@ from nagindex.errors import BadInputError
 TEXT_COLUMNS = ("text", "content", "doc", "document", "body")
 ID_COLUMNS = ("id", "docid", "doc_id")
 TOKEN_COLUMNS = ("token_num", "token_count", "n_tokens", "num_tokens")
-RESERVED = ("id", "file", "row", "tokens", "rank", "score", "target", "text", "_segment", "_position", "_sum")
+RESERVED = (
+    *("id", "file", "row", "tokens", "rank", "score", "target", "text", "standardised", "quality_value", "combined"),
+    *("_segment", "_position", "_sum", "_row"),
+)
 RESERVED_BY_DUCKDB = ("filename", "file_row_number", "file_index")  # in every scan of a segment
 
 
@@ -23,12 +26,14 @@ class Columns:
         id: the document's id; a source without an id column gets `<source name>:<row>`.
         tokens: the document's number of tokens; without it tokens are counted with the backbone's tokenizer.
         keep: columns carried into the index under their own names.
+        target: of examples, the name of the task that one belongs to; read after the kept columns, never looked for.
     """
 
     text: str | None = None
     id: str | None = None
     tokens: str | None = None
     keep: tuple[str, ...] = ()
+    target: str | None = None
 
     def __post_init__(self) -> None:
         for name in self.keep:
@@ -50,7 +55,12 @@ class Columns:
         Raises:
             BadInputError: a named column is missing, or no column has a usual name for texts.
         """
-        for option, name in [("--text-column", self.text), ("--id-column", self.id), ("--token-column", self.tokens)]:
+        for option, name in [
+            ("--text-column", self.text),
+            ("--id-column", self.id),
+            ("--token-column", self.tokens),
+            ("--target-column", self.target),
+        ]:
             if name is not None and name not in available:
                 raise BadInputError(
                     f"{where}: no column {name!r} ({option}); available columns are {_listed(available)}"
@@ -66,9 +76,8 @@ class Columns:
                 f"{where}: no text column found ({', '.join(TEXT_COLUMNS)}); "
                 f"available columns are {_listed(available)}; name one with --text-column"
             )
-        return Columns(
-            text, self.id or _first(ID_COLUMNS, available), self.tokens or _first(TOKEN_COLUMNS, available), self.keep
-        )
+        identifier, tokens = self.id or _first(ID_COLUMNS, available), self.tokens or _first(TOKEN_COLUMNS, available)
+        return Columns(text, identifier, tokens, self.keep, self.target)
 
 
 def _first(usual: Sequence[str], available: Sequence[str]) -> str | None:

@@ -27,7 +27,7 @@ class Document(NamedTuple):
         id: the document's id, byte for byte; `<source name>:<row>` where the source has none.
         text: the text; None where `problem` says why there is none.
         tokens: the token count the source states, None where it states none.
-        kept: values of the kept columns, in their order.
+        kept: values of the kept columns, in their order, and of the target column.
         problem: why the row is no document (`null text`, `invalid UTF-8`, or `not wanted`: it was not looked at), or None.
     """
 
@@ -66,14 +66,14 @@ def read_documents(
     if not names:
         return  # an empty file, such as the last shard of a job that had too many
     # A file that is one text has no columns to choose or to miss.
-    whole = Columns(text="text", keep=columns.keep)
+    whole = Columns(text="text", keep=columns.keep, target=columns.target)
     found = whole if source.format == "txt" else columns.find(names, where=str(source.path))
     if not with_tokens:
         found = dataclasses.replace(found, tokens=None)
     text, *others = [name for name in (found.text, found.id, found.tokens) if name is not None]
     rows = module.read_rows(
         source,
-        [text, *others, *found.keep],
+        [text, *others, *found.keep, *([found.target] if found.target is not None else [])],
         id_column=found.id,
         start=start,
         position=position or Position(),

@@ -32,17 +32,18 @@ def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @cache
 def sum_one(top_k: int) -> Kernel:
-    """Return f(codes uint16 [n, L*K], table uint8|uint16|uint32 [L*d + PAD], d, sums int64 [n]) for one target.
+    """Return f(codes uint16 [n, C], columns int64 [L], table int [L*d + PAD], d, sums int64 [n]) for one target.
 
-    K is a constant of the compiled loop: unrolled, it runs a third faster than with K as an argument.
+    Layer l's neurons are the K codes from its column on. K is a constant of the compiled loop: unrolled, it runs a third faster
+    than with K as an argument.
     """
 
-    def f(codes: Any, table: Any, width: int, sums: Any) -> None:
+    def f(codes: Any, columns: Any, table: Any, width: int, sums: Any) -> None:
         for i in range(codes.shape[0]):
             total = np.int64(0)
-            for layer in range(codes.shape[1] // top_k):
+            for layer in range(columns.shape[0]):
                 base = np.uint64(layer * width)
-                first = layer * top_k
+                first = columns[layer]
                 for k in range(top_k):
                     total += np.int64(table[base + np.uint64(codes[i, first + k])])
             sums[i] = total
@@ -52,13 +53,13 @@ def sum_one(top_k: int) -> Kernel:
 
 @cache
 def sum_six(top_k: int) -> Kernel:
-    """Return f(codes uint16 [n, L*K], table uint64 [L*d + PAD, 2], d, layers, sums int64 [6, n]) for six targets.
+    """Return f(codes uint16 [n, C], columns int64 [L], table uint64 [L*d + PAD, 2], d, layers, sums int64 [6, n]) for six targets.
 
     A lane holds the sums of at most `layers` layers, which the caller chooses so that no lane overflows.
     """
 
-    def f(codes: Any, table: Any, width: int, layers: int, sums: Any) -> None:
-        depth = codes.shape[1] // top_k
+    def f(codes: Any, columns: Any, table: Any, width: int, layers: int, sums: Any) -> None:
+        depth = columns.shape[0]
         words = np.empty((BLOCK, 2), np.uint64)
         for start in range(0, codes.shape[0], BLOCK):
             stop = min(codes.shape[0], start + BLOCK)
@@ -67,7 +68,7 @@ def sum_six(top_k: int) -> Kernel:
                 words[:] = 0
                 for layer in range(top, min(depth, top + layers)):
                     base = np.uint64(layer * width)
-                    first = layer * top_k
+                    first = columns[layer]
                     for i in range(start, stop):
                         a = np.uint64(0)
                         b = np.uint64(0)
@@ -87,31 +88,52 @@ def sum_six(top_k: int) -> Kernel:
 
 
 @_compile
-def collect(sums: Any, alive: Any, weights: Any, threshold: int, shift: int, histogram: Any, rows: Any) -> int:
-    """Note the living rows whose sum reaches a threshold; return how many there are.
+def bins_of(keys: Any, low: float, bins_per_unit: float, last: int, bins: Any) -> None:
+    """Fill int32 [n] `bins` with the bins, 0 to `last`, of int64 or float64 [n] keys; a larger key has no smaller bin."""
+    for i in range(keys.shape[0]):  # damaged codes can sum to what no NAG does
+        bins[i] = np.int32(min(max((np.float64(keys[i]) - low) * bins_per_unit, 0.0), np.float64(last)))
+
+
+@_compile
+def collect(bins: Any, alive: Any, weights: Any, threshold: int, histogram: Any, rows: Any) -> int:
+    """Note the living rows whose bin reaches a threshold; return how many there are.
 
     Args:
-        sums: int64 [n].
+        bins: int32 [n], each row's bin.
         alive: bool [n], rows that may be selected.
         weights: int64 [n], what each row takes of the budget.
-        threshold: smallest sum that can still be selected.
-        shift: a sum's bin is the sum shifted right by this.
+        threshold: lowest bin that can still be selected.
         histogram: int64 [bins], grows by the weights of the rows noted.
         rows: int64 [>= n], filled with their positions.
     """
     found = 0
-    last = histogram.shape[0] - 1  # damaged codes can sum to more than any NAG does
-    for i in range(sums.shape[0]):
-        if alive[i] and sums[i] >= threshold:
-            histogram[min(sums[i] >> shift, last)] += weights[i]
+    for i in range(bins.shape[0]):
+        if alive[i] and bins[i] >= threshold:
+            histogram[bins[i]] += weights[i]
             rows[found] = i
             found += 1
     return found
 
 
+@_compile
+def count(codes: Any, columns: Any, top_k: int, alive: Any, counts: Any) -> None:
+    """Add to int64 [L, d] `counts` the living rows of codes uint16 [n, C] that hold each neuron."""
+    for i in range(codes.shape[0]):
+        if alive[i]:
+            for layer in range(columns.shape[0]):
+                for k in range(top_k):
+                    neuron = codes[i, columns[layer] + k]
+                    if neuron < counts.shape[1]:
+                        counts[layer, neuron] += 1
+
+
 def single_table(counts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     """Return counts [L, d] as the [L*d + PAD] that `sum_one` takes, in the narrowest type: it should stay in the cache."""
-    return np.pad(counts.astype(np.min_scalar_type(int(counts.max(initial=0)))).reshape(-1), (0, PAD))
+    low, high = int(counts.min(initial=0)), int(counts.max(initial=0))
+    kind = (
+        np.min_scalar_type(high) if low >= 0 else np.result_type(np.min_scalar_type(low), np.min_scalar_type(-high - 1))
+    )
+    return np.pad(counts.astype(kind).reshape(-1), (0, PAD))
 
 
 def packed_table(counts: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.uint64]:

@@ -1,31 +1,32 @@
-"""The exact scan: one pass over memory-mapped codes scores every document for every target and keeps what can win.
+"""The exact scan: passes over the pool in blocks that score everything, on several threads, in bounded memory.
 
-Scores are integer sums of profile counts, so equal documents are equal. A histogram of what was seen gives, at any moment, a
-sum below which nothing can be selected any more; only rows that reach it are collected, so memory follows the result and not
-the pool, and the pool is never sorted.
+Scores are integer sums, so equal documents are equal. A pass over memory-mapped codes makes the sums of all targets; where a
+query needs them more than once they are kept, and later passes read them instead of the codes.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.errors import BadInputError
 from nagindex.nag import Codes
-from nagindex.profile import Profile
+from nagindex.search.collect import Collector, Cut, Hits
+from nagindex.search.scorers import Scorer
+from nagindex.view import View
 
 ROWS_PER_TASK = 8192
-BINS = 1 << 16
-ROOM = 1 << 20
-MAX_SUM = (1 << 32) - 1
+KEPT_IN_MEMORY = 1 << 30
+"""Bytes of sums above which they go to a temporary file."""
+
+Sums = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Part:
         codes: opens its NAGs, uint16 [n, L, K].
         alive: opens a bool [n] of documents that may be selected, None where all may.
         weights: opens an int64 [n] of what each document takes of the budget, None for one each.
+        values: opens a float64 [n] of something else that documents are ranked by, such as quality; None where nothing is.
     """
 
     start: int
@@ -45,180 +47,167 @@ class Part:
     codes: Callable[[], Codes]
     alive: Callable[[], npt.NDArray[np.bool_]] | None = None
     weights: Callable[[], npt.NDArray[np.int64]] | None = None
+    values: Callable[[], npt.NDArray[np.float64]] | None = None
+
+
+SumsOf = Callable[[Part], Callable[[slice], Sums]]
+"""f(part) that opens a part: g(rows) gives the sums of rows of it, int64 [targets, n]."""
+
+Take = Callable[[int, slice, Sums], None]
+"""f(position of the first row in the pool, rows of the part, their sums int64 [targets, n])."""
 
 
 @dataclass(frozen=True)
-class Hits:
-    """Documents in no particular order: position in the pool, summed counts and budget weight, int64 [m] each."""
+class Ranking:
+    """One list of documents, ordered by a key.
 
-    positions: npt.NDArray[np.int64]
-    sums: npt.NDArray[np.int64]
-    weights: npt.NDArray[np.int64]
+    Attributes:
+        key: opens a part: f(rows, sums [targets, n]) gives the rows' keys, int64 or float64 [n], the best highest.
+        low, high: no key is outside these.
+        budget: how much to keep, in the unit of the parts' weights.
+        cut: decides at the budget's edge to the last id; see `select.exact_cut`.
+    """
 
-    def take(self, where: npt.NDArray[Any]) -> Hits:
-        """Return the hits at positions, or under a mask, of these arrays."""
-        return Hits(self.positions[where], self.sums[where], self.weights[where])
+    key: Callable[[Part], Callable[[slice, Sums], npt.NDArray[Any]]]
+    low: float
+    high: float
+    budget: int
+    cut: Cut
 
 
-Cut = Callable[..., Hits]
-"""f(hits, final=...): what a budget keeps, decided to the last id; see `select.exact_cut`."""
+def sums_from_codes(scorer: Scorer, targets: int) -> SumsOf:
+    """Return what sums the codes of a part for so many targets."""
+
+    def opened(part: Part) -> Callable[[slice], Sums]:
+        codes = part.codes()
+        flat = codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])
+
+        def block(rows: slice) -> Sums:
+            sums = np.empty((targets, len(flat[rows])), np.int64)
+            scorer(flat[rows], sums)
+            return sums
+
+        return block
+
+    return opened
 
 
-def scan(
-    parts: Sequence[Part],
-    profiles: Sequence[Profile],
-    *,
-    budgets: Sequence[int],
-    cut: Sequence[Cut],
-    threads: int | None = None,
-) -> list[Hits]:
-    """Return, for each target, the documents whose cumulated weight in order of falling score stays within its budget.
+class KeptSums:
+    """The sums of every document, made in one pass over the codes; a file that has no name where they are many.
+
+    Attributes:
+        sums: int32 or int64 [targets, documents].
+    """
+
+    def __init__(
+        self, parts: Sequence[Part], sums_of: SumsOf, *, targets: int, largest: int, threads: int | None
+    ) -> None:
+        kind = np.dtype(np.int32 if largest < 1 << 31 else np.int64)
+        shape = (targets, max((part.start + part.documents for part in parts), default=0))
+        self.sums: npt.NDArray[Any] = np.empty(0)
+        if shape[0] * shape[1] * kind.itemsize > KEPT_IN_MEMORY:
+            with tempfile.TemporaryFile(prefix="nagindex-") as file:
+                self.sums = np.memmap(file, kind, "w+", shape=shape)
+        else:
+            self.sums = np.empty(shape, kind)
+        sweep(parts, sums_of, self._keep, threads=threads)
+
+    def _keep(self, part: Part, rows: slice, sums: Sums) -> None:
+        self.sums[:, part.start + rows.start : part.start + rows.start + sums.shape[1]] = sums
+
+    def __call__(self, part: Part) -> Callable[[slice], Sums]:
+        """Open a part, as `SumsOf` says."""
+        own = self.sums[:, part.start : part.start + part.documents]
+        return lambda rows: own[:, rows].astype(np.int64)
+
+
+def sweep(
+    parts: Sequence[Part], sums_of: SumsOf, take: Callable[[Part, slice, Sums], None], *, threads: int | None = None
+) -> None:
+    """Call `take` with every block of the pool: its part, rows and sums; side by side on threads, in no order.
 
     Args:
         parts: the pool.
-        profiles: the targets, all of one spec.
-        budgets: each target's budget, in the unit of the parts' weights.
-        cut: for each target, the exact cut; called with what was collected when the threshold alone leaves too much, and last.
+        sums_of: gives the sums.
+        take: what is done with them.
         threads: how many run side by side; by default one for each core.
     """
-    scorers = _scorers(profiles)
-    collectors = [
-        _Collector(profile, budget, exact) for profile, budget, exact in zip(profiles, budgets, cut, strict=True)
-    ]
-    longest = max((part.documents for part in parts), default=0)
-    everything, ones = np.ones(longest, bool), np.ones(longest, np.int64)
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for part in parts:
-            codes = part.codes()
-            flat = codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])
-            alive = part.alive() if part.alive else everything
-            weights = part.weights() if part.weights else ones
+            block = sums_of(part)
 
-            def task(
-                first: int, part: Part = part, flat: Any = flat, alive: Any = alive, weights: Any = weights
-            ) -> None:
+            def task(first: int, part: Part = part, block: Callable[[slice], Sums] = block) -> None:
                 rows = slice(first, first + ROWS_PER_TASK)
-                for target, sums in _sums(scorers, flat[rows]):
-                    collectors[target].add(part.start + first, sums, alive[rows], weights[rows])
+                take(part, rows, block(rows))
 
-            list(pool.map(task, range(0, len(codes), ROWS_PER_TASK)))
+            list(pool.map(task, range(0, part.documents, ROWS_PER_TASK)))
+
+
+def scan(
+    parts: Sequence[Part], sums_of: SumsOf, rankings: Sequence[Ranking], *, threads: int | None = None
+) -> list[Hits]:
+    """Return, for each ranking, the documents whose cumulated weight in its order stays within its budget.
+
+    A histogram of what was seen gives, at any moment, a key below which nothing can be selected any more; only rows that reach it
+    are collected, so memory follows the result and not the pool, and the pool is never sorted.
+
+    Args:
+        parts: the pool.
+        sums_of: gives the documents' sums, which the rankings' keys are made of.
+        rankings: the lists to make.
+        threads: how many run side by side; by default one for each core.
+    """
+    collectors = [Collector(ranking.low, ranking.high, ranking.budget, ranking.cut) for ranking in rankings]
+    longest = max((part.documents for part in parts), default=0)
+    everything, ones = np.ones(longest, bool), np.ones(longest, np.int64)
+    opened: dict[int, Any] = {}
+    lock = Lock()
+
+    def take(part: Part, rows: slice, sums: Sums) -> None:
+        with lock:
+            if part.start not in opened:
+                opened.clear()  # parts come one after the other
+                opened[part.start] = (
+                    part.alive() if part.alive else everything,
+                    part.weights() if part.weights else ones,
+                    [ranking.key(part) for ranking in rankings],
+                )
+            alive, weights, keys = opened[part.start]
+        for collector, key in zip(collectors, keys, strict=True):
+            collector.add(part.start + rows.start, key(rows, sums), alive[rows], weights[rows])
+
+    sweep([part for part in parts if part.documents], sums_of, take, threads=threads)
     return [collector.result() for collector in collectors]
 
 
-Scorer = tuple[list[int], Callable[[npt.NDArray[np.uint16], npt.NDArray[np.int64]], None]]
-"""Targets, and f(codes uint16 [n, L * K], sums int64 [targets or more, n]) that sums their counts."""
-
-
-def _scorers(profiles: Sequence[Profile]) -> list[Scorer]:
-    """Return the scorers that together cover all targets, six at a time where that is faster."""
-    from nagindex.search import kernels
-
-    top_k, width = profiles[0].spec.top_k, profiles[0].counts.shape[1]
-    if any(profile.scale > MAX_SUM for profile in profiles):
-        limit = MAX_SUM // (profiles[0].spec.layers * top_k)
-        raise BadInputError(f"a target set of more than {limit:,} examples cannot be scored; give a sample of it")
-    scorers: list[Scorer] = []
-    for first in range(0, len(profiles), kernels.TOGETHER):
-        targets = list(range(first, min(first + kernels.TOGETHER, len(profiles))))
-        layer_sum = top_k * max(profiles[target].examples for target in targets)
-        if len(targets) > 2 and layer_sum <= kernels.LANE_MAX:
-            table = kernels.packed_table([profiles[target].counts for target in targets])
-            scorers.append(
-                (targets, partial(_six, kernels.sum_six(top_k), table, width, kernels.LANE_MAX // layer_sum))
-            )
-        else:
-            one = kernels.sum_one(top_k)
-            scorers += [([t], partial(_one, one, kernels.single_table(profiles[t].counts), width)) for t in targets]
-    return scorers
-
-
-def _one(kernel: Callable[..., None], table: Any, width: int, codes: Any, sums: npt.NDArray[np.int64]) -> None:
-    kernel(codes, table, width, sums[0])
-
-
-def _six(
-    kernel: Callable[..., None], table: Any, width: int, layers: int, codes: Any, sums: npt.NDArray[np.int64]
-) -> None:
-    kernel(codes, table, width, layers, sums)
-
-
-def _sums(scorers: Sequence[Scorer], codes: npt.NDArray[np.uint16]) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """Yield (target, its sums [n]) for a block of documents, codes uint16 [n, L * K]."""
-    for targets, summed in scorers:
-        sums = np.empty((1 if len(targets) == 1 else 6, len(codes)), np.int64)
-        summed(codes, sums)
-        yield from zip(targets, sums, strict=False)
-
-
-def score(codes: Codes, profile: Profile) -> npt.NDArray[np.int64]:
-    """Return the summed counts of documents, int64 [n]; divided by `profile.scale` they are the similarities.
+def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) -> tuple[npt.NDArray[np.int64], int]:
+    """Return how many living documents hold each neuron, int64 [layers, max d_l], and how many documents that are.
 
     Args:
-        codes: uint16 [n, L, K].
-        profile: the target.
-
-    Source: arXiv 2604.15706.
+        parts: the pool.
+        view: which neurons are counted.
+        threads: how many run side by side; by default one for each core.
     """
-    [(_, sums)] = _sums(
-        _scorers([profile]), np.ascontiguousarray(codes).reshape(len(codes), codes.shape[1] * codes.shape[2])
-    )
-    return sums
+    from nagindex.search.kernels import count
 
+    counts = np.zeros((view.spec.layers, max(view.spec.widths)), np.int64)
+    documents = 0
+    lock = Lock()
+    columns = view.columns
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        workers = pool._max_workers
+        for part in parts:
+            codes = part.codes()
+            flat = codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])
+            alive = part.alive() if part.alive else np.ones(len(codes), bool)
+            documents += int(alive.sum())
 
-class _Collector:
-    """What one target has seen: a histogram of budget weights by score, and the rows that can still be selected."""
+            def task(rows: slice, flat: Any = flat, alive: Any = alive) -> None:
+                own = np.zeros_like(counts)
+                count(flat[rows], columns, view.top_k, alive[rows], own)
+                with lock:
+                    np.add(counts, own, out=counts)
 
-    def __init__(self, profile: Profile, budget: int, cut: Cut) -> None:
-        self.budget, self.cut, self.lock = budget, cut, Lock()
-        self.shift = max(0, int(profile.scale).bit_length() - BINS.bit_length() + 1)
-        self.histogram = np.zeros((profile.scale >> self.shift) + 1, np.int64)
-        self.threshold = 0
-        self.kept: list[Hits] = []
-        self.size, self.room, self.due = 0, ROOM, 0
-
-    def add(
-        self, start: int, sums: npt.NDArray[Any], alive: npt.NDArray[np.bool_], weights: npt.NDArray[np.int64]
-    ) -> None:
-        """Take in a block of documents whose first is at position `start` of the pool."""
-        from nagindex.search.kernels import collect
-
-        rows = np.empty(len(sums), np.int64)
-        with self.lock:
-            found = collect(sums, alive, weights, self.threshold, self.shift, self.histogram, rows)
-            rows = rows[:found]
-            self.kept.append(Hits(rows + start, sums[rows].astype(np.int64), weights[rows]))
-            self.size += found
-            self.due += found
-            if self.due >= ROWS_PER_TASK:
-                self._raise_threshold()
-            if self.size > self.room:
-                self._shrink()
-
-    def result(self) -> Hits:
-        """Return what is selected of all that was seen."""
-        self._raise_threshold()
-        return self.cut(self._joined())
-
-    def _raise_threshold(self) -> None:
-        """Raise the threshold to the highest bin from which upward the budget is already used up."""
-        self.due = 0
-        above = np.cumsum(self.histogram[::-1])
-        full = int(np.searchsorted(above, self.budget, side="right"))
-        if full < len(above):
-            self.threshold = (len(above) - 1 - full) << self.shift
-
-    def _joined(self) -> Hits:
-        if not self.kept:
-            return Hits(*(np.empty(0, np.int64) for _ in range(3)))
-        hits = Hits(
-            *(np.concatenate([getattr(h, name) for h in self.kept]) for name in ("positions", "sums", "weights"))
-        )
-        return hits.take(hits.sums >= self.threshold)
-
-    def _shrink(self) -> None:
-        """Drop what the threshold rules out, and where ties leave too much, decide between them by id."""
-        hits = self._joined()
-        if len(hits.sums) > self.room // 2:
-            hits = self.cut(hits, final=False)
-        self.kept, self.size = [hits], len(hits.sums)
-        self.room = max(self.room, 2 * self.size)
+            step = max(ROWS_PER_TASK, -(-len(codes) // workers))
+            list(pool.map(task, [slice(first, first + step) for first in range(0, len(codes), step)]))
+    return counts, documents

@@ -1,5 +1,5 @@
 """From scores to a selection: budgets, who may be chosen, quality, mixtures, near duplicates, contamination."""
 
-from nagindex.select.budget import Budget, IdsOf, exact_cut
+from nagindex.select.budget import Budget, IdsOf, exact_cut, shares_of
 
-__all__ = ["Budget", "IdsOf", "exact_cut"]
+__all__ = ["Budget", "IdsOf", "exact_cut", "shares_of"]

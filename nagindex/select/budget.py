@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nagindex.errors import BadInputError
-from nagindex.search.scan import Hits
+from nagindex.options import exactly
+from nagindex.search.collect import Hits
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,57 @@ class Budget:
         """Whether the budget is in tokens rather than documents."""
         return self.documents is None
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the budget with the names of the command line."""
+        named = {"n": self.documents, "tokens": self.tokens, "fraction": self.fraction}
+        return {name: value for name, value in named.items() if value is not None}
+
     def amount(self, *, pool_tokens: int) -> int:
         """Return the budget in its unit, for a pool of so many tokens."""
         if self.fraction is not None:
             return int(pool_tokens * self.fraction)
         return int(self.documents if self.documents is not None else self.tokens or 0)
+
+
+def shares_of(amount: int, names: Sequence[str], weights: Mapping[str, float], *, counts_tokens: bool) -> list[int]:
+    """Return each target's share of a budget: equal ones, or those that were given and equal ones of what they leave.
+
+    Shares of a budget of documents sum to it: what rounding down leaves goes to those who lost most by it. Shares of tokens are
+    rounded down, as the published code does.
+
+    Args:
+        amount: the budget.
+        names: of the targets.
+        weights: shares by name.
+        counts_tokens: whether the budget is of tokens.
+
+    Raises:
+        BadInputError: a weight is for no target, or the weights contradict each other or leave a target nothing.
+    """
+    unknown = [name for name in weights if name not in names]
+    if unknown:
+        raise BadInputError(f"target-weight {unknown[0]}: no such target; the targets are {', '.join(names)}")
+    given = {name: exactly(weight) for name, weight in weights.items()}
+    left, rest = 1 - sum(given.values(), Fraction(0)), len(names) - len(given)
+    if rest and left <= 0:
+        others = ", ".join(name for name in names if name not in given)
+        raise BadInputError(
+            f"target-weight: the shares given sum to {float(1 - left):g} and leave nothing for {others}"
+        )
+    if not rest and left:
+        raise BadInputError(f"target-weight: the shares of all targets sum to {float(1 - left):g}, not to 1")
+    exact = [amount * given.get(name, left / rest if rest else Fraction(0)) for name in names]
+    shares = [math.floor(share) for share in exact]
+    if not counts_tokens:
+        by_loss = sorted(range(len(names)), key=lambda i: shares[i] - exact[i])
+        for i in by_loss[: amount - sum(shares)]:
+            shares[i] += 1
+        if min(shares) < 1:
+            empty = names[shares.index(min(shares))]
+            raise BadInputError(
+                f"-n {amount}: leaves no document for the target {empty}; ask for more, or use --mix max"
+            )
+    return shares
 
 
 IdsOf = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.object_]]
@@ -58,8 +108,8 @@ IdsOf = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.object_]]
 def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf, final: bool = True) -> Hits:
     """Return the documents that a budget keeps, in no particular order.
 
-    In order of falling sum, equal sums by ascending id, documents are kept while their cumulated weight is at most the budget,
-    and the first one always. Ids are looked up only for the one group of equal sums that the budget ends in.
+    In order of falling key, equal keys by ascending id, documents are kept while their cumulated weight is at most the budget,
+    and the first one always. Ids are looked up only for the one group of equal keys that the budget ends in.
 
     Args:
         hits: what was collected.
@@ -68,15 +118,15 @@ def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf, final: bool = True) -> 
         final: whether no document follows; while some may, the first one that does not fit stays, since nothing after it in the
             order can be selected.
     """
-    if not len(hits.sums):
+    if not len(hits.keys):
         return hits
-    order = np.argsort(-hits.sums, kind="stable")
-    sums, used = hits.sums[order], np.cumsum(hits.weights[order])
+    order = np.argsort(-hits.keys, kind="stable")
+    keys, used = hits.keys[order], np.cumsum(hits.weights[order])
     over = int(np.searchsorted(used, budget, side="right"))
     if over == len(used):
         return hits
-    # Weights are cumulated over whole groups of equal sums: only there is `used` independent of the order inside a group.
-    start, stop = np.searchsorted(-sums, -sums[over], side="left"), np.searchsorted(-sums, -sums[over], side="right")
+    # Weights are cumulated over whole groups of equal keys: only there is `used` independent of the order inside a group.
+    start, stop = (np.searchsorted(-keys, -keys[over], side=side) for side in ("left", "right"))
     group = hits.take(order[start:stop])
     by_id = np.argsort(ids_of(group.positions), kind="stable")
     left = budget - (used[start - 1] if start else 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,11 @@ SELECTS_AT_ONCE = 64
 
 
 def open_docs(
-    index: Path, segments: Sequence[Segment], keep: Sequence[str], *, ids: Sequence[str] | None = None
+    index: Path,
+    segments: Sequence[Segment],
+    keep: Sequence[str],
+    *,
+    prepare: Callable[[DuckDBPyConnection], None] = lambda connection: None,
 ) -> DuckDBPyConnection:
     """Return a connection with a view `docs` of the living documents, locked so that it reads the index's segments and no more.
 
@@ -33,11 +37,10 @@ def open_docs(
         index: the index's folder.
         segments: of the version.
         keep: names of the kept columns.
-        ids: fills a table `_ids` with a column `id`.
+        prepare: makes further tables before the connection is locked.
     """
     connection = open_database()
-    if ids is not None:
-        connection.execute("CREATE TABLE _ids AS SELECT unnest(?::VARCHAR[]) AS id", [list(ids)])
+    prepare(connection)
     connection.execute("CREATE TABLE _places (path VARCHAR, segment INTEGER)")
     connection.execute("CREATE TABLE _deleted (segment INTEGER, position BIGINT)")
     used = [(number, segment) for number, segment in enumerate(segments) if segment.entry.documents]
@@ -81,7 +84,7 @@ def run_select(connection: DuckDBPyConnection, sql: str) -> DuckDBPyConnection:
             raise BadInputError("one SELECT statement is needed: an index is read-only to SQL; the view is called docs")
         return connection.execute(statements[0])
     except duckdb.Error as error:
-        raise _refused(error) from error
+        raise _refused(connection, error) from error
 
 
 def rows_where(connection: DuckDBPyConnection, condition: str) -> dict[str, npt.NDArray[Any]]:
@@ -97,13 +100,66 @@ def rows_where(connection: DuckDBPyConnection, condition: str) -> dict[str, npt.
             connection.view("docs").filter(condition).project("_segment, _position, tokens").fetchnumpy()
         )
     except duckdb.Error as error:
-        raise _refused(error) from error
+        raise _refused(connection, error) from error
     return found
 
 
-def _refused(error: Exception) -> BadInputError:
+def matching(
+    connection: DuckDBPyConnection, condition: str | None, value: str, *, scores: bool, excluded: bool
+) -> dict[str, Any]:
+    """Make a table `candidates` (segment, position, value), in that order, of the documents that a query may select.
+
+    Args:
+        connection: with the view `docs`.
+        condition: a SQL expression that they meet, None for no condition.
+        value: SQL of their value; documents without one are none.
+        scores: whether values come from a table `_values` (id, value).
+        excluded: whether a table `_excluded` (id) lists documents that are none.
+
+    Returns:
+        `documents` and `tokens` of the candidates, how many were left out `without_value`, and the id of one whose value is
+        `not_finite`, or None.
+
+    Raises:
+        BadInputError: the condition is not one expression, or DuckDB refuses it.
+    """
+    import duckdb
+
+    joined = "docs LEFT JOIN _values USING (id)" if scores else "docs"
+    try:
+        found = connection.view("docs")
+        if condition is not None:
+            found = found.filter(condition)
+        found.project("_segment, _position").create("_met")
+    except duckdb.Error as error:
+        raise _refused(connection, error) from error
+    rest = "ANTI JOIN _excluded ON docs.id = _excluded.id" if excluded else ""
+    connection.execute(
+        f"""CREATE TABLE _valued AS SELECT docs._segment AS segment, docs._position AS position, {value} AS value,
+        docs.tokens, docs.id FROM {joined} SEMI JOIN _met
+        ON _met._segment = docs._segment AND _met._position = docs._position {rest}"""
+    )
+    [(documents, tokens, without, not_finite)] = connection.execute(
+        """SELECT count(value), coalesce(sum(tokens) FILTER (value IS NOT NULL), 0)::BIGINT,
+        count(*) FILTER (value IS NULL), min(id) FILTER (NOT isfinite(value::DOUBLE)) FROM _valued"""
+    ).fetchall()
+    connection.execute(
+        """CREATE TABLE candidates AS SELECT segment, position, value::DOUBLE AS value FROM _valued
+        WHERE value IS NOT NULL ORDER BY segment, position"""
+    )
+    connection.execute("DROP TABLE _valued; DROP TABLE _met")
+    return {"documents": documents, "tokens": tokens, "without_value": without, "not_finite": not_finite}
+
+
+def columns_of(connection: DuckDBPyConnection) -> dict[str, str]:
+    """Return the columns of the view `docs` and their types; names that begin with _ are the index's own."""
+    described = connection.execute("DESCRIBE docs").fetchall()
+    return {name: kind for name, kind, *_ in described if not name.startswith("_")}
+
+
+def _refused(connection: DuckDBPyConnection, error: Exception) -> BadInputError:
     reason = " ".join(str(error).split("LINE 1:")[0].split())
-    return BadInputError(f"SQL: {reason}; the view docs has the columns of nagindex sql 'DESCRIBE docs'")
+    return BadInputError(f"SQL: {reason}; the columns of docs are {', '.join(columns_of(connection))}")
 
 
 def ids_at(segments: Sequence[Segment], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
@@ -134,6 +190,32 @@ def ids_at(segments: Sequence[Segment], positions: npt.NDArray[np.int64]) -> npt
             for place in np.flatnonzero([identifier is None for identifier in ids]).tolist():
                 ids[place] = found[int(positions[place])]
     return ids
+
+
+def places_of(
+    connection: DuckDBPyConnection,
+    segments: Sequence[Segment],
+    positions: npt.NDArray[np.int64],
+    columns: Mapping[str, npt.NDArray[Any]],
+) -> str:
+    """Return the FROM clause of documents `d` at positions, int64 [m], in the concatenation of the segments' rows.
+
+    Args:
+        connection: gets views `hits` (_segment, _row and `columns`) and `places`.
+        segments: of the version.
+        positions: of the documents; one may stand there twice.
+        columns: arrays [m] that become columns of `hits`.
+    """
+    starts = np.cumsum([0, *(segment.entry.documents for segment in segments)])
+    of = np.searchsorted(starts, positions, side="right") - 1
+    numbers = np.unique(of)
+    used = [segments[number] for number in numbers]
+    paths = np.array([str(segment.docs_path) for segment in used], dtype=object)
+    connection.register("hits", {"_segment": of, "_row": positions - starts[of], **columns})
+    connection.register("places", {"_segment": numbers, "path": paths})
+    docs = scan_sql([segment.docs_path for segment in used], extra=", filename = true, file_row_number = true")
+    return f"""FROM hits JOIN places USING (_segment)
+        JOIN {docs} d ON d.filename = places.path AND d.file_row_number = hits._row"""
 
 
 def tokens_of(segment: Segment) -> npt.NDArray[np.int64]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shell import Shell, jsonl
+
+from nagindex.encode import Encoder
 
 COMMANDS = ["build", "append", "query", "encode", "info", "verify", "delete", "compact", "vacuum", "sql"]
 
@@ -128,6 +131,26 @@ def test_a_dry_run_counts_the_documents_and_builds_nothing(shell: Shell) -> None
     assert info["documents"] == found["documents"]
     assert found["tokens"] == pytest.approx(info["tokens"], rel=0.25)
     assert set(found) >= {"documents", "tokens", "index_bytes", "seconds"}
+
+
+def test_a_dry_run_of_several_types_costs_one_pass_and_the_bytes_of_all(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a launcher tells of shards: it is about the whole corpus."""
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    shell.write("a.jsonl", jsonl([{"id": f"a{i}", "text": f"river {i}"} for i in range(37)]))
+    arguments = ("a.jsonl", "--dry-run", "--neuron-type")
+    passes: list[tuple[Any, ...]] = []
+    monkeypatch.setattr("nagindex.estimate.Encoder", lambda *given: passes.append(given) or Encoder(*given))
+    found = json.loads(shell.build(*arguments, "up,q", "--json").stdout)
+    assert [[backbone.neuron_type for backbone in backbones] for backbones, *_ in passes] == [["up", "q"]]
+    alone = [json.loads(shell.build(*arguments, kind, "--json").stdout) for kind in ("up", "q")]
+    assert {one["documents"] for one in (found, *alone)} == {37}
+    assert found["index_bytes"] == pytest.approx(sum(one["index_bytes"] for one in alone), abs=1)
+    told = shell.build(*arguments, "up,q")
+    assert "\n2 indexes   about " in told.stdout
+    assert "Shard" not in told.stderr
 
 
 OTHER_SETTINGS = {

@@ -74,7 +74,7 @@ def test_a_query_gives_arrays_relations_and_files_with_the_same_rows_as_the_comm
 
 
 def test_targets_can_be_codes(index: nagindex.Index) -> None:
-    encoded = index.encode("t.jsonl")
+    [encoded] = index.encode("t.jsonl")
     assert encoded.codes.shape == (1, *index.manifest.fingerprint.spec.shape)
     assert list(index.query(encoded.codes, n=8).ids) == list(index.query("t.jsonl", n=8).ids)
 
@@ -85,7 +85,7 @@ def test_codes_are_memory_mapped_and_docs_say_where_each_document_lies(index: na
     assert all(isinstance(codes, np.memmap) and codes.dtype == np.uint16 for codes in index.codes)
     place = index.docs.filter("id = 'd3'").project("_segment, _position").fetchall()
     assert place == [(0, 3)]
-    assert (index.codes[0][3] == index.encode("t.jsonl").codes[0]).all()
+    assert (index.codes[0][3] == index.encode("t.jsonl")[0].codes[0]).all()
 
 
 def test_sql_and_delete_work_on_the_same_view(index: nagindex.Index) -> None:

@@ -63,7 +63,7 @@ def test_the_similarity_is_the_mean_dice_overlap_with_the_examples(case):
     """S(c) by the profile's weights equals the mean of Dice over the target set."""
     [document], targets, (_, k, width) = case
     profile = profile_of(targets, NagSpec("up", (width,) * len(document), k))
-    weights = profile.weights()
+    weights = profile.weights / len(targets)
     similarity = np.mean([weights[layer, row].sum() / k for layer, row in enumerate(document)])
     assert abs(similarity - np.mean([dice(document, target) for target in targets])) < 1e-12
 

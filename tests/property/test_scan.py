@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from pools import SHAPES, Pool, frozen, nags, pools
 
 from nagindex.profile import profile_of
+from nagindex.search import collect
 from nagindex.search import scan as scanning
+from nagindex.search.scorers import score, scorer_of
 from nagindex.select import exact_cut
+from nagindex.select.criterion import by_target
+from nagindex.view import View
 
 BUDGETS = st.one_of(st.integers(0, 12), st.integers(0, 3000))
 
@@ -20,6 +24,16 @@ BUDGETS = st.one_of(st.integers(0, 12), st.integers(0, 3000))
 def keep_all(hits, *args, **options):
     """A cut that drops nothing."""
     return hits
+
+
+def scan_profiles(parts, profiles, budgets, cuts, *, threads=1):
+    """Scan a pool for profiles, each ordered by its own sums."""
+    sums_of = scanning.sums_from_codes(scorer_of(profiles, View.of(profiles[0].spec)), len(profiles))
+    rankings = [
+        scanning.Ranking(by_target(i, profile).key, *by_target(i, profile).bounds, budget, cut)
+        for i, (profile, budget, cut) in enumerate(zip(profiles, budgets, cuts, strict=True))
+    ]
+    return scanning.scan(parts, sums_of, rankings, threads=threads)
 
 
 def _parts(pool, *, tokens):
@@ -42,12 +56,12 @@ def _scan(pool, targets, budgets, *, tokens, threads=1):
     """Return for each target the selected positions as a set, and their sums."""
     ids = np.array(pool.ids, dtype=object)
     cuts = [partial(exact_cut, budget=budget, ids_of=lambda positions: ids[positions]) for budget in budgets]
-    profiles = [profile_of(codes, pool.spec) for codes in targets]
-    parts = _parts(pool, tokens=tokens)
-    found = scanning.scan(parts, profiles, budgets=budgets, cut=cuts, threads=threads)
+    found = scan_profiles(
+        _parts(pool, tokens=tokens), [profile_of(codes, pool.spec) for codes in targets], budgets, cuts, threads=threads
+    )
     for hits in found:
         assert len(set(hits.positions.tolist())) == len(hits.positions), "a document is selected twice"
-    return [dict(zip(hits.positions.tolist(), hits.sums.tolist(), strict=True)) for hits in found]
+    return [dict(zip(hits.positions.tolist(), hits.keys.tolist(), strict=True)) for hits in found]
 
 
 def _expected(pool, targets, budget, *, tokens):
@@ -77,7 +91,7 @@ def test_scores_equal_the_oracle(shape, data):
     """`score` is the sum of the targets' counts, exactly, for any shape of NAG."""
     pool, targets = data.draw(nags(shape, 30)), data.draw(nags(shape, data.draw(st.integers(1, 20))))
     profile = profile_of(targets, Pool(pool, [], [], [], [], shape[2]).spec)
-    assert scanning.score(pool, profile).tolist() == oracle.scores(pool.tolist(), targets.tolist())
+    assert score(pool, profile).tolist() == oracle.scores(pool.tolist(), targets.tolist())
     assert profile.scale == shape[0] * shape[1] * len(targets)
 
 
@@ -87,7 +101,7 @@ def test_large_target_sets_are_counted_exactly(examples):
     pool = frozen([[[0, 1]], [[1, 2]], [[3, 4]]])
     targets = np.broadcast_to(frozen([[[0, 1]]]), (examples, 1, 2))
     profile = profile_of(targets, Pool(pool, [], [], [], [], 5).spec)
-    assert scanning.score(pool, profile).tolist() == [2 * examples, examples, 0]
+    assert score(pool, profile).tolist() == [2 * examples, examples, 0]
 
 
 @given(questions())
@@ -105,8 +119,9 @@ def test_selections_equal_the_oracle_when_room_is_tight(question, room, rows_per
     """The same where the scan must drop documents again and again on the way, as it does in a pool of many millions."""
     pool, [targets], [budget], tokens = question
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scanning, "ROOM", room)
+        patch.setattr(collect, "ROOM", room)
         patch.setattr(scanning, "ROWS_PER_TASK", rows_per_task)
+        patch.setattr(collect, "SEEN_PER_THRESHOLD", rows_per_task)
         [found] = _scan(pool, [targets], [budget], tokens=tokens)
     assert found == _expected(pool, targets, budget, tokens=tokens)
 
@@ -115,8 +130,9 @@ def test_a_document_that_did_not_fit_still_ends_the_selection_after_it_was_dropp
     """Once a document is over the budget, none that stands after it is selected, even if it is read later and would fit."""
     pool = Pool(frozen([[[0]]] * 3), ["a", "b", "c"], [5, 100, 1], [True] * 3, [], 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scanning, "ROOM", 1)
+        patch.setattr(collect, "ROOM", 1)
         patch.setattr(scanning, "ROWS_PER_TASK", 1)
+        patch.setattr(collect, "SEEN_PER_THRESHOLD", 1)
         [found] = _scan(pool, [frozen([[[0]]])], [10], tokens=True)
     assert found == {0: 1}
 
@@ -127,8 +143,9 @@ def test_threads_change_nothing(question, room, rows_per_task):
     """Blocks that arrive in any order give the same selection."""
     pool, [targets], [budget], tokens = question
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scanning, "ROOM", room)
+        patch.setattr(collect, "ROOM", room)
         patch.setattr(scanning, "ROWS_PER_TASK", rows_per_task)
+        patch.setattr(collect, "SEEN_PER_THRESHOLD", rows_per_task)
         [found] = _scan(pool, [targets], [budget], tokens=tokens, threads=4)
     assert found == _expected(pool, targets, budget, tokens=tokens)
 
@@ -140,6 +157,7 @@ def test_several_targets_in_one_pass_equal_one_at_a_time(question, rows_per_task
     pool, targets, budgets, tokens = question
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scanning, "ROWS_PER_TASK", rows_per_task)
+        patch.setattr(collect, "SEEN_PER_THRESHOLD", rows_per_task)
         together = _scan(pool, targets, budgets, tokens=tokens)
         alone = [_scan(pool, [t], [b], tokens=tokens)[0] for t, b in zip(targets, budgets, strict=True)]
     assert together == alone
@@ -153,13 +171,13 @@ def test_large_counts_of_six_targets_do_not_run_into_each_other():
     counts = [rng.integers(2**29, 2**30, (1, 4)) for _ in range(6)]
     from nagindex.profile import Profile
 
-    profiles = [Profile(c, 2**30, spec) for c in counts]
+    profiles = [Profile(c, 2**31, spec) for c in counts]
     codes = frozen([[[0, 1]], [[2, 3]], [[3, 0]]])
     part = scanning.Part(0, len(codes), lambda: codes)
-    found = scanning.scan([part], profiles, budgets=[3] * 6, cut=[keep_all] * 6, threads=1)
+    found = scan_profiles([part], profiles, [3] * 6, [keep_all] * 6)
     for hits, c in zip(found, counts, strict=True):
         expected = {i: sum(int(c[0, k]) for k in row[0]) for i, row in enumerate(codes.tolist())}
-        assert dict(zip(hits.positions.tolist(), hits.sums.tolist(), strict=True)) == expected
+        assert dict(zip(hits.positions.tolist(), hits.keys.tolist(), strict=True)) == expected
 
 
 def test_a_part_without_documents_is_scanned():
@@ -167,8 +185,8 @@ def test_a_part_without_documents_is_scanned():
     empty = scanning.Part(0, 0, lambda: np.empty((0, 1, 1), np.uint16))
     full = scanning.Part(0, 2, lambda: frozen([[[0]], [[1]]]))
     profile = profile_of(frozen([[[0]]]), Pool(frozen([[[0]]]), [], [], [], [], 2).spec)
-    [hits] = scanning.scan([empty, full, empty], [profile], budgets=[2], cut=[keep_all], threads=1)
-    assert sorted(zip(hits.positions.tolist(), hits.sums.tolist(), strict=True)) == [(0, 1), (1, 0)]
+    [hits] = scan_profiles([empty, full, empty], [profile], [2], [keep_all])
+    assert sorted(zip(hits.positions.tolist(), hits.keys.tolist(), strict=True)) == [(0, 1), (1, 0)]
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 20)), min_size=1, max_size=30), BUDGETS)
@@ -178,7 +196,7 @@ def test_the_exact_cut_keeps_the_longest_prefix_within_the_budget(documents, bud
     """Documents in order of falling sum and id are kept while their weights sum to at most the budget, and at least one."""
     sums, weights = (list(column) for column in zip(*documents, strict=True))
     ids = [str(i * 7919 % 1000) for i in range(len(documents))]
-    hits = scanning.Hits(np.arange(len(documents)), np.array(sums), np.array(weights))
+    hits = collect.Hits(np.arange(len(documents)), np.array(sums), np.array(weights))
     names = np.array(ids, dtype=object)
     kept = exact_cut(hits, budget=budget, ids_of=lambda positions: names[positions])
     assert sorted(kept.positions.tolist()) == sorted(oracle.select(sums, ids, tokens=weights, budget=budget))

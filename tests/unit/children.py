@@ -52,20 +52,20 @@ def gone(pid):
 
 
 def interrupt_when(*steps):
-    """Interrupt this process for each (path, function) once the path exists and the main thread waits in the function."""
+    """Interrupt this process for each (path, function) once the path exists and the main thread is in the function."""
     main = threading.main_thread().ident
 
-    def waits_in(function):
+    def is_in(function):
         frame, names = sys._current_frames()[main], []
         while frame:
             names.append((frame.f_globals["__name__"], frame.f_code.co_name))
             frame = frame.f_back
-        return names[0] == ("threading", "wait") and ("nagindex.processes", function) in names
+        return names[0][0] == "nagindex.processes" and ("nagindex.processes", function) in names
 
     def run():
         for path, function in steps:
             until(path.exists)
-            until(lambda function=function: waits_in(function))
+            until(lambda function=function: is_in(function))
             signal.pthread_kill(main, signal.SIGINT)
 
     thread = threading.Thread(target=run)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from children import SOON, child, gone, interrupt_when, nothing_left, until  # noqa: F401 - nothing_left is a fixture
 
+from nagindex.processes import merged
+
 HERE = str(Path(__file__).parent)
 
 
@@ -61,20 +63,20 @@ def test_a_forgotten_child_is_stopped(tmp_path):
     items = iter(one)
     next(items)
     known = weakref.ref(one)
-    ended = one._link.ended
-    until(lambda: len(one._link.entries) == 4)
+    link = one._link
+    until(lambda: len(link.entries) == 4)
     items = one = None
     assert known() is None
-    assert ended.wait(SOON)
+    until(lambda: link.ended)
     assert (tmp_path / "out").read_text() == "stopped"
 
 
 def test_a_child_nobody_iterated_is_stopped_when_forgotten(tmp_path):
     one = child("endless", tmp_path / "out", 1 << 20)
     until(lambda: one._link.entries)
-    ended = one._link.ended
+    link = one._link
     one = None
-    assert ended.wait(SOON)
+    until(lambda: link.ended)
     assert (tmp_path / "out").read_text() == "stopped"
 
 
@@ -88,6 +90,30 @@ def test_an_interrupt_stops_the_child(tmp_path):
     assert (tmp_path / "out").read_text() == "published"
 
 
+def test_an_interrupt_at_any_step_of_waiting_stops_the_child():
+    """Wherever it comes, it leaves nothing locked that the thread which reads, or the end, would wait for."""
+    left = 0
+
+    def interrupt(frame, event, argument):
+        nonlocal left
+        left -= 1
+        if left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+    for step in range(1, 100):
+        pairs, left = merged([child("count", 1)]), step
+        sys.settrace(interrupt)  # called at each call of a function, where Python looks for signals
+        try:
+            assert next(pairs) == (0, 0)
+        except KeyboardInterrupt:
+            continue
+        finally:
+            sys.settrace(None)
+            pairs.close()
+        break
+    assert 2 < step < 99
+
+
 def test_a_second_interrupt_kills_the_child(tmp_path):
     one = child("stubborn", tmp_path / "started")
     items = iter(one)
@@ -99,34 +125,25 @@ def test_a_second_interrupt_kills_the_child(tmp_path):
     assert one._link.process.returncode == -signal.SIGKILL
 
 
-def test_a_killed_parent_takes_its_child_along(tmp_path):
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "just ended"])
+def test_a_parent_that_is_gone_takes_its_child_along(tmp_path, killed):
     code = f"""
-import sys; sys.path.insert(0, {HERE!r})
+import sys, time; sys.path.insert(0, {HERE!r})
 from nagindex.processes import Child
 child = Child("child_functions:endless", {str(tmp_path / "out")!r}, 100_000)
 items = iter(child)
 next(items)
 print(child._link.process.pid, flush=True)
-import time; time.sleep(600)
+time.sleep({600 if killed else 0})
 """
-    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as parent:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as parent:
         pid = int(parent.stdout.readline())
-        assert not gone(pid)
-        parent.kill()
+        if killed:
+            assert not gone(pid)
+            parent.kill()
+        told = parent.communicate(timeout=SOON)
     until(lambda: gone(pid))
     assert (tmp_path / "out").read_text() == "stopped"
-
-
-def test_a_parent_that_just_ends_takes_its_child_along(tmp_path):
-    code = f"""
-import sys; sys.path.insert(0, {HERE!r})
-from nagindex.processes import Child
-child = Child("child_functions:endless", {str(tmp_path / "out")!r}, 100_000)
-items = iter(child)
-next(items)
-print(child._link.process.pid, flush=True)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=SOON, check=True)
-    until(lambda: gone(int(done.stdout)))
-    assert (tmp_path / "out").read_text() == "stopped"
-    assert not done.stderr
+    assert (parent.returncode, told) == (-signal.SIGKILL if killed else 0, ("", ""))

@@ -1,0 +1,158 @@
+"""What a query can ask beside its targets and its budget, in the form it is written down, replayed and recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from nagindex.errors import BadInputError
+
+MIXES = ("merge", "distinct", "union", "max")
+NORMALISATIONS = ("minmax", "rank")
+
+
+@dataclass(frozen=True)
+class QueryOptions:
+    """Settings of a query; the defaults are the paper's.
+
+    Attributes:
+        layers: layers looked at: `last`, `first`, `0-13`, `0,2`; None for all.
+        top_k: neurons of each layer looked at; None for all that the index keeps.
+        score: `mean` overlap with the examples, `max`, or `top:R`, the mean of the R largest overlaps.
+        contrast: how much a neuron's frequency in the pool is held against it.
+        mix: how several targets share the budget: `merge`, `distinct`, `union` or `max`.
+        target_weights: shares of the budget by target, of those targets that do not get an equal share.
+        quality_column: kept column, or column of `scores`, that documents are ranked by beside their score.
+        scores: file of (id, value) with a value for each document.
+        quality_weight: how much quality counts, the score counting 1.
+        lower_is_better: whether a small value means quality.
+        normalise: `minmax` or `rank`: how score and quality become comparable.
+        where: SQL condition on the documents; others are no candidates.
+        cap: for columns, the largest share of the budget that documents of one value may take.
+        exclude: files of ids, or earlier selections, whose documents are no candidates.
+        dedup: overlap, above 0 and at most 1, from which on a document counts as a duplicate of a better one.
+        decontaminate: files of evaluation texts; documents that share an n-gram with one are no candidates.
+        ngram: words in an n-gram.
+    """
+
+    layers: str | None = None
+    top_k: int | None = None
+    score: str = "mean"
+    contrast: float = 0.0
+    mix: str = "merge"
+    target_weights: Mapping[str, float] = field(default_factory=dict)
+    quality_column: str | None = None
+    scores: str | None = None
+    quality_weight: float = 1.0
+    lower_is_better: bool = False
+    normalise: str = "minmax"
+    where: str | None = None
+    cap: Mapping[str, float] = field(default_factory=dict)
+    exclude: tuple[str, ...] = ()
+    dedup: float | None = None
+    decontaminate: tuple[str, ...] = ()
+    ngram: int = 13
+
+    @classmethod
+    def of(cls, **given: Any) -> QueryOptions:
+        """Return options by name.
+
+        Raises:
+            BadInputError: there is no option of a name, or what is asked contradicts itself.
+        """
+        known = [own.name for own in dataclasses.fields(cls)]
+        for name in given:
+            if name not in known:
+                raise BadInputError(f"no option {name!r} of a query; there are {', '.join(known)}")
+        return cls(**given)
+
+    def __post_init__(self) -> None:
+        for name in ("exclude", "decontaminate"):
+            given = getattr(self, name)
+            listed = (given,) if isinstance(given, str) or hasattr(given, "__fspath__") else given
+            object.__setattr__(self, name, tuple(map(str, listed)))
+        for name in ("target_weights", "cap"):
+            object.__setattr__(self, name, dict(getattr(self, name)))
+        if self.scores is not None:
+            object.__setattr__(self, "scores", str(self.scores))
+        self._check()
+
+    def _check(self) -> None:
+        _one_of("mix", self.mix, MIXES)
+        _one_of("normalise", self.normalise, NORMALISATIONS)
+        if self.nearest is not None and self.contrast:
+            raise BadInputError(f"contrast goes with score mean: score {self.score} has no frequencies to weigh")
+        if not (math.isfinite(self.contrast) and self.contrast >= 0):
+            raise BadInputError(f"contrast {self.contrast}: a number from 0 up, such as 0.5")
+        if not (math.isfinite(self.quality_weight) and self.quality_weight > 0):
+            raise BadInputError(
+                f"quality-weight {self.quality_weight}: a number above 0; leave quality out to ignore it"
+            )
+        for name, weight in self.target_weights.items():
+            if not (math.isfinite(weight) and weight > 0):
+                raise BadInputError(f"target-weight {name}={weight}: a share of the budget is above 0")
+        if self.target_weights and self.mix == "max":
+            raise BadInputError(
+                "target-weight divides a budget between targets; mix max makes one list, so leave it out"
+            )
+        for column, share in self.cap.items():
+            if not 0 < share <= 1:
+                raise BadInputError(f"cap {column}={share}: a share of the budget is above 0 and at most 1")
+        if self.dedup is not None and not 0 < self.dedup <= 1:
+            raise BadInputError(f"dedup {self.dedup}: an overlap is above 0 and at most 1; 1 drops exact duplicates")
+        if self.ngram < 1:
+            raise BadInputError(f"ngram {self.ngram}: an n-gram has at least one word")
+        if not self.has_quality and (self.lower_is_better or self.normalise != "minmax" or self.quality_weight != 1):
+            raise BadInputError(
+                "settings of quality without quality: name a column with quality-column, or a file with scores"
+            )
+
+    @property
+    def has_quality(self) -> bool:
+        """Whether documents are ranked by quality too."""
+        return self.quality_column is not None or self.scores is not None
+
+    @property
+    def nearest(self) -> int | None:
+        """How many of the largest overlaps a score is the mean of; None where all examples count.
+
+        Raises:
+            BadInputError: there is no such score.
+        """
+        if self.score == "mean":
+            return None
+        if self.score == "max":
+            return 1
+        kind, _, number = self.score.partition(":")
+        if kind != "top" or not number.isdigit() or int(number) < 1:
+            raise BadInputError(f"score {self.score!r}: write mean, max, or top:R with R examples, such as top:10")
+        return int(number)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what differs from the defaults, with the names of the command line, as JSON values."""
+        found = {}
+        for own in dataclasses.fields(self):
+            value = getattr(self, own.name)
+            default = {} if own.name in ("target_weights", "cap") else own.default
+            if value != default:
+                found[OPTION_NAMES.get(own.name, own.name.replace("_", "-"))] = (
+                    list(value) if isinstance(value, tuple) else value
+                )
+        return found
+
+
+OPTION_NAMES = {"target_weights": "target-weight"}
+
+
+def exactly(number: float) -> Fraction:
+    """Return the decimal number that was meant, which a float only comes near."""
+    return Fraction(str(number))
+
+
+def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise BadInputError(f"{name} {value!r}: one of {', '.join(choices)}")

@@ -1,0 +1,298 @@
+# mypy: disable-error-code="untyped-decorator, misc"
+"""Exact sums of each document's largest overlaps with examples, which are counted for 256 examples at once.
+
+For each neuron that an example holds there is a row of bits, one for each example. The rows of a document's neurons are added
+up bitwise, by carry-save adders: plane p of the result holds bit p of every example's overlap. The sum of the R largest is
+read off the planes, highest bit first, and no overlap is ever unpacked.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir  # type: ignore[import-untyped]
+from numba import types
+from numba.extending import intrinsic, models, register_model
+
+from nagindex.nag import Codes, NagSpec
+from nagindex.search.kernels import _compile
+
+WORDS = 4
+"""Words of a vector: 256 bits, a register of AVX2; LLVM splits it where registers are narrower."""
+VECTORS = 4
+"""Most vectors of a row: the rows of 1,024 examples are a table that stays near the processor."""
+DOCUMENTS = 512
+"""Most documents that pass over a block of examples before the next: they share its table while it is in the cache."""
+ROOM = 1 << 24
+"""Bytes that a thread takes for overlaps at most: with many examples it takes fewer documents at a time."""
+GROUP = 16
+"""Rows added in registers before a carry goes on to the planes in memory."""
+IN_REGISTERS = 4
+"""Planes kept in registers: log2 of `GROUP`."""
+
+
+def nearest_scorer(
+    examples: Codes, spec: NagSpec, columns: npt.NDArray[np.int64], nearest: int
+) -> Callable[[npt.NDArray[np.uint16], npt.NDArray[np.int64]], None]:
+    """Return f(codes uint16 [n, C], sums int64 [n]) that fills the sum of each document's largest overlaps with examples.
+
+    The overlap of two NAGs is the number of neurons that both hold; a code that its layer does not have is held by none.
+    Threads may call f side by side.
+
+    Args:
+        examples: uint16 [T, l, K], the examples' NAGs, T at least 1.
+        spec: their shape.
+        columns: int64 [l], the column of `codes` in which each layer's first code stands.
+        nearest: how many of the largest overlaps are summed; all of them where there are fewer examples.
+    """
+    places, offsets = spec.layers * spec.top_k, spec.offsets
+    vectors = -(-len(examples) // (64 * WORDS))
+    blocks = -(-vectors // VECTORS)
+    words = -(-vectors // blocks) * WORDS
+    rows, held = _rows(examples, spec, words)
+    table = _aligned_zeros(blocks, held + 1, words)
+
+    at, used = np.zeros((64 * words, places + GROUP), np.uint32), np.zeros(64 * words, np.int64)
+    for block in range(blocks):
+        some = examples[block * len(used) : (block + 1) * len(used)].reshape(-1, places)
+        _find_rows(some, np.arange(spec.layers) * spec.top_k, offsets, rows, at, used)
+        _set_bits(at, used[: len(some)], table[block].reshape(-1))
+
+    planes = max(places.bit_length(), IN_REGISTERS)
+    together = max(1, min(DOCUMENTS, ROOM // (blocks * planes * words * 8)))
+
+    def f(codes: npt.NDArray[np.uint16], sums: npt.NDArray[np.int64]) -> None:
+        most = min(together, len(codes))
+        at, used = np.zeros((most + 1, places + GROUP), np.uint32), np.zeros(most, np.int64)
+        overlaps = _aligned_zeros(most, blocks, planes, words)
+        for first in range(0, len(codes), together):
+            some = codes[first : first + together]
+            _find_rows(some, columns, offsets, rows, at, used)
+            _add_up(at, used[: len(some)], table, overlaps)
+            _sum_largest(overlaps, nearest, sums[first : first + together])
+
+    return f
+
+
+def _rows(examples: Codes, spec: NagSpec, words: int) -> tuple[npt.NDArray[np.uint32], int]:
+    """Return where the row of each neuron begins, in words, and how many rows there are; row 0 is of those that none holds.
+
+    The most popular neurons come first: rows that many documents need stand side by side in the cache.
+    """
+    counts = np.concatenate(
+        [np.bincount(examples[:, i].ravel(), minlength=width)[:width] for i, width in enumerate(spec.widths)]
+    )
+    held = int(np.count_nonzero(counts))
+    rows = np.zeros(len(counts), np.uint32)
+    rows[np.argsort(-counts, kind="stable")[:held]] = np.arange(1, held + 1) * words
+    return rows, held
+
+
+def _aligned_zeros(*shape: int) -> npt.NDArray[np.uint64]:
+    """Return zeros, uint64, that begin with a cache line: a row that began in the middle of one would reach into another."""
+    room = np.zeros(math.prod(shape) + 8, np.uint64)
+    start = -room.ctypes.data % 64 // 8
+    return room[start : start + room.size - 8].reshape(shape)
+
+
+@_compile
+def _find_rows(codes: Any, columns: Any, offsets: Any, rows: Any, at: Any, used: Any) -> None:
+    """Fill where the rows of each NAG's neurons begin, followed by `GROUP` times the row of zeros.
+
+    Args:
+        codes: uint16 [n, C].
+        columns: int64 [l], where each layer's codes begin.
+        offsets: int64 [l + 1], each layer's first neuron.
+        rows: uint32 [neurons], where the row of each begins; 0 for those without one, which are left out.
+        at: uint32 [>= n, l * K + GROUP], filled.
+        used: int64 [>= n], filled with how many rows each NAG has.
+    """
+    top_k = (at.shape[1] - GROUP) // columns.shape[0]
+    for i in range(codes.shape[0]):
+        found = np.uint64(0)  # unsigned: numba would look whether a signed index counts from the end
+        for layer in range(columns.shape[0]):
+            row_of = rows[offsets[layer] : offsets[layer + 1]]
+            width = np.uint64(row_of.shape[0])
+            nag = codes[i, columns[layer] : columns[layer] + top_k]
+            for k in range(top_k):
+                code = np.uint64(nag[k])
+                row = row_of[code] if code < width else np.uint32(0)
+                at[i, found] = row
+                found += np.uint64(row != 0)
+        used[i] = found
+        at[i, used[i] : used[i] + GROUP] = 0
+
+
+@_compile
+def _set_bits(at: Any, used: Any, table: Any) -> None:
+    """Set the bit of each example of a block in its rows of the block's table, uint64 [rows * words]."""
+    for i in range(used.shape[0]):
+        for j in range(used[i]):
+            table[at[i, j] + i // 64] |= np.uint64(1) << np.uint64(i % 64)
+
+
+@_compile
+def _add_up(at: Any, used: Any, table: Any, overlaps: Any) -> None:
+    """Fill the bits of each document's overlap with each example.
+
+    Args:
+        at: uint32 [> n, l * K + GROUP], where the rows of each document's neurons begin.
+        used: int64 [n], how many rows there are.
+        table: uint64 [blocks, rows, words], the rows.
+        overlaps: uint64 [>= n, blocks, planes, words], filled.
+    """
+    blocks, planes, words = overlaps.shape[1:]
+    for block in range(blocks):
+        rows = table[block]
+        for i in range(used.shape[0]):
+            first = i * at.shape[1]
+            for v in range(0, words, WORDS):
+                out = (i * blocks + block) * planes * words + v
+                ones = twos = fours = eights = _zeros()
+                for p in range(IN_REGISTERS, planes):
+                    _store(overlaps, out + p * words, _zeros())
+                for j in range(first, first + used[i], GROUP):
+                    for k in range(GROUP if v % 8 == 0 else 0):  # where a cache line begins: the next document's
+                        _fetch(rows, _item(at, j + at.shape[1] + k) + v)
+                    ones, twos, fours, a = _add_8(rows, at, j, v, ones, twos, fours)
+                    ones, twos, fours, b = _add_8(rows, at, j + 8, v, ones, twos, fours)
+                    eights, carry = _add(a, b, eights)
+                    for p in range(IN_REGISTERS, planes):
+                        plane, carry = _add(_load(overlaps, out + p * words), carry, _zeros())
+                        _store(overlaps, out + p * words, plane)
+                for p, plane in enumerate((ones, twos, fours, eights)):
+                    _store(overlaps, out + p * words, plane)
+
+
+@_compile
+def _add_8(rows: Any, at: Any, j: int, v: int, ones: Any, twos: Any, fours: Any) -> Any:
+    """Add vector v of eight rows, at[j:j + 8]; return the planes and what is carried on to the eights."""
+    ones, a = _add(_load(rows, _item(at, j) + v), _load(rows, _item(at, j + 1) + v), ones)
+    ones, b = _add(_load(rows, _item(at, j + 2) + v), _load(rows, _item(at, j + 3) + v), ones)
+    twos, c = _add(a, b, twos)
+    ones, a = _add(_load(rows, _item(at, j + 4) + v), _load(rows, _item(at, j + 5) + v), ones)
+    ones, b = _add(_load(rows, _item(at, j + 6) + v), _load(rows, _item(at, j + 7) + v), ones)
+    twos, d = _add(a, b, twos)
+    fours, e = _add(c, d, fours)
+    return ones, twos, fours, e
+
+
+@_compile
+def _sum_largest(overlaps: Any, nearest: int, sums: Any) -> None:
+    """Fill the sum of each document's largest overlaps.
+
+    Args:
+        overlaps: uint64 [>= n, blocks, planes, words], their bits.
+        nearest: how many are summed.
+        sums: int64 [n], filled.
+    """
+    blocks, planes, words = overlaps.shape[1:]
+    equal, above = np.empty((blocks, words), np.uint64), np.empty((blocks, words), np.uint64)
+    for i in range(sums.shape[0]):
+        equal[:] = ~np.uint64(0)  # the examples whose overlap has the same high bits as the last that is summed
+        above[:] = 0  # those with a larger overlap
+        missing, value = nearest, 0
+        for below in range(planes):
+            p = planes - 1 - below
+            found = 0
+            for block in range(blocks):
+                for w in range(words):
+                    found += _ones_in(equal[block, w] & overlaps[i, block, p, w])
+            if found < missing:
+                missing -= found
+                for block in range(blocks if found else 0):
+                    for w in range(words):
+                        larger = equal[block, w] & overlaps[i, block, p, w]
+                        above[block, w] |= larger
+                        equal[block, w] ^= larger
+            else:
+                value += 1 << p
+                for block in range(blocks):
+                    for w in range(words):
+                        equal[block, w] &= overlaps[i, block, p, w]
+        total = missing * value
+        for block in range(blocks):
+            for w in range(words):
+                for p in range(planes if above[block, w] else 0):
+                    total += _ones_in(above[block, w] & overlaps[i, block, p, w]) << p
+        sums[i] = total
+
+
+class _Vector(types.Type):
+    """`WORDS` words in a register: LLVM makes no vector code of loops over rows that may lie anywhere."""
+
+
+_vector, _words = _Vector("nagindex.Vector"), ir.VectorType(ir.IntType(64), WORDS)
+register_model(_Vector)(lambda manager, kind: models.PrimitiveModel(manager, kind, _words))
+
+
+def _place(context: Any, builder: Any, signature: Any, arguments: Any, *, of: Any = _words) -> Any:
+    """Return the pointer to an index, the second argument, of a flat array, the first."""
+    array = context.make_array(signature.args[0])(context, builder, arguments[0])
+    return builder.bitcast(builder.gep(array.data, [arguments[1]]), of.as_pointer())
+
+
+@intrinsic
+def _zeros(typing: Any) -> Any:
+    """Return a vector of zeros."""
+    return _vector(), lambda *site: ir.Constant(_words, None)
+
+
+@intrinsic
+def _load(typing: Any, array: Any, index: Any) -> Any:
+    """Return the vector that begins at an index of the flat array."""
+    return _vector(array, types.intp), lambda *site: site[1].load(_place(*site), align=8)
+
+
+@intrinsic
+def _store(typing: Any, array: Any, index: Any, value: Any) -> Any:
+    """Write a vector to the flat array, where an index begins."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[2], _place(context, builder, signature, arguments), align=8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, _vector), emit
+
+
+@intrinsic
+def _fetch(typing: Any, array: Any, index: Any) -> Any:
+    """Ask the processor to bring an index of the flat array into its second-level cache."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        byte, flag = ir.IntType(8), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), flag, flag, flag])
+        fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte.as_pointer()], kind)
+        builder.call(fetch, [_place(context, builder, signature, arguments, of=byte), flag(0), flag(2), flag(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp), emit
+
+
+@intrinsic
+def _item(typing: Any, array: Any, index: Any) -> Any:
+    """Return an item of the flat uint32 array, without numba's look whether the index counts from the end."""
+    return types.uint32(array, types.intp), lambda *site: site[1].load(_place(*site, of=ir.IntType(32)))
+
+
+@intrinsic
+def _add(typing: Any, a: Any, b: Any, c: Any) -> Any:
+    """Return the sum and the carry of three bits at each place: a carry-save adder."""
+
+    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        a, b, c = arguments
+        either = builder.xor(a, b)
+        carry = builder.or_(builder.and_(a, b), builder.and_(either, c))
+        return context.make_tuple(builder, signature.return_type, [builder.xor(either, c), carry])
+
+    return types.UniTuple(_vector, 2)(_vector, _vector, _vector), emit
+
+
+@intrinsic
+def _ones_in(typing: Any, word: Any) -> Any:
+    """Return how many bits of a word are set, int64."""
+    return types.int64(types.uint64), lambda *site: site[1].ctpop(site[3][0])

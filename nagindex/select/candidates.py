@@ -1,0 +1,194 @@
+"""Which documents of a version may be selected at all, and the values, such as quality, that they bring along."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.corpus.parquet import quote_name
+from nagindex.errors import BadInputError
+from nagindex.nag import Codes
+from nagindex.options import QueryOptions
+from nagindex.search.scan import Part
+from nagindex.select.idfiles import load_ids, load_values
+from nagindex.storage.docs import columns_of, matching, open_docs, tokens_of
+from nagindex.view import View
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from nagindex.index import Index
+
+
+class Candidates:
+    """The documents that conditions, exclusions and missing values leave, one bit each.
+
+    Attributes:
+        documents: how many there are.
+        tokens: how many tokens they have together.
+        notes: sentences for the user about what was left out.
+    """
+
+    def __init__(self, index: Index, options: QueryOptions) -> None:
+        """Find them.
+
+        Raises:
+            BadInputError: a condition is no SQL expression, a file of ids or values cannot be read, or a value is no number.
+        """
+        self.path, self.segments, self.keep = index.path, index.segments, index.manifest.settings.keep_columns
+        self.starts = np.cumsum([0, *(segment.entry.documents for segment in self.segments)])
+        self.documents, self.tokens = index.manifest.documents, index.manifest.tokens
+        self.notes: list[str] = []
+        self._bits: dict[int, npt.NDArray[np.uint8]] = {}
+        self._database: DuckDBPyConnection | None = None
+        if options.where is None and not options.exclude and not options.has_quality:
+            return
+        self._narrow(options)
+
+    def _narrow(self, options: QueryOptions) -> None:
+        """Keep what meets the conditions, and the values of the quality signal."""
+
+        def prepare(connection: DuckDBPyConnection) -> None:
+            if options.exclude:
+                load_ids(connection, "_excluded", options.exclude)
+            if options.scores is not None:
+                load_values(connection, "_values", Path(options.scores), options.quality_column)
+
+        connection = self._database = open_docs(self.path, self.segments, self.keep, prepare=prepare)
+        value = "0"
+        if options.scores is not None:
+            value = "_values.value"
+        elif options.quality_column is not None:
+            value = f"docs.{quote_name(numeric_column(connection, options.quality_column))}::DOUBLE"
+        found = matching(
+            connection, options.where, value, scores=options.scores is not None, excluded=bool(options.exclude)
+        )
+        self._note(connection, options, found)
+        self.documents, self.tokens = found["documents"], found["tokens"]
+        if not self.documents:
+            raise BadInputError(
+                f"{self.path}: no document is left to select from ({'; '.join(self.notes) or 'no match'})"
+            )
+        for number, segment in enumerate(self.segments):
+            alive = np.zeros(segment.entry.documents, bool)
+            rows = connection.execute(f"SELECT position FROM candidates WHERE segment = {number}").fetchnumpy()[
+                "position"
+            ]
+            alive[np.asarray(rows)] = True
+            self._bits[number] = np.packbits(alive)
+
+    def _note(self, connection: DuckDBPyConnection, options: QueryOptions, found: dict[str, Any]) -> None:
+        if options.exclude:
+            [(listed, present)] = connection.execute(
+                "SELECT count(*), count(*) FILTER (id IN (SELECT id FROM docs)) FROM _excluded"
+            ).fetchall()
+            self.notes.append(f"{present:,} documents are excluded by {', '.join(options.exclude)}")
+            if present < listed:
+                self.notes.append(f"{listed - present:,} of {listed:,} excluded ids are not in the index")
+        if found["without_value"]:
+            source = options.scores or f"column {options.quality_column}"
+            self.notes.append(f"{found['without_value']:,} documents have no value in {source} and are left out")
+        if found["not_finite"]:
+            source = options.scores or f"column {options.quality_column}"
+            raise BadInputError(
+                f"{source}: the value of document {found['not_finite']!r} is not a finite number; make it null to leave the document out"
+            )
+
+    def drop(self, positions: npt.NDArray[np.int64]) -> None:
+        """Leave out documents at positions, int64 [m], in the pool."""
+        of = np.searchsorted(self.starts, positions, side="right") - 1
+        for number in map(int, np.unique(of)):
+            alive, rows = self.alive(number), positions[of == number] - self.starts[number]
+            self.documents -= int(alive[rows].sum())
+            self.tokens -= int(tokens_of(self.segments[number])[rows][alive[rows]].sum())
+            alive[rows] = False
+            self._bits[number] = np.packbits(alive)
+
+    def alive(self, number: int) -> npt.NDArray[np.bool_]:
+        """Return which documents of a segment are candidates, bool [n]."""
+        segment = self.segments[number]
+        if number not in self._bits:
+            return segment.alive()
+        return np.unpackbits(self._bits[number], count=segment.entry.documents).view(bool)
+
+    def values(self, number: int) -> npt.NDArray[np.float64]:
+        """Return the quality of a segment's documents, float64 [n]; 0 for those that are no candidates."""
+        values = np.zeros(self.segments[number].entry.documents)
+        if self._database is not None:
+            found = (
+                self._database.cursor()
+                .execute(f"SELECT position, value FROM candidates WHERE segment = {number}")
+                .fetchnumpy()
+            )
+            values[np.asarray(found["position"])] = np.asarray(found["value"])
+        return values
+
+    def values_at(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return the quality of documents at positions, int64 [m], in the pool; float64 [m]."""
+        found = np.zeros(len(positions))
+        of = np.searchsorted(self.starts, positions, side="right") - 1
+        for number in map(int, np.unique(of)):
+            here = of == number
+            found[here] = self.values(number)[positions[here] - self.starts[number]]
+        return found
+
+    def codes_at(self, view: View) -> Callable[[int], Codes]:
+        """Return f(position in the pool): what a view shows of a document's NAG, uint16 [layers, K']."""
+        opened: dict[int, Codes] = {}
+        starts = self.starts.tolist()
+
+        def at(position: int) -> Codes:
+            number = bisect_right(starts, position) - 1
+            if number not in opened:
+                opened[number] = self.segments[number].codes()
+            row = position - starts[number]
+            codes: Codes = view(opened[number][row : row + 1])[0]
+            return codes
+
+        return at
+
+    def columns(self) -> dict[str, str]:
+        """Return the columns of the documents, and their types."""
+        with open_docs(self.path, self.segments, self.keep) as connection:
+            return columns_of(connection)
+
+    def parts(self, *, tokens: bool, values: bool = False, changing: bool = False) -> list[Part]:
+        """Return the pool for a scan.
+
+        Args:
+            tokens: whether documents weigh their tokens, not 1 each.
+            values: whether rankings need the quality signal.
+            changing: whether documents may be dropped between scans.
+        """
+        return [
+            Part(
+                int(self.starts[number]),
+                segment.entry.documents,
+                segment.codes,
+                partial(self.alive, number) if changing or segment.entry.deleted or number in self._bits else None,
+                partial(tokens_of, segment) if tokens else None,
+                partial(self.values, number) if values else None,
+            )
+            for number, segment in enumerate(self.segments)
+        ]
+
+
+def numeric_column(connection: DuckDBPyConnection, name: str) -> str:
+    """Return the name of a column of the documents that holds numbers.
+
+    Raises:
+        BadInputError: there is no such column, or it holds something else; lists those that there are.
+    """
+    kinds = columns_of(connection)
+    kind = kinds.get(name)
+    if kind is None:
+        raise BadInputError(f"no column {name!r} in the index; its columns are {', '.join(kinds)}")
+    if kind not in ("BIGINT", "DOUBLE", "BOOLEAN"):
+        raise BadInputError(f"column {name!r} holds {kind}, not numbers; name another, or give numbers with scores")
+    return name

@@ -1,0 +1,212 @@
+"""What a user sees of the options of a query: several targets, files of ids and scores, replayed queries, messages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+from shell import Shell, jsonl
+
+
+@pytest.fixture
+def ready(pool: Shell, words: list[str]) -> Shell:
+    """The pool of six documents d0 to d5 with a label, and two files of targets."""
+    pool.write("odd.jsonl", jsonl({"text": " ".join(words[5 * i : 5 * i + 5 + i]), "task": "odd"} for i in (1, 3)))
+    pool.write("even.jsonl", jsonl({"text": " ".join(words[5 * i : 5 * i + 5 + i]), "task": "even"} for i in (0, 2)))
+    pool.write("both.jsonl", Path("odd.jsonl").read_text() + Path("even.jsonl").read_text())
+    return pool
+
+
+def rows(path: str) -> list[dict[str, object]]:
+    with duckdb.connect() as connection:
+        result = connection.execute(f"SELECT * FROM read_parquet('{path}')")
+        names = [column[0] for column in result.description]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+
+
+def refused(shell: Shell, message: str, *asked: object) -> str:
+    """Return the one line that a query gets: of wrong usage (status 2), or of what was found wrong (1)."""
+    usage = any(mark in message for mark in ("--", "no option", "whole number", "NAME=NUMBER"))
+    return shell.error("query", *asked, status=2 if usage else 1)
+
+
+def test_each_file_is_a_target_and_so_is_each_value_of_a_column(ready: Shell) -> None:
+    told = ready.run("query", "odd.jsonl", "even.jsonl", "-n", "4", "-o", "files.parquet").stderr
+    assert "(odd 2, even 2)" in told
+    ready.run("query", "both.jsonl", "--target-column", "task", "-n", "4", "-o", "column.parquet")
+    assert rows("files.parquet") == rows("column.parquet")
+    assert [r["rank"] for r in rows("files.parquet")] == [1, 2, 1, 2]
+    assert [r["target"] for r in rows("files.parquet")] == ["odd", "odd", "even", "even"]
+
+
+def test_targets_can_be_named(ready: Shell) -> None:
+    ready.run(
+        "query", "one=odd.jsonl", "two=even.jsonl", "-n", "4", "--target-weight", "one=0.25", "-o", "named.parquet"
+    )
+    assert [r["target"] for r in rows("named.parquet")] == ["one", "two", "two", "two"]
+    ready.run("query", "--config", "named.parquet", "-o", "again.parquet")
+    assert rows("again.parquet") == rows("named.parquet")
+    assert "name all targets" in ready.error("query", "one=odd.jsonl", "even.jsonl", "-n", "4", status=2)
+
+
+def test_saved_nags_keep_the_targets_apart(ready: Shell) -> None:
+    assert (
+        "4 texts of 2 targets"
+        in ready.run("encode", "both.jsonl", "--target-column", "task", "-o", "t.nags.parquet").stderr
+    )
+    ready.run("query", "t.nags.parquet", "-n", "4", "-o", "saved.parquet")
+    ready.run("query", "odd.jsonl", "even.jsonl", "-n", "4", "-o", "texts.parquet")
+    assert rows("saved.parquet") == rows("texts.parquet")
+
+
+def test_one_selection_excludes_the_next(ready: Shell) -> None:
+    ready.run("query", "odd.jsonl", "-n", "2", "-o", "first.parquet")
+    ready.run("query", "odd.jsonl", "-n", "2", "--exclude", "first.parquet", "-o", "second.parquet")
+    ready.run("query", "odd.jsonl", "-n", "4", "-o", "all.parquet")
+    found = [[r["id"] for r in rows(f"{name}.parquet")] for name in ("first", "second", "all")]
+    assert found[0] + found[1] == found[2]
+    ready.write("ids.txt", "d1\nd3\nunknown\n")
+    told = ready.run("query", "odd.jsonl", "-n", "6", "--exclude", "ids.txt", "-o", "rest.parquet").stderr
+    assert sorted(r["id"] for r in rows("rest.parquet")) == ["d0", "d2", "d4", "d5"]
+    assert "1 of 3 excluded ids are not in the index" in told
+    assert "6 documents were asked for and the candidates have 4" in told
+
+
+@pytest.mark.parametrize("name", ["scores.jsonl", "scores.csv", "scores.parquet"])
+def test_scores_of_a_file_rank_too(ready: Shell, name: str) -> None:
+    values = {f"d{i}": float(i) for i in range(5)}
+    if name.endswith("jsonl"):
+        ready.write(name, jsonl({"id": i, "value": v} for i, v in values.items()))
+    elif name.endswith("csv"):
+        ready.write(name, "id,value\n" + "".join(f"{i},{v}\n" for i, v in values.items()))
+    else:
+        listed = ", ".join(f"('{i}', {v})" for i, v in values.items())
+        with duckdb.connect() as connection:
+            connection.execute(f"COPY (SELECT * FROM (VALUES {listed}) t(id, value)) TO '{name}' (FORMAT parquet)")
+    told = ready.run(
+        "query", "odd.jsonl", "-n", "9", "--scores", name, "--quality-weight", "1000", "-o", "q.parquet"
+    ).stderr
+    assert [r["id"] for r in rows("q.parquet")] == ["d4", "d3", "d2", "d1", "d0"]
+    assert [r["quality_value"] for r in rows("q.parquet")] == [4, 3, 2, 1, 0]
+    assert f"1 documents have no value in {name} and are left out" in told
+
+
+def test_a_selection_can_be_made_again_from_itself(ready: Shell) -> None:
+    asked = (
+        "--mix",
+        "union",
+        "--target-weight",
+        "odd=0.75",
+        "--where",
+        "label = 'odd'",
+        "--layers",
+        "last",
+        "--top-k",
+        "2",
+    )
+    ready.run("query", "odd.jsonl", "even.jsonl", "-n", "4", *asked, "--score", "top:2", "-o", "a.parquet")
+    ready.run("query", "--config", "a.parquet", "-o", "b.parquet")
+    assert Path("a.parquet").read_bytes() == Path("b.parquet").read_bytes()
+
+
+def test_a_query_is_written_once_and_overridden_where_it_must_be(ready: Shell) -> None:
+    ready.write("q.yaml", "targets: [odd.jsonl, even.jsonl]\ntokens: 1k\ntarget_weight: {odd: 0.75}\nlayers: [0, 1]\n")
+    ready.run("query", "--config", "q.yaml", "-n", "4", "-o", "a.parquet")
+    ready.run(
+        "query",
+        "odd.jsonl",
+        "even.jsonl",
+        "-n",
+        "4",
+        "--target-weight",
+        "odd=0.75",
+        "--layers",
+        "0,1",
+        "-o",
+        "b.parquet",
+    )
+    assert rows("a.parquet") == rows("b.parquet")
+
+
+BAD_CONFIGS = {
+    "layer: last": "no option 'layer'; there are cap, ",
+    "[1, 2]": "not a query",
+    "n: [": "not YAML",
+    "tokens: many\nn: null": "'many' is not a whole number",
+    "target-weight: {odd: much}": "write NAME=NUMBER",
+    "config: b.yaml": "no option 'config'",
+}
+
+
+@pytest.mark.parametrize(("content", "message"), BAD_CONFIGS.items(), ids=BAD_CONFIGS)
+def test_a_mistyped_setting_is_never_ignored(ready: Shell, content: str, message: str) -> None:
+    ready.write("q.yaml", content)
+    assert message in refused(ready, message, "odd.jsonl", "--config", "q.yaml", "-n", "1", "-o", "a.parquet")
+    assert not Path("a.parquet").exists()
+
+
+def test_a_file_that_is_no_selection_cannot_be_replayed(ready: Shell) -> None:
+    with duckdb.connect() as connection:
+        connection.execute("COPY (SELECT 1 AS a) TO 'x.parquet' (FORMAT parquet)")
+    assert "x.parquet: not a selection of nagindex" in ready.error("query", "--config", "x.parquet")
+
+
+def test_decontamination_lists_what_it_drops_and_fills_up(ready: Shell, words: list[str]) -> None:
+    ready.write("eval.jsonl", jsonl([{"id": "e1", "text": " ".join(words[5:11])}, {"id": "e2", "text": "short"}]))
+    run = (
+        "query",
+        "odd.jsonl",
+        "-n",
+        "3",
+        "--decontaminate",
+        "eval.jsonl",
+        "--ngram",
+        "6",
+        "--dropped",
+        "dropped.jsonl",
+    )
+    told = ready.run(*run, "-o", "clean.parquet").stderr
+    assert "d1" not in [r["id"] for r in rows("clean.parquet")]
+    assert len(rows("clean.parquet")) == 3
+    listed = [json.loads(line) for line in Path("dropped.jsonl").read_text().splitlines()]
+    assert [(row["kind"], row["id"], row["evaluation"]["id"]) for row in listed] == [
+        ("document", "d1", "e1"),
+        ("example", "odd.jsonl:0", "e1"),
+    ]
+    assert listed[0]["ngram"] == " ".join(words[5:11])
+    assert "1 documents share a 6-gram with evaluation texts and were left out" in told
+    assert "target odd: 1 of 2 examples share a 6-gram" in told
+    assert "1 of 2 evaluation texts have fewer than 6 words" in told
+
+
+REFUSED = {
+    "no column 'nope' in the index; its columns are id, file, row, tokens, label": ("--quality-column", "nope"),
+    "column 'label' holds VARCHAR, not numbers": ("--quality-column", "label"),
+    "the columns of docs are id, file, row, tokens, label": ("--where", "nope = 1"),
+    "cap nope: no such column in the index": ("--cap", "nope=0.5"),
+    "layers '2': the index has layers 0 to 1": ("--layers", "2"),
+    "the index keeps the": ("--top-k", "64"),
+    "target-weight nope: no such target; the targets are odd": ("--target-weight", "nope=0.5"),
+    "nope.jsonl: no such file or folder": ("--scores", "nope.jsonl"),
+    "empty.jsonl: no column id or docid or doc_id": ("--exclude", "empty.jsonl"),
+    "twice.jsonl: the id 'd1' has two values": ("--scores", "twice.jsonl"),
+    "word.jsonl: the value 'good' of the id 'd1' is no number": ("--scores", "word.jsonl"),
+    "the value of document 'd1' is not a finite number": ("--scores", "nan.jsonl"),
+    "no document is left to select from": ("--where", "tokens > 1000"),
+    "empty.jsonl: no evaluation text": ("--decontaminate", "empty.jsonl"),
+    "no document can be selected: the constraints leave none": ("--cap", "label=0.1"),
+    "--dropped lists what --decontaminate finds": ("--dropped", "x.jsonl"),
+    "--cap: a name is given twice": ("--cap", "label=0.5", "--cap", "label=0.6"),
+}
+
+
+@pytest.mark.parametrize(("message", "asked"), REFUSED.items(), ids=REFUSED)
+def test_every_misuse_has_its_line(ready: Shell, message: str, asked: tuple[str, ...]) -> None:
+    ready.write("empty.jsonl", "")
+    ready.write("twice.jsonl", jsonl([{"id": "d1", "value": 1}, {"id": "d1", "value": 2}]))
+    ready.write("word.jsonl", jsonl([{"id": "d1", "value": "good"}]))
+    ready.write("nan.jsonl", '{"id": "d1", "value": NaN}\n{"id": "d2", "value": 1}\n')
+    assert message in refused(ready, message, "odd.jsonl", "-n", "2", *asked, "-o", "a.parquet")
+    assert not Path("a.parquet").exists()

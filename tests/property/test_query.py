@@ -1,0 +1,213 @@
+"""Every option of a query, and every pair of them, against the oracle: several targets, segments, deletions, ties everywhere."""
+
+import json
+from fractions import Fraction
+from itertools import combinations
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import oracle_query as naive
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pools import frozen
+
+from nagindex.errors import BadInputError
+
+LAYERS, TOP_K, WIDTH, DOCUMENTS = 4, 3, 7, 60
+SOURCES = ("web", "books", "code", None)
+WORDS = ("red", "green", "blue", "grey")
+OPTIONS = {
+    "layers": [{"layers": "last"}, {"layers": "0-2"}, {"layers": "0,3"}],
+    "top_k": [{"top_k": 1}, {"top_k": 2}],
+    "score": [{"score": "max"}, {"score": "top:2"}, {"score": "top:9"}],
+    "contrast": [{"contrast": 0.5}, {"contrast": 1.0}],
+    "mix": [{"mix": "distinct"}, {"mix": "union"}, {"mix": "max"}],
+    "target_weights": [{"target_weights": {"a": 0.5}}, {"target_weights": {"a": 0.2, "b": 0.2}}],
+    "quality": [{"quality_column": "q"}, {"quality_column": "q", "lower_is_better": True, "quality_weight": 0.3}],
+    "scores": [{"scores": "scores.jsonl"}, {"scores": "scores.jsonl", "normalise": "rank"}],
+    "where": [{"where": "source = 'web' OR tokens > 40"}],
+    "cap": [{"cap": {"source": 0.4}}, {"cap": {"source": 0.5, "file": 0.6}}],
+    "exclude": [{"exclude": ["seen.txt"]}],
+    "dedup": [{"dedup": 1.0}, {"dedup": 0.75}],
+    "decontaminate": [{"decontaminate": ["evaluation.jsonl"], "ngram": 3}],
+    "budget": [{"tokens": 500}, {"fraction": 0.3}],
+}
+CONTRADICTIONS = [{"score", "contrast"}, {"quality", "scores"}, {"mix", "target_weights"}]
+SINGLES = [{name: which} for name, variants in OPTIONS.items() for which in range(len(variants))]
+PAIRS = [{a: 0, b: len(OPTIONS[b]) - 1} for a, b in combinations(OPTIONS, 2) if "mix" not in (a, b)]
+MIXED = [{"mix": which, name: 0} for which in range(len(OPTIONS["mix"])) for name in OPTIONS if name != "mix"]
+CASES = [{}, *SINGLES, *PAIRS, *MIXED]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, write_index):
+    """An index of 60 documents in three segments, 8 of them deleted, with files of scores, ids and evaluation texts."""
+    folder = tmp_path_factory.mktemp("world")
+    rng = np.random.default_rng(7)
+    kinds = rng.random((12, LAYERS, WIDTH)).argsort(axis=-1)[..., :TOP_K]
+    codes = kinds[rng.integers(0, 12, DOCUMENTS)].copy()
+    for nag in codes[::3]:  # some are unlike all others in one layer
+        nag[rng.integers(LAYERS)] = rng.permutation(WIDTH)[:TOP_K]
+    made = SimpleNamespace(
+        codes=codes.tolist(),
+        ids=[f"{i * 37 % 100:02d}" for i in range(DOCUMENTS)],
+        tokens=rng.integers(0, 60, DOCUMENTS).tolist(),
+        sources=[SOURCES[i] for i in rng.integers(0, 4, DOCUMENTS)],
+        quality=[None if v == 0 else v / 4 for v in rng.integers(0, 9, DOCUMENTS).tolist()],
+        texts=[" ".join(rng.choice(WORDS, 8)) for _ in range(DOCUMENTS)],
+        files=[f"source-{0 if i < 20 else 1 if i < 45 else 2}.jsonl" for i in range(DOCUMENTS)],
+        scores={},
+        deleted=set(range(3, DOCUMENTS, 7)),
+        excluded=set(range(0, DOCUMENTS, 5)),
+        evaluation=["red green blue grey", "blue blue red", "grey grey"],
+        folder=folder,
+    )
+    made.scores = {i: float(rng.integers(0, 6)) for i in range(DOCUMENTS) if i % 11}
+    made.targets = {
+        name: codes[rows].tolist() for name, rows in [("a", [0, 1, 2]), ("b", [30, 31]), ("c", [3] * 3 + [40])]
+    }
+    made.index = write_index(
+        folder / "i", frozen(codes), made.ids, made.tokens, width=WIDTH, cuts=(20, 45),
+        keep=("source", "q"), kept=list(zip(made.sources, made.quality, strict=True)), texts=made.texts,
+    )  # fmt: skip
+    made.index.delete(ids=[made.ids[i] for i in made.deleted])
+    rows = [{"id": made.ids[i], "value": v} for i, v in made.scores.items()]
+    (folder / "scores.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "seen.txt").write_text("".join(made.ids[i] + "\n" for i in made.excluded))
+    (folder / "evaluation.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in made.evaluation))
+    return made
+
+
+def expected(world, targets, options):
+    """Return what is selected, by the oracle: [(target or None, position)] in order, and each one's score."""
+    o = SimpleNamespace(**{"layers": None, "top_k": TOP_K, "score": "mean", "contrast": 0, "mix": "merge"} | options)
+    get = lambda name, default=None: getattr(o, name, default)  # noqa: E731
+    layers = {None: range(LAYERS), "last": [3], "0-2": [0, 1, 2], "0,3": [0, 3]}[o.layers]
+    pool = naive.seen(world.codes, layers, o.top_k)
+    living = [i for i in range(DOCUMENTS) if i not in world.deleted]
+    nearest = {"mean": None, "max": 1}.get(o.score, int(o.score.rpartition(":")[2]) if ":" in o.score else None)
+    scored = [
+        naive.sums(
+            pool, naive.seen(e, layers, o.top_k), nearest=nearest, contrast=Fraction(str(o.contrast)), living=living
+        )
+        for e in targets.values()
+    ]
+    quality = world.quality if get("quality_column") else [world.scores.get(i) for i in range(DOCUMENTS)]
+    candidates = [
+        i
+        for i in living
+        if not (get("where") and not (world.sources[i] == "web" or world.tokens[i] > 40))
+        and not (get("exclude") and i in world.excluded)
+        and not ((get("quality_column") or get("scores")) and quality[i] is None)
+    ]
+    total = sum(world.tokens[i] for i in candidates)
+    weights = [1] * DOCUMENTS if get("n") else world.tokens
+    amount = get("n") or get("tokens") or int(total * o.fraction)
+    lists, names = [s for s, _ in scored], list(targets)
+    if o.mix == "max":
+        z = [naive.standardised(s, candidates) for s in lists]
+        lists = [[max(column) for column in zip(*z, strict=True)]]
+    keys = lists
+    if get("quality_column") or get("scores"):
+        how = {"how": get("normalise", "minmax"), "weight": get("quality_weight", 1.0)}
+        blends = [
+            naive.blended(k, quality, candidates, lower_is_better=get("lower_is_better", False), **how) for k in lists
+        ]
+        keys = [[-b.get(i, 0.0) for i in range(DOCUMENTS)] for b in blends]
+    if get("decontaminate"):
+        bad = set().union(*(naive.grams(text, o.ngram) for text in world.evaluation))
+        candidates = [i for i in candidates if not naive.grams(world.texts[i], o.ngram) & bad]
+    orders = [sorted(candidates, key=lambda i, k=k: (-k[i], world.ids[i])) for k in keys]
+    given = {name: Fraction(str(w)) for name, w in get("target_weights", {}).items()}
+    budgets = [amount] if len(orders) == 1 else naive.shares(amount, names, given, documents=bool(get("n")))
+    columns = {"source": world.sources, "file": world.files}
+    caps = [(columns[c], Fraction(str(s))) for c, s in get("cap", {}).items()]
+    least = None if get("dedup") is None else Fraction(str(o.dedup))
+    chosen = naive.Greedy(orders, budgets, weights, together=o.mix == "union", caps=caps, least=least, nags=pool).run()
+    rows = [(number, i) for number, own in enumerate(chosen) for i in own]
+    if o.mix == "distinct":
+        rows = [(number, i) for number, i in rows if all((m, i) not in rows for m in range(number))]
+    owner = (lambda n, i: max(range(len(z)), key=lambda t: (z[t][i], -t))) if o.mix == "max" else (lambda n, i: n)
+    return [
+        (
+            names[owner(n, i)] if len(names) > 1 else None,
+            world.ids[i],
+            Fraction(scored[owner(n, i)][0][i], scored[owner(n, i)][1]),
+        )
+        for n, i in rows
+    ]
+
+
+def assert_answers(world, targets, options, patch):
+    """A query gives what the oracle gives: ids in order, targets, and scores."""
+    patch.chdir(world.folder)
+    options = options if options.keys() & {"tokens", "fraction"} else {"n": 25, **options}
+    wanted = expected(world, targets, options)
+    given = {name: frozen(examples) for name, examples in targets.items()}
+    if not wanted:
+        with pytest.raises(BadInputError, match="no document can be selected"):
+            world.index.query(given, threads=1, **options)
+        return
+    selection = world.index.query(given, threads=1, **options)
+    assert selection.ids.tolist() == [i for _, i, _ in wanted]
+    assert selection.scores.tolist() == [float(score) for *_, score in wanted]
+    if len(targets) > 1:
+        assert selection.column("target").tolist() == [name for name, *_ in wanted]
+
+
+def contradicts(chosen):
+    return any(pair <= set(chosen) for pair in CONTRADICTIONS)
+
+
+def called(case):
+    return "+".join(f"{name}{which}" for name, which in case.items()) or "plain"
+
+
+@pytest.mark.parametrize("case", CASES, ids=called)
+@pytest.mark.parametrize("several", [False, True], ids=["one", "three"])
+def test_every_option_and_every_pair_of_options_equals_the_oracle(world, monkeypatch, case, several):
+    """Each alone and each two together, for one target and for three."""
+    options = {}
+    for name, which in case.items():
+        options |= OPTIONS[name][which]
+    if contradicts(case) and not (set(case) == {"mix", "target_weights"} and options["mix"] != "max"):
+        return  # refused: see test_options.py
+    targets = world.targets if several else {"a": world.targets["a"]}
+    if not several and "target_weights" in options:
+        options["target_weights"] = {"a": 1.0}
+    assert_answers(world, targets, options, monkeypatch)
+
+
+@st.composite
+def questions(draw):
+    """Draw any number of options that do not contradict each other, and one to three targets."""
+    names = draw(st.lists(st.sampled_from(sorted(OPTIONS)), unique=True, max_size=7))
+    options = {}
+    for name in names:
+        options |= draw(st.sampled_from(OPTIONS[name]))
+    if {"score", "contrast"} <= set(names):
+        del options["contrast"]
+    if {"quality", "scores"} <= set(names):
+        options = {k: v for k, v in options.items() if k not in ("quality_column", "lower_is_better", "quality_weight")}
+    targets = draw(st.lists(st.sampled_from("abc"), unique=True, min_size=1, max_size=3))
+    if options.get("mix") == "max" or not {"a", "b", "c"} <= set(targets):
+        options.pop("target_weights", None)
+    if options.keys() & {"tokens", "fraction"}:
+        return targets, options
+    return targets, options | {"n": draw(st.integers(3, DOCUMENTS + 5))}
+
+
+@given(question=questions())
+@settings(max_examples=150)
+def test_any_options_together_equal_the_oracle(world, question):
+    """Up to seven at once."""
+    names, options = question
+    with pytest.MonkeyPatch.context() as patch:
+        assert_answers(world, {name: world.targets[name] for name in names}, options, patch)
+
+
+def test_the_world_is_where_it_was_written(world):
+    """The texts that decontamination reads are the index's sources."""
+    assert Path(world.folder, "i", "sources", "source-0.jsonl").is_file()

@@ -1,0 +1,124 @@
+"""What a query can be asked: contradictions and values out of range are one line each; what was asked is recorded and replayed."""
+
+import json
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from nagindex.errors import BadInputError
+from nagindex.nag import NagSpec
+from nagindex.options import QueryOptions, exactly
+from nagindex.profile import contrast_of
+from nagindex.select import shares_of
+from nagindex.view import View, layers_of
+
+REFUSED = {
+    "mix 'both': one of merge, distinct, union, max": {"mix": "both"},
+    "normalise 'z': one of minmax, rank": {"normalise": "z", "quality_column": "q"},
+    "score 'top:0': write mean, max, or top:R": {"score": "top:0"},
+    "score 'median'": {"score": "median"},
+    "contrast goes with score mean": {"score": "max", "contrast": 0.5},
+    "contrast -1": {"contrast": -1},
+    "contrast nan": {"contrast": float("nan")},
+    "quality-weight 0": {"quality_column": "q", "quality_weight": 0},
+    "quality-weight inf": {"quality_column": "q", "quality_weight": float("inf")},
+    "target-weight a=-0.5": {"target_weights": {"a": -0.5}},
+    "mix max makes one list": {"mix": "max", "target_weights": {"a": 0.5}},
+    "cap source=1.5": {"cap": {"source": 1.5}},
+    "cap source=0": {"cap": {"source": 0}},
+    "dedup 0": {"dedup": 0},
+    "dedup 1.01": {"dedup": 1.01},
+    "ngram 0": {"ngram": 0},
+    "settings of quality without quality": {"lower_is_better": True},
+    "no option 'qualty_column' of a query; there are layers": {"qualty_column": "q"},
+}
+
+
+@pytest.mark.parametrize(("message", "given"), REFUSED.items(), ids=REFUSED)
+def test_what_makes_no_sense_is_refused_in_a_line(message, given):
+    """The line says what was asked and what can be."""
+    with pytest.raises(BadInputError) as refused:
+        QueryOptions.of(**given)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_defaults_are_not_recorded_and_everything_else_is():
+    """The record has the command line's names and JSON values."""
+    assert QueryOptions().to_json() == {}
+    asked = {
+        "layers": "0,2", "top_k": 3, "score": "top:5", "mix": "union", "target_weights": {"a": 0.4}, "quality_column": "q",
+        "scores": "s.jsonl", "quality_weight": 2.0, "lower_is_better": True, "normalise": "rank", "where": "x > 1",
+        "cap": {"source": 0.3}, "exclude": "seen.txt", "dedup": 0.9, "decontaminate": ["e.jsonl"], "ngram": 8,
+    }  # fmt: skip
+    record = QueryOptions.of(**asked).to_json()
+    assert json.loads(json.dumps(record)) == {
+        "layers": "0,2", "top-k": 3, "score": "top:5", "mix": "union", "target-weight": {"a": 0.4}, "quality-column": "q",
+        "scores": "s.jsonl", "quality-weight": 2.0, "lower-is-better": True, "normalise": "rank", "where": "x > 1",
+        "cap": {"source": 0.3}, "exclude": ["seen.txt"], "dedup": 0.9, "decontaminate": ["e.jsonl"], "ngram": 8,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("written", "layers"),
+    [
+        (None, (0, 1, 2, 3)), ("all", (0, 1, 2, 3)), ("last", (3,)), ("first", (0,)), ("0-2", (0, 1, 2)), ("2,0", (0, 2)),
+        ("1-last", (1, 2, 3)), ("first, last", (0, 3)), ("0-1,1-2", (0, 1, 2)), ("3", (3,)),
+    ],
+)  # fmt: skip
+def test_layers_are_written_as_people_write_them(written, layers):
+    """Numbers, ranges, first and last; each layer once, ascending."""
+    assert layers_of(written, 4) == layers
+
+
+@pytest.mark.parametrize("written", ["", "4", "0-4", "2-1", "-1", "a", "1,,2", "1-", "lastfirst", "0.5"])
+def test_layers_that_are_not_there_are_refused(written):
+    """The error repeats what was written."""
+    with pytest.raises(BadInputError, match=r"layers '"):
+        layers_of(written, 4)
+
+
+def test_a_view_cannot_see_more_neurons_than_are_kept():
+    """K' is at most the index's K."""
+    with pytest.raises(BadInputError, match="the index keeps the 3 strongest"):
+        View.of(NagSpec("up", (8, 8), 3), None, 4)
+
+
+def test_shares_of_documents_sum_to_the_budget():
+    """What rounding leaves goes to those who lose most by it, the first among equals; shares of tokens are rounded down."""
+    assert shares_of(10, "abc", {}, counts_tokens=False) == [4, 3, 3]
+    assert shares_of(10, "abc", {}, counts_tokens=True) == [3, 3, 3]
+    assert shares_of(10, "abc", {"b": 0.5}, counts_tokens=False) == [3, 5, 2]
+    assert shares_of(10, "abc", {"a": 0.1, "b": 0.2, "c": 0.7}, counts_tokens=False) == [1, 2, 7]
+    assert sum(shares_of(10**9 + 7, "abcdef", {"e": 0.123}, counts_tokens=False)) == 10**9 + 7
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"x": 0.5}, "no such target; the targets are a, b"),
+        ({"a": 0.5, "b": 0.6}, "sum to 1.1, not to 1"),
+        ({"a": 0.2, "b": 0.3}, "sum to 0.5, not to 1"),
+        ({"a": 1.0}, "leave nothing for b"),
+    ],
+)
+def test_shares_that_contradict_each_other_are_refused(weights, message):
+    """An unknown target, too much, too little, or nothing left for one."""
+    with pytest.raises(BadInputError, match=message):
+        shares_of(10, ["a", "b"], weights, counts_tokens=False)
+
+
+def test_a_budget_below_the_number_of_targets_is_refused():
+    """Each target selects at least one document."""
+    with pytest.raises(BadInputError, match="leaves no document for the target c"):
+        shares_of(2, ["a", "b", "c"], {}, counts_tokens=False)
+
+
+def test_a_contrast_of_many_decimals_is_refused_where_integers_would_overflow():
+    """Scores stay exact integers, or the query says that it cannot."""
+    spec = NagSpec("up", (8,), 2)
+    codes = np.zeros((1000, 1, 2), np.uint16) + np.array([0, 1], np.uint16)
+    with pytest.raises(BadInputError, match="fewer decimals"):
+        contrast_of(codes, np.ones((1, 8), np.int64), 10**9, exactly(0.123456789123), spec)
+    assert contrast_of(codes, np.ones((1, 8), np.int64), 10**9, Fraction(1, 2), spec).scale == 2 * 1000 * 2 * 10**9
