@@ -122,7 +122,7 @@ def encode(
     """Encode TEXTS once, to stand wherever TARGETS is; each file, or value of --target-column, stays a target of its own."""
     from nagindex.errors import BadInputError
     from nagindex.index import Index
-    from nagindex.targets import write_nags
+    from nagindex.nagfiles import write_nags
 
     if output.suffix != ".parquet":
         raise BadInputError(f"{output}: NAGs are saved as Parquet; name a file that ends in .parquet")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nagindex import maintain
 from nagindex.corpus import Paths, find_sources
 from nagindex.devices import Job, run
-from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
+from nagindex.errors import NagIndexError
 from nagindex.fingerprint import Fingerprint, installed_libraries
 from nagindex.ingest import IngestReport, Progress
 from nagindex.nag import Codes
@@ -20,8 +20,7 @@ from nagindex.select import Budget
 from nagindex.selection import Selection
 from nagindex.storage.cache import TargetCache
 from nagindex.storage.docs import open_docs, run_select
-from nagindex.storage.files import make_folders
-from nagindex.storage.manifest import Manifest, Settings, now, publish, read_latest, read_manifest, versions
+from nagindex.storage.manifest import Manifest, Settings, read_latest, read_manifest
 from nagindex.storage.segment import SkippedRow, segments_of
 from nagindex.targets import Targets, TargetSet, load_targets, named_files
 from nagindex.windows import Shard
@@ -30,8 +29,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
     from nagindex.backbone import Backbone
-
-FOLDERS = ("manifests", "segments")
 
 
 class Index:
@@ -71,22 +68,7 @@ class Index:
             BadInputError: the folder holds something else.
         """
         folder = Path(path).expanduser()
-        if not versions(folder):
-            if folder.exists() and (not folder.is_dir() or any(p.name not in FOLDERS for p in folder.iterdir())):
-                raise BadInputError(f"{folder}: exists and is not an index; name another place with -i")
-            if any(folder.glob("segments/*")):
-                raise DamagedIndexError(folder / "manifests", "no version is left, though segments are")
-            make_folders(*(folder / name for name in FOLDERS))
-            publish(folder, Manifest(1, "create", now(), fingerprint, settings))
-        manifest = read_latest(folder)
-        differing = manifest.fingerprint.differences(fingerprint) + manifest.settings.differences(settings)
-        if differing and not manifest.segments:  # a first attempt that read nothing binds nobody to its settings
-            anew = dataclasses.replace(manifest.following("create", ()), fingerprint=fingerprint, settings=settings)
-            publish(folder, anew)
-            manifest = read_latest(folder)
-        manifest.fingerprint.require(fingerprint, where=str(folder))
-        manifest.settings.require(settings, where=str(folder))
-        return cls(folder, manifest, backbone=backbone)
+        return cls(folder, maintain.create(folder, fingerprint, settings), backbone=backbone)
 
     def __repr__(self) -> str:
         return f"<Index {self.path} version {self.manifest.version}: {self.manifest.documents} documents>"
@@ -261,24 +243,11 @@ class Index:
         from nagindex.query import query
 
         budget, settings = Budget(n, tokens, fraction), QueryOptions.of(**options)
-        encoded = self.encode(
-            targets,
-            text_column=text_column,
-            target_column=target_column,
-            model=model,
-            device=device,
-            cache=cache,
-        )
-        asked = {"targets": named_files(targets), "text-column": text_column, "target-column": target_column}
-        return query(
-            self,
-            encoded,
-            budget,
-            settings,
-            asked={name: value for name, value in asked.items() if value},
-            corpus_root=corpus_root,
-            threads=threads,
-        )
+        read = {"text_column": text_column, "target_column": target_column}
+        encoded = self.encode(targets, **read, model=model, device=device, cache=cache)
+        columns = {name.replace("_", "-"): column for name, column in read.items() if column is not None}
+        asked = {"targets": named_files(targets), **columns}
+        return query(self, encoded, budget, settings, asked=asked, corpus_root=corpus_root, threads=threads)
 
     def delete(self, *, ids: Iterable[str] | None = None, where: str | None = None) -> int:
         """Delete documents by id or by a SQL condition on `docs`, pin the result and return how many went.

@@ -1,4 +1,4 @@
-"""Upkeep of an index: delete documents, merge small segments, drop what no version names, check every byte."""
+"""Upkeep of an index: make one, delete documents, merge small segments, drop what no version names, check every byte."""
 
 from __future__ import annotations
 
@@ -16,19 +16,58 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
+from nagindex.fingerprint import Fingerprint
 from nagindex.nag import invalid_rows
 from nagindex.storage import segment as segments
 from nagindex.storage.docs import open_docs, rows_where
-from nagindex.storage.files import sync_folder
-from nagindex.storage.manifest import Manifest, SegmentEntry, commit, manifest_path, read_manifest, versions
+from nagindex.storage.files import make_folders, sync_folder
+from nagindex.storage.manifest import (
+    Manifest,
+    SegmentEntry,
+    Settings,
+    commit,
+    manifest_path,
+    now,
+    publish,
+    read_latest,
+    read_manifest,
+    versions,
+)
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SkippedRow, SourceSpan
 from nagindex.storage.tables import DOCS_ROW_GROUP, connect, quote_sql, scan_sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+FOLDERS = ("manifests", "segments")
 ROWS_PER_CHECK = 4096
 GRACE_SECONDS = 3600.0
+
+
+def create(folder: Path, fingerprint: Fingerprint, settings: Settings) -> Manifest:
+    """Make an empty index, or find the one that is there with the same encoding and settings; return its current version.
+
+    Raises:
+        SettingsMismatchError: an index is there with others; names both values.
+        BadInputError: the folder holds something else.
+        DamagedIndexError: segments are left there, and no version.
+    """
+    if not versions(folder):
+        if folder.exists() and (not folder.is_dir() or any(p.name not in FOLDERS for p in folder.iterdir())):
+            raise BadInputError(f"{folder}: exists and is not an index; name another place with -i")
+        if any(folder.glob("segments/*")):
+            raise DamagedIndexError(folder / "manifests", "no version is left, though segments are")
+        make_folders(*(folder / name for name in FOLDERS))
+        publish(folder, Manifest(1, "create", now(), fingerprint, settings))
+    manifest = read_latest(folder)
+    differing = manifest.fingerprint.differences(fingerprint) + manifest.settings.differences(settings)
+    if differing and not manifest.segments:  # a first attempt that read nothing binds nobody to its settings
+        anew = dataclasses.replace(manifest.following("create", ()), fingerprint=fingerprint, settings=settings)
+        publish(folder, anew)
+        manifest = read_latest(folder)
+    manifest.fingerprint.require(fingerprint, where=str(folder))
+    manifest.settings.require(settings, where=str(folder))
+    return manifest
 
 
 def delete(index: Path, *, ids: Iterable[str] | None = None, where: str | None = None) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,22 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nagindex.corpus import Columns, Source, content_hash, find_sources, read_documents
-from nagindex.corpus.parquet import quote_path
 from nagindex.corpus.sources import format_of
 from nagindex.encode import affordable, encode_ids
 from nagindex.errors import BadInputError
 from nagindex.fingerprint import Fingerprint
-from nagindex.nag import CODE_DTYPE, Codes, invalid_rows
+from nagindex.nag import CODE_DTYPE, Codes
+from nagindex.nagfiles import Example, check_codes, is_saved_nags, read_nags
 from nagindex.storage.cache import TargetCache
-from nagindex.storage.files import replacing
-from nagindex.storage.tables import connect, quote_sql
 from nagindex.tokenise import tokenise
 
 if TYPE_CHECKING:
     from nagindex.backbone import Backbone
-
-NAGS_KEY = "nagindex_nags"
-ROWS_PER_INSERT = 1000
 
 
 @dataclass(frozen=True)
@@ -54,16 +48,6 @@ class TargetSet:
 
 TargetFiles = str | Path | Codes | TargetSet
 Targets = TargetFiles | Iterable[TargetFiles] | Mapping[str, TargetFiles]
-
-
-@dataclass(frozen=True)
-class _Example:
-    """One example before it is grouped: its target, id, text, and codes uint16 [L, K]."""
-
-    target: str
-    id: str
-    text: str | None
-    codes: Codes
 
 
 def load_targets(
@@ -100,7 +84,9 @@ def load_targets(
             found[name] = given
             continue
         if isinstance(given, np.ndarray):
-            _check(given, fingerprint, where=f"the codes of target {name}" if len(named) > 1 else "the codes given")
+            check_codes(
+                given, fingerprint, where=f"the codes of target {name}" if len(named) > 1 else "the codes given"
+            )
             digest = hashlib.sha256(given.tobytes()).hexdigest()
             record = {"name": "codes", "sha256": digest, "examples": len(given)}
             found[name] = TargetSet(given, [str(i) for i in range(len(given))], [record], name=name)
@@ -162,11 +148,11 @@ def _stem(given: TargetFiles, number: int) -> str:
 
 
 def _add(
-    found: dict[str, TargetSet], examples: Sequence[_Example], source: Source, fingerprint: Fingerprint
+    found: dict[str, TargetSet], examples: Sequence[Example], source: Source, fingerprint: Fingerprint
 ) -> list[str]:
     """Put a file's examples to the target sets that they belong to, and return these sets' names."""
     digest = content_hash(source.path)
-    by_target: dict[str, list[_Example]] = {}
+    by_target: dict[str, list[Example]] = {}
     for example in examples:
         by_target.setdefault(example.target, []).append(example)
     for name, own in by_target.items():
@@ -208,7 +194,7 @@ def _encoded(
     batch_tokens: int,
     cache: TargetCache | None,
     skipped: list[str],
-) -> list[_Example]:
+) -> list[Example]:
     """Return those of (row, target, id, text) whose text has a token, encoded."""
     texts = [text for *_, text in rows]
     found = cache.get(texts) if cache else {}
@@ -227,84 +213,5 @@ def _encoded(
             cache.put(new, fresh)
     skipped += [f"{source.path}, row {row}: no tokens" for row, *_, text in rows if TargetCache.is_no_nag(found[text])]
     return [
-        _Example(target, i, text, found[text]) for _, target, i, text in rows if not TargetCache.is_no_nag(found[text])
+        Example(target, i, text, found[text]) for _, target, i, text in rows if not TargetCache.is_no_nag(found[text])
     ]
-
-
-def is_saved_nags(path: Path) -> bool:
-    """Whether a file holds NAGs written by `write_nags`."""
-    return path.suffix == ".parquet" and _metadata(path) is not None
-
-
-def write_nags(path: Path, targets: Sequence[TargetSet], fingerprint: Fingerprint) -> None:
-    """Write encoded examples as Parquet: columns target, id and nag (USMALLINT[L * K], layer by layer), the fingerprint as metadata."""
-    metadata = json.dumps(fingerprint.to_json(), ensure_ascii=False)
-    with connect() as connection, replacing(path) as temporary:
-        connection.execute("CREATE TEMP TABLE nags (target VARCHAR, id VARCHAR, nag USMALLINT[])")
-        for target in targets:
-            for first in range(0, len(target.ids), ROWS_PER_INSERT):
-                rows = slice(first, first + ROWS_PER_INSERT)
-                flat = target.codes[rows].reshape(len(target.ids[rows]), -1).tolist()
-                connection.execute(
-                    "INSERT INTO nags SELECT ?, unnest(?::VARCHAR[]), unnest(?::USMALLINT[][])",
-                    [target.name, target.ids[rows], flat],
-                )
-        connection.execute(
-            f"COPY nags TO {quote_sql(temporary)} (FORMAT parquet, KV_METADATA {{{NAGS_KEY}: {quote_sql(metadata)}}})"
-        )
-
-
-def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> list[_Example]:
-    """Return the examples of a file of saved NAGs.
-
-    Args:
-        path: the file.
-        fingerprint: the encoding that they must have.
-        name: of the target, where the file does not say.
-
-    Raises:
-        BadInputError: the file is not what `write_nags` writes.
-        SettingsMismatchError: its encoding is not `fingerprint`, library versions aside.
-    """
-    import duckdb
-
-    try:
-        saved = Fingerprint.from_json(json.loads(_metadata(path) or ""))
-        with connect() as connection:
-            scan = f"read_parquet({quote_path(path)}, file_row_number = true)"
-            has_target = "target" in [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()]
-            listed = f"{'target' if has_target else 'NULL'}, id, nag"
-            rows = connection.execute(f"SELECT {listed} FROM {scan} ORDER BY file_row_number").fetchall()
-        codes = np.array([nag for *_, nag in rows], CODE_DTYPE).reshape(len(rows), *saved.spec.shape)
-    except (ValueError, KeyError, TypeError, duckdb.Error) as error:
-        raise BadInputError(
-            f"{path}: not NAGs saved by nagindex encode ({str(error).splitlines()[0]}); encode the targets again"
-        ) from error
-    fingerprint.require(saved, where=str(path), ignore_libraries=True)
-    _check(codes, fingerprint, where=str(path))
-    return [_Example(target or name, i, None, own) for (target, i, _), own in zip(rows, codes, strict=True)]
-
-
-def _metadata(path: Path) -> str | None:
-    import duckdb
-
-    try:
-        with connect(threads=1) as connection:
-            rows = connection.execute(
-                f"SELECT value FROM parquet_kv_metadata({quote_path(path)}) WHERE key = {quote_sql(NAGS_KEY)}::BLOB"
-            ).fetchall()
-    except duckdb.Error:
-        return None
-    return rows[0][0].decode() if rows else None
-
-
-def _check(codes: Codes, fingerprint: Fingerprint, *, where: str) -> None:
-    if codes.dtype != CODE_DTYPE or codes.shape[1:] != fingerprint.spec.shape:
-        expected = f"{CODE_DTYPE} [n, {fingerprint.spec.layers}, {fingerprint.spec.top_k}]"
-        raise BadInputError(f"{where}: {codes.dtype} {list(codes.shape)}, not {expected}; encode the targets again")
-    if not len(codes):
-        raise BadInputError(f"{where}: no example in the targets; give at least one")
-    if len(bad := invalid_rows(codes, fingerprint.spec)):
-        raise BadInputError(
-            f"{where}, row {bad[0]}: holds a neuron twice or one that its layer does not have; encode the targets again"
-        )

@@ -93,6 +93,14 @@ def test_scores_of_a_file_rank_too(ready: Shell, name: str) -> None:
     assert f"1 documents have no value in {name} and are left out" in told
 
 
+@pytest.mark.parametrize("top_k", [1, 2, 5])
+def test_a_smaller_k_selects_as_an_index_built_with_it_does(ready: Shell, top_k: int) -> None:
+    ready.build("pool", "-i", "narrow.nagindex", "--top-k", top_k, "--keep-column", "label")
+    narrow = ready.selected("odd.jsonl", "-n", "6", "-i", "narrow.nagindex")
+    assert ready.selected("odd.jsonl", "-n", "6", "--top-k", top_k) == narrow
+    assert len({row["score"] for row in narrow}) > 1
+
+
 def test_a_selection_can_be_made_again_from_itself(ready: Shell) -> None:
     asked = (
         "--mix",

@@ -14,7 +14,7 @@ from nagindex.select import overlap
 from nagindex.select.overlap import Chosen
 
 SHAPES = [(1, 1, 2), (1, 2, 3), (1, 10, 14), (2, 5, 7), (3, 2, 5), (4, 5, 8), (6, 10, 24), (5, 20, 40)]
-# Of shapes with ten neurons, 0.3 and 0.7 ask for 3 and 7 exactly (10 * 0.7 is 7, 100 * 0.07 is above), 0.31 for one more.
+# 0.3 of 10, 0.07 of 100 and 0.95 of 60 are whole numbers, though not all in binary; 0.31, 0.6999 and 0.951 are just beside them.
 LEASTS = [0.01, 0.07, 0.2, 0.3, 0.31, 0.5, 0.6999, 0.7, 0.8, 0.9, 0.95, 0.951, 0.99, 1.0, 1]
 
 
@@ -26,11 +26,12 @@ class Oracle:
     """What `Chosen` must answer, from the definition."""
 
     def __init__(self, least):
-        self.least, self.chosen = Fraction(str(least)), []
+        self.part, self.whole = Fraction(str(least)).as_integer_ratio()
+        self.chosen = []
 
     def overlaps(self, nag):
         new = _members(nag)
-        return any(Fraction(len(new & old), len(new)) >= self.least for old in self.chosen)
+        return any(len(new & old) * self.whole >= self.part * len(new) for old in self.chosen)
 
     def add(self, nag):
         self.chosen.append(_members(nag))
@@ -66,7 +67,7 @@ def _chosen(shape, least, pool=None):
 
 
 @given(near_duplicates(), st.sampled_from(LEASTS), st.booleans(), st.integers(1, 70))
-@settings(max_examples=400)
+@settings(max_examples=200)
 def test_near_duplicates_equal_the_oracle(drawn, least, sampled, together):
     """`admit` chooses what the definition does, however many come together, and whether rare neurons are known or not."""
     shape, pool = drawn
@@ -76,7 +77,7 @@ def test_near_duplicates_equal_the_oracle(drawn, least, sampled, together):
 
 
 @given(near_duplicates(), st.sampled_from(LEASTS), st.data())
-@settings(max_examples=200)
+@settings(max_examples=150)
 def test_one_by_one_equals_the_oracle(drawn, least, data):
     """`overlaps` and `add` in any order answer as the definition does; what overlaps may be added all the same."""
     shape, pool = drawn
@@ -107,19 +108,28 @@ def test_all_at_once_equals_one_by_one(drawn, least):
     assert together.admit(pool).tolist() == expected
 
 
+def test_nobody_is_lost_in_a_long_list():
+    """Each of many NAGs that share a neuron is found, though it is met just as often as it must be."""
+    chosen = _chosen((1, 3, 9000), 0.6, frozen([[[1, 2, 3]]]))
+    for i in range(1, 2100):
+        chosen.add(np.array([[0, 2 * i, 2 * i + 1]], np.uint16))
+    assert all(chosen.overlaps(np.array([[0, 8999, 2 * i]], np.uint16)) for i in range(1, 2100))
+    assert not any(chosen.overlaps(np.array([[0, 8999, i]], np.uint16)) for i in (1, *range(4200, 8999)))
+
+
 @pytest.mark.parametrize("least", [0.3, 0.5, 0.8, 0.9, 1.0])
 def test_many_documents_in_long_lists(least):
     """Lists of many blocks, and room made again and again, lose nobody."""
     random = np.random.default_rng(7)
     width, layers, k = 40, 2, 10
-    order = random.random((1500, layers, width)) * np.arange(1, width + 1)
+    order = random.random((500, layers, width)) * np.arange(1, width + 1)
     pool = np.concatenate([order.argsort(axis=-1)[..., :k].astype(np.uint16)] * 2)
     chosen = _chosen((layers, k, width), least, pool[:50])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(overlap, "ROWS_PER_PASS", 64)
         admitted = chosen.admit(pool)
     assert admitted.tolist() == Oracle(least).admit(pool.tolist())
-    assert not admitted[1500:].any(), "a copy is admitted"
+    assert not admitted[500:].any(), "a copy is admitted"
 
 
 @pytest.mark.parametrize(
@@ -175,7 +185,7 @@ def test_mapped_codes_are_taken_as_they_are(tmp_path):
 
 
 def test_damaged_codes_reach_no_other_memory():
-    """A code that no layer has is one that nobody else holds, and is no crash."""
+    """Codes that no layer has are compared like any others."""
     chosen = Chosen(NagSpec("up", (4, 4), 2), 0.75, sample=np.full((1, 2, 2), 65_535, np.uint16))
     assert chosen.admit(
         np.array([[[65_535, 65_534]] * 2, [[0, 1]] * 2, [[65_535, 65_534]] * 2], np.uint16)

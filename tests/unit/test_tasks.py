@@ -20,6 +20,7 @@ ROWS = [
 BLANKS = [
     {"sentence": "It rains on the _ until noon.", "option1": "garden", "option2": "kettle", "answer": "1"},
     {"sentence": "Bread comes from the _.", "option1": "river", "option2": "oven", "answer": "2"},
+    {"sentence": "The captain sings to the _", "option1": "lantern", "option2": "kettle", "answer": "2"},
 ]
 CHOICE = {"output_type": "multiple_choice", "doc_to_choice": "opts", "doc_to_target": "label"}
 ASKED = "Question: {{q}}?\nAnswer:"
@@ -136,18 +137,26 @@ def test_a_row_without_a_right_answer_is_skipped_and_listed(harness, name, reaso
 
 def test_a_blank_is_filled_with_the_right_choice_and_the_sentence_goes_on(harness, capsys):
     made = harness.examples("blanks")
-    assert texts(made) == ["It rains on the garden until noon.", "Bread comes from the oven ."]
+    assert texts(made) == [
+        "It rains on the garden until noon.",
+        "Bread comes from the oven .",
+        "The captain sings to the kettle",
+    ]
     assert capsys.readouterr().out == ""
 
 
 def test_a_group_or_tag_is_one_set_of_all_its_tasks(harness):
     group = harness.examples("my_group", split="test")
     assert group.name == "my_group"
-    assert [i for i, _ in group.examples] == ["letters:test:0", "letters:test:1", "blanks:test:0", "blanks:test:1"]
+    assert [i for i, _ in group.examples] == [
+        "letters:test:0",
+        "letters:test:1",
+        *(f"blanks:test:{row}" for row in range(3)),
+    ]
     tag = harness.examples("my_tag")
     assert [i for i, _ in tag.examples] == [f"{task}:train:{row}" for task in ("choice", "generate") for row in (0, 1)]
     both = harness.examples("letters", "blanks", name="both")
-    assert (both.name, both.splits, len(both.examples)) == ("both", ("train", "test"), 4)
+    assert (both.name, both.splits, len(both.examples)) == ("both", ("train", "test"), 5)
 
 
 def test_a_split_is_one_that_the_task_assigns_or_one_of_its_dataset(harness):

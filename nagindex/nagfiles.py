@@ -1,0 +1,120 @@
+"""Files of saved NAGs: examples that were encoded once, and stand wherever target texts do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from nagindex.corpus.parquet import quote_path
+from nagindex.errors import BadInputError
+from nagindex.fingerprint import Fingerprint
+from nagindex.nag import CODE_DTYPE, Codes, invalid_rows
+from nagindex.storage.files import replacing
+from nagindex.storage.tables import connect, quote_sql
+
+if TYPE_CHECKING:
+    from nagindex.targets import TargetSet
+
+NAGS_KEY = "nagindex_nags"
+ROWS_PER_INSERT = 1000
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example: its target, its id, its text where that is known, and its codes, uint16 [L, K]."""
+
+    target: str
+    id: str
+    text: str | None
+    codes: Codes
+
+
+def is_saved_nags(path: Path) -> bool:
+    """Whether a file holds NAGs written by `write_nags`."""
+    return path.suffix == ".parquet" and _metadata(path) is not None
+
+
+def write_nags(path: Path, targets: Sequence[TargetSet], fingerprint: Fingerprint) -> None:
+    """Write encoded examples as Parquet: columns target, id and nag (USMALLINT[L * K], layer by layer), the fingerprint as metadata."""
+    metadata = json.dumps(fingerprint.to_json(), ensure_ascii=False)
+    with connect() as connection, replacing(path) as temporary:
+        connection.execute("CREATE TEMP TABLE nags (target VARCHAR, id VARCHAR, nag USMALLINT[])")
+        for target in targets:
+            for first in range(0, len(target.ids), ROWS_PER_INSERT):
+                rows = slice(first, first + ROWS_PER_INSERT)
+                flat = target.codes[rows].reshape(len(target.ids[rows]), -1).tolist()
+                connection.execute(
+                    "INSERT INTO nags SELECT ?, unnest(?::VARCHAR[]), unnest(?::USMALLINT[][])",
+                    [target.name, target.ids[rows], flat],
+                )
+        connection.execute(
+            f"COPY nags TO {quote_sql(temporary)} (FORMAT parquet, KV_METADATA {{{NAGS_KEY}: {quote_sql(metadata)}}})"
+        )
+
+
+def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> list[Example]:
+    """Return the examples of a file of saved NAGs.
+
+    Args:
+        path: the file.
+        fingerprint: the encoding that they must have.
+        name: of the target, where the file does not say.
+
+    Raises:
+        BadInputError: the file is not what `write_nags` writes.
+        SettingsMismatchError: its encoding is not `fingerprint`, library versions aside.
+    """
+    import duckdb
+
+    try:
+        saved = Fingerprint.from_json(json.loads(_metadata(path) or ""))
+        with connect() as connection:
+            scan = f"read_parquet({quote_path(path)}, file_row_number = true)"
+            has_target = "target" in [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()]
+            listed = f"{'target' if has_target else 'NULL'}, id, nag"
+            rows = connection.execute(f"SELECT {listed} FROM {scan} ORDER BY file_row_number").fetchall()
+        codes = np.array([nag for *_, nag in rows], CODE_DTYPE).reshape(len(rows), *saved.spec.shape)
+    except (ValueError, KeyError, TypeError, duckdb.Error) as error:
+        raise BadInputError(
+            f"{path}: not NAGs saved by nagindex encode ({str(error).splitlines()[0]}); encode the targets again"
+        ) from error
+    fingerprint.require(saved, where=str(path), ignore_libraries=True)
+    check_codes(codes, fingerprint, where=str(path))
+    return [Example(target or name, i, None, own) for (target, i, _), own in zip(rows, codes, strict=True)]
+
+
+def _metadata(path: Path) -> str | None:
+    import duckdb
+
+    try:
+        with connect(threads=1) as connection:
+            rows = connection.execute(
+                f"SELECT value FROM parquet_kv_metadata({quote_path(path)}) WHERE key = {quote_sql(NAGS_KEY)}::BLOB"
+            ).fetchall()
+    except duckdb.Error:
+        return None
+    return rows[0][0].decode() if rows else None
+
+
+def check_codes(codes: Codes, fingerprint: Fingerprint, *, where: str) -> None:
+    """Raise BadInputError unless codes are NAGs of an encoding, and at least one.
+
+    Args:
+        codes: uint16 [n, L, K].
+        fingerprint: the encoding.
+        where: what they are, for the message.
+    """
+    if codes.dtype != CODE_DTYPE or codes.shape[1:] != fingerprint.spec.shape:
+        expected = f"{CODE_DTYPE} [n, {fingerprint.spec.layers}, {fingerprint.spec.top_k}]"
+        raise BadInputError(f"{where}: {codes.dtype} {list(codes.shape)}, not {expected}; encode the targets again")
+    if not len(codes):
+        raise BadInputError(f"{where}: no example in the targets; give at least one")
+    if len(bad := invalid_rows(codes, fingerprint.spec)):
+        raise BadInputError(
+            f"{where}, row {bad[0]}: holds a neuron twice or one that its layer does not have; encode the targets again"
+        )
