@@ -23,7 +23,8 @@ PAD = 1 << 16
 Kernel = Callable[..., None]
 
 
-def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function compiled on its first call, without the GIL, and kept on disk for other processes."""
     try:
         return numba.njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no folder that numba could keep compiled code in
@@ -48,7 +49,7 @@ def sum_one(top_k: int) -> Kernel:
                     total += np.int64(table[base + np.uint64(codes[i, first + k])])
             sums[i] = total
 
-    return _compile(f)
+    return compiled(f)
 
 
 @cache
@@ -84,17 +85,17 @@ def sum_six(top_k: int) -> Kernel:
                             value = (words[i - start, word] >> np.uint64(lane * LANE_BITS)) & np.uint64(LANE_MAX)
                             sums[3 * word + lane, i] += np.int64(value)
 
-    return _compile(f)
+    return compiled(f)
 
 
-@_compile
+@compiled
 def bins_of(keys: Any, low: float, bins_per_unit: float, last: int, bins: Any) -> None:
     """Fill int32 [n] `bins` with the bins, 0 to `last`, of int64 or float64 [n] keys; a larger key has no smaller bin."""
     for i in range(keys.shape[0]):  # damaged codes can sum to what no NAG does
         bins[i] = np.int32(min(max((np.float64(keys[i]) - low) * bins_per_unit, 0.0), np.float64(last)))
 
 
-@_compile
+@compiled
 def collect(bins: Any, alive: Any, weights: Any, threshold: int, histogram: Any, rows: Any) -> int:
     """Note the living rows whose bin reaches a threshold; return how many there are.
 
@@ -115,7 +116,7 @@ def collect(bins: Any, alive: Any, weights: Any, threshold: int, histogram: Any,
     return found
 
 
-@_compile
+@compiled
 def count(codes: Any, columns: Any, top_k: int, alive: Any, counts: Any) -> None:
     """Add to int64 [L, d] `counts` the living rows of codes uint16 [n, C] that hold each neuron."""
     for i in range(codes.shape[0]):

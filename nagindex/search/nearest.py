@@ -19,7 +19,7 @@ from numba import types
 from numba.extending import intrinsic, models, register_model
 
 from nagindex.nag import Codes, NagSpec
-from nagindex.search.kernels import _compile
+from nagindex.search.kernels import compiled
 
 WORDS = 4
 """Words of a vector: 256 bits, a register of AVX2; LLVM splits it where registers are narrower."""
@@ -99,7 +99,7 @@ def _aligned_zeros(*shape: int) -> npt.NDArray[np.uint64]:
     return room[start : start + room.size - 8].reshape(shape)
 
 
-@_compile
+@compiled
 def _find_rows(codes: Any, columns: Any, offsets: Any, rows: Any, at: Any, used: Any) -> None:
     """Fill where the rows of each NAG's neurons begin, followed by `GROUP` times the row of zeros.
 
@@ -127,7 +127,7 @@ def _find_rows(codes: Any, columns: Any, offsets: Any, rows: Any, at: Any, used:
         at[i, used[i] : used[i] + GROUP] = 0
 
 
-@_compile
+@compiled
 def _set_bits(at: Any, used: Any, table: Any) -> None:
     """Set the bit of each example of a block in its rows of the block's table, uint64 [rows * words]."""
     for i in range(used.shape[0]):
@@ -135,7 +135,7 @@ def _set_bits(at: Any, used: Any, table: Any) -> None:
             table[at[i, j] + i // 64] |= np.uint64(1) << np.uint64(i % 64)
 
 
-@_compile
+@compiled
 def _add_up(at: Any, used: Any, table: Any, overlaps: Any) -> None:
     """Fill the bits of each document's overlap with each example.
 
@@ -168,7 +168,7 @@ def _add_up(at: Any, used: Any, table: Any, overlaps: Any) -> None:
                     _store(overlaps, out + p * words, plane)
 
 
-@_compile
+@compiled
 def _add_8(rows: Any, at: Any, j: int, v: int, ones: Any, twos: Any, fours: Any) -> Any:
     """Add vector v of eight rows, at[j:j + 8]; return the planes and what is carried on to the eights."""
     ones, a = _add(_load(rows, _item(at, j) + v), _load(rows, _item(at, j + 1) + v), ones)
@@ -181,7 +181,7 @@ def _add_8(rows: Any, at: Any, j: int, v: int, ones: Any, twos: Any, fours: Any)
     return ones, twos, fours, e
 
 
-@_compile
+@compiled
 def _sum_largest(overlaps: Any, nearest: int, sums: Any) -> None:
     """Fill the sum of each document's largest overlaps.
 

@@ -18,7 +18,7 @@ from nagindex.options import QueryOptions, exactly
 from nagindex.search.collect import Hits
 from nagindex.select.candidates import Candidates
 from nagindex.select.contamination import EvaluationTexts, Match
-from nagindex.select.overlap import Chosen as Neighbours
+from nagindex.select.overlap import Neighbours
 from nagindex.select.walk import Ranked, walk
 from nagindex.storage.docs import places_of
 from nagindex.storage.tables import connect
@@ -27,6 +27,8 @@ from nagindex.texts import Texts
 from nagindex.view import View
 
 GROWTH = 4
+SAMPLE = 1000
+"""NAGs that tell which neurons are rare, where near duplicates are looked for."""
 TEXTS_PER_BATCH = 4096
 
 
@@ -136,9 +138,9 @@ def _walked(
     ranked: Callable[[Sequence[int]], list[Hits]], shares: Sequence[int], candidates: Candidates, rules: Rules
 ) -> tuple[list[Hits], list[str]]:
     """Return what is chosen one by one, from as much of the lists as that needs, and sentences for the user."""
-    together = rules.mix == "union"
+    together, least = rules.mix == "union", rules.dedup
     amounts = [2 * share + 1 for share in shares]
-    least = rules.dedup
+    codes_at, sample = candidates.codes_at(rules.view), None
     while True:
         hits = [_in_order(h) for h in ranked(amounts)]
         hits, groups = _by_id(hits, candidates, list(rules.caps))
@@ -146,13 +148,15 @@ def _walked(
             Ranked(h.positions, h.weights, own, len(h.positions) == candidates.documents)
             for h, own in zip(hits, groups, strict=True)
         ]
+        if least is not None and sample is None:
+            sample = np.stack([codes_at(position) for position in lists[0].positions[:SAMPLE].tolist()])
         walks = walk(
             lists,
             shares,
             caps=[partial(_part, share) for share in rules.caps.values()],
             together=together,
-            neighbours=None if least is None else lambda: Neighbours(rules.view.spec, least),
-            codes_at=candidates.codes_at(rules.view),
+            neighbours=None if least is None else partial(Neighbours, rules.view.spec, least, sample=sample),
+            codes_at=codes_at,
         )
         if walks is not None:
             break

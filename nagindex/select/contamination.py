@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from nagindex.corpus import Columns, Paths, Source, content_hash, find_sources, read_documents
 from nagindex.errors import BadInputError
-from nagindex.search.kernels import _compile
+from nagindex.search.kernels import compiled
 
 NGRAM = 13
 
@@ -220,7 +220,7 @@ def _character_table() -> npt.NDArray[np.uint32]:
 CHARACTERS = _character_table()
 
 
-@_compile
+@compiled
 def _roll(characters: Any, table: Any, ngram: int, leaving: Any, hashes: Any) -> int:
     """Fill in the hash of each run of words and return how many there are.
 
@@ -253,7 +253,7 @@ def _roll(characters: Any, table: Any, ngram: int, leaving: Any, hashes: Any) ->
     return max(0, words - ngram + 1)
 
 
-@_compile
+@compiled
 def _probe(hashes: Any, start: int, held: Any, shift: Any, grams: Any) -> tuple[int, int]:
     """Return the first position from `start` on whose hash is among `grams`, and its first entry there; or -1, -1.
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from nagindex.errors import BadInputError
 from nagindex.nag import MAX_WIDTH, Codes, NagSpec
-from nagindex.search.kernels import _compile
+from nagindex.search.kernels import compiled
 
 MOST_MEETINGS = 255
 """The largest d that a byte counts to."""
@@ -34,7 +34,7 @@ ROWS_PER_PASS = 1024
 Admitted = npt.NDArray[np.bool_]
 
 
-class Chosen:
+class Neighbours:
     """The NAGs of the documents chosen so far, asked whether a new one overlaps one of them too much.
 
     The overlap of two NAGs is the number of (layer, neuron) that both hold / (L * K). One thread at a time may ask and add.
@@ -196,7 +196,7 @@ def _grown(array: npt.NDArray[Any], used: int, needed: int) -> npt.NDArray[Any]:
     return larger
 
 
-@_compile
+@compiled
 def _admit(neurons: Any, lists: Any, listed: int, needed: int, meetings: int, look: bool, keep: bool) -> Any:
     """Return which NAGs overlap none chosen before, bool [n]; all of them where none is looked for.
 
@@ -218,7 +218,7 @@ def _admit(neurons: Any, lists: Any, listed: int, needed: int, meetings: int, lo
     return admitted
 
 
-@_compile
+@compiled
 def _overlaps(neurons: Any, lists: Any, listed: int, needed: int, meetings: int) -> bool:
     """Return whether a NAG, int32 [m], shares `needed` neurons with a chosen one."""
     lists.met[: lists.sizes[0]] = 0
@@ -242,7 +242,7 @@ def _overlaps(neurons: Any, lists: Any, listed: int, needed: int, meetings: int)
     return found
 
 
-@_compile
+@compiled
 def _last_block(length: int) -> Any:
     """Return the size of the block that a list of some length ends in, and how many are in the blocks before."""
     size, before = FIRST, 0
@@ -252,7 +252,7 @@ def _last_block(length: int) -> Any:
     return size, before
 
 
-@_compile
+@compiled
 def _shares(other: int, lists: Any, needed: int) -> bool:
     """Return whether the new NAG holds at least `needed` neurons of a chosen one."""
     size = lists.neurons.shape[1]
@@ -265,7 +265,7 @@ def _shares(other: int, lists: Any, needed: int) -> bool:
     return True
 
 
-@_compile
+@compiled
 def _choose(neurons: Any, lists: Any, listed: int) -> None:
     """Add a NAG, int32 [m], to those chosen and to the lists of its first neurons."""
     chosen, used = lists.sizes

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from nagindex.nag import Codes
+from nagindex.select.overlap import Neighbours
 
 
 @dataclass(frozen=True)
@@ -25,16 +28,6 @@ class Ranked:
     weights: npt.NDArray[np.int64]
     groups: npt.NDArray[np.int64]
     complete: bool
-
-
-class Neighbours(Protocol):
-    """The documents chosen so far, asked whether one overlaps them too much."""
-
-    def overlaps(self, codes: Any) -> bool:
-        """Whether one of them is nearly the same."""
-
-    def add(self, codes: Any) -> None:
-        """Take one in."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +67,7 @@ def walk(
     caps: Sequence[Callable[[int], int]] = (),
     together: bool = False,
     neighbours: Callable[[], Neighbours] | None = None,
-    codes_at: Callable[[int], Any] = lambda position: None,
+    codes_at: Callable[[int], Codes],
 ) -> list[Walk] | None:
     """Return what is chosen of each list; None where a list that goes on ended too early to tell.
 
@@ -106,7 +99,7 @@ def walk(
     return [Walk(np.array(state.chosen, np.int64), state.exhausted) for state in states]
 
 
-def _take_one(state: _State, codes_at: Callable[[int], Any]) -> None:
+def _take_one(state: _State, codes_at: Callable[[int], Codes]) -> None:
     """Choose a list's next document, or end the list."""
     ranked = state.ranked
     while state.at < len(ranked.positions):
@@ -115,8 +108,8 @@ def _take_one(state: _State, codes_at: Callable[[int], Any]) -> None:
         state.at += 1
         if position in state.taken or _over_cap(state, at, weight):
             continue
-        codes = codes_at(position) if state.neighbours is not None else None
-        if state.neighbours is not None and state.neighbours.overlaps(codes):
+        near = state.neighbours
+        if near is not None and near.overlaps(codes_at(position)):
             continue
         fits = state.used + weight <= state.share
         if fits or not state.chosen:
@@ -125,8 +118,8 @@ def _take_one(state: _State, codes_at: Callable[[int], Any]) -> None:
             state.used += weight
             for used, groups in zip(state.used_by_group, ranked.groups, strict=True):
                 used[int(groups[at])] = used.get(int(groups[at]), 0) + weight
-            if state.neighbours is not None:
-                state.neighbours.add(codes)
+            if near is not None:
+                near.add(codes_at(position))
         state.done = not fits
         return
     state.done = state.exhausted = True
