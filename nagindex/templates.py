@@ -213,12 +213,12 @@ def _records(source: Source, names: set[str], id_column: str | None) -> Iterator
         listed = ", ".join(available)
         raise BadInputError(f"{source.path}: no column {id_column!r} (--id-column); available columns are {listed}")
     named = id_column or next((name for name in ID_COLUMNS if name in available), None)
-    read = {"parquet": _parquet_records, "json": _json_records, "jsonl": _json_records}.get(
+    read = {"parquet": _parquet_records, "json": json_records, "jsonl": json_records}.get(
         source.format, _text_records
     )
     for row, identifier, values in read(source, available, names, named):
         where = f"{source.path}, row {row}"
-        columns = list(values) if read is _json_records else available
+        columns = list(values) if read is json_records else available
         yield _Record(where, _id(identifier, where) or f"{source.name}:{row}", values, columns)
 
 
@@ -247,9 +247,9 @@ def _parquet_records(source: Source, available: Sequence[str], names: set[str], 
         ) from error
 
 
-def _json_records(source: Source, available: Sequence[str], names: set[str], id_column: str | None) -> Read:
+def json_records(source: Source, available: Sequence[str], names: set[str], id_column: str | None) -> Read:
     """Yield (row, id, values); an id that is a number with a fraction as it is written."""
-    for row, record, raw in streams._json_records(source):
+    for row, record, raw in streams.json_records(source):
         identifier = record.get(id_column) if id_column else None
         if isinstance(identifier, float):
             identifier = json.loads(raw, parse_float=str)[id_column]

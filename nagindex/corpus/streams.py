@@ -32,7 +32,7 @@ def column_names(source: Source) -> list[str]:
         return ["text"]
     if source.format in ("csv", "tsv"):
         return _csv_header(source)
-    records = islice(_json_records(source), RECORDS_LOOKED_AT)
+    records = islice(json_records(source), RECORDS_LOOKED_AT)
     return list(dict.fromkeys(key for _, record, _ in records for key in record))
 
 
@@ -60,7 +60,7 @@ def read_rows(
             if row >= start:
                 yield row, [fields[p] or None for p in positions]
     else:
-        for row, record, raw in _json_records(source, start, position, wanted):
+        for row, record, raw in json_records(source, start, position, wanted):
             values = [record.get(name) for name in columns]
             if id_column is not None and isinstance(record.get(id_column), float):
                 values[columns.index(id_column)] = json.loads(raw, parse_float=str)[id_column]
@@ -123,7 +123,7 @@ def _decompressed(file: BinaryIO, source: Source) -> IO[bytes]:
     return file
 
 
-def _json_records(
+def json_records(
     source: Source,
     start: int = 0,
     position: Position | None = None,
