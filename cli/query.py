@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import tempfile
+from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .options import device_option, index_option, json_option, plural, table, text_column_option
-from .query_options import query_options, settle, target_column_option
+from .query_options import QueryCommand, chosen_index, query_options, settle, target_column_option
 
 if TYPE_CHECKING:
     from nagindex.selection import Selection
 
 PREVIEW_ROWS = 20
+NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
 DECIMAL_COLUMNS = ("score", "standardised", "quality_value", "combined")
 FORMATS_BY_SUFFIX = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", "": "parquet"}
 
 
-@click.command()
+@click.command(cls=QueryCommand)
 @click.argument("targets", nargs=-1, required=True)
 @index_option
 @query_options
@@ -82,9 +85,10 @@ def query(
         raise click.UsageError(
             "--dropped lists what --decontaminate finds; name evaluation texts with --decontaminate FILE"
         )
+    _format_of(output or "-", format_)
     from nagindex.index import Index
 
-    opened = Index.open(index)
+    opened = Index.open(chosen_index(ctx, index))
     selection = opened.query(_named(targets), cache=not no_cache, corpus_root=corpus_root, **options)
     for warning in selection.warnings:
         click.echo(f"Warning: {warning}", err=True)
@@ -141,10 +145,10 @@ def encode(
 
 def _named(targets: tuple[str, ...]) -> tuple[str, ...] | dict[str, str]:
     """Return targets by name where they are written NAME=FILE."""
-    pairs = [target.partition("=") for target in targets if "=" in target and not Path(target).exists()]
-    if not pairs:
+    pairs = [NAMED.fullmatch(target) for target in targets if not (Path(target).exists() or glob(target))]
+    found = {pair[1]: pair[2] for pair in pairs if pair is not None}
+    if not found:
         return targets
-    found = {name: file for name, _, file in pairs}
     if len(found) < len(targets):
         raise click.UsageError("name all targets, each by its own name, as in NAME=FILE, or none")
     return found
@@ -160,9 +164,7 @@ def _list_dropped(selection: Selection, path: Path) -> None:
 def _write(selection: Selection, output: str, format_: str | None, with_text: bool, corpus_root: Path | None) -> None:
     from nagindex.export import write
 
-    kind = format_ or FORMATS_BY_SUFFIX.get(Path(output).suffix)
-    if kind is None:
-        raise click.UsageError(f"{output}: no known suffix; name a .parquet or .jsonl file, or give --format")
+    kind = _format_of(output, format_)
     if kind == "parquet" and output == "-" and sys.stdout.isatty():
         raise click.UsageError("Parquet does not go to a terminal; redirect it, or give --format jsonl")
     if output != "-":
@@ -174,6 +176,13 @@ def _write(selection: Selection, output: str, format_: str | None, with_text: bo
         with open(path, "rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.flush()
+
+
+def _format_of(output: str, format_: str | None) -> str:
+    kind = format_ or FORMATS_BY_SUFFIX.get(Path(output).suffix)
+    if kind is None:
+        raise click.UsageError(f"{output}: no known suffix; name a .parquet or .jsonl file, or give --format")
+    return kind
 
 
 def _preview(selection: Selection) -> None:

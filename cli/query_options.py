@@ -14,6 +14,7 @@ from nagindex.options import MIXES, NORMALISATIONS
 
 from .options import COUNT
 
+SEVERAL = "--decontaminate"
 BUDGETS = ("documents", "tokens", "fraction")
 NOT_IN_CONFIGS = ("config", "as_json")
 
@@ -50,6 +51,8 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
     options["n"] = options.pop("-n")
     defaults: dict[str, Any] = {}
     for key, value in _written(path).items():
+        if value is None:
+            continue
         own = options.get(str(key).replace("_", "-"))
         if own is None or own.name is None:
             raise click.UsageError(
@@ -185,8 +188,11 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--decontaminate",
         multiple=True,
-        metavar="FILE",
-        help="Leave out documents that share an n-gram with these evaluation texts.",
+        metavar="FILE...",
+        help="Leave out documents that share an n-gram with these evaluation texts: all files up to the next option.",
+    ),
+    click.option(
+        "--evaluation-column", metavar="C", help="Column of the evaluation texts. [default: found, as of corpora]"
     ),
     click.option(
         "--ngram", type=click.IntRange(min=1), default=13, show_default=True, metavar="N", help="Words of an n-gram."
@@ -199,6 +205,30 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed((config_option, *OPTIONS)):
         command = option(command)
     return command
+
+
+class QueryCommand(click.Command):
+    """A command whose --decontaminate takes all values up to the next option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write the option before each of its values, as click has it."""
+        written: list[str] = []
+        taking = False
+        for position, arg in enumerate(args):
+            if arg == "--":
+                return super().parse_args(ctx, written + args[position:])
+            if taking and not arg.startswith("-") and written[-1] != SEVERAL:
+                written.append(SEVERAL)
+            taking = arg == SEVERAL or (taking and not arg.startswith("-"))
+            written.append(arg)
+        return super().parse_args(ctx, written)
+
+
+def chosen_index(ctx: click.Context, index: Path) -> Path:
+    """Return the index of a --config where nothing but the environment says otherwise."""
+    written = (ctx.default_map or {}).get("index")
+    from_environment = ctx.get_parameter_source("index") is ParameterSource.ENVIRONMENT
+    return Path(written) if from_environment and written is not None else index
 
 
 def settle(ctx: click.Context, options: dict[str, Any]) -> None:

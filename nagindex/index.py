@@ -22,7 +22,7 @@ from nagindex.storage.cache import TargetCache
 from nagindex.storage.docs import open_docs, run_select
 from nagindex.storage.manifest import Manifest, Settings, read_latest, read_manifest
 from nagindex.storage.segment import SkippedRow, segments_of
-from nagindex.targets import Targets, TargetSet, load_targets, named_files
+from nagindex.targets import Targets, TargetSet, load_targets, named_files, repeatable
 from nagindex.windows import Shard
 
 if TYPE_CHECKING:
@@ -242,10 +242,13 @@ class Index:
         """
         from nagindex.query import query
 
+        targets = repeatable(targets)
         budget, settings = Budget(n, tokens, fraction), QueryOptions.of(**options)
         read = {"text_column": text_column, "target_column": target_column}
         encoded = self.encode(targets, **read, model=model, device=device, cache=cache)
         columns = {name.replace("_", "-"): column for name, column in read.items() if column is not None}
+        if corpus_root is not None:
+            columns["corpus-root"] = str(Path(corpus_root).absolute())
         asked = {"targets": named_files(targets), **columns}
         return query(self, encoded, budget, settings, asked=asked, corpus_root=corpus_root, threads=threads)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -36,6 +37,7 @@ class QueryOptions:
         exclude: files of ids, or earlier selections, whose documents are no candidates.
         dedup: overlap, above 0 and at most 1, from which on a document counts as a duplicate of a better one.
         decontaminate: files of evaluation texts; documents that share an n-gram with one are no candidates.
+        evaluation_column: column of the evaluation texts; by default found in each file.
         ngram: words in an n-gram.
     """
 
@@ -55,6 +57,7 @@ class QueryOptions:
     exclude: tuple[str, ...] = ()
     dedup: float | None = None
     decontaminate: tuple[str, ...] = ()
+    evaluation_column: str | None = None
     ngram: int = 13
 
     @classmethod
@@ -71,14 +74,20 @@ class QueryOptions:
         return cls(**given)
 
     def __post_init__(self) -> None:
-        for name in ("exclude", "decontaminate"):
-            given = getattr(self, name)
-            listed = (given,) if isinstance(given, str) or hasattr(given, "__fspath__") else given
-            object.__setattr__(self, name, tuple(map(str, listed)))
-        for name in ("target_weights", "cap"):
-            object.__setattr__(self, name, dict(getattr(self, name)))
-        if self.scores is not None:
-            object.__setattr__(self, "scores", str(self.scores))
+        for name, plain in (
+            ("exclude", _paths(self.exclude)),
+            ("decontaminate", _paths(self.decontaminate)),
+            ("target_weights", _numbers("target_weights", self.target_weights)),
+            ("cap", _numbers("cap", self.cap)),
+            ("scores", None if self.scores is None else str(self.scores)),
+            ("layers", _written(self.layers)),
+            ("score", str(self.score)),
+            *((name, float(getattr(self, name))) for name in ("contrast", "quality_weight")),
+            ("dedup", None if self.dedup is None else float(self.dedup)),
+            ("top_k", None if self.top_k is None else int(self.top_k)),
+            ("ngram", int(self.ngram)),
+        ):
+            object.__setattr__(self, name, plain)
         self._check()
 
     def _check(self) -> None:
@@ -128,24 +137,36 @@ class QueryOptions:
         if self.score == "max":
             return 1
         kind, _, number = self.score.partition(":")
-        if kind != "top" or not number.isdigit() or int(number) < 1:
+        if kind != "top" or not (number.isascii() and number.isdecimal()) or int(number) < 1:
             raise BadInputError(f"score {self.score!r}: write mean, max, or top:R with R examples, such as top:10")
         return int(number)
 
     def to_json(self) -> dict[str, Any]:
-        """Return what differs from the defaults, with the names of the command line, as JSON values."""
-        found = {}
+        """Return what is asked, with the names of the command line and whole paths, as JSON values."""
+        found: dict[str, Any] = {}
         for own in dataclasses.fields(self):
             value = getattr(self, own.name)
-            default = {} if own.name in ("target_weights", "cap") else own.default
-            if value != default:
-                found[OPTION_NAMES.get(own.name, own.name.replace("_", "-"))] = (
-                    list(value) if isinstance(value, tuple) else value
-                )
-        return found
+            if value is not None and value not in ((), {}):
+                name = "target-weight" if own.name == "target_weights" else own.name.replace("_", "-")
+                found[name] = list(map(os.path.abspath, value)) if isinstance(value, tuple) else value
+        return found | ({} if self.scores is None else {"scores": os.path.abspath(self.scores)})
 
 
-OPTION_NAMES = {"target_weights": "target-weight"}
+def _paths(given: Any) -> tuple[str, ...]:
+    listed = [given] if isinstance(given, str) or hasattr(given, "__fspath__") else given
+    return tuple(map(str, listed))
+
+
+def _numbers(name: str, given: Any) -> dict[str, float]:
+    if not isinstance(given, Mapping):
+        raise BadInputError(f"{name} {given!r}: a mapping of names to numbers")
+    return {str(key): float(value) for key, value in given.items()}
+
+
+def _written(layers: Any) -> str | None:
+    if layers is None or isinstance(layers, str):
+        return layers
+    return ",".join(map(str, layers if isinstance(layers, Iterable) else [layers]))
 
 
 def exactly(number: float) -> Fraction:

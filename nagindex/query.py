@@ -79,6 +79,7 @@ class _Query:
         self.notes: list[str] = []
         # Weights that fit no target and shares that leave one nothing are told before anything is read.
         self._shares(max(budget.amount(pool_tokens=manifest.tokens), 1))
+        self.rules = Rules.of(options, self.view, self.names if self._lists > 1 else [""])
         self.candidates = Candidates(index, options)
         self.amount = budget.amount(pool_tokens=self.candidates.tokens)
         self.shares = self._shares(self.amount)
@@ -101,9 +102,14 @@ class _Query:
         self.standardised: Standardised | None = None
         self.criteria = self._criteria()
 
+    @property
+    def _lists(self) -> int:
+        """How many lists are made."""
+        return 1 if self.options.mix == "max" else len(self.targets)
+
     def _shares(self, amount: int) -> list[int]:
         """Return the budgets of the lists."""
-        if self.options.mix == "max" or (len(self.targets) == 1 and not self.options.target_weights):
+        if self._lists == 1 and not self.options.target_weights:
             return [amount]
         return shares_of(amount, self.names, self.options.target_weights, counts_tokens=self.budget.counts_tokens)
 
@@ -147,7 +153,7 @@ class _Query:
     def select(self, asked: Mapping[str, Any], corpus_root: str | Path | None) -> Selection:
         """Return the selection."""
         manifest = self.index.manifest
-        rules = Rules.of(self.options, self.view, self.names if len(self.shares) > 1 else [""])
+        rules = self.rules
         columns = Columns(manifest.settings.text_column, manifest.settings.id_column)
         texts = Texts(self.index.segments, columns, corpus_root)
         examples, notes = check_targets(self.targets, rules.evaluation) if rules.evaluation else ([], [])
@@ -157,7 +163,8 @@ class _Query:
             chosen,
             segments=self.index.segments,
             keep=manifest.settings.keep_columns,
-            settings=_record(self.index, self.targets, self.budget, self.options, asked),
+            settings=_record(self.index, self.targets, self.budget, self.options, asked)
+            | ({"evaluation": rules.evaluation.files} if rules.evaluation else {}),
             warnings=[*self._warnings(walked=rules.one_by_one), *notes, *outcome.notes],
             dropped=[*outcome.dropped, *examples],
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,7 +47,7 @@ class TargetSet:
     texts: list[str] | None = None
 
 
-TargetFiles = str | Path | Codes | TargetSet
+TargetFiles = str | Path | Sequence[str | Path] | Codes | TargetSet
 Targets = TargetFiles | Iterable[TargetFiles] | Mapping[str, TargetFiles]
 
 
@@ -77,10 +78,19 @@ def load_targets(
         SettingsMismatchError: saved NAGs have another encoding.
     """
     named = _named(targets)
+    if not named:
+        raise BadInputError("no target was given; name at least one file of examples")
+    if target_column is not None and isinstance(targets, Mapping):
+        raise BadInputError(
+            f"target-column {target_column}: targets that have names cannot take them from a column too"
+        )
     columns = Columns(text=text_column, target=target_column)
     found: dict[str, TargetSet] = {}
     for name, given in named:
+        if name in found and isinstance(given, (TargetSet, np.ndarray)):
+            raise BadInputError(f"{name}: two targets have this name; give each its own")
         if isinstance(given, TargetSet):
+            check_codes(given.codes, fingerprint, where=f"target {name}")
             found[name] = given
             continue
         if isinstance(given, np.ndarray):
@@ -93,9 +103,18 @@ def load_targets(
             continue
         owners: list[str] = []
         skipped: list[str] = []
-        for source in find_sources([given]).sources:
+        paths = [given] if isinstance(given, (str, Path)) else list(given)
+        for source in find_sources(paths).sources:
             if is_saved_nags(source.path):
                 examples = read_nags(source.path, fingerprint, name)
+                stored = {example.target for example in examples}
+                if len(stored) == 1 and (isinstance(targets, Mapping) or (stored & found.keys() and not owners)):
+                    examples = [dataclasses.replace(example, target=name) for example in examples]
+                elif any(target in found and target not in owners for target in stored):
+                    clash = next(target for target in stored if target in found)
+                    raise BadInputError(
+                        f"{source.path}: its target {clash!r} is in another file too; query them one by one"
+                    )
             else:
                 rows = _read_texts(source, columns, skipped, name)
                 examples = _encoded(rows, source, fingerprint, backbone, batch_tokens, cache, skipped)
@@ -107,15 +126,21 @@ def load_targets(
     return list(found.values())
 
 
+def repeatable(targets: Targets) -> Targets:
+    """Return targets that can be gone through twice, as a generator cannot."""
+    return targets if isinstance(targets, Mapping) else _listed(targets)
+
+
 def named_files(targets: Targets) -> list[str]:
-    """Return the files that were named as targets, as the command line takes them; none for codes."""
-    if isinstance(targets, Mapping):
-        return [f"{name}={given}" for name, given in targets.items() if isinstance(given, (str, Path))]
-    if isinstance(targets, (str, Path)):
-        return [str(targets)]
-    if isinstance(targets, (np.ndarray, TargetSet)):
+    """Return the files that were named as targets, as the command line takes them; none where one of the targets is codes."""
+    named = targets.items() if isinstance(targets, Mapping) else [("", given) for given in _listed(targets)]
+    if not all(isinstance(given, (str, Path)) for _, given in named):
         return []
-    return [str(given) for given in targets if isinstance(given, (str, Path))]
+    return [f"{name}={os.path.abspath(str(given))}" if name else os.path.abspath(str(given)) for name, given in named]
+
+
+def _listed(targets: TargetFiles | Iterable[TargetFiles]) -> list[TargetFiles]:
+    return [targets] if isinstance(targets, (str, Path, np.ndarray, TargetSet)) else list(targets)
 
 
 def _named(targets: Targets) -> list[tuple[str, TargetFiles]]:
@@ -125,9 +150,12 @@ def _named(targets: Targets) -> list[tuple[str, TargetFiles]]:
             (name, dataclasses.replace(given, name=name) if isinstance(given, TargetSet) else given)
             for name, given in targets.items()
         ]
-    listed: list[TargetFiles] = [targets] if isinstance(targets, (str, Path, np.ndarray, TargetSet)) else list(targets)
+    listed = _listed(targets)
     stems = [_stem(given, number) for number, given in enumerate(listed)]
-    names = [str(given) if stems.count(stem) > 1 else stem for given, stem in zip(listed, stems, strict=True)]
+    names = [
+        str(given) if stems.count(stem) > 1 and isinstance(given, (str, Path)) else stem
+        for given, stem in zip(listed, stems, strict=True)
+    ]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise BadInputError(f"{twice}: named twice as a target; name each once")
@@ -138,6 +166,8 @@ def _stem(given: TargetFiles, number: int) -> str:
     if isinstance(given, TargetSet):
         return given.name
     if isinstance(given, np.ndarray):
+        return f"target-{number}"
+    if not isinstance(given, (str, Path)):
         return f"target-{number}"
     name = Path(given).name
     kind = format_of(Path(given))

@@ -213,9 +213,7 @@ def _records(source: Source, names: set[str], id_column: str | None) -> Iterator
         listed = ", ".join(available)
         raise BadInputError(f"{source.path}: no column {id_column!r} (--id-column); available columns are {listed}")
     named = id_column or next((name for name in ID_COLUMNS if name in available), None)
-    read = {"parquet": _parquet_records, "json": json_records, "jsonl": json_records}.get(
-        source.format, _text_records
-    )
+    read = {"parquet": _parquet_records, "json": json_records, "jsonl": json_records}.get(source.format, _text_records)
     for row, identifier, values in read(source, available, names, named):
         where = f"{source.path}, row {row}"
         columns = list(values) if read is json_records else available

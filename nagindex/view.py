@@ -73,10 +73,11 @@ def layers_of(written: str | None, count: int) -> tuple[int, ...]:
         return tuple(range(count))
     found: set[int] = set()
     for part in written.replace(" ", "").split(","):
-        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part.replace("first", "0").replace("last", str(count - 1)))
+        match = re.fullmatch(r"(first|last|[0-9]+)(?:-(first|last|[0-9]+))?", part)
         if match is None:
             raise BadInputError(f"layers {written!r}: write last, first, all, 0-13, or 0,2,5")
-        low, high = int(match[1]), int(match[2] or match[1])
+        ends = {"first": 0, "last": count - 1}
+        low, high = (int(ends.get(end, end)) for end in (match[1], match[2] or match[1]))
         if low > high:
             raise BadInputError(f"layers {written!r}: the range {part} falls; write {high}-{low}")
         if high >= count:

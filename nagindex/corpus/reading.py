@@ -91,7 +91,7 @@ def read_documents(
         document_id = _id(values[at_id], where) if at_id else None
         if document_id is None:
             document_id = f"{source.name}:{row}"
-        if problem is None and not _is_utf8(document_id):
+        if problem is None and not is_utf8(document_id):
             problem = INVALID_UTF8
         if problem is not None:
             document_text, document_id = None, document_id.encode(errors="replace").decode()
@@ -111,14 +111,14 @@ def _text(value: Any, column: str | None, where: str) -> tuple[str | None, str |
         raise BadInputError(
             f"{where}: column {column!r} holds {_kind(value)}, not text; name the text column with --text-column"
         )
-    return (value, None) if _is_utf8(value) else (None, INVALID_UTF8)
+    return (value, None) if is_utf8(value) else (None, INVALID_UTF8)
 
 
 def _kind(value: Any) -> str:
     return streams.JSON_KINDS.get(type(value), "number")
 
 
-def _is_utf8(text: str) -> bool:
+def is_utf8(text: str) -> bool:
     """Whether the bytes were UTF-8: streams decode others to lone surrogates, which encode to nothing."""
     if text.isascii():
         return True
@@ -156,7 +156,7 @@ def _tokens(value: Any, column: str | None, where: str) -> int | None:
 
 def _kept(value: Any) -> Value:
     if isinstance(value, str):
-        return value if _is_utf8(value) else value.encode(errors="surrogateescape").decode(errors="replace")
+        return value if is_utf8(value) else value.encode(errors="surrogateescape").decode(errors="replace")
     if value is None or isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, bytes):

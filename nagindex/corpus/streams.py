@@ -67,6 +67,13 @@ def read_rows(
             yield row, values
 
 
+def read_lines(source: Source) -> Iterator[tuple[int, str]]:
+    """Yield (row, line) of a text source, without line ends."""
+    with _opened(source) as stream:
+        for row, line in enumerate(stream):
+            yield row, line.removesuffix("\n").removesuffix("\r")
+
+
 class Field(str):
     """A CSV field: text, or a number where a whole column reads as numbers."""
 

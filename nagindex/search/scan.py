@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.errors import BadInputError
 from nagindex.nag import Codes
 from nagindex.search.collect import Collector, Cut, Hits
 from nagindex.search.scorers import Scorer
@@ -52,9 +53,6 @@ class Part:
 
 SumsOf = Callable[[Part], Callable[[slice], Sums]]
 """f(part) that opens a part: g(rows) gives the sums of rows of it, int64 [targets, n]."""
-
-Take = Callable[[int, slice, Sums], None]
-"""f(position of the first row in the pool, rows of the part, their sums int64 [targets, n])."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,8 @@ class KeptSums:
         self.sums: npt.NDArray[Any] = np.empty(0)
         if shape[0] * shape[1] * kind.itemsize > KEPT_IN_MEMORY:
             with tempfile.TemporaryFile(prefix="nagindex-") as file:
-                self.sums = np.memmap(file, kind, "w+", shape=shape)
+                _make_room(file.fileno(), shape[0] * shape[1] * kind.itemsize)
+                self.sums = np.memmap(file, kind, "r+", shape=shape)
         else:
             self.sums = np.empty(shape, kind)
         sweep(parts, sums_of, self._keep, threads=threads)
@@ -119,6 +118,15 @@ class KeptSums:
         """Open a part, as `SumsOf` says."""
         own = self.sums[:, part.start : part.start + part.documents]
         return lambda rows: own[:, rows].astype(np.int64)
+
+
+def _make_room(file: int, size: int) -> None:
+    """Take so many bytes of the disk now: a mapped file that cannot grow kills the process when it is written to."""
+    try:
+        os.posix_fallocate(file, 0, size)
+    except OSError as error:
+        place = f"{tempfile.gettempdir()}: no room for {size / 1e9:.1f} GB of scores"
+        raise BadInputError(f"{place} ({error.strerror}); set TMPDIR to a folder with more") from error
 
 
 def sweep(
@@ -194,8 +202,8 @@ def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) 
     documents = 0
     lock = Lock()
     columns = view.columns
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        workers = pool._max_workers
+    workers = threads or os.cpu_count() or 1
+    with ThreadPoolExecutor(workers) as pool:
         for part in parts:
             codes = part.codes()
             flat = codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])

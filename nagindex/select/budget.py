@@ -15,6 +15,8 @@ from nagindex.errors import BadInputError
 from nagindex.options import exactly
 from nagindex.search.collect import Hits
 
+ROUNDING = Fraction(1, 10**6)
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -23,7 +25,7 @@ class Budget:
     Attributes:
         documents: this many documents.
         tokens: documents in order while their tokens sum to at most this, and at least one.
-        fraction: the same with this share of the pool's tokens, 0 to 1.
+        fraction: the same with this share of the candidates' tokens, 0 to 1.
     """
 
     documents: int | None = None
@@ -31,13 +33,16 @@ class Budget:
     fraction: float | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in (("documents", int), ("tokens", int), ("fraction", float)):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, kind(getattr(self, name)))
         given = [v for v in (self.documents, self.tokens, self.fraction) if v is not None]
         if len(given) != 1:
             raise BadInputError(
                 f"one budget is needed, {len(given)} given; pass one of -n (documents), --tokens and --fraction"
             )
         if self.fraction is not None and not 0 < self.fraction <= 1:
-            raise BadInputError(f"fraction {self.fraction}: a share of the pool's tokens is above 0 and at most 1")
+            raise BadInputError(f"fraction {self.fraction}: a share of the candidates' tokens is above 0 and at most 1")
         if given[0] < 1 and self.fraction is None:
             raise BadInputError(
                 f"budget {given[0]}: at least one {'document' if self.documents is not None else 'token'} must be asked for"
@@ -80,6 +85,8 @@ def shares_of(amount: int, names: Sequence[str], weights: Mapping[str, float], *
         raise BadInputError(f"target-weight {unknown[0]}: no such target; the targets are {', '.join(names)}")
     given = {name: exactly(weight) for name, weight in weights.items()}
     left, rest = 1 - sum(given.values(), Fraction(0)), len(names) - len(given)
+    if not rest and abs(left) < ROUNDING:  # three thirds, written as decimals
+        given, left = {name: weight / (1 - left) for name, weight in given.items()}, Fraction(0)
     if rest and left <= 0:
         others = ", ".join(name for name in names if name not in given)
         raise BadInputError(

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from nagindex.nag import Codes
 from nagindex.options import QueryOptions
 from nagindex.search.scan import Part
 from nagindex.select.idfiles import load_ids, load_values
-from nagindex.storage.docs import columns_of, matching, open_docs, tokens_of
+from nagindex.storage.docs import columns_of, open_docs, select_candidates, tokens_of
 from nagindex.view import View
 
 if TYPE_CHECKING:
@@ -47,9 +47,11 @@ class Candidates:
         self.notes: list[str] = []
         self._bits: dict[int, npt.NDArray[np.uint8]] = {}
         self._database: DuckDBPyConnection | None = None
-        if options.where is None and not options.exclude and not options.has_quality:
-            return
-        self._narrow(options)
+        for column in options.cap:
+            if column not in (known := self.columns()):
+                raise BadInputError(f"cap {column}: no such column in the index; its columns are {', '.join(known)}")
+        if options.where is not None or options.exclude or options.has_quality:
+            self._narrow(options)
 
     def _narrow(self, options: QueryOptions) -> None:
         """Keep what meets the conditions, and the values of the quality signal."""
@@ -60,45 +62,55 @@ class Candidates:
             if options.scores is not None:
                 load_values(connection, "_values", Path(options.scores), options.quality_column)
 
-        connection = self._database = open_docs(self.path, self.segments, self.keep, prepare=prepare)
+        connection = open_docs(self.path, self.segments, self.keep, prepare=prepare)
         value = "0"
         if options.scores is not None:
             value = "_values.value"
         elif options.quality_column is not None:
-            value = f"docs.{quote_name(numeric_column(connection, options.quality_column))}::DOUBLE"
-        found = matching(
+            value = f"d.{quote_name(numeric_column(connection, options.quality_column))}::DOUBLE"
+        self.documents, self.tokens, without = select_candidates(
             connection, options.where, value, scores=options.scores is not None, excluded=bool(options.exclude)
         )
-        self._note(connection, options, found)
-        self.documents, self.tokens = found["documents"], found["tokens"]
+        self._note(connection, options, without)
         if not self.documents:
             raise BadInputError(
-                f"{self.path}: no document is left to select from ({'; '.join(self.notes) or 'no match'})"
+                f"{self.path}: no document is left to select from{''.join(map(' ({})'.format, self.notes))}"
             )
         for number, segment in enumerate(self.segments):
             alive = np.zeros(segment.entry.documents, bool)
-            rows = connection.execute(f"SELECT position FROM candidates WHERE segment = {number}").fetchnumpy()[
-                "position"
-            ]
-            alive[np.asarray(rows)] = True
+            found = connection.execute(f"SELECT position FROM candidates WHERE segment = {number}").fetchnumpy()
+            alive[np.asarray(found["position"])] = True
             self._bits[number] = np.packbits(alive)
+        if options.has_quality:
+            self._database = connection
+        else:
+            connection.close()
 
-    def _note(self, connection: DuckDBPyConnection, options: QueryOptions, found: dict[str, Any]) -> None:
+    def _note(self, connection: DuckDBPyConnection, options: QueryOptions, without: int) -> None:
+        """Note ids that were not found and values that are missing.
+
+        Raises:
+            BadInputError: a value is not finite.
+        """
         if options.exclude:
-            [(listed, present)] = connection.execute(
-                "SELECT count(*), count(*) FILTER (id IN (SELECT id FROM docs)) FROM _excluded"
-            ).fetchall()
-            self.notes.append(f"{present:,} documents are excluded by {', '.join(options.exclude)}")
+            [(listed,)] = connection.execute("SELECT count(*) FROM _excluded").fetchall()
+            [(present,)] = connection.execute("SELECT count(*) FROM docs SEMI JOIN _excluded USING (id)").fetchall()
             if present < listed:
-                self.notes.append(f"{listed - present:,} of {listed:,} excluded ids are not in the index")
-        if found["without_value"]:
-            source = options.scores or f"column {options.quality_column}"
-            self.notes.append(f"{found['without_value']:,} documents have no value in {source} and are left out")
-        if found["not_finite"]:
-            source = options.scores or f"column {options.quality_column}"
-            raise BadInputError(
-                f"{source}: the value of document {found['not_finite']!r} is not a finite number; make it null to leave the document out"
-            )
+                self.notes.append(f"excluded ids that are not in the index: {listed - present:,} of {listed:,}")
+        source = options.scores or f"column {options.quality_column}"
+        if without:
+            self.notes.append(f"documents without a value in {source}, which are left out: {without:,}")
+        wrong = (
+            connection.execute(
+                """SELECT id FROM docs JOIN candidates ON segment = _segment AND position = _position
+            WHERE NOT isfinite(value) ORDER BY id LIMIT 1"""
+            ).fetchall()
+            if options.has_quality
+            else []
+        )
+        if wrong:
+            problem = f"the value of document {wrong[0][0]!r} is not a finite number"
+            raise BadInputError(f"{source}: {problem}; make it null to leave the document out")
 
     def drop(self, positions: npt.NDArray[np.int64]) -> None:
         """Leave out documents at positions, int64 [m], in the pool."""

@@ -59,13 +59,20 @@ class Rules:
         Raises:
             BadInputError: there is no evaluation text.
         """
-        texts = EvaluationTexts.read(options.decontaminate, ngram=options.ngram) if options.decontaminate else None
+        texts = _evaluation(options) if options.decontaminate else None
         return cls(options.mix, {c: exactly(s) for c, s in options.cap.items()}, options.dedup, texts, view, names)
 
     @property
     def one_by_one(self) -> bool:
         """Whether a document's choice depends on those before it."""
         return bool(self.caps) or self.dedup is not None or self.mix == "union"
+
+
+def _evaluation(options: QueryOptions) -> EvaluationTexts:
+    try:
+        return EvaluationTexts.read(options.decontaminate, ngram=options.ngram, text_column=options.evaluation_column)
+    except BadInputError as error:
+        raise BadInputError(str(error).replace("--text-column", "--evaluation-column")) from error
 
 
 @dataclass
@@ -130,7 +137,7 @@ def choose(
     outcome.notes += notes
     if outcome.dropped and rules.evaluation is not None:
         shared = f"a {rules.evaluation.ngram}-gram with evaluation texts"
-        outcome.notes.append(f"{len(outcome.dropped):,} documents share {shared} and were left out")
+        outcome.notes.append(f"left out, for sharing {shared}: {len(outcome.dropped):,}")
     return outcome
 
 
@@ -149,7 +156,8 @@ def _walked(
             for h, own in zip(hits, groups, strict=True)
         ]
         if least is not None and sample is None:
-            sample = np.stack([codes_at(position) for position in lists[0].positions[:SAMPLE].tolist()])
+            heads = [own.positions[: SAMPLE // len(lists) + 1] for own in lists]
+            sample = np.stack([codes_at(position) for position in np.concatenate(heads).tolist()])
         walks = walk(
             lists,
             shares,
@@ -179,10 +187,6 @@ def _in_order(hits: Hits) -> Hits:
 
 def _by_id(hits: Sequence[Hits], candidates: Candidates, caps: Sequence[str]) -> tuple[list[Hits], list[Any]]:
     """Return lists in order of falling key and ascending id, and for each int64 [caps, m], which value of a column a document has."""
-    known = candidates.columns() if caps else {}
-    for column in caps:
-        if column not in known:
-            raise BadInputError(f"cap {column}: no such column in the index; its columns are {', '.join(known)}")
     lists = np.repeat(np.arange(len(hits)), [len(h.positions) for h in hits])
     places = np.concatenate([np.arange(len(h.positions)) for h in hits])
     arrays = {"_list": lists, "_place": places, "_key": np.concatenate([h.keys for h in hits])}
@@ -265,6 +269,7 @@ def check_targets(targets: Sequence[TargetSet], evaluation: EvaluationTexts) -> 
         if own:
             share = f"{len(own):,} of {len(target.ids):,} examples"
             notes.append(f"target {target.name}: {share} share a {evaluation.ngram}-gram with evaluation texts")
+    notes += [f"not an evaluation text: {reason}" for reason in evaluation.skipped]
     if evaluation.short:
         few = f"{evaluation.short:,} of {evaluation.texts:,} evaluation texts have fewer than {evaluation.ngram} words"
         notes.append(f"{few}: nothing is checked against them")

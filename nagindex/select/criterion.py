@@ -71,10 +71,11 @@ def by_best(parts: Sequence[Part], sums_of: SumsOf, targets: Sequence[Target]) -
         count += int(alive.sum())
         for number in range(len(targets)):
             own = sums[number, alive]
-            totals[number] += int(own.sum())
             if max(-targets[number].low, targets[number].high) < EXACT_SQUARES:
+                totals[number] += int(own.sum())
                 squares[number] += int((own * own).sum())
             else:
+                totals[number] += sum(own.tolist())
                 squares[number] += sum(value * value for value in own.tolist())
     means = [float(Fraction(total, count)) for total in totals]
     deviations = [
@@ -82,8 +83,8 @@ def by_best(parts: Sequence[Part], sums_of: SumsOf, targets: Sequence[Target]) -
         for total, square in zip(totals, squares, strict=True)
     ]
     found = Standardised(np.array(means)[:, None], np.array([d or math.inf for d in deviations])[:, None])
-    edges = [found(np.array([[edge]] * len(targets))) for t in targets for edge in (t.low, t.high)]
-    return Criterion(lambda sums: found(sums).max(axis=0), float(np.min(edges)), float(np.max(edges))), found
+    lows, highs = (found(np.array([[getattr(target, end)] for target in targets])) for end in ("low", "high"))
+    return Criterion(lambda sums: found(sums).max(axis=0), float(lows.min()), float(highs.max())), found
 
 
 @dataclass(frozen=True)

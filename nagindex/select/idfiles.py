@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from nagindex.corpus import Source, find_sources, parquet, streams
 from nagindex.corpus.columns import ID_COLUMNS
 from nagindex.corpus.parquet import quote_name, quote_path
+from nagindex.corpus.reading import is_utf8
 from nagindex.corpus.sources import Position
+from nagindex.corpus.streams import read_lines
 from nagindex.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -28,10 +30,9 @@ def load_ids(connection: DuckDBPyConnection, table: str, paths: Sequence[str]) -
     connection.execute(f"CREATE TABLE {table}_read (id VARCHAR)")
     for source in find_sources(list(paths)).sources:
         if source.format == "txt":
-            lines = source.path.read_text().split("\n")
-            _insert(connection, f"{table}_read", ([line] for line in lines if line), 1)
-        else:
-            _load(connection, f"{table}_read", source, [_column(source, ID_COLUMNS, None)])
+            _insert(connection, f"{table}_read", source, ((row, [line]) for row, line in read_lines(source) if line), 1)
+        elif names := _columns(source):
+            _load(connection, f"{table}_read", source, [_column(source, names, ID_COLUMNS, None)])
     connection.execute(f"CREATE TABLE {table} AS SELECT DISTINCT id FROM {table}_read WHERE id IS NOT NULL")
     connection.execute(f"DROP TABLE {table}_read")
 
@@ -56,12 +57,11 @@ def load_values(connection: DuckDBPyConnection, table: str, path: Path, column: 
             raise BadInputError(
                 f"{source.path}: values are read from .parquet, .jsonl, .csv and the like, with an id for each"
             )
-        _load(
-            connection,
-            f"{table}_read",
-            source,
-            [_column(source, ID_COLUMNS, None), _column(source, VALUE_COLUMNS, column)],
-        )
+        if names := _columns(source):
+            wanted = [_column(source, names, ID_COLUMNS, None), _column(source, names, VALUE_COLUMNS, column)]
+            _load(connection, f"{table}_read", source, wanted)
+    if connection.execute(f"SELECT 1 FROM {table}_read WHERE id IS NULL LIMIT 1").fetchall():
+        raise BadInputError(f"{path}: a row has a value and no id; name the document that it is for")
     twice = connection.execute(f"SELECT id FROM {table}_read GROUP BY id HAVING count(*) > 1 LIMIT 1").fetchall()
     if twice:
         raise BadInputError(f"{path}: the id {twice[0][0]!r} has two values; leave one row for each id")
@@ -75,13 +75,17 @@ def load_values(connection: DuckDBPyConnection, table: str, path: Path, column: 
     connection.execute(f"DROP TABLE {table}_read")
 
 
-def _column(source: Source, usual: Sequence[str], named: str | None) -> str:
+def _columns(source: Source) -> list[str]:
+    """Return a file's columns; an empty file, such as the last shard of a job that had too many, has none."""
+    return parquet.column_names(source) if source.format == "parquet" else streams.column_names(source)
+
+
+def _column(source: Source, names: Sequence[str], usual: Sequence[str], named: str | None) -> str:
     """Return the column of a file that has one of the usual names, or the one that was named.
 
     Raises:
         BadInputError: it is not there; lists the columns.
     """
-    names = (parquet if source.format == "parquet" else streams).column_names(source)
     found = next((name for name in ([named] if named is not None else usual) if name in names), None)
     if found is None:
         wanted = repr(named) if named is not None else " or ".join(usual)
@@ -90,17 +94,25 @@ def _column(source: Source, usual: Sequence[str], named: str | None) -> str:
 
 
 def _load(connection: DuckDBPyConnection, table: str, source: Source, columns: Sequence[str]) -> None:
+    import duckdb
+
     if source.format == "parquet":
         listed = ", ".join(f"CAST({quote_name(name)} AS VARCHAR)" for name in columns)
-        connection.execute(f"INSERT INTO {table} SELECT {listed} FROM read_parquet({quote_path(source.path)})")
+        try:
+            connection.execute(f"INSERT INTO {table} SELECT {listed} FROM read_parquet({quote_path(source.path)})")
+        except duckdb.Error as error:
+            reason = str(error).splitlines()[0]
+            raise BadInputError(f"{source.path}: cannot be read as Parquet ({reason}); replace or remove it") from None
         return
     rows = streams.read_rows(
         source, columns, id_column=columns[0], start=0, position=Position(), wanted=lambda row: True
     )
-    _insert(connection, table, (values for _, values in rows), len(columns))
+    _insert(connection, table, source, rows, len(columns))
 
 
-def _insert(connection: DuckDBPyConnection, table: str, rows: Iterator[Sequence[Any]], width: int) -> None:
+def _insert(
+    connection: DuckDBPyConnection, table: str, source: Source, rows: Iterator[tuple[int, Sequence[Any]]], width: int
+) -> None:
     batch: list[list[str | None]] = []
 
     def insert() -> None:
@@ -110,8 +122,10 @@ def _insert(connection: DuckDBPyConnection, table: str, rows: Iterator[Sequence[
         )
         batch.clear()
 
-    for values in rows:
-        batch.append([None if value is None else str(value) for value in values])
+    for row, values in rows:
+        batch.append([None if v is None else str(int(v)) if isinstance(v, bool) else str(v) for v in values])
+        if any(value is not None and not is_utf8(value) for value in batch[-1]):
+            raise BadInputError(f"{source.path}, row {row}: not UTF-8; mend or remove the row")
         if len(batch) == ROWS_PER_INSERT:
             insert()
     if batch:

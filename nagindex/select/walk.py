@@ -57,7 +57,7 @@ class _State:
     used: int = 0
     chosen: list[int] = field(default_factory=list)
     done: bool = False
-    exhausted: bool = False
+    ended: bool = False
 
 
 def walk(
@@ -94,9 +94,9 @@ def walk(
         for state in states:
             if not state.done:
                 _take_one(state, codes_at)
-                if state.exhausted and not state.ranked.complete:
+                if state.ended and not state.ranked.complete:
                     return None
-    return [Walk(np.array(state.chosen, np.int64), state.exhausted) for state in states]
+    return [Walk(np.array(s.chosen, np.int64), s.ended and s.used < s.share) for s in states]
 
 
 def _take_one(state: _State, codes_at: Callable[[int], Codes]) -> None:
@@ -122,7 +122,7 @@ def _take_one(state: _State, codes_at: Callable[[int], Codes]) -> None:
                 near.add(codes_at(position))
         state.done = not fits
         return
-    state.done = state.exhausted = True
+    state.done = state.ended = True
 
 
 def _over_cap(state: _State, at: int, weight: int) -> bool:

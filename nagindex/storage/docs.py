@@ -104,51 +104,46 @@ def rows_where(connection: DuckDBPyConnection, condition: str) -> dict[str, npt.
     return found
 
 
-def matching(
+def select_candidates(
     connection: DuckDBPyConnection, condition: str | None, value: str, *, scores: bool, excluded: bool
-) -> dict[str, Any]:
+) -> tuple[int, int, int]:
     """Make a table `candidates` (segment, position, value), in that order, of the documents that a query may select.
 
     Args:
         connection: with the view `docs`.
         condition: a SQL expression that they meet, None for no condition.
-        value: SQL of their value; documents without one are none.
+        value: SQL of the value of a document `d`; documents without one are none.
         scores: whether values come from a table `_values` (id, value).
         excluded: whether a table `_excluded` (id) lists documents that are none.
 
     Returns:
-        `documents` and `tokens` of the candidates, how many were left out `without_value`, and the id of one whose value is
-        `not_finite`, or None.
+        Candidates, their tokens, and documents that only lack a value.
 
     Raises:
         BadInputError: the condition is not one expression, or DuckDB refuses it.
     """
     import duckdb
 
-    joined = "docs LEFT JOIN _values USING (id)" if scores else "docs"
-    try:
-        found = connection.view("docs")
-        if condition is not None:
-            found = found.filter(condition)
-        found.project("_segment, _position").create("_met")
+    joins = " LEFT JOIN _values USING (id)" * scores + " ANTI JOIN _excluded USING (id)" * excluded
+    try:  # a relation's filter takes one expression; see rows_where
+        docs = connection.view("docs")
+        found = docs if condition is None else docs.filter(condition)
+        found.query(
+            "d",
+            f"""CREATE TABLE met AS SELECT d._segment::INTEGER AS segment, d._position::INTEGER AS position,
+            {value} AS value, d.tokens FROM d{joins}""",
+        )
     except duckdb.Error as error:
         raise _refused(connection, error) from error
-    rest = "ANTI JOIN _excluded ON docs.id = _excluded.id" if excluded else ""
-    connection.execute(
-        f"""CREATE TABLE _valued AS SELECT docs._segment AS segment, docs._position AS position, {value} AS value,
-        docs.tokens, docs.id FROM {joined} SEMI JOIN _met
-        ON _met._segment = docs._segment AND _met._position = docs._position {rest}"""
-    )
-    [(documents, tokens, without, not_finite)] = connection.execute(
-        """SELECT count(value), coalesce(sum(tokens) FILTER (value IS NOT NULL), 0)::BIGINT,
-        count(*) FILTER (value IS NULL), min(id) FILTER (NOT isfinite(value::DOUBLE)) FROM _valued"""
+    [(documents, tokens, without)] = connection.execute(
+        """SELECT count(value), coalesce(sum(tokens) FILTER (value IS NOT NULL), 0)::BIGINT, count(*) FILTER (value IS NULL)
+        FROM met"""
     ).fetchall()
     connection.execute(
-        """CREATE TABLE candidates AS SELECT segment, position, value::DOUBLE AS value FROM _valued
-        WHERE value IS NOT NULL ORDER BY segment, position"""
+        """CREATE TABLE candidates AS SELECT segment, position, value::DOUBLE AS value FROM met
+        WHERE value IS NOT NULL ORDER BY segment, position; DROP TABLE met"""
     )
-    connection.execute("DROP TABLE _valued; DROP TABLE _met")
-    return {"documents": documents, "tokens": tokens, "without_value": without, "not_finite": not_finite}
+    return documents, tokens, without
 
 
 def columns_of(connection: DuckDBPyConnection) -> dict[str, str]:

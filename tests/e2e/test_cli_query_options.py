@@ -70,7 +70,7 @@ def test_one_selection_excludes_the_next(ready: Shell) -> None:
     ready.write("ids.txt", "d1\nd3\nunknown\n")
     told = ready.run("query", "odd.jsonl", "-n", "6", "--exclude", "ids.txt", "-o", "rest.parquet").stderr
     assert sorted(r["id"] for r in rows("rest.parquet")) == ["d0", "d2", "d4", "d5"]
-    assert "1 of 3 excluded ids are not in the index" in told
+    assert "excluded ids that are not in the index: 1 of 3" in told
     assert "6 documents were asked for and the candidates have 4" in told
 
 
@@ -90,7 +90,7 @@ def test_scores_of_a_file_rank_too(ready: Shell, name: str) -> None:
     ).stderr
     assert [r["id"] for r in rows("q.parquet")] == ["d4", "d3", "d2", "d1", "d0"]
     assert [r["quality_value"] for r in rows("q.parquet")] == [4, 3, 2, 1, 0]
-    assert f"1 documents have no value in {name} and are left out" in told
+    assert f"documents without a value in {name}, which are left out: 1" in told
 
 
 @pytest.mark.parametrize("top_k", [1, 2, 5])
@@ -99,6 +99,64 @@ def test_a_smaller_k_selects_as_an_index_built_with_it_does(ready: Shell, top_k:
     narrow = ready.selected("odd.jsonl", "-n", "6", "-i", "narrow.nagindex")
     assert ready.selected("odd.jsonl", "-n", "6", "--top-k", top_k) == narrow
     assert len({row["score"] for row in narrow}) > 1
+
+
+def test_saved_nags_of_one_target_are_called_as_the_query_says(ready: Shell) -> None:
+    """Two files that were saved under one name stay two targets."""
+    for name in ("odd", "even"):
+        ready.write(f"{name}/examples.jsonl", Path(f"{name}.jsonl").read_text())
+        ready.run("encode", f"{name}/examples.jsonl", "-o", f"{name}.nags.parquet")
+    ready.run("query", "a=odd.nags.parquet", "b=even.nags.parquet", "-n", "4", "-o", "named.parquet")
+    assert [r["target"] for r in rows("named.parquet")] == ["a", "a", "b", "b"]
+    ready.run("query", "odd.nags.parquet", "even.nags.parquet", "-n", "4", "-o", "plain.parquet")
+    assert [r["target"] for r in rows("plain.parquet")] == ["examples", "examples", "even.nags", "even.nags"]
+
+
+def test_a_config_is_not_overridden_by_the_environment(ready: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready.run("query", "odd.jsonl", "-n", "2", "-o", "a.parquet")
+    monkeypatch.setenv("NAGINDEX", "nowhere.nagindex")
+    ready.run("query", "--config", "a.parquet", "-o", "b.parquet")
+    assert rows("a.parquet") == rows("b.parquet")
+    assert "nowhere.nagindex" in ready.error("query", "odd.jsonl", "-n", "2", "-o", "b.parquet")
+
+
+def test_a_selection_is_made_again_from_any_folder(ready: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    ready.write("ids.txt", "\ufeffd1\r\n")
+    ready.run("query", "odd.jsonl", "-n", "2", "--exclude", "ids.txt", "-o", "a.parquet")
+    assert "d1" not in [r["id"] for r in rows("a.parquet")]
+    Path("elsewhere").mkdir()
+    monkeypatch.chdir("elsewhere")
+    ready.run("query", "--config", "../a.parquet", "-i", "../index.nagindex", "-o", "b.parquet")
+    assert rows("../a.parquet") == rows("b.parquet")
+
+
+def test_decontaminate_takes_several_files_up_to_the_next_option(ready: Shell, words: list[str]) -> None:
+    ready.write("e1.jsonl", jsonl([{"text": " ".join(words[5:11])}, {"text": None}]))
+    ready.write("e2.jsonl", jsonl([{"text": " ".join(words[15:22])}]))
+    told = ready.run(
+        "query", "odd.jsonl", "--decontaminate", "e1.jsonl", "e2.jsonl", "--ngram", "6", "-n", "6", "-o", "a.parquet"
+    ).stderr
+    assert sorted(r["id"] for r in rows("a.parquet")) == ["d0", "d2", "d4", "d5"]
+    assert "not an evaluation text" in told
+    assert "row 1: null text" in told
+    assert "Missing argument 'TARGETS...'" in ready.error(
+        "query", "--decontaminate", "e1.jsonl", "odd.jsonl", "-n", "1", status=2
+    )
+
+
+def test_what_meets_the_budget_exactly_is_not_called_too_little(ready: Shell) -> None:
+    for asked in (("--dedup", "1"), ("--cap", "label=1"), ("--mix", "union")):
+        assert (
+            "less than was asked for"
+            not in ready.run("query", "odd.jsonl", "-n", "6", *asked, "-o", "a.parquet").stderr
+        )
+    told = ready.run("query", "odd.jsonl", "-n", "6", "--cap", "label=0.34", "-o", "a.parquet").stderr
+    assert "the rules leave 4 documents, less than was asked for" in told
+
+
+def test_a_folder_with_an_equals_sign_is_no_name(ready: Shell) -> None:
+    ready.write("year=2024/a.jsonl", Path("odd.jsonl").read_text())
+    assert ready.selected("year=2024/*.jsonl", "-n", "2") == ready.selected("odd.jsonl", "-n", "2")
 
 
 def test_a_selection_can_be_made_again_from_itself(ready: Shell) -> None:
@@ -145,6 +203,7 @@ BAD_CONFIGS = {
     "tokens: many\nn: null": "'many' is not a whole number",
     "target-weight: {odd: much}": "write NAME=NUMBER",
     "config: b.yaml": "no option 'config'",
+    "cap: null\nscore: 'top:\u00b2'": "write mean, max, or top:R",
 }
 
 
@@ -184,7 +243,7 @@ def test_decontamination_lists_what_it_drops_and_fills_up(ready: Shell, words: l
         ("example", "odd.jsonl:0", "e1"),
     ]
     assert listed[0]["ngram"] == " ".join(words[5:11])
-    assert "1 documents share a 6-gram with evaluation texts and were left out" in told
+    assert "left out, for sharing a 6-gram with evaluation texts: 1" in told
     assert "target odd: 1 of 2 examples share a 6-gram" in told
     assert "1 of 2 evaluation texts have fewer than 6 words" in told
 
@@ -198,7 +257,16 @@ REFUSED = {
     "the index keeps the": ("--top-k", "64"),
     "target-weight nope: no such target; the targets are odd": ("--target-weight", "nope=0.5"),
     "nope.jsonl: no such file or folder": ("--scores", "nope.jsonl"),
-    "empty.jsonl: no column id or docid or doc_id": ("--exclude", "empty.jsonl"),
+    "odd.jsonl: no column id or docid or doc_id; its columns are text, task": ("--exclude", "odd.jsonl"),
+    "nameless.jsonl: a row has a value and no id": ("--scores", "nameless.jsonl"),
+    "latin.txt, row 1: not UTF-8": ("--exclude", "latin.txt"),
+    "odd.jsonl: no column 'nope' (": (
+        "--decontaminate",
+        "odd.jsonl",
+        "--evaluation-column",
+        "nope",
+    ),
+    "x.csv: no known suffix; name a .parquet or .jsonl file, or give --format": ("-o", "x.csv"),
     "twice.jsonl: the id 'd1' has two values": ("--scores", "twice.jsonl"),
     "word.jsonl: the value 'good' of the id 'd1' is no number": ("--scores", "word.jsonl"),
     "the value of document 'd1' is not a finite number": ("--scores", "nan.jsonl"),
@@ -213,8 +281,10 @@ REFUSED = {
 @pytest.mark.parametrize(("message", "asked"), REFUSED.items(), ids=REFUSED)
 def test_every_misuse_has_its_line(ready: Shell, message: str, asked: tuple[str, ...]) -> None:
     ready.write("empty.jsonl", "")
+    ready.write("nameless.jsonl", jsonl([{"id": None, "value": 1}, {"id": "d1", "value": 1}]))
+    ready.write("latin.txt", b"d1\ncaf\xe9\n")
     ready.write("twice.jsonl", jsonl([{"id": "d1", "value": 1}, {"id": "d1", "value": 2}]))
     ready.write("word.jsonl", jsonl([{"id": "d1", "value": "good"}]))
     ready.write("nan.jsonl", '{"id": "d1", "value": NaN}\n{"id": "d2", "value": 1}\n')
-    assert message in refused(ready, message, "odd.jsonl", "-n", "2", *asked, "-o", "a.parquet")
+    assert message in refused(ready, message, "odd.jsonl", "-n", "2", "-o", "a.parquet", *asked)
     assert not Path("a.parquet").exists()

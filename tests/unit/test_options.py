@@ -1,6 +1,7 @@
 """What a query can be asked: contradictions and values out of range are one line each; what was asked is recorded and replayed."""
 
 import json
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -30,6 +31,8 @@ REFUSED = {
     "dedup 0": {"dedup": 0},
     "dedup 1.01": {"dedup": 1.01},
     "ngram 0": {"ngram": 0},
+    "cap 'a=0.5': a mapping of names to numbers": {"cap": "a=0.5"},
+    "score 'top:\u00b2'": {"score": "top:\u00b2"},
     "settings of quality without quality": {"lower_is_better": True},
     "no option 'qualty_column' of a query; there are layers": {"qualty_column": "q"},
 }
@@ -44,19 +47,32 @@ def test_what_makes_no_sense_is_refused_in_a_line(message, given):
     assert "\n" not in str(refused.value)
 
 
-def test_defaults_are_not_recorded_and_everything_else_is():
-    """The record has the command line's names and JSON values."""
-    assert QueryOptions().to_json() == {}
+DEFAULTS = {
+    "score": "mean", "contrast": 0.0, "mix": "merge", "quality-weight": 1.0, "lower-is-better": False, "normalise": "minmax",
+    "ngram": 13,
+}  # fmt: skip
+
+
+def test_everything_that_is_asked_is_recorded():
+    """The record has the command line's names, whole paths and JSON values, defaults too: they may change one day."""
+    assert QueryOptions().to_json() == DEFAULTS
     asked = {
         "layers": "0,2", "top_k": 3, "score": "top:5", "mix": "union", "target_weights": {"a": 0.4}, "quality_column": "q",
         "scores": "s.jsonl", "quality_weight": 2.0, "lower_is_better": True, "normalise": "rank", "where": "x > 1",
         "cap": {"source": 0.3}, "exclude": "seen.txt", "dedup": 0.9, "decontaminate": ["e.jsonl"], "ngram": 8,
     }  # fmt: skip
     record = QueryOptions.of(**asked).to_json()
-    assert json.loads(json.dumps(record)) == {
+    assert json.loads(json.dumps(record)) == DEFAULTS | {
         "layers": "0,2", "top-k": 3, "score": "top:5", "mix": "union", "target-weight": {"a": 0.4}, "quality-column": "q",
-        "scores": "s.jsonl", "quality-weight": 2.0, "lower-is-better": True, "normalise": "rank", "where": "x > 1",
-        "cap": {"source": 0.3}, "exclude": ["seen.txt"], "dedup": 0.9, "decontaminate": ["e.jsonl"], "ngram": 8,
+        "scores": os.path.abspath("s.jsonl"), "quality-weight": 2.0, "lower-is-better": True, "normalise": "rank", "where": "x > 1",
+        "cap": {"source": 0.3}, "exclude": [os.path.abspath("seen.txt")], "dedup": 0.9,
+        "decontaminate": [os.path.abspath("e.jsonl")], "ngram": 8,
+    }  # fmt: skip
+    numpys = QueryOptions.of(
+        dedup=np.float64(0.9), top_k=np.int64(2), layers=[0, np.int64(2)], cap={"a": np.float32(0.5)}
+    )
+    assert json.loads(json.dumps(numpys.to_json())) == DEFAULTS | {
+        "dedup": 0.9, "top-k": 2, "layers": "0,2", "cap": {"a": 0.5},
     }  # fmt: skip
 
 
@@ -72,7 +88,7 @@ def test_layers_are_written_as_people_write_them(written, layers):
     assert layers_of(written, 4) == layers
 
 
-@pytest.mark.parametrize("written", ["", "4", "0-4", "2-1", "-1", "a", "1,,2", "1-", "lastfirst", "0.5"])
+@pytest.mark.parametrize("written", ["", "4", "0-4", "2-1", "-1", "a", "1,,2", "1-", "lastfirst", "firstlast", "0.5"])
 def test_layers_that_are_not_there_are_refused(written):
     """The error repeats what was written."""
     with pytest.raises(BadInputError, match=r"layers '"):
@@ -91,6 +107,8 @@ def test_shares_of_documents_sum_to_the_budget():
     assert shares_of(10, "abc", {}, counts_tokens=True) == [3, 3, 3]
     assert shares_of(10, "abc", {"b": 0.5}, counts_tokens=False) == [3, 5, 2]
     assert shares_of(10, "abc", {"a": 0.1, "b": 0.2, "c": 0.7}, counts_tokens=False) == [1, 2, 7]
+    thirds = dict.fromkeys("abc", 1 / 3)
+    assert shares_of(10, "abc", thirds, counts_tokens=False) == [4, 3, 3]
     assert sum(shares_of(10**9 + 7, "abcdef", {"e": 0.123}, counts_tokens=False)) == 10**9 + 7
 
 
