@@ -15,6 +15,7 @@ from nagindex.errors import NagIndexError
 from nagindex.fingerprint import Fingerprint, installed_libraries
 from nagindex.ingest import IngestReport, Progress
 from nagindex.nag import Codes
+from nagindex.nagfiles import TargetSet
 from nagindex.options import QueryOptions
 from nagindex.select import Budget
 from nagindex.selection import Selection
@@ -22,7 +23,7 @@ from nagindex.storage.cache import TargetCache
 from nagindex.storage.docs import open_docs, run_select
 from nagindex.storage.manifest import Manifest, Settings, read_latest, read_manifest
 from nagindex.storage.segment import SkippedRow, segments_of
-from nagindex.targets import Targets, TargetSet, load_targets, named_files, repeatable
+from nagindex.targets import Targets, load_targets, named_files, repeatable
 from nagindex.windows import Shard
 
 if TYPE_CHECKING:

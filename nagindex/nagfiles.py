@@ -1,12 +1,12 @@
-"""Files of saved NAGs: examples that were encoded once, and stand wherever target texts do."""
+"""Target sets, and files of saved NAGs: examples that were encoded once, and stand wherever target texts do."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +17,29 @@ from nagindex.nag import CODE_DTYPE, Codes, invalid_rows
 from nagindex.storage.files import replacing
 from nagindex.storage.tables import connect, quote_sql
 
-if TYPE_CHECKING:
-    from nagindex.targets import TargetSet
-
 NAGS_KEY = "nagindex_nags"
 ROWS_PER_INSERT = 1000
+
+
+@dataclass(frozen=True)
+class TargetSet:
+    """Encoded examples of a task.
+
+    Attributes:
+        codes: uint16 [n, L, K].
+        ids: the examples' ids.
+        files: one record for each file: name, sha256, examples.
+        skipped: one sentence for each row that is no example, naming file, row and reason.
+        name: what the target is called.
+        texts: the examples' texts; None where only their NAGs are known.
+    """
+
+    codes: Codes
+    ids: list[str]
+    files: list[dict[str, Any]]
+    skipped: list[str] = field(default_factory=list)
+    name: str = "target"
+    texts: list[str] | None = None
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from nagindex._version import __version__
 from nagindex.corpus import Columns
 from nagindex.errors import BadInputError
 from nagindex.fingerprint import installed_libraries
+from nagindex.nagfiles import TargetSet
 from nagindex.options import QueryOptions, exactly
 from nagindex.profile import Nearest, Target, contrast_of, profile_of
 from nagindex.search.collect import Hits
@@ -24,7 +25,6 @@ from nagindex.select.choose import Rules, check_targets, choose
 from nagindex.select.criterion import Criterion, Standardised, by_best, by_target, with_quality
 from nagindex.selection import Chosen, Selection
 from nagindex.storage.docs import ids_at
-from nagindex.targets import TargetSet
 from nagindex.texts import Texts
 from nagindex.view import View
 

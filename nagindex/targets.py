@@ -6,9 +6,8 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,33 +17,12 @@ from nagindex.encode import affordable, encode_ids
 from nagindex.errors import BadInputError
 from nagindex.fingerprint import Fingerprint
 from nagindex.nag import CODE_DTYPE, Codes
-from nagindex.nagfiles import Example, check_codes, is_saved_nags, read_nags
+from nagindex.nagfiles import Example, TargetSet, check_codes, is_saved_nags, read_nags
 from nagindex.storage.cache import TargetCache
 from nagindex.tokenise import tokenise
 
 if TYPE_CHECKING:
     from nagindex.backbone import Backbone
-
-
-@dataclass(frozen=True)
-class TargetSet:
-    """Encoded examples of a task.
-
-    Attributes:
-        codes: uint16 [n, L, K].
-        ids: the examples' ids.
-        files: one record for each file: name, sha256, examples.
-        skipped: one sentence for each row that is no example, naming file, row and reason.
-        name: what the target is called.
-        texts: the examples' texts; None where only their NAGs are known.
-    """
-
-    codes: Codes
-    ids: list[str]
-    files: list[dict[str, Any]]
-    skipped: list[str] = field(default_factory=list)
-    name: str = "target"
-    texts: list[str] | None = None
 
 
 TargetFiles = str | Path | Sequence[str | Path] | Codes | TargetSet

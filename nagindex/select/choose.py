@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from nagindex.corpus.parquet import quote_name
 from nagindex.errors import BadInputError
+from nagindex.nagfiles import TargetSet
 from nagindex.options import QueryOptions, exactly
 from nagindex.search.collect import Hits
 from nagindex.select.candidates import Candidates
@@ -22,7 +23,6 @@ from nagindex.select.overlap import Neighbours
 from nagindex.select.walk import Ranked, walk
 from nagindex.storage.docs import places_of
 from nagindex.storage.tables import connect
-from nagindex.targets import TargetSet
 from nagindex.texts import Texts
 from nagindex.view import View
 
