@@ -8,7 +8,6 @@ figures are given per document too. Each line runs in a process of its own, whic
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -69,14 +68,9 @@ def published(features: str, budget: int, targets: dict[str, np.ndarray]) -> int
 
 def measured(*arguments: object) -> tuple[float, float]:
     """Run this script for one line and return its seconds, start of Python left out, and its peak memory in MB."""
-    child = subprocess.Popen(
-        [sys.executable, __file__, "--one", *map(str, arguments)], stdout=subprocess.PIPE, text=True
-    )
-    output = child.stdout.read() if child.stdout else ""
-    _, status, usage = os.wait4(child.pid, 0)
-    if status:
-        raise SystemExit(f"{arguments} failed")
-    return float(output.split()[-1]), usage.ru_maxrss * 1024 / 1e6
+    command = [sys.executable, __file__, "--one", *map(str, arguments)]
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
+    return float(output[-2]), float(output[-1])
 
 
 def one(kind: str, path: str, budget: str, name: str = "") -> None:
@@ -90,7 +84,9 @@ def one(kind: str, path: str, budget: str, name: str = "") -> None:
         query(path, name, int(budget), targets)
     else:
         published(path, int(budget), targets)
-    print(time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    status = Path("/proc/self/status").read_text()  # a child's getrusage() would begin with its parent's peak
+    print(seconds, int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6)
 
 
 def main() -> None:

@@ -44,9 +44,9 @@ def sum_one(top_k: int) -> Kernel:
             total = np.int64(0)
             for layer in range(columns.shape[0]):
                 base = np.uint64(layer * width)
-                first = columns[layer]
+                first = np.uint64(columns[layer])  # of a signed index it would be asked whether it is negative
                 for k in range(top_k):
-                    total += np.int64(table[base + np.uint64(codes[i, first + k])])
+                    total += np.int64(table[base + np.uint64(codes[i, first + np.uint64(k)])])
             sums[i] = total
 
     return compiled(f)
@@ -69,12 +69,12 @@ def sum_six(top_k: int) -> Kernel:
                 words[:] = 0
                 for layer in range(top, min(depth, top + layers)):
                     base = np.uint64(layer * width)
-                    first = columns[layer]
+                    first = np.uint64(columns[layer])
                     for i in range(start, stop):
                         a = np.uint64(0)
                         b = np.uint64(0)
                         for k in range(top_k):
-                            neuron = base + np.uint64(codes[i, first + k])
+                            neuron = base + np.uint64(codes[i, first + np.uint64(k)])
                             a += table[neuron, 0]
                             b += table[neuron, 1]
                         words[i - start, 0] += a
