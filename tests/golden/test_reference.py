@@ -174,7 +174,7 @@ def test_distances_of_other_types_equal_the_reference(encoded, write_index, tmp_
 
 def _rankings():
     for path in sorted((data.DATA / "ranked").glob("*/*.parquet")):
-        kind, target, fraction, *variant = (*path.stem.split("__"), "", "")[:4]
+        kind, target, fraction, variant = (*path.stem.split("__"), "")[:4]
         if kind not in data.TYPES:
             continue  # test_selection.py has the others
         column = "token_num_nan" if variant == "token_nan" else "token_num"
