@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pools import frozen
 
 from nagindex.errors import BadInputError
+from nagindex.search import scan
 
 LAYERS, TOP_K, WIDTH, DOCUMENTS = 4, 3, 7, 60
 SOURCES = ("web", "books", "code", None)
@@ -165,6 +166,21 @@ def test_standardised_scores_of_large_integers_are_exact(world):
     given = {name: frozen(world.targets[name]) for name in "ab"}
     fine, coarse = (world.index.query(given, n=9, mix="max", contrast=c) for c in (0.1234567890123, 0.12345679))
     np.testing.assert_allclose(fine.column("standardised"), coarse.column("standardised"), rtol=1e-5)
+
+
+def test_sums_in_a_temporary_file_answer_the_same(world, monkeypatch):
+    """Where sums are too many for memory they lie in a file, whose room is taken first; a full folder is told in a line."""
+    given = {name: frozen(world.targets[name]) for name in "ab"}
+    usual = world.index.query(given, n=9, mix="max").to_duckdb().fetchall()
+    monkeypatch.setattr(scan, "KEPT_IN_MEMORY", 0)
+    assert world.index.query(given, n=9, mix="max").to_duckdb().fetchall() == usual
+
+    def full(file, offset, size):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(scan.os, "posix_fallocate", full)
+    with pytest.raises(BadInputError, match=r"No space left on device.*TMPDIR"):
+        world.index.query(given, n=9, mix="max")
 
 
 def contradicts(chosen):
