@@ -24,6 +24,7 @@ from nagindex.storage.docs import open_docs, run_select
 from nagindex.storage.manifest import Manifest, Settings, read_latest, read_manifest
 from nagindex.storage.segment import SkippedRow, segments_of
 from nagindex.targets import Targets, load_targets, named_files, repeatable
+from nagindex.view import View
 from nagindex.windows import Shard
 
 if TYPE_CHECKING:
@@ -234,9 +235,7 @@ class Index:
             cache: see there.
             corpus_root: where the sources lie now, if `decontaminate` needs texts and they were moved.
             threads: threads of the scan; by default one a core.
-            options: everything else that can be asked, by the names of `QueryOptions`: layers, top_k, score, contrast, mix,
-                target_weights, quality_column, scores, quality_weight, lower_is_better, normalise, where, cap, exclude, dedup,
-                decontaminate, ngram.
+            options: everything else that can be asked, by the names of `QueryOptions`.
 
         Raises:
             BadInputError: the budget, the targets or the options make no sense.
@@ -245,6 +244,7 @@ class Index:
 
         targets = repeatable(targets)
         budget, settings = Budget(n, tokens, fraction), QueryOptions.of(**options)
+        View.of(self.manifest.fingerprint.spec, settings.layers, settings.top_k)  # told before anything is encoded
         read = {"text_column": text_column, "target_column": target_column}
         encoded = self.encode(targets, **read, model=model, device=device, cache=cache)
         columns = {name.replace("_", "-"): column for name, column in read.items() if column is not None}

@@ -77,8 +77,7 @@ def sums_from_codes(scorer: Scorer, targets: int) -> SumsOf:
     """Return what sums the codes of a part for so many targets."""
 
     def opened(part: Part) -> Callable[[slice], Sums]:
-        codes = part.codes()
-        flat = codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])
+        flat = _flat(part.codes())
 
         def block(rows: slice) -> Sums:
             sums = np.empty((targets, len(flat[rows])), np.int64)
@@ -198,24 +197,29 @@ def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) 
     """
     from nagindex.search.kernels import count
 
-    counts = np.zeros((view.spec.layers, max(view.spec.widths)), np.int64)
-    documents = 0
+    shape, columns = (view.spec.layers, max(view.spec.widths)), view.columns
+    counts, documents = np.zeros(shape, np.int64), np.zeros(1, np.int64)
     lock = Lock()
-    columns = view.columns
-    workers = threads or os.cpu_count() or 1
-    with ThreadPoolExecutor(workers) as pool:
-        for part in parts:
-            codes = part.codes()
-            flat = codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])
-            alive = part.alive() if part.alive else np.ones(len(codes), bool)
-            documents += int(alive.sum())
 
-            def task(rows: slice, flat: Any = flat, alive: Any = alive) -> None:
-                own = np.zeros_like(counts)
-                count(flat[rows], columns, view.top_k, alive[rows], own)
-                with lock:
-                    np.add(counts, own, out=counts)
+    def opened(part: Part) -> Callable[[slice], Sums]:
+        flat, alive = _flat(part.codes()), part.alive() if part.alive else np.ones(part.documents, bool)
+        documents[:] += alive.sum()
 
-            step = max(ROWS_PER_TASK, -(-len(codes) // workers))
-            list(pool.map(task, [slice(first, first + step) for first in range(0, len(codes), step)]))
-    return counts, documents
+        def block(rows: slice) -> Sums:
+            own = np.zeros(shape, np.int64)
+            count(flat[rows], columns, view.top_k, alive[rows], own)
+            return own
+
+        return block
+
+    def take(part: Part, rows: slice, own: Sums) -> None:
+        with lock:
+            np.add(counts, own, out=counts)
+
+    sweep(parts, opened, take, threads=threads)
+    return counts, int(documents[0])
+
+
+def _flat(codes: Codes) -> npt.NDArray[np.uint16]:
+    """Return codes, uint16 [n, L, K], as the uint16 [n, L * K] that the compiled loops take."""
+    return codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])

@@ -47,8 +47,10 @@ class Candidates:
         self.notes: list[str] = []
         self._bits: dict[int, npt.NDArray[np.uint8]] = {}
         self._database: DuckDBPyConnection | None = None
+        self._read: tuple[int, npt.NDArray[np.float64]] | None = None
+        known = self.columns() if options.cap else {}
         for column in options.cap:
-            if column not in (known := self.columns()):
+            if column not in known:
                 raise BadInputError(f"cap {column}: no such column in the index; its columns are {', '.join(known)}")
         if options.where is not None or options.exclude or options.has_quality:
             self._narrow(options)
@@ -131,6 +133,8 @@ class Candidates:
 
     def values(self, number: int) -> npt.NDArray[np.float64]:
         """Return the quality of a segment's documents, float64 [n]; 0 for those that are no candidates."""
+        if self._read is not None and self._read[0] == number:  # every ranking of a scan asks for them
+            return self._read[1]
         values = np.zeros(self.segments[number].entry.documents)
         if self._database is not None:
             found = (
@@ -139,6 +143,7 @@ class Candidates:
                 .fetchnumpy()
             )
             values[np.asarray(found["position"])] = np.asarray(found["value"])
+        self._read = number, values
         return values
 
     def values_at(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

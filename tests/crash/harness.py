@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -249,6 +251,13 @@ def save_expected(expected: Content, folder: Path) -> dict[str, Path]:
 
 def sampled(steps: int, samples: int) -> list[Death]:
     return [(k, i % 2 == 1) for i, k in enumerate(spread(steps, samples))]
+
+
+def swept(kill: Callable[..., list[str]], *arguments: Any) -> list[str]:
+    """Return all that is wrong after the deaths that come last among the arguments, each with the arguments before; two at a time."""
+    *before, deaths = arguments
+    with ThreadPoolExecutor(2) as pool:
+        return [text for wrong in pool.map(lambda death: kill(*before, death), deaths) for text in wrong]
 
 
 def every(steps: int) -> list[Death]:

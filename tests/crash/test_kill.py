@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import random
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from harness import Death, Server, Unbroken, content, every, faults, sampled, strays, versions
+from harness import Death, Server, Unbroken, content, every, faults, sampled, strays, swept, versions
 from toll import Toll, kill_at_random
 
 import nagindex
@@ -36,15 +35,6 @@ def killed_build(server: Server, unbroken: Unbroken, folder: Path, death: Death)
     return [f"{death}: {text}" for text in wrong]
 
 
-def sweep_build(server: Server, unbroken: Unbroken, folder: Path, deaths: list[Death]) -> list[str]:
-    with ThreadPoolExecutor(2) as pool:
-        return [
-            text
-            for wrong in pool.map(lambda death: killed_build(server, unbroken, folder, death), deaths)
-            for text in wrong
-        ]
-
-
 def test_the_corpus_makes_several_segments_and_skips_rows(unbroken: Unbroken):
     """Otherwise the tests below would show little."""
     assert len(versions(unbroken.index)) > 5
@@ -61,13 +51,13 @@ def test_the_same_build_gives_the_same_documents_and_codes(server: Server, unbro
 
 def test_a_build_killed_at_a_step_goes_on_as_if_unbroken(server: Server, unbroken: Unbroken, tmp_path: Path):
     """What a killed build committed is a whole prefix; the same command ends with the same documents and codes."""
-    assert sweep_build(server, unbroken, tmp_path, sampled(unbroken.steps, CI_BUILD_KILLS)) == []
+    assert swept(killed_build, server, unbroken, tmp_path, sampled(unbroken.steps, CI_BUILD_KILLS)) == []
 
 
 @pytest.mark.slow
 def test_a_build_killed_at_any_step_goes_on_as_if_unbroken(server: Server, unbroken: Unbroken, tmp_path: Path):
     """The same at every commit step, just before and just after."""
-    assert sweep_build(server, unbroken, tmp_path, every(unbroken.steps)) == []
+    assert swept(killed_build, server, unbroken, tmp_path, every(unbroken.steps)) == []
 
 
 def test_random_kills_lose_nothing_and_readers_never_fail(server: Server, unbroken: Unbroken, tmp_path: Path):

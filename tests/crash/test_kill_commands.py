@@ -5,14 +5,26 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from harness import Content, Death, Server, Unbroken, content, every, faults, make_corpus, sampled, strays, versions
+from harness import (
+    Content,
+    Death,
+    Server,
+    Unbroken,
+    content,
+    every,
+    faults,
+    make_corpus,
+    sampled,
+    strays,
+    swept,
+    versions,
+)
 
 import nagindex
 from nagindex import maintain
@@ -107,21 +119,14 @@ def killed_command(server: Server, command: Command, folder: Path, death: Death)
     return [f"{request['op']}, {death}: {text}" for text in wrong]
 
 
-def sweep_command(server: Server, command: Command, folder: Path, deaths: list[Death]) -> list[str]:
-    with ThreadPoolExecutor(2) as pool:
-        return [
-            text
-            for wrong in pool.map(lambda death: killed_command(server, command, folder, death), deaths)
-            for text in wrong
-        ]
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_killed_at_a_step_leaves_the_old_or_the_new_version(
     server: Server, commands: dict[str, Command], tmp_path: Path, name: str
 ):
     """After a kill the index is whole; the same command again completes it."""
-    assert sweep_command(server, commands[name], tmp_path, sampled(commands[name].steps, CI_COMMAND_KILLS)) == []
+    assert (
+        swept(killed_command, server, commands[name], tmp_path, sampled(commands[name].steps, CI_COMMAND_KILLS)) == []
+    )
 
 
 @pytest.mark.slow
@@ -130,7 +135,7 @@ def test_a_command_killed_at_any_step_leaves_the_old_or_the_new_version(
     server: Server, commands: dict[str, Command], tmp_path: Path, name: str
 ):
     """The same at every commit step, just before and just after."""
-    assert sweep_command(server, commands[name], tmp_path, every(commands[name].steps)) == []
+    assert swept(killed_command, server, commands[name], tmp_path, every(commands[name].steps)) == []
 
 
 def test_a_deletion_holds_when_a_compaction_comes_first(

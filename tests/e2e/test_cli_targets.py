@@ -99,26 +99,30 @@ def test_a_task_that_cannot_be_had_is_one_line_and_leaves_the_output_alone(
     assert not list(shell.folder.glob(".out*"))
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["lm-eval", "-o", "x"],
-        ["lm-eval", "--task", "a", "--preset", "all", "-o", "x"],
-        ["lm-eval", "--preset", "mmlu", "--limit", "3", "-o", "x"],
-        ["lm-eval", "--preset", "mmlu", "--split", "test", "-o", "x"],
-        ["lm-eval", "--preset", "gsm8k", "-o", "x"],
-        ["lm-eval", "--task", "a"],
-        ["lm-eval", "--task", "a", "--include-path", "nowhere", "-o", "x"],
-        ["lm-eval", "--task", "a", "--limit", "0", "-o", "x"],
-        ["template", "questions.jsonl", "-o", "x"],
-        ["template", "questions.jsonl", "--template", "{{a}}", "--template-file", "questions.jsonl", "-o", "x"],
-        ["template", "--template", "{{a}}", "-o", "x"],
-        ["template", "questions.jsonl", "--template", "{{a}}"],
-    ],
-    ids=" ".join,
-)
-def test_a_missing_or_impossible_argument_is_wrong_usage(shell: Shell, questions: str, arguments: list[str]) -> None:
-    shell.error("targets", *arguments, status=2)
+WRONG = {
+    ("lm-eval", "-o", "x"): "give --task or --preset",
+    ("lm-eval", "--task", "a", "--preset", "all", "-o", "x"): "give --task or --preset",
+    ("lm-eval", "--preset", "mmlu", "--limit", "3", "-o", "x"): "a preset has its own --split and --limit",
+    ("lm-eval", "--preset", "mmlu", "--split", "test", "-o", "x"): "a preset has its own --split and --limit",
+    ("lm-eval", "--preset", "gsm8k", "-o", "x"): "'gsm8k' is not one of 'arc_challenge', 'hellaswag'",
+    ("lm-eval", "--task", "a"): "Missing option '-o'",
+    ("lm-eval", "--task", "a", "--include-path", "nowhere", "-o", "x"): "Directory 'nowhere' does not exist",
+    ("lm-eval", "--task", "a", "--limit", "0", "-o", "x"): "'0' is not a whole number of at least 1",
+    ("template", "questions.jsonl", "-o", "x"): "give --template or --template-file",
+    (
+        *("template", "questions.jsonl", "--template", "{{a}}", "--template-file", "questions.jsonl", "-o", "x"),
+    ): "give --template or --template-file",
+    ("template", "--template", "{{a}}", "-o", "x"): "Missing argument 'FILES...'",
+    ("template", "questions.jsonl", "--template", "{{a}}"): "Missing option '-o'",
+}
+
+
+@pytest.mark.parametrize(("arguments", "reason"), WRONG.items(), ids=map(" ".join, WRONG))
+def test_a_missing_or_impossible_argument_is_wrong_usage(
+    shell: Shell, questions: str, arguments: tuple[str, ...], reason: str
+) -> None:
+    assert reason in shell.error("targets", *arguments, status=2)
+    assert not (shell.folder / "x").exists()
 
 
 def test_without_lm_eval_the_install_command_is_named(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
