@@ -138,7 +138,7 @@ class _Query:
         else:
             found = [by_target(number, target) for number, target in enumerate(self.scored)]
         if self.options.has_quality:
-            return [with_quality(own, self.parts, self.sums_of, self.options) for own in found]
+            return with_quality(found, self.parts, self.sums_of, self.options)
         return found
 
     def ranked(self, budgets: Sequence[int]) -> list[Hits]:

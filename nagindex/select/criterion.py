@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -100,26 +101,34 @@ class Standardised:
         return standardised
 
 
-def with_quality(base: Criterion, parts: Sequence[Part], sums_of: SumsOf, options: QueryOptions) -> Criterion:
-    """Return the order by a criterion and the candidates' quality, both normalised over the candidates.
+def with_quality(
+    bases: Sequence[Criterion], parts: Sequence[Part], sums_of: SumsOf, options: QueryOptions
+) -> list[Criterion]:
+    """Return the orders by criteria and the candidates' quality, all normalised over the candidates.
 
     Source: arXiv 2604.15706 for min-max normalisation and equal weights.
     """
-    blocks = ((base.base(sums)[alive], values[alive]) for sums, alive, values in _blocks(parts, sums_of))
+    signals = (
+        [*(base.base(sums)[alive] for base in bases), values[alive]]
+        for sums, alive, values in _blocks(parts, sums_of)
+        if alive.any()
+    )
     if options.normalise == "rank":
-        keys, qualities = (np.sort(np.concatenate(column)) for column in zip(*blocks, strict=True))
-        score, quality = _by_rank(keys), _by_rank(qualities)
+        found = [_by_rank(np.sort(np.concatenate(column))) for column in zip(*signals, strict=True)]
     else:
-        ends = [(k.min(), k.max(), q.min(), q.max()) for k, q in blocks if len(k)]
-        lows, highs, least, most = zip(*ends, strict=True)
-        score, quality = _by_range(min(lows), max(highs)), _by_range(min(least), max(most))
+        ends = [[(own.min(), own.max()) for own in block] for block in signals]
+        found = [_by_range(min(e[0] for e in column), max(e[1] for e in column)) for column in zip(*ends, strict=True)]
+    *scores, quality = found
     weight, lower_is_better = options.quality_weight, options.lower_is_better
 
-    def blend(keys: npt.NDArray[Any], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        normalised = quality(values, False)
-        return score(keys, True) + weight * (normalised if lower_is_better else 1 - normalised)
+    def blended(base: Criterion, score: Normalise) -> Criterion:
+        def blend(keys: npt.NDArray[Any], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            normalised = quality(values, False)
+            return score(keys, True) + weight * (normalised if lower_is_better else 1 - normalised)
 
-    return Criterion(base.base, base.low, base.high, blend, weight)
+        return dataclasses.replace(base, blend=blend, weight=weight)
+
+    return [blended(base, score) for base, score in zip(bases, scores, strict=True)]
 
 
 Normalise = Callable[[npt.NDArray[Any], bool], npt.NDArray[np.float64]]
