@@ -23,12 +23,12 @@ PAD = 1 << 16
 Kernel = Callable[..., None]
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
     """Return a function compiled on its first call, without the GIL, and kept on disk for other processes."""
     try:
-        return numba.njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
+        return numba.njit(nogil=True, cache=True, **settings)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no folder that numba could keep compiled code in
-        return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+        return numba.njit(nogil=True, **settings)(function)  # type: ignore[no-any-return]
 
 
 @cache

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from nagindex._version import __version__
 from nagindex.errors import DamagedIndexError, InputNotFoundError, SettingsMismatchError, UnknownFormatError
 from nagindex.fingerprint import Fingerprint
 from nagindex.storage.files import FileEntry, create_exclusively
+from nagindex.storage.sealed import damaged, seal, unseal
 
 FORMAT_VERSION = 1
 FLAGS: frozenset[str] = frozenset()
@@ -159,13 +158,10 @@ def read_manifest(index: Path, version: int) -> Manifest:
     """
     path = manifest_path(index, version)
     try:
-        content = json.loads(path.read_bytes())
-        stated = content.pop("sha256")
+        content, whole = unseal(path, "the manifest")
     except FileNotFoundError:
         kept = ", ".join(map(str, versions(index))) or "none"
         raise InputNotFoundError(f"{index}: no version {version}; versions kept are {kept}") from None
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        raise _damaged(path) from None
     if content.get("format_version") != FORMAT_VERSION:
         found = f"format version {content.get('format_version')}, nagindex {__version__} reads {FORMAT_VERSION}"
         raise UnknownFormatError(f"{path}: {found}; install the nagindex that wrote it ({content.get('writer')})")
@@ -176,7 +172,7 @@ def read_manifest(index: Path, version: int) -> Manifest:
         raise UnknownFormatError(
             f"{path}: unknown feature flag {', '.join(sorted(unknown))}; install the nagindex that wrote it ({content.get('writer')})"
         )
-    if stated != _digest(content):
+    if not whole:
         raise _damaged(path)
     try:
         manifest = _from_json(content)
@@ -190,9 +186,7 @@ def read_manifest(index: Path, version: int) -> Manifest:
 def publish(index: Path, manifest: Manifest) -> bool:
     """Make a version current; return False, changing nothing, where another writer has taken its number."""
     path = manifest_path(index, manifest.version)
-    content = _to_json(manifest)
-    text = json.dumps(content | {"sha256": _digest(content)}, indent=1, ensure_ascii=False)
-    if not create_exclusively(path, text.encode() + b"\n"):
+    if not create_exclusively(path, seal(_to_json(manifest))):
         return False
     found = versions(index)
     if found[-1] > manifest.version and manifest.version - 1 not in found:
@@ -227,11 +221,7 @@ def _shown(value: object) -> str:
 
 
 def _damaged(path: Path) -> DamagedIndexError:
-    return DamagedIndexError(path, "the manifest's content is not what was written")
-
-
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return damaged(path, "the manifest")
 
 
 def _to_json(manifest: Manifest) -> dict[str, Any]:

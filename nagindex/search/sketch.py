@@ -1,0 +1,171 @@
+"""Sketches: a few bytes a document from which its score can be told to within a proven error.
+
+A sketch holds a document's coordinates in a basis and the length of what they leave of it, each rounded to 8 or 16 bits. With
+weights w = Va + w' a document's sum is y'a + x'w', and |x'w'| is at most the product of the two lengths beside the basis
+(Cauchy and Schwarz). An upper bound is thus one inner product with the sketch, plus what rounding can add.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.search.basis import UNIT, Basis
+from nagindex.search.kernels import compiled
+
+SketchType = Literal["i8", "f16"]
+LARGEST_CODE = 127
+LARGEST_WEIGHT = (1 << 15) - 1
+HALF_SHIFT = np.float32(2.0**112)
+"""What the bits of a float16, moved to where a float32 has its own, are to be multiplied by."""
+RELATIVE = 1e-9
+"""Share of a bound that is added to it for the rounding of the bound's own computation in float64."""
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """Sketches of a segment's documents: value i of a document is offsets[i] + steps[i] * values[i], give or take errors[i].
+
+    Attributes:
+        values: int8 or float16 [n, d + 1]; the last is the length beside the basis, never rounded down.
+        offsets, steps, errors: float64 [d + 1].
+        residual: mean square of the documents' lengths beside the basis.
+    """
+
+    values: npt.NDArray[Any]
+    offsets: npt.NDArray[np.float64]
+    steps: npt.NDArray[np.float64]
+    errors: npt.NDArray[np.float64]
+    residual: float
+
+    @classmethod
+    def of(cls, basis: Basis, coordinates: npt.NDArray[np.float32], kind: SketchType) -> Sketch:
+        """Return the sketches of documents with these coordinates, float32 [n, d], at least one."""
+        lengths = basis.residuals(coordinates)
+        exact = np.concatenate([coordinates.astype(np.float64), lengths[:, None]], axis=1)
+        largest = np.abs(exact).max(axis=0)
+        if kind == "f16":
+            values = exact.astype(np.float16)
+            low = values[:, -1] < lengths
+            values[low, -1] = np.nextafter(values[low, -1], np.float16(np.inf))
+            offsets, steps, errors = np.zeros(len(largest)), np.ones(len(largest)), largest * 2.0**-11 + 2.0**-24
+        else:
+            low, high = exact.min(axis=0), exact.max(axis=0)
+            offsets = (low + high) / 2
+            steps = np.maximum((high - low) / (2 * LARGEST_CODE) * (1 + RELATIVE), 1e-9)
+            scaled = (exact - offsets) / steps
+            scaled[:, :-1] = np.rint(scaled[:, :-1])
+            scaled[:, -1] = np.ceil(scaled[:, -1] - RELATIVE)
+            values = np.clip(scaled, -LARGEST_CODE, LARGEST_CODE).astype(np.int8)
+            errors = steps * (0.5 + 1e-6) + largest * RELATIVE
+        errors[:-1] += basis.rounding
+        errors[-1] = steps[-1] * 1e-6 + largest[-1] * RELATIVE
+        return cls(values, offsets, steps, errors, float((lengths**2).mean()))
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What a sketch's values are multiplied by to tell scores: a score is about, or at most, `unit` * product + `constant`."""
+
+    weights: npt.NDArray[Any]
+    unit: float
+    constant: float
+
+    def products(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return inner products with sketch values [n, d + 1]: int32 or float32 [n]."""
+        if values.dtype == np.int8:
+            found: npt.NDArray[Any] = np.empty(len(values), np.int32)
+            _multiply_integers(values, self.weights, found)
+        else:
+            found = np.empty(len(values), np.float32)
+            _multiply_halves(values.view(np.uint16), self.weights, found)
+        return found
+
+    def scores(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """Return scores or bounds, float64 [n]."""
+        return self.products(values) * self.unit + self.constant
+
+    def reaches(self, values: npt.NDArray[Any], score: float) -> npt.NDArray[np.int64]:
+        """Return the rows, int64 [m], whose score or bound is not below a score."""
+        return np.flatnonzero(self.products(values) >= (score - self.constant) / self.unit)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A target's weights as a basis sees them.
+
+    Attributes:
+        inside: float64 [d], the weights' coordinates.
+        beside: upper bound of the length of the rest.
+        leak: upper bound of the length of the rest's coordinates, which are 0 but for rounding.
+        places: neurons of a document, L * K.
+    """
+
+    inside: npt.NDArray[np.float64]
+    beside: float
+    leak: float
+    places: int
+
+    @classmethod
+    def of(cls, basis: Basis, weights: npt.NDArray[np.int64]) -> Seen:
+        """Return how a basis sees integer weights [L, max d_l]."""
+        return cls(*basis.split(weights), basis.spec.layers * basis.spec.top_k)
+
+    def estimate(self, sketch: Sketch) -> Plane:
+        """Return the plane whose scores are the likeliest ones."""
+        plane, _ = self._plane(sketch, 0.0)
+        return plane
+
+    def bound(self, sketch: Sketch) -> Plane:
+        """Return the plane whose scores no document exceeds."""
+        plane, rounding = self._plane(sketch, self.beside)
+        length = float(np.sqrt(self.places)) * 1.01
+        inside = np.abs(np.append(self.inside, self.beside))
+        slack = rounding + float(inside @ sketch.errors) + self.leak * length
+        slack += RELATIVE * (float(np.linalg.norm(inside)) * length + abs(plane.constant))
+        return Plane(plane.weights, plane.unit, plane.constant + slack)
+
+    def _plane(self, sketch: Sketch, beside: float) -> tuple[Plane, float]:
+        """Return the plane that gives what is beside the basis so much weight, and how far rounding its weights can move a score."""
+        wanted = np.append(self.inside, beside)
+        constant = float(wanted @ sketch.offsets)
+        scaled = wanted * sketch.steps
+        if sketch.values.dtype == np.int8:
+            unit = max(float(np.abs(scaled).max()) / LARGEST_WEIGHT, 1e-300)
+            return Plane(np.rint(scaled / unit).astype(np.int16), unit, constant), 0.51 * unit * LARGEST_CODE * len(
+                scaled
+            )
+        products = float(np.linalg.norm(scaled)) * float(np.sqrt(self.places)) * 2
+        size = max(float(np.abs(scaled).max()), 1e-300)  # integers of contrast can exceed float32
+        return Plane((scaled / size).astype(np.float32) * HALF_SHIFT, size, constant), 2 * UNIT * (
+            len(scaled) + 2
+        ) * products
+
+
+@compiled
+def _multiply_integers(values: Any, weights: Any, products: Any) -> None:
+    """Fill int32 [n] `products` with the inner products of int8 [n, d] values and int16 [d] weights."""
+    for i in range(values.shape[0]):
+        total = np.int32(0)
+        for j in range(values.shape[1]):
+            total += np.int32(values[i, j]) * np.int32(weights[j])
+        products[i] = total
+
+
+@partial(compiled, fastmath={"reassoc", "contract"})  # any order of summation is within the bound on rounding
+def _multiply_halves(values: Any, weights: Any, products: Any) -> None:
+    """Fill float32 [n] `products` with the inner products of float16 [n, d] values, as uint16, and float32 [d] weights * 2^112."""
+    for i in range(values.shape[0]):
+        total = np.float32(0)
+        for j in range(values.shape[1]):
+            half = np.uint32(values[i, j])
+            bits = ((half & np.uint32(0x7FFF)) << np.uint32(13)) | ((half & np.uint32(0x8000)) << np.uint32(16))
+            total += np.uint32(bits).view(np.float32) * weights[j]
+        products[i] = total

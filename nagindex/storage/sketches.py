@@ -1,0 +1,265 @@
+"""Sketches on disk: derived from the segments, rebuildable at any time, and never the truth.
+
+    derived/sketch-000003/basis.json      how the basis was fitted; the folder counts once this file is there
+    derived/sketch-000003/basis.npy       float32 [neurons, d]
+    derived/sketch-000003/<segment>.json  how the segment's sketches are decoded; they count once this file is there
+    derived/sketch-000003/<segment>-*.npy int8 or float16 [documents, d + 1]
+
+The folder of the highest number is current. Segments are immutable, so a segment's sketches stay right as long as it is
+there; segments without any are scanned.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.errors import DamagedIndexError, UnknownFormatError
+from nagindex.nag import NagSpec
+from nagindex.search.basis import Basis
+from nagindex.search.sketch import Sketch, SketchType
+from nagindex.storage.files import FileEntry, check_content, check_length, create_exclusively, make_folders, sync_folder
+from nagindex.storage.manifest import SegmentEntry
+from nagindex.storage.sealed import damaged, seal, unseal
+
+FORMAT_VERSION = 1
+DTYPES: dict[str, np.dtype[Any]] = {"i8": np.dtype(np.int8), "f16": np.dtype("<f2")}
+_FOLDER = re.compile(r"sketch-([0-9]{6})")
+
+
+@dataclass(frozen=True)
+class SketchSet:
+    """A basis and the sketches of segments in it.
+
+    Attributes:
+        folder: where they lie.
+        spec: shape of the NAGs.
+        dims: values a document, as asked for; a basis of a small pool has fewer.
+        dtype: `i8` or `f16`.
+        seed: of the sample.
+        sample: documents that the basis was fitted to.
+        documents: that the index had then.
+        kept: share of the sample's variance that the basis keeps, 0 to 1.
+        residual: mean square of the sample's lengths beside the basis.
+        skew, rounding: see `Basis`.
+        file: length and checksum of basis.npy.
+    """
+
+    folder: Path
+    spec: NagSpec
+    dims: int
+    dtype: SketchType
+    seed: int
+    sample: int
+    documents: int
+    kept: float
+    residual: float
+    skew: float
+    rounding: tuple[float, ...]
+    file: FileEntry
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.name
+
+    @cached_property
+    def basis(self) -> Basis:
+        """The basis, mapped from the disk.
+
+        Raises:
+            DamagedIndexError: its file is not what was written, as far as its length and header tell.
+        """
+        path = self.folder / "basis.npy"
+        check_length(path, self.file, segment=self.name)
+        vectors = _load(path, np.dtype(np.float32), (int(self.spec.offsets[-1]), len(self.rounding)))
+        return Basis(vectors, self.skew, np.array(self.rounding), self.spec)
+
+    def has(self, entry: SegmentEntry) -> bool:
+        """Return whether a segment is sketched."""
+        return (self.folder / f"{entry.id}.json").exists()
+
+    def write(self, entry: SegmentEntry, sketch: Sketch) -> None:
+        """Publish a segment's sketches; where another process was first, its are kept."""
+        path = self.folder / f"{entry.id}-{secrets.token_hex(4)}.npy"
+        published = False
+        try:
+            with open(path, "xb") as file:
+                np.save(file, sketch.values, allow_pickle=False)
+            content = {
+                "format_version": FORMAT_VERSION,
+                "file": path.name,
+                **vars(FileEntry.of(path)),
+                "offsets": sketch.offsets.tolist(),
+                "steps": sketch.steps.tolist(),
+                "errors": sketch.errors.tolist(),
+                "residual": sketch.residual,
+            }
+            # The checksum that the file carries is called sha256 too.
+            content["content"] = content.pop("sha256")
+            sync_folder(self.folder)
+            published = create_exclusively(self.folder / f"{entry.id}.json", seal(content))
+        finally:
+            if not published:
+                path.unlink(missing_ok=True)
+
+    def read(self, entry: SegmentEntry) -> Sketch | None:
+        """Return a segment's sketches, mapped from the disk; None where it has none.
+
+        Raises:
+            DamagedIndexError: its files are not what was written, as far as lengths, headers and the JSON's checksum tell.
+        """
+        found = self._described(entry)
+        if found is None:
+            return None
+        path, file, content = found
+        check_length(path, file, segment=entry.id)
+        dims = len(self.rounding) + 1
+        values = _load(path, DTYPES[self.dtype], (entry.documents, dims))
+        offsets, steps, errors = (np.array(content[name], np.float64) for name in ("offsets", "steps", "errors"))
+        return Sketch(values, offsets, steps, errors, float(content["residual"]))
+
+    def residual_of(self, entry: SegmentEntry) -> float | None:
+        """Return the mean square of a segment's lengths beside the basis, None where it is not sketched."""
+        found = self._described(entry)
+        return None if found is None else float(found[2]["residual"])
+
+    def damage(self, entry: SegmentEntry | None = None) -> DamagedIndexError | None:
+        """Return what is wrong with the basis, or with a segment's sketches, down to every byte; None where nothing is."""
+        try:
+            if entry is None:
+                check_content(self.folder / "basis.npy", self.file, segment=self.name)
+            elif found := self._described(entry):
+                check_content(found[0], found[1], segment=entry.id)
+        except DamagedIndexError as error:
+            return error
+        return None
+
+    def _described(self, entry: SegmentEntry) -> tuple[Path, FileEntry, dict[str, Any]] | None:
+        """Return the file of a segment's sketches, its length and checksum, and what else is known of them."""
+        path = self.folder / f"{entry.id}.json"
+        try:
+            content, whole = unseal(path, "the sketches")
+        except FileNotFoundError:
+            return None
+        try:
+            name, file = content["file"], FileEntry(content["bytes"], content["content"])
+        except KeyError:
+            raise damaged(path, "the sketches") from None
+        if not whole or not re.fullmatch(rf"{entry.id}-[0-9a-f]{{8}}\.npy", str(name)):
+            raise damaged(path, "the sketches")
+        return self.folder / name, file, content
+
+
+def current_sketches(index: Path, spec: NagSpec) -> SketchSet | None:
+    """Return the index's current sketches, None where it has none.
+
+    Raises:
+        DamagedIndexError: what describes their basis is not what was written.
+        UnknownFormatError: a newer nagindex wrote them.
+    """
+    for folder in sorted(_folders(index), reverse=True):
+        path = folder / "basis.json"
+        try:
+            content, whole = unseal(path, "the basis")
+        except FileNotFoundError:
+            continue  # its writer was killed, or is at it
+        if content.get("format_version") != FORMAT_VERSION:
+            found = content.get("format_version")
+            raise UnknownFormatError(
+                f"{path}: sketches of format version {found}, this nagindex reads {FORMAT_VERSION}; run nagindex optimize --refit"
+            )
+        if not whole:
+            raise damaged(path, "the basis")
+        try:
+            file = FileEntry(content.pop("bytes"), content.pop("content"))
+            del content["format_version"]
+            return SketchSet(**content | {"folder": folder, "spec": spec, "file": file})
+        except (KeyError, TypeError):
+            raise damaged(path, "the basis") from None
+    return None
+
+
+def create_sketches(index: Path, basis: Basis, **fitted: Any) -> SketchSet:
+    """Publish a basis, whose sketches are then the current ones, and return the set, which holds none yet.
+
+    Args:
+        index: the index's folder.
+        basis: the basis.
+        fitted: `dims`, `dtype`, `seed`, `sample`, `documents`, `kept` and `residual` of `SketchSet`.
+    """
+    make_folders(index / "derived")
+    number = max((_number(folder) for folder in _folders(index)), default=0)
+    while True:
+        number += 1
+        folder = index / "derived" / f"sketch-{number:06d}"
+        try:
+            folder.mkdir()
+        except FileExistsError:  # another process is at it too
+            continue
+        break
+    sync_folder(folder.parent)
+    path = folder / "basis.npy"
+    with open(path, "xb") as file:
+        np.save(file, np.asarray(basis.vectors), allow_pickle=False)
+    entry = FileEntry.of(path)
+    sync_folder(folder)
+    stored = fitted | {"skew": basis.skew, "rounding": basis.rounding.tolist()}
+    content = {"format_version": FORMAT_VERSION, "bytes": entry.bytes, "content": entry.sha256}
+    create_exclusively(folder / "basis.json", seal(content | stored))
+    return SketchSet(folder=folder, spec=basis.spec, file=entry, **stored)
+
+
+def stale(index: Path, segments: set[str]) -> list[Path]:
+    """Return the files of sketches that are not current, or whose segment is not among those given."""
+    folders = sorted(_folders(index), reverse=True)
+    current = next((folder for folder in folders if (folder / "basis.json").exists()), None)
+    found = [
+        path
+        for folder in folders
+        if folder != current and (current is None or folder < current)
+        for path in folder.iterdir()
+    ]
+    if current is not None:
+        named = {_file_named(path) for path in current.glob("*.json")} | {"basis.npy"}
+        for path in current.iterdir():
+            of = path.name[:16]
+            if path.name not in ("basis.json", "basis.npy") and (
+                of not in segments or (path.suffix == ".npy" and path.name not in named)
+            ):
+                found.append(path)
+    return found
+
+
+def _file_named(path: Path) -> str:
+    """Return the file that a description names, nothing where it cannot be read."""
+    try:
+        return str(unseal(path, "")[0].get("file", ""))
+    except (DamagedIndexError, OSError):
+        return ""
+
+
+def _folders(index: Path) -> list[Path]:
+    return [path for path in (index / "derived").glob("sketch-*") if _FOLDER.fullmatch(path.name)]
+
+
+def _number(folder: Path) -> int:
+    return int(folder.name.rpartition("-")[2])
+
+
+def _load(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """Return a mapped array that has been checked to be of this type and shape."""
+    try:
+        found: npt.NDArray[Any] = np.load(path, mmap_mode="r" if shape[0] else None, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DamagedIndexError(path, f"no array ({error})") from None
+    if found.dtype != dtype or found.shape != shape or not found.flags.c_contiguous:
+        raise DamagedIndexError(path, f"holds {found.dtype} {found.shape}, not {dtype} {shape}")
+    return found
