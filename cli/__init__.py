@@ -21,6 +21,7 @@ COMMANDS = {
     "verify": "manage",
     "delete": "manage",
     "compact": "manage",
+    "optimize": "optimize",
     "vacuum": "manage",
     "sql": "manage",
     "backbones": "backbones",

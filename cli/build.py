@@ -28,7 +28,7 @@ from .options import (
     trust_option,
     workers_option,
 )
-from .progress import ProgressLine
+from .progress import ProgressLine, StepLine
 
 if TYPE_CHECKING:
     from nagindex.corpus.sources import Listing
@@ -127,6 +127,13 @@ on_duplicate_option = click.option(
 @shard_option
 @workers_option
 @click.option(
+    "--no-optimize",
+    "optimize",
+    flag_value=False,
+    default=True,
+    help="Do not end with nagindex optimize where the index holds a million documents or more.",
+)
+@click.option(
     "--dry-run", is_flag=True, help="Say what the whole corpus would cost, from a timed sample, and build nothing."
 )
 @json_option
@@ -166,8 +173,8 @@ def build(
     if dry_run:
         tell_cost(listing.sources, options, list(indexes), as_json)
         return
-    with _running(list(indexes.values())) as progress:
-        built = build_types(corpus, indexes, options, progress=progress)
+    with _running(list(indexes.values())) as progress, StepLine() as line:
+        built = build_types(corpus, indexes, options, progress=progress, optimizing=line)
     for opened, report in built:
         _tell(report, opened.path, as_json)
 

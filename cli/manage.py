@@ -11,6 +11,9 @@ import click
 
 from .options import index_option, json_option, plural, size, table
 
+DRIFT = 0.05
+"""How much more than at the fit sketches may leave aside before a new fit is advised."""
+
 
 @click.command()
 @index_option
@@ -54,6 +57,7 @@ def _described(found: dict[str, Any]) -> str:
         "sources": f"{found['sources']:,}",
         "segments": f"{found['segments']:,}",
         "size": f"{size(found['bytes'])}, {found['bytes_per_document']:,} bytes a document",
+        "sketches": _sketched(found["sketches"], found["documents"] + found["deleted"]),
         "backbone": f"{fingerprint['backbone']} (weights {fingerprint['weights'][:12]}, tokenizer {fingerprint['tokenizer'][:12]})",
         "neurons": f"{spec['neuron_type']}, {len(spec['widths'])} layers of {' or '.join(map(str, widths))}, top {spec['top_k']}",
         "reads": f"the first {fingerprint['max_length']} tokens in {fingerprint['dtype']}, {fingerprint['attention']} attention",
@@ -66,6 +70,17 @@ def _described(found: dict[str, Any]) -> str:
         or "found in each source",
     }
     return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
+
+
+def _sketched(sketches: dict[str, Any] | None, stored: int) -> str:
+    if sketches is None:
+        return "none (nagindex optimize makes them)"
+    if "damage" in sketches:
+        return f"{sketches['damage']} (nagindex optimize makes new ones)"
+    kept = f"{sketches['dims']} dims in {sketches['dtype']}, {sketches['variance_kept']:.1%} of the variance kept"
+    of = "all documents" if sketches["documents"] == stored else f"{sketches['documents']:,} of {stored:,} documents"
+    advice = " (nagindex optimize --refit fits them anew)" if sketches["drift"] > DRIFT else ""
+    return f"{kept}, {of}, drift {sketches['drift']:+.1%}{advice}"
 
 
 @click.command()

@@ -10,6 +10,7 @@ from .options import duration
 
 if TYPE_CHECKING:
     from nagindex.ingest import Progress
+    from nagindex.optimize import Progress as Step
 
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_BETWEEN_REDRAWS = 0.2
@@ -54,3 +55,27 @@ class ProgressLine:
             f"{share:4.0%}  {progress.documents:,} documents  {progress.documents / worked:,.0f}/s  "
             f"{progress.tokens / worked:,.0f} tokens/s  waited {waited:.0%}{committed}{left}"
         )
+
+
+class StepLine:
+    """Prints how far the making of sketches or graphs is, as `ProgressLine` does; leaves the terminal's line at the end."""
+
+    def __init__(self) -> None:
+        self.terminal = sys.stderr.isatty()
+        self.last = ""
+
+    def __enter__(self) -> StepLine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.terminal and self.last:
+            sys.stderr.write("\r\x1b[K")
+
+    def __call__(self, progress: Step) -> None:
+        """Print the state; where there is no terminal, only what it is doing."""
+        line = progress.doing if not self.terminal else f"{progress.doing}  {progress.documents:,} of {progress.of:,}"
+        if line == self.last:
+            return
+        self.last = line
+        sys.stderr.write(f"\r{line}\x1b[K" if self.terminal else line + "\n")
+        sys.stderr.flush()

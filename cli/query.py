@@ -7,16 +7,18 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .options import device_option, index_option, json_option, plural, table, text_column_option
+from .options import device_option, index_option, json_option, plural, size, table, text_column_option
 from .query_options import QueryCommand, chosen_index, query_options, settle, target_column_option
 
 if TYPE_CHECKING:
+    from nagindex.search.plan import Plan
     from nagindex.selection import Selection
 
 PREVIEW_ROWS = 20
@@ -54,6 +56,7 @@ FORMATS_BY_SUFFIX = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
 @device_option
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
+@click.option("--explain-plan", "explain", is_flag=True, help="Say which engine answered, why, and what it took.")
 @click.option("--no-cache", is_flag=True, help="Neither read nor fill the index's cache of encoded targets.")
 @json_option
 @click.pass_context
@@ -67,6 +70,7 @@ def query(
     with_text: bool,
     dropped: Path | None,
     corpus_root: Path | None,
+    explain: bool,
     no_cache: bool,
     as_json: bool,
     **options: Any,
@@ -101,8 +105,14 @@ def query(
     found = _summary(selection)
     if as_json:
         click.echo(
-            json.dumps(found | {"output": output, "warnings": selection.warnings, "dropped": len(selection.dropped)})
+            json.dumps(
+                found
+                | {"output": output, "warnings": selection.warnings, "dropped": len(selection.dropped)}
+                | ({"plan": selection.plan.to_json(timed=True)} if explain else {})
+            )
         )
+    if explain:
+        click.echo(_explained(selection.plan), err=True)
     click.echo(_described(found, len(opened), output), err=True)
 
 
@@ -183,6 +193,20 @@ def _format_of(output: str, format_: str | None) -> str:
     if kind is None:
         raise click.UsageError(f"{output}: no known suffix; name a .parquet or .jsonl file, or give --format")
     return kind
+
+
+def _explained(plan: Plan) -> str:
+    """Return a plan as lines: engine and reason, then predicted and actual cost."""
+    lines = [f"engine     {plan.engine}: {plan.fell_back or plan.why}"]
+    lines.append("predicted  " + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in plan.predicted.items()))
+    lines += [f"{name:<9}  {_cost(cost)}" for name, cost in (("expected", plan.expected), ("actual", plan.actual))]
+    return "\n".join(lines)
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    read = f"codes of {plural(cost['documents'], 'document')} ({size(cost['bytes'])})"
+    sketches = f", sketches of {plural(cost['sketches'], 'document')}" if cost.get("sketches") else ""
+    return read + sketches + (f", {cost['seconds']:.3f} s" if "seconds" in cost else "")
 
 
 def _preview(selection: Selection) -> None:

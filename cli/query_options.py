@@ -11,12 +11,13 @@ import click
 from click.core import ParameterSource
 
 from nagindex.options import MIXES, NORMALISATIONS
+from nagindex.search.plan import MODES
 
 from .options import COUNT
 
 SEVERAL = "--decontaminate"
 BUDGETS = ("documents", "tokens", "fraction")
-NOT_IN_CONFIGS = ("config", "as_json")
+NOT_IN_CONFIGS = ("config", "as_json", "explain")
 
 
 class NamedNumber(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
@@ -193,6 +194,13 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--evaluation-column", metavar="C", help="Column of the evaluation texts. [default: found, as of corpora]"
+    ),
+    click.option(
+        "--mode",
+        type=click.Choice(MODES),
+        default="auto",
+        show_default=True,
+        help="Engine: the scan reads all codes, sketch those that can win (see nagindex optimize); both are exact. graph is --approx.",
     ),
     click.option(
         "--ngram", type=click.IntRange(min=1), default=13, show_default=True, metavar="N", help="Words of an n-gram."

@@ -14,6 +14,8 @@ from nagindex.encode import default_batch_tokens, default_window
 from nagindex.feed import SMALL_CORPUS
 from nagindex.index import Index
 from nagindex.ingest import IngestReport, Progress
+from nagindex.optimize import FROM_DOCUMENTS, follow
+from nagindex.optimize import Progress as Optimizing
 from nagindex.storage.manifest import Settings, read_latest, versions
 from nagindex.tuning import measured_batch_tokens
 from nagindex.windows import Shard
@@ -41,6 +43,7 @@ class BuildOptions:
     on_duplicate: str = "skip"
     shard: Shard = Shard()
     workers: int | None = None
+    optimize: bool = True
 
     def load(self, neuron_type: str, device: str) -> Backbone:
         """Return the backbone that is named here, on a torch device and with a neuron type tapped; see `load_backbone`."""
@@ -77,6 +80,7 @@ def build(
     on_duplicate: str = "skip",
     shard: Shard = Shard(),
     workers: int | None = None,
+    optimize: bool = True,
     progress: Callable[[Progress], None] = lambda progress: None,
     backbone: Backbone | None = None,
 ) -> tuple[Index, IngestReport]:
@@ -102,6 +106,7 @@ def build(
         on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in already.
         shard: which part of the corpus is this process's, where several build the index together.
         workers: 1 reads and tokenises ahead in a process of its own, 0 does not; by default where the corpus is worth one.
+        optimize: whether to end with sketches where the index holds a million documents or more and no shard is built.
         progress: called after each batch.
         backbone: a loaded model to use in place of `model`, in this process.
 
@@ -125,6 +130,7 @@ def build(
         on_duplicate=on_duplicate,
         shard=shard,
         workers=workers,
+        optimize=optimize,
     )
     [built] = build_types(corpus, {neuron_type: index}, options, progress=progress, backbone=backbone)
     return built
@@ -136,6 +142,7 @@ def build_types(
     options: BuildOptions = BuildOptions(),
     *,
     progress: Callable[[Progress], None] = lambda progress: None,
+    optimizing: Callable[[Optimizing], None] = lambda progress: None,
     backbone: Backbone | None = None,
 ) -> list[tuple[Index, IngestReport]]:
     """Encode a corpus into an index for each neuron type, all from one forward pass; return each with what was done.
@@ -145,6 +152,7 @@ def build_types(
         indexes: the folder of each neuron type's index.
         options: how to build.
         progress: see there.
+        optimizing: called while sketches are made.
         backbone: see there.
 
     Raises:
@@ -175,6 +183,11 @@ def build_types(
     finally:
         for index in opened:
             index.refresh()
+    for index in opened:
+        if options.optimize and options.shard == Shard() and len(index) >= FROM_DOCUMENTS:
+            index.optimize(progress=optimizing)
+        else:
+            follow(index.path, index.segments)
     return list(zip(opened, reports, strict=True))
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nagindex import maintain
+from nagindex import optimize as optimizing
+from nagindex.compaction import compact
 from nagindex.corpus import Paths, find_sources
 from nagindex.devices import Job, run
 from nagindex.errors import NagIndexError
@@ -16,7 +18,9 @@ from nagindex.fingerprint import Fingerprint, installed_libraries
 from nagindex.ingest import IngestReport, Progress
 from nagindex.nag import Codes
 from nagindex.nagfiles import TargetSet
+from nagindex.optimize import follow
 from nagindex.options import QueryOptions
+from nagindex.search.sketch import SketchType
 from nagindex.select import Budget
 from nagindex.selection import Selection
 from nagindex.storage.cache import TargetCache
@@ -167,9 +171,11 @@ class Index:
             accept_libraries=accept_libraries,
         )
         try:
-            return run(job, backbone=self._backbone, progress=progress)[0]
+            [report] = run(job, backbone=self._backbone, progress=progress)
         finally:
             self.refresh()
+        follow(self.path, self.segments)
+        return report
 
     def encode(
         self,
@@ -266,8 +272,20 @@ class Index:
     def compact(self) -> None:
         """Merge small segments, drop deleted rows for good, and pin the result; the order of documents stays."""
         self.refresh()
-        maintain.compact(self.path, self.manifest)
+        compact(self.path, self.manifest)
         self.refresh()
+        follow(self.path, self.segments)
+
+    def optimize(
+        self,
+        *,
+        dims: int | None = None,
+        dtype: SketchType | None = None,
+        refit: bool = False,
+        progress: Callable[[optimizing.Progress], None] = lambda progress: None,
+    ) -> optimizing.Optimized:
+        """Make sketches, with which queries read only what can win; see `nagindex.optimize.optimize`."""
+        return optimizing.optimize(self.path, dims=dims, dtype=dtype, refit=refit, progress=progress)
 
     def vacuum(self, *, keep: int = 1, grace: float = maintain.GRACE_SECONDS) -> maintain.Vacuumed:
         """Remove old versions and files that no kept version names; see `maintain.vacuum`."""

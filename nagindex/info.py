@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from nagindex.errors import NagIndexError
 from nagindex.storage.manifest import versions
 
 if TYPE_CHECKING:
@@ -29,7 +30,31 @@ def info(index: Index) -> dict[str, Any]:
         "segments": len(index.segments),
         "bytes": size,
         "bytes_per_document": round(size / max(1, sum(s.entry.documents for s in index.segments)), 1),
+        "sketches": _sketches(index),
         "settings": dataclasses.asdict(index.manifest.settings)
         | {"keep_columns": list(index.manifest.settings.keep_columns)},
         "fingerprint": index.manifest.fingerprint.to_json(),
+    }
+
+
+def _sketches(index: Index) -> dict[str, Any] | None:
+    """Return what there is to know about the index's sketches, None where it has none."""
+    from nagindex.optimize import drift
+    from nagindex.storage.sketches import current_sketches
+
+    try:
+        found = current_sketches(index.path, index.manifest.fingerprint.spec)
+        if found is None:
+            return None
+        documents, drifted = drift(found, index.segments)
+    except NagIndexError as error:
+        return {"damage": str(error)}
+    return {
+        "dims": found.dims,
+        "dtype": found.dtype,
+        "documents": documents,
+        "fitted_to": found.sample,
+        "fitted_at": found.documents,
+        "variance_kept": round(found.kept, 4),
+        "drift": round(drifted, 4),
     }

@@ -1,19 +1,16 @@
-"""Upkeep of an index: make one, delete documents, merge small segments, drop what no version names, check every byte."""
+"""Upkeep of an index: make one, delete documents, drop what no version names, check every byte."""
 
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
 from nagindex.fingerprint import Fingerprint
@@ -23,7 +20,6 @@ from nagindex.storage.docs import open_docs, rows_where
 from nagindex.storage.files import make_folders, sync_folder
 from nagindex.storage.manifest import (
     Manifest,
-    SegmentEntry,
     Settings,
     commit,
     manifest_path,
@@ -33,8 +29,9 @@ from nagindex.storage.manifest import (
     read_manifest,
     versions,
 )
-from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SkippedRow, SourceSpan
-from nagindex.storage.tables import DOCS_ROW_GROUP, connect, quote_sql, scan_sql
+from nagindex.storage.segment import Segment
+from nagindex.storage.sketches import current_sketches, stale
+from nagindex.storage.tables import connect, scan_sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -109,104 +106,6 @@ def delete(index: Path, *, ids: Iterable[str] | None = None, where: str | None =
     return removed
 
 
-def compact(index: Path, manifest: Manifest) -> Manifest:
-    """Merge runs of small neighbouring segments and drop deleted rows for good; return the resulting version.
-
-    The order of documents stays. A segment that another writer changes meanwhile is left as it is.
-    """
-    latest = manifest
-    for group in _groups(index, manifest):
-        merged = _merge(index, manifest, group)
-
-        def change(
-            current: Manifest, group: Sequence[SegmentEntry] = group, merged: SegmentEntry = merged
-        ) -> Manifest | None:
-            entries = list(current.segments)
-            try:
-                first = entries.index(group[0])
-            except ValueError:
-                return None
-            if tuple(entries[first : first + len(group)]) != tuple(group):
-                return None
-            entries[first : first + len(group)] = [merged]
-            return current.following("compact", tuple(entries))
-
-        latest = commit(index, change)
-        if merged not in latest.segments:  # another writer changed the group: what was merged is of no use
-            shutil.rmtree(index / "segments" / merged.id, ignore_errors=True)
-    return latest
-
-
-def _groups(index: Path, manifest: Manifest) -> list[list[SegmentEntry]]:
-    """Return runs of neighbouring segments worth merging: together no larger than a segment, or one with deleted rows."""
-    groups: list[list[SegmentEntry]] = []
-    size = 0
-    names: dict[str, str] = {}
-    for entry in manifest.segments:
-        living = entry.documents - entry.deleted_documents
-        spans = Segment(index, entry, manifest.fingerprint.spec).spans()
-        # A segment tells sources apart by name: two of one name and different content must stay in different segments.
-        clash = any(names.get(span.name, span.sha256) != span.sha256 for span in spans)
-        same_libraries = bool(groups) and groups[-1][-1].libraries == entry.libraries
-        if not groups or size + living > SEGMENT_DOCUMENTS or clash or not same_libraries:
-            groups.append([])
-            size, names = 0, {}
-        groups[-1].append(entry)
-        size += living
-        names |= {span.name: span.sha256 for span in spans}
-    return [group for group in groups if len(group) > 1 or group[0].deleted_documents]
-
-
-def _merge(index: Path, manifest: Manifest, group: Sequence[SegmentEntry]) -> SegmentEntry:
-    """Write a segment with the living rows of some others, in order, and return its entry."""
-    spec = manifest.fingerprint.spec
-    members = [Segment(index, entry, spec) for entry in group]
-    alive = [member.alive() for member in members]
-    folder = segments.new_folder(index)
-    try:
-        segments.write_codes(
-            folder / "nags.npy", spec, [member.codes()[mask] for member, mask in zip(members, alive, strict=True)]
-        )
-        places = {"path": np.array([str(m.docs_path) for m in members], dtype=object), "place": np.arange(len(members))}
-        kept = {
-            "place": np.repeat(np.arange(len(members)), [int(mask.sum()) for mask in alive]),
-            "position": np.concatenate([np.flatnonzero(mask) for mask in alive]),
-        }
-        scan = scan_sql([m.docs_path for m in members], extra=", filename = true, file_row_number = true")
-        with connect() as connection:
-            connection.register("places", places)
-            connection.register("kept", kept)
-            connection.execute(
-                f"""COPY (SELECT d.* EXCLUDE (filename, file_row_number) FROM kept JOIN places USING (place)
-                JOIN {scan} d ON d.filename = places.path AND d.file_row_number = kept.position ORDER BY kept.place, kept.position)
-                TO {quote_sql(folder / "docs.parquet")} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {DOCS_ROW_GROUP})"""
-            )
-        spans: dict[tuple[str, str], SourceSpan] = {}
-        skipped: list[SkippedRow] = []
-        for member in members:
-            skipped += member.skipped()
-            for span in member.spans():
-                before = spans.setdefault((span.name, span.sha256), span)
-                spans[span.name, span.sha256] = dataclasses.replace(
-                    span if span.stop >= before.stop else before,
-                    start=min(before.start, span.start),
-                    complete=before.complete or span.complete,
-                )
-        segments.write_spans(folder / "sources.parquet", list(spans.values()))
-        segments.write_skipped(folder / "skipped.parquet", skipped)
-        tokens = sum(entry.tokens - entry.deleted_tokens for entry in group)
-        return segments.seal(
-            folder,
-            documents=int(sum(mask.sum() for mask in alive)),
-            tokens=tokens,
-            skipped=len(skipped),
-            libraries=group[0].libraries,
-        )
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-
-
 @dataclass(frozen=True)
 class Vacuumed:
     """What a vacuum removed: versions, folders and files, and their bytes."""
@@ -238,9 +137,11 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
     for number in old:  # manifests go before the files that only they name, so no version ever names a missing file
         manifest_path(index, number).unlink(missing_ok=True)
     sync_folder(index / "manifests")
-    folders = [folder for folder in (index / "segments").iterdir() if folder.is_dir() and _is_old(folder, clock, grace)]
+    folders = [*(index / "segments").iterdir(), *(index / "derived").glob("sketch-*")]
+    folders = [folder for folder in folders if folder.is_dir() and _is_old(folder, clock, grace)]
     temporary = [*index.glob("manifests/.*.tmp"), *index.glob("derived/*/.*.tmp")]
-    for path in sorted([*(index / "segments").glob("*/*"), *temporary]):
+    derived = stale(index, {segment for segment, _ in named})
+    for path in sorted([*(index / "segments").glob("*/*"), *temporary, *derived]):
         if (path.parent.name, path.name) not in named and _is_old(path, clock, grace):
             with suppress(FileNotFoundError):  # another vacuum, or the writer whose temporary file it was, came first
                 length = path.stat().st_size
@@ -276,6 +177,18 @@ def verify(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:
         yield from damage
         if not damage:
             yield from _inconsistencies(segment)
+    yield from _damaged_sketches(index, manifest)
+
+
+def _damaged_sketches(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:
+    try:
+        sketches = current_sketches(index, manifest.fingerprint.spec)
+    except NagIndexError as error:
+        yield error
+        return
+    for entry in (None, *manifest.segments) if sketches is not None else ():
+        if sketches is not None and (damage := sketches.damage(entry)) is not None:
+            yield damage
 
 
 def _inconsistencies(segment: Segment) -> Iterator[DamagedIndexError]:

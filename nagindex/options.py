@@ -11,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from nagindex.errors import BadInputError
+from nagindex.search.plan import MODES
 
 MIXES = ("merge", "distinct", "union", "max")
 NORMALISATIONS = ("minmax", "rank")
@@ -39,6 +40,7 @@ class QueryOptions:
         decontaminate: files of evaluation texts; documents that share an n-gram with one are no candidates.
         evaluation_column: column of the evaluation texts; by default found in each file.
         ngram: words in an n-gram.
+        mode: `auto`, `scan`, `sketch` or `graph`: the engine that finds the documents; all but `graph` give the same answer.
     """
 
     layers: str | None = None
@@ -59,6 +61,7 @@ class QueryOptions:
     decontaminate: tuple[str, ...] = ()
     evaluation_column: str | None = None
     ngram: int = 13
+    mode: str = "auto"
 
     @classmethod
     def of(cls, **given: Any) -> QueryOptions:
@@ -93,6 +96,7 @@ class QueryOptions:
     def _check(self) -> None:
         _one_of("mix", self.mix, MIXES)
         _one_of("normalise", self.normalise, NORMALISATIONS)
+        _one_of("mode", self.mode, MODES)
         if self.nearest is not None and self.contrast:
             raise BadInputError(f"contrast goes with score mean: score {self.score} has no frequencies to weigh")
         if not (math.isfinite(self.contrast) and self.contrast >= 0):

@@ -16,8 +16,9 @@ from nagindex.fingerprint import installed_libraries
 from nagindex.nagfiles import TargetSet
 from nagindex.options import QueryOptions, exactly
 from nagindex.profile import Nearest, Target, contrast_of, profile_of
+from nagindex.ranker import Ranker
 from nagindex.search.collect import Hits
-from nagindex.search.scan import KeptSums, Ranking, SumsOf, counts_of, scan, sums_from_codes
+from nagindex.search.scan import KeptSums, Ranking, SumsOf, counts_of, sums_from_codes
 from nagindex.search.scorers import scorer_of
 from nagindex.select import Budget, exact_cut, shares_of
 from nagindex.select.candidates import Candidates
@@ -99,6 +100,8 @@ class _Query:
             largest = max(max(-target.low, target.high) for target in self.scored)
             self.kept = KeptSums(self.parts, self.sums_of, targets=len(self.scored), largest=largest, threads=threads)
             self.sums_of = self.kept
+        pool = self.candidates.tokens if budget.counts_tokens else self.candidates.documents
+        self.ranker = Ranker(index, self.view, self.scored, self.parts, options, pool=pool, threads=threads)
         self.standardised: Standardised | None = None
         self.criteria = self._criteria()
 
@@ -148,7 +151,7 @@ class _Query:
             Ranking(criterion.key, *criterion.bounds, budget, partial(exact_cut, budget=budget, ids_of=ids_of))
             for criterion, budget in zip(self.criteria, budgets, strict=True)
         ]
-        return scan(self.parts, self.sums_of, rankings, threads=self.threads)
+        return self.ranker(rankings, self.sums_of, sums_are_kept=self.kept is not None)
 
     def select(self, asked: Mapping[str, Any], corpus_root: str | Path | None) -> Selection:
         """Return the selection."""
@@ -164,9 +167,11 @@ class _Query:
             segments=self.index.segments,
             keep=manifest.settings.keep_columns,
             settings=_record(self.index, self.targets, self.budget, self.options, asked)
-            | ({"evaluation": rules.evaluation.files} if rules.evaluation else {}),
+            | ({"evaluation": rules.evaluation.files} if rules.evaluation else {})
+            | {"plan": self.ranker.plan.to_json(timed=False)},
             warnings=[*self._warnings(walked=rules.one_by_one), *notes, *outcome.notes],
             dropped=[*outcome.dropped, *examples],
+            plan=self.ranker.plan,
         )
 
     def _chosen(self, hits: Sequence[Hits]) -> Chosen:
@@ -193,7 +198,7 @@ class _Query:
     def _warnings(self, *, walked: bool) -> list[str]:
         manifest, candidates = self.index.manifest, self.candidates
         warnings = [f"not an example: {reason}" for target in self.targets for reason in target.skipped]
-        warnings += [*self.notes, *candidates.notes]
+        warnings += [*self.notes, *candidates.notes, *self.ranker.notes]
         unit, pool = ("tokens", candidates.tokens) if self.budget.counts_tokens else ("documents", candidates.documents)
         if max(self.shares) > pool and not walked:
             what = "the pool has" if candidates.documents == manifest.documents else "the candidates have"

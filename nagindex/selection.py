@@ -13,6 +13,7 @@ import numpy.typing as npt
 from nagindex.corpus import Columns
 from nagindex.corpus.parquet import quote_name
 from nagindex.errors import BadInputError
+from nagindex.search.plan import Plan
 from nagindex.storage.docs import places_of
 from nagindex.storage.segment import Segment
 from nagindex.storage.tables import connect
@@ -51,6 +52,7 @@ class Selection:
         settings: what the query asked, of which index, as JSON values: enough to make the selection again.
         warnings: what the user should know about it.
         dropped: documents left out for what they share with evaluation texts, and examples that share it, as JSON values.
+        plan: which engine found the documents, why, and what it took.
         columns: names of the columns.
     """
 
@@ -61,6 +63,7 @@ class Selection:
         segments: Sequence[Segment],
         keep: Sequence[str],
         settings: dict[str, Any],
+        plan: Plan,
         warnings: Sequence[str] = (),
         dropped: Sequence[dict[str, Any]] = (),
     ) -> None:
@@ -73,8 +76,9 @@ class Selection:
             settings: see above.
             warnings: see above.
             dropped: see above.
+            plan: see above.
         """
-        self.settings, self.warnings, self.dropped = settings, list(warnings), list(dropped)
+        self.settings, self.warnings, self.dropped, self.plan = settings, list(warnings), list(dropped), plan
         self.columns = (*OWN_COLUMNS, *chosen.extra, *PLACE_COLUMNS, *keep)
         taken = [name for name in keep if name in chosen.extra]
         if taken:

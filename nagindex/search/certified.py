@@ -8,24 +8,27 @@ threads, in memory that follows the answer and not the pool.
 from __future__ import annotations
 
 import dataclasses
-import mmap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.nag import Codes
 from nagindex.search.collect import Hits
+from nagindex.search.rescore import rescore
 from nagindex.search.scan import Part, Ranking, Sums, SumsOf, scan, sums_from_codes, sweep
 from nagindex.search.scorers import Scorer
 from nagindex.search.sketch import Seen, Sketch
 
 LIMIT = 0.25
 """Share of the pool beyond which scoring candidates one by one takes longer than scanning everything."""
-SAMPLE_BLOCKS, SAMPLE_ROWS = 64, 1024
+ROWS_PER_TASK = 32_768
+SAMPLE = 65_536
+
+NO_FLOOR = -(1 << 63)
 
 SketchOf = Callable[[Part], Sketch | None]
 """Opens the sketches of a part, None where it has none."""
@@ -44,16 +47,16 @@ class Reading:
     candidates: int = 0
     codes: int = 0
     complete: bool = True
-    lock: Any = field(default_factory=Lock, repr=False)
 
 
 @dataclass(frozen=True)
 class Task:
-    """One target of a search: how sketches see it, what sums codes, and what is to be kept of the sums."""
+    """One target of a search: how sketches see it, what sums codes, what is to be kept of the sums, and what share of the pool."""
 
     seen: Seen
     scorer: Scorer
     ranking: Ranking
+    share: float
 
 
 def search(
@@ -74,58 +77,31 @@ def search(
         limit: share of the pool above which to give up; the reading is then not complete, and there are no hits.
     """
     reading = Reading()
-    floors = _floors(parts, sketch_of, tasks, threads)
+    estimates = [
+        dataclasses.replace(task.ranking, key=partial(_row, number), cut=partial(_rough, task.ranking.budget))
+        for number, task in enumerate(tasks)
+    ]
+    likeliest = scan(parts, _estimates(sketch_of, tasks), estimates, threads=threads, rows=ROWS_PER_TASK)
+    found = [_scored(parts, hits, task, threads) for hits, task in zip(likeliest, tasks, strict=True)]
+    floors = [_floor(hits, task.ranking.budget) for hits, task in zip(found, tasks, strict=True)]
     allowed = limit * sum(part.documents for part in parts) * len(tasks)
-    found: list[list[Hits]] = [[] for _ in tasks]
-
-    def opened(part: Part) -> Callable[[slice], list[npt.NDArray[np.int64]]]:
-        sketch = sketch_of(part)
-        if sketch is None:
-            return lambda rows: [np.arange(len(range(*rows.indices(part.documents))))] * len(tasks)
-        planes = [task.seen.bound(sketch) for task in tasks]
-        return lambda rows: [
-            plane.reaches(sketch.values[rows], floor) for plane, floor in zip(planes, floors, strict=True)
-        ]
-
-    held: dict[int, Any] = {}
-
-    def take(part: Part, rows: slice, admitted: list[npt.NDArray[np.int64]]) -> None:
-        if not reading.complete or not any(map(len, admitted)):
-            return
-        with reading.lock:
-            if part.start not in held:
-                held.clear()  # parts come one after the other
-                held[part.start] = _opened(part)
-            codes, alive, weights = held[part.start]
-        union = np.zeros(0, np.int64)
-        for number, (task, chosen) in enumerate(zip(tasks, admitted, strict=True)):
-            own = chosen + rows.start
-            if alive is not None:
-                own = own[alive[own]]
-            sums = _sums(codes, own, task.scorer)
-            kept = sums >= floors[number]
-            where = own[kept]
-            hits = Hits(
-                where + part.start, sums[kept], np.ones(len(where), np.int64) if weights is None else weights[where]
-            )
-            union = np.union1d(union, own) if len(tasks) > 1 else own
-            with reading.lock:
-                reading.candidates += len(own)
-                found[number].append(hits)
-        with reading.lock:
-            reading.codes += len(union)
-            reading.complete &= reading.candidates <= allowed
-
-    sweep([part for part in parts if part.documents], opened, take, threads=threads)
-    if not reading.complete:
-        return [], reading
-    return [task.ranking.cut(_joined(own)) for task, own in zip(tasks, found, strict=True)], reading
+    others = _reaching(parts, sketch_of, tasks, floors, [hits.positions for hits in found], allowed, threads)
+    if others is None:
+        return [], Reading(complete=False)
+    answers = []
+    for task, first, more, floor in zip(tasks, found, others, floors, strict=True):
+        hits = _joined([first, _scored(parts, more, task, threads)])
+        reading.candidates += len(hits.keys)
+        answers.append(task.ranking.cut(hits.take(hits.keys >= floor)))
+    everything = [own.positions for hits in zip(found, others, strict=True) for own in hits]
+    reading.codes = len(np.unique(np.concatenate(everything))) if len(tasks) > 1 else reading.candidates
+    return answers, reading
 
 
 def admitted(parts: Sequence[Part], sketch_of: SketchOf, tasks: Sequence[Task]) -> float:
     """Return the share of the pool, 0 to 1, whose codes a search is likely to read for a target, judged by a sample of sketches."""
     whole = sum(part.documents for part in parts)
-    every = max(1, whole // (SAMPLE_BLOCKS * SAMPLE_ROWS))
+    every = max(1, whole // SAMPLE)
     shares = []
     sketched = [(sketch, part) for part in parts if (sketch := sketch_of(part)) is not None]
     for task in tasks:
@@ -137,7 +113,7 @@ def admitted(parts: Sequence[Part], sketch_of: SketchOf, tasks: Sequence[Task]) 
         if not estimates:
             return 1.0
         likely, most = np.concatenate(estimates), np.concatenate(bounds)
-        wanted = int(len(likely) * min(task.ranking.budget / max(whole, 1), 1))
+        wanted = int(len(likely) * min(task.share, 1.0))
         floor = (
             np.partition(likely, len(likely) - 1 - wanted)[len(likely) - 1 - wanted]
             if wanted < len(likely)
@@ -147,48 +123,81 @@ def admitted(parts: Sequence[Part], sketch_of: SketchOf, tasks: Sequence[Task]) 
     return max(shares)
 
 
-def _floors(parts: Sequence[Part], sketch_of: SketchOf, tasks: Sequence[Task], threads: int | None) -> list[float]:
-    """Return, for each target, a sum that everything in its answer reaches: that of the last of some documents that fill it."""
+def _scored(parts: Sequence[Part], hits: Hits, task: Task, threads: int | None) -> Hits:
+    """Return documents in the order of the pool, their exact sums as keys."""
+    hits = hits.take(np.argsort(hits.positions))
+    return Hits(hits.positions, rescore(parts, hits.positions, task.scorer, threads=threads), hits.weights)
 
-    def rough(hits: Hits, budget: int) -> Hits:
-        order = np.argsort(-hits.keys, kind="stable")
-        return hits.take(order[: int(np.searchsorted(np.cumsum(hits.weights[order]), budget, side="right")) + 1])
 
-    rankings = [
-        dataclasses.replace(
-            task.ranking,
-            key=lambda part, number=number: lambda rows, sums: sums[number],
-            cut=lambda hits, final=True, budget=task.ranking.budget: rough(hits, budget),
-        )
-        for number, task in enumerate(tasks)
-    ]
-    likeliest = scan(parts, _estimates(sketch_of, tasks), rankings, threads=threads)
-    floors = []
-    for task, hits in zip(tasks, likeliest, strict=True):
-        order = np.argsort(hits.positions)
-        hits = hits.take(order)
-        sums = np.empty(len(order), np.int64)
+def _floor(hits: Hits, budget: int) -> int:
+    """Return a sum that everything in an answer reaches: that of the last of some documents that fill the budget."""
+    best = np.argsort(-hits.keys, kind="stable")
+    over = int(np.searchsorted(np.cumsum(hits.weights[best]), budget, side="right"))
+    return int(hits.keys[best[over]]) if over < len(best) else NO_FLOOR
 
-        def opened(
-            part: Part, hits: Hits = hits, sums: Sums = sums, scorer: Scorer = task.scorer
-        ) -> Callable[[slice], None]:
-            first, last = np.searchsorted(hits.positions, [part.start, part.start + part.documents])
-            if last == first:
-                return lambda rows: None
-            codes, own = part.codes(), hits.positions[first:last] - part.start
 
-            def block(rows: slice) -> None:
-                low, high = np.searchsorted(own, [rows.start, rows.stop])
-                if high > low:
-                    sums[first + low : first + high] = _sums(codes, own[low:high], scorer)
+def _reaching(
+    parts: Sequence[Part],
+    sketch_of: SketchOf,
+    tasks: Sequence[Task],
+    floors: Sequence[int],
+    known: Sequence[npt.NDArray[np.int64]],
+    allowed: float,
+    threads: int | None,
+) -> list[Hits] | None:
+    """Return, for each target, the living documents that its floor does not rule out, beside those that are known.
 
-            return block
+    Returns:
+        Hits without keys; None where there are more than are allowed for all targets together.
+    """
+    found: list[list[Hits]] = [[] for _ in tasks]
+    count = sum(map(len, known))
+    lock = Lock()
+    held: dict[int, tuple[npt.NDArray[np.bool_] | None, npt.NDArray[np.int64] | None]] = {}
 
-        sweep(parts, opened, lambda part, rows, done: None, threads=threads)  # type: ignore[arg-type]
-        best = np.argsort(-sums, kind="stable")
-        over = int(np.searchsorted(np.cumsum(hits.weights[best]), task.ranking.budget, side="right"))
-        floors.append(float(sums[best[over]]) if over < len(best) else -np.inf)
-    return floors
+    def opened(part: Part) -> Callable[[slice], list[npt.NDArray[np.int64]]]:
+        sketch = sketch_of(part)
+        if sketch is None:
+            return lambda rows: [np.arange(len(range(part.documents)[rows]))] * len(tasks)
+        planes = [task.seen.bound(sketch) for task in tasks]
+        return lambda rows: [p.reaches(sketch.values[rows], floor) for p, floor in zip(planes, floors, strict=True)]
+
+    def take(part: Part, rows: slice, reached: list[npt.NDArray[np.int64]]) -> None:
+        nonlocal count
+        with lock:
+            if count > allowed or not any(map(len, reached)):
+                return
+            if part.start not in held:
+                held.clear()  # parts come one after the other
+                held[part.start] = part.alive() if part.alive else None, part.weights() if part.weights else None
+            alive, weights = held[part.start]
+        for number, chosen in enumerate(reached):
+            own = chosen + rows.start
+            own = own if alive is None else own[alive[own]]
+            own = own[~np.isin(own + part.start, _between(known[number], part, rows), assume_unique=True)]
+            hits = Hits(own + part.start, own, np.ones(len(own), np.int64) if weights is None else weights[own])
+            with lock:
+                found[number].append(hits)
+                count += len(own)
+
+    sweep([part for part in parts if part.documents], opened, take, threads=threads, rows=ROWS_PER_TASK)
+    return None if count > allowed else [_joined(own) for own in found]
+
+
+def _between(positions: npt.NDArray[np.int64], part: Part, rows: slice) -> npt.NDArray[np.int64]:
+    """Return those of ascending positions that lie in a block of a part."""
+    low, high = np.searchsorted(positions, [part.start + rows.start, part.start + rows.stop])
+    return positions[low:high]
+
+
+def _row(number: int, part: Part) -> Callable[[slice, Sums], npt.NDArray[Any]]:
+    return lambda rows, sums: sums[number]
+
+
+def _rough(budget: int, hits: Hits, final: bool = True) -> Hits:
+    """Return the documents of largest keys that fill a budget and one more; equal keys in the order of the pool."""
+    order = np.lexsort((hits.positions, -hits.keys))
+    return hits.take(order[: int(np.searchsorted(np.cumsum(hits.weights[order]), budget, side="right")) + 1])
 
 
 def _estimates(sketch_of: SketchOf, tasks: Sequence[Task]) -> SumsOf:
@@ -201,18 +210,6 @@ def _estimates(sketch_of: SketchOf, tasks: Sequence[Task]) -> SumsOf:
         return lambda rows: np.stack([plane.scores(sketch.values[rows]) for plane in planes])
 
     return opened
-
-
-def _opened(part: Part) -> tuple[Codes, npt.NDArray[np.bool_] | None, npt.NDArray[np.int64] | None]:
-    return part.codes(), part.alive() if part.alive else None, part.weights() if part.weights else None
-
-
-def _sums(codes: Codes, rows: npt.NDArray[np.int64], scorer: Scorer) -> Sums:
-    """Return the sums, int64 [m], of rows int64 [m], ascending, of mapped codes."""
-    sums = np.empty((1, len(rows)), np.int64)
-    flat = codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])
-    scorer(flat[rows], sums)
-    return sums[0]
 
 
 def _joined(hits: Sequence[Hits]) -> Hits:

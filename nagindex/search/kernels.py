@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numba
@@ -126,6 +126,28 @@ def count(codes: Any, columns: Any, top_k: int, alive: Any, counts: Any) -> None
                     neuron = codes[i, columns[layer] + k]
                     if neuron < counts.shape[1]:
                         counts[layer, neuron] += 1
+
+
+@compiled
+def multiply_integers(values: Any, weights: Any, products: Any) -> None:
+    """Fill int32 [n] `products` with the inner products of int8 [n, d] values and int16 [d] weights."""
+    for i in range(values.shape[0]):
+        total = np.int32(0)
+        for j in range(values.shape[1]):
+            total += np.int32(values[i, j]) * np.int32(weights[j])
+        products[i] = total
+
+
+@partial(compiled, fastmath={"reassoc", "contract"})  # any order of summation is within the bound on rounding
+def multiply_halves(values: Any, weights: Any, products: Any) -> None:
+    """Fill float32 [n] `products` with the inner products of float16 [n, d] values, as uint16, and float32 [d] weights * 2^112."""
+    for i in range(values.shape[0]):
+        total = np.float32(0)
+        for j in range(values.shape[1]):
+            half = np.uint32(values[i, j])
+            bits = ((half & np.uint32(0x7FFF)) << np.uint32(13)) | ((half & np.uint32(0x8000)) << np.uint32(16))
+            total += np.uint32(bits).view(np.float32) * weights[j]
+        products[i] = total
 
 
 def single_table(counts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

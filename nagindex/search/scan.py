@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -128,30 +128,44 @@ def _make_room(file: int, size: int) -> None:
         raise BadInputError(f"{place} ({error.strerror}); set TMPDIR to a folder with more") from error
 
 
+Block = TypeVar("Block")
+
+
 def sweep(
-    parts: Sequence[Part], sums_of: SumsOf, take: Callable[[Part, slice, Sums], None], *, threads: int | None = None
+    parts: Sequence[Part],
+    sums_of: Callable[[Part], Callable[[slice], Block]],
+    take: Callable[[Part, slice, Block], None],
+    *,
+    threads: int | None = None,
+    rows: int = ROWS_PER_TASK,
 ) -> None:
     """Call `take` with every block of the pool: its part, rows and sums; side by side on threads, in no order.
 
     Args:
         parts: the pool.
-        sums_of: gives the sums.
+        sums_of: gives the sums, or whatever else is to be taken of a block.
         take: what is done with them.
         threads: how many run side by side; by default one for each core.
+        rows: documents in a block.
     """
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
         for part in parts:
             block = sums_of(part)
 
-            def task(first: int, part: Part = part, block: Callable[[slice], Sums] = block) -> None:
-                rows = slice(first, first + ROWS_PER_TASK)
-                take(part, rows, block(rows))
+            def task(first: int, part: Part = part, block: Callable[[slice], Block] = block) -> None:
+                own = slice(first, first + rows)
+                take(part, own, block(own))
 
-            list(pool.map(task, range(0, part.documents, ROWS_PER_TASK)))
+            list(pool.map(task, range(0, part.documents, rows)))
 
 
 def scan(
-    parts: Sequence[Part], sums_of: SumsOf, rankings: Sequence[Ranking], *, threads: int | None = None
+    parts: Sequence[Part],
+    sums_of: SumsOf,
+    rankings: Sequence[Ranking],
+    *,
+    threads: int | None = None,
+    rows: int = ROWS_PER_TASK,
 ) -> list[Hits]:
     """Return, for each ranking, the documents whose cumulated weight in its order stays within its budget.
 
@@ -163,6 +177,7 @@ def scan(
         sums_of: gives the documents' sums, which the rankings' keys are made of.
         rankings: the lists to make.
         threads: how many run side by side; by default one for each core.
+        rows: documents in a block.
     """
     collectors = [Collector(ranking.low, ranking.high, ranking.budget, ranking.cut) for ranking in rankings]
     longest = max((part.documents for part in parts), default=0)
@@ -183,7 +198,7 @@ def scan(
         for collector, key in zip(collectors, keys, strict=True):
             collector.add(part.start + rows.start, key(rows, sums), alive[rows], weights[rows])
 
-    sweep([part for part in parts if part.documents], sums_of, take, threads=threads)
+    sweep([part for part in parts if part.documents], sums_of, take, threads=threads, rows=rows)
     return [collector.result() for collector in collectors]
 
 

@@ -8,16 +8,15 @@ weights w = Va + w' a document's sum is y'a + x'w', and |x'w'| is at most the pr
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from nagindex.search.basis import UNIT, Basis
-from nagindex.search.kernels import compiled
 
 SketchType = Literal["i8", "f16"]
+ROWS_PER_BLOCK = 8192
 LARGEST_CODE = 127
 LARGEST_WEIGHT = (1 << 15) - 1
 HALF_SHIFT = np.float32(2.0**112)
@@ -46,24 +45,31 @@ class Sketch:
     def of(cls, basis: Basis, coordinates: npt.NDArray[np.float32], kind: SketchType) -> Sketch:
         """Return the sketches of documents with these coordinates, float32 [n, d], at least one."""
         lengths = basis.residuals(coordinates)
-        exact = np.concatenate([coordinates.astype(np.float64), lengths[:, None]], axis=1)
-        largest = np.abs(exact).max(axis=0)
+        low = np.append(coordinates.min(axis=0), lengths.min()).astype(np.float64)
+        high = np.append(coordinates.max(axis=0), lengths.max()).astype(np.float64)
+        largest = np.maximum(np.abs(low), np.abs(high))
         if kind == "f16":
-            values = exact.astype(np.float16)
-            low = values[:, -1] < lengths
-            values[low, -1] = np.nextafter(values[low, -1], np.float16(np.inf))
-            offsets, steps, errors = np.zeros(len(largest)), np.ones(len(largest)), largest * 2.0**-11 + 2.0**-24
+            offsets, steps, errors = np.zeros(len(low)), np.ones(len(low)), largest * 2.0**-11 + 2.0**-24
         else:
-            low, high = exact.min(axis=0), exact.max(axis=0)
             offsets = (low + high) / 2
             steps = np.maximum((high - low) / (2 * LARGEST_CODE) * (1 + RELATIVE), 1e-9)
-            scaled = (exact - offsets) / steps
-            scaled[:, :-1] = np.rint(scaled[:, :-1])
-            scaled[:, -1] = np.ceil(scaled[:, -1] - RELATIVE)
-            values = np.clip(scaled, -LARGEST_CODE, LARGEST_CODE).astype(np.int8)
             errors = steps * (0.5 + 1e-6) + largest * RELATIVE
         errors[:-1] += basis.rounding
-        errors[-1] = steps[-1] * 1e-6 + largest[-1] * RELATIVE
+        errors[-1] = steps[-1] * 1e-6 + largest[-1] * RELATIVE  # the length beside the basis is rounded up
+        values = np.empty((len(coordinates), len(low)), np.float16 if kind == "f16" else np.int8)
+        for first in range(0, len(values), ROWS_PER_BLOCK):
+            rows = slice(first, first + ROWS_PER_BLOCK)
+            exact = np.concatenate([coordinates[rows].astype(np.float64), lengths[rows, None]], axis=1)
+            if kind == "f16":
+                own = exact.astype(np.float16)
+                below = own[:, -1] < exact[:, -1]
+                own[below, -1] = np.nextafter(own[below, -1], np.float16(np.inf))
+                values[rows] = own
+            else:
+                scaled = (exact - offsets) / steps
+                scaled[:, :-1] = np.rint(scaled[:, :-1])
+                scaled[:, -1] = np.ceil(scaled[:, -1] - RELATIVE)
+                values[rows] = np.clip(scaled, -LARGEST_CODE, LARGEST_CODE)
         return cls(values, offsets, steps, errors, float((lengths**2).mean()))
 
     def __len__(self) -> int:
@@ -80,12 +86,14 @@ class Plane:
 
     def products(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """Return inner products with sketch values [n, d + 1]: int32 or float32 [n]."""
+        from nagindex.search.kernels import multiply_halves, multiply_integers
+
         if values.dtype == np.int8:
             found: npt.NDArray[Any] = np.empty(len(values), np.int32)
-            _multiply_integers(values, self.weights, found)
+            multiply_integers(values, self.weights, found)
         else:
             found = np.empty(len(values), np.float32)
-            _multiply_halves(values.view(np.uint16), self.weights, found)
+            multiply_halves(values.view(np.uint16), self.weights, found)
         return found
 
     def scores(self, values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -147,25 +155,3 @@ class Seen:
         return Plane((scaled / size).astype(np.float32) * HALF_SHIFT, size, constant), 2 * UNIT * (
             len(scaled) + 2
         ) * products
-
-
-@compiled
-def _multiply_integers(values: Any, weights: Any, products: Any) -> None:
-    """Fill int32 [n] `products` with the inner products of int8 [n, d] values and int16 [d] weights."""
-    for i in range(values.shape[0]):
-        total = np.int32(0)
-        for j in range(values.shape[1]):
-            total += np.int32(values[i, j]) * np.int32(weights[j])
-        products[i] = total
-
-
-@partial(compiled, fastmath={"reassoc", "contract"})  # any order of summation is within the bound on rounding
-def _multiply_halves(values: Any, weights: Any, products: Any) -> None:
-    """Fill float32 [n] `products` with the inner products of float16 [n, d] values, as uint16, and float32 [d] weights * 2^112."""
-    for i in range(values.shape[0]):
-        total = np.float32(0)
-        for j in range(values.shape[1]):
-            half = np.uint32(values[i, j])
-            bits = ((half & np.uint32(0x7FFF)) << np.uint32(13)) | ((half & np.uint32(0x8000)) << np.uint32(16))
-            total += np.uint32(bits).view(np.float32) * weights[j]
-        products[i] = total

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ class SketchSet:
     skew: float
     rounding: tuple[float, ...]
     file: FileEntry
+    _decoding: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -116,15 +117,16 @@ class SketchSet:
         Raises:
             DamagedIndexError: its files are not what was written, as far as lengths, headers and the JSON's checksum tell.
         """
-        found = self._described(entry)
-        if found is None:
-            return None
-        path, file, content = found
-        check_length(path, file, segment=entry.id)
-        dims = len(self.rounding) + 1
-        values = _load(path, DTYPES[self.dtype], (entry.documents, dims))
-        offsets, steps, errors = (np.array(content[name], np.float64) for name in ("offsets", "steps", "errors"))
-        return Sketch(values, offsets, steps, errors, float(content["residual"]))
+        if entry.id not in self._decoding:
+            found = self._described(entry)
+            if found is None:
+                return None
+            path, file, content = found
+            check_length(path, file, segment=entry.id)
+            arrays = [np.array(content[name], np.float64) for name in ("offsets", "steps", "errors")]
+            self._decoding[entry.id] = path, *arrays, float(content["residual"])
+        path, *decoding = self._decoding[entry.id]
+        return Sketch(_load(path, DTYPES[self.dtype], (entry.documents, len(self.rounding) + 1)), *decoding)
 
     def residual_of(self, entry: SegmentEntry) -> float | None:
         """Return the mean square of a segment's lengths beside the basis, None where it is not sketched."""

@@ -1,0 +1,41 @@
+"""`nagindex optimize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .options import index_option, plural
+from .progress import StepLine
+
+
+@click.command()
+@index_option
+@click.option(
+    "--dims", type=click.Choice(["64", "128"]), help="Values of a document's sketch. [default: as before, or 128]"
+)
+@click.option(
+    "--sketch-dtype",
+    "dtype",
+    type=click.Choice(["i8", "f16"]),
+    help="Type of these values: one byte or two. [default: as before, or i8]",
+)
+@click.option("--refit", is_flag=True, help="Fit anew to what the pool holds now, even if what is there would do.")
+def optimize(index: Path, dims: str | None, dtype: str | None, refit: bool) -> None:
+    """Make sketches, with which queries read only the documents that can win.
+
+    Answers stay exact. What has a sketch already keeps it, unless other --dims or another --sketch-dtype are asked for, the
+    pool has doubled since, or --refit is given. An optimize that was interrupted goes on where it was.
+    """
+    from nagindex.index import Index
+
+    opened = Index.open(index)
+    with StepLine() as line:
+        done = opened.optimize(dims=None if dims is None else int(dims), dtype=dtype, refit=refit, progress=line)  # type: ignore[arg-type]
+    made = done.sketches
+    if done.why:
+        share = f"{made.kept:.1%} of the variance of {plural(made.sample, 'document')}"
+        click.echo(f"Fitted {made.dims} dims in {made.dtype}, which keep {share} ({done.why})", err=True)
+    held = f"{plural(len(opened), 'document')} in {plural(len(opened.segments), 'segment')}"
+    click.echo(f"Sketched {plural(done.documents, 'document')}; {index} holds {held}", err=True)
