@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -22,7 +23,8 @@ from .progress import StepLine
     help="Type of these values: one byte or two. [default: as before, or i8]",
 )
 @click.option("--refit", is_flag=True, help="Fit anew to what the pool holds now, even if what is there would do.")
-def optimize(index: Path, dims: str | None, dtype: str | None, refit: bool) -> None:
+@click.option("--graph", is_flag=True, help="Connect documents by neighbour graphs, too: for --approx and neighbors.")
+def optimize(index: Path, dims: str | None, dtype: Literal["i8", "f16"] | None, refit: bool, graph: bool) -> None:
     """Make sketches, with which queries read only the documents that can win.
 
     Answers stay exact. What has a sketch already keeps it, unless other --dims or another --sketch-dtype are asked for, the
@@ -32,10 +34,13 @@ def optimize(index: Path, dims: str | None, dtype: str | None, refit: bool) -> N
 
     opened = Index.open(index)
     with StepLine() as line:
-        done = opened.optimize(dims=None if dims is None else int(dims), dtype=dtype, refit=refit, progress=line)  # type: ignore[arg-type]
+        done = opened.optimize(
+            dims=None if dims is None else int(dims), dtype=dtype, refit=refit, graph=graph, progress=line
+        )
     made = done.sketches
     if done.why:
         share = f"{made.kept:.1%} of the variance of {plural(made.sample, 'document')}"
         click.echo(f"Fitted {made.dims} dims in {made.dtype}, which keep {share} ({done.why})", err=True)
     held = f"{plural(len(opened), 'document')} in {plural(len(opened.segments), 'segment')}"
-    click.echo(f"Sketched {plural(done.documents, 'document')}; {index} holds {held}", err=True)
+    connected = f", connected {done.connected:,}" if graph else ""
+    click.echo(f"Sketched {plural(done.documents, 'document')}{connected}; {index} holds {held}", err=True)

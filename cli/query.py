@@ -56,6 +56,9 @@ FORMATS_BY_SUFFIX = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
 @device_option
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
+@click.option(
+    "--approx", is_flag=True, help="Let neighbour graphs answer, and estimate how much they found; for small -n."
+)
 @click.option("--explain-plan", "explain", is_flag=True, help="Say which engine answered, why, and what it took.")
 @click.option("--no-cache", is_flag=True, help="Neither read nor fill the index's cache of encoded targets.")
 @json_option
@@ -70,6 +73,7 @@ def query(
     with_text: bool,
     dropped: Path | None,
     corpus_root: Path | None,
+    approx: bool,
     explain: bool,
     no_cache: bool,
     as_json: bool,
@@ -83,6 +87,9 @@ def query(
     One budget is needed: -n, --tokens or --fraction.
     """
     settle(ctx, options)
+    if approx and options["mode"] not in ("auto", "graph"):
+        raise click.UsageError(f"--approx is --mode graph, and --mode {options['mode']} was given; leave one out")
+    options["mode"] = "graph" if approx else options["mode"]
     if as_json and output in (None, "-"):
         raise click.UsageError("--json prints a summary to stdout, so the selection needs a file: -o FILE")
     if dropped is not None and not options["decontaminate"]:

@@ -282,10 +282,11 @@ class Index:
         dims: int | None = None,
         dtype: SketchType | None = None,
         refit: bool = False,
+        graph: bool = False,
         progress: Callable[[optimizing.Progress], None] = lambda progress: None,
     ) -> optimizing.Optimized:
-        """Make sketches, with which queries read only what can win; see `nagindex.optimize.optimize`."""
-        return optimizing.optimize(self.path, dims=dims, dtype=dtype, refit=refit, progress=progress)
+        """Make sketches, with which queries read only what can win, and graphs; see `nagindex.optimize.optimize`."""
+        return optimizing.optimize(self.path, dims=dims, dtype=dtype, refit=refit, graph=graph, progress=progress)
 
     def vacuum(self, *, keep: int = 1, grace: float = maintain.GRACE_SECONDS) -> maintain.Vacuumed:
         """Remove old versions and files that no kept version names; see `maintain.vacuum`."""

@@ -18,6 +18,7 @@ from nagindex.nag import invalid_rows
 from nagindex.storage import segment as segments
 from nagindex.storage.docs import open_docs, rows_where
 from nagindex.storage.files import make_folders, sync_folder
+from nagindex.storage.graphs import graphs_of
 from nagindex.storage.manifest import (
     Manifest,
     Settings,
@@ -189,6 +190,12 @@ def _damaged_sketches(index: Path, manifest: Manifest) -> Iterator[NagIndexError
     for entry in (None, *manifest.segments) if sketches is not None else ():
         if sketches is not None and (damage := sketches.damage(entry)) is not None:
             yield damage
+    try:
+        graphs = graphs_of(sketches, manifest.segments) if sketches is not None else []
+    except DamagedIndexError as error:
+        yield error
+        return
+    yield from filter(None, (graph.damage() for graph in graphs))
 
 
 def _inconsistencies(segment: Segment) -> Iterator[DamagedIndexError]:

@@ -13,6 +13,7 @@ from nagindex.errors import BadInputError, NagIndexError
 from nagindex.nag import Codes, NagSpec
 from nagindex.search.basis import Basis, fit
 from nagindex.search.sketch import Sketch, SketchType
+from nagindex.storage.graphs import graphs_of, write_graph
 from nagindex.storage.manifest import Manifest, read_latest
 from nagindex.storage.segment import Segment, segments_of
 from nagindex.storage.sketches import DTYPES, SketchSet, create_sketches, current_sketches
@@ -41,11 +42,13 @@ class Optimized:
         sketches: the current sketches.
         why: why a new basis was fitted, empty where the present one was kept.
         documents: documents sketched now.
+        connected: documents connected by graphs now.
     """
 
     sketches: SketchSet
     why: str
     documents: int
+    connected: int = 0
 
 
 def optimize(
@@ -55,6 +58,7 @@ def optimize(
     dtype: SketchType | None = None,
     seed: int = 0,
     refit: bool = False,
+    graph: bool = False,
     progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Optimized:
     """Sketch an index's segments; killed at any moment it goes on from there when it is called again.
@@ -68,6 +72,7 @@ def optimize(
         dtype: `i8` or `f16`; by default as before, or `i8`.
         seed: of the sample.
         refit: whether to fit a new basis in any case.
+        graph: whether to connect what is sketched by neighbour graphs, too, for approximate answers.
         progress: called before the fit and after each segment.
 
     Raises:
@@ -91,7 +96,34 @@ def optimize(
         progress(Progress("fitting", 0, manifest.documents))
         kept = (current.dims, current.dtype) if current else (DIMS[-1], "i8")
         current = _fitted(index, manifest, members, dims or kept[0], dtype or kept[1], seed)
-    return Optimized(current, why, sketch_missing(current, members, progress))
+    sketched = sketch_missing(current, members, progress)
+    return Optimized(current, why, sketched, _connect(current, members, progress) if graph else 0)
+
+
+def _connect(sketches: SketchSet, members: Sequence[Segment], progress: Callable[[Progress], None]) -> int:
+    """Make graphs over the segments that are in none, about a million documents each; return how many documents those are.
+
+    A graph that is there stays as it is; one over segments of which some are gone is left out by readers and by this.
+    """
+    from nagindex.search import graph as graphs
+
+    connected = {segment for own in graphs_of(sketches, [m.entry for m in members]) for segment in own.segments}
+    left = [member for member in members if member.entry.documents and member.entry.id not in connected]
+    whole, done = sum(member.entry.documents for member in left), 0
+    while left:
+        group = [left.pop(0)]
+        while left and sum(m.entry.documents for m in [*group, left[0]]) <= graphs.GROUP_DOCUMENTS:
+            group.append(left.pop(0))
+        read = [sketches.read(member.entry) for member in group]
+        before = done
+
+        def report(count: int, before: int = before) -> None:
+            progress(Progress("connecting", before + count, whole))
+
+        index, centre = graphs.build([sketch for sketch in read if sketch is not None], sketches.dtype, report)
+        write_graph(sketches, [member.entry for member in group], centre.tolist(), index.save)
+        done += len(index)
+    return done
 
 
 def sketch_missing(

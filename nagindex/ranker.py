@@ -9,7 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
+from nagindex.approximation import ranked_by_graphs
 from nagindex.errors import DamagedIndexError, UnknownFormatError
 from nagindex.options import QueryOptions
 from nagindex.profile import Profile, Target
@@ -72,11 +74,16 @@ class Ranker:
         """
         started = time.perf_counter()
         documents = sum(part.documents for part in self.parts)
+        if self.options.mode == "graph":
+            hits, self.plan, notes = ranked_by_graphs(self, rankings, documents, sums_are_kept=sums_are_kept)
+            self.notes += notes
+            self.plan.actual["seconds"] = round(time.perf_counter() - started, 4)
+            return hits
         obstacles = self._obstacles(sums_are_kept)
-        sketches = None if obstacles else self._opened()
+        sketches = None if obstacles else self.opened()
         if sketches is None:
             obstacles = obstacles or ["there are no sketches; nagindex optimize makes them"]
-            self.plan = plan.choose(self._to_do(documents, 0, 1.0, 0), self.options.mode, obstacles)
+            self.plan = plan.choose(self.to_do(documents, 0, 1.0, 0), self.options.mode, obstacles)
         else:
             hits = self._from_sketches(sketches, rankings, documents)
         if self.plan.engine == "scan":
@@ -98,7 +105,7 @@ class Ranker:
             found.append(f"sketches are of all {self.view.whole.top_k} neurons of a layer")
         return found
 
-    def _opened(self) -> SketchSet | None:
+    def opened(self) -> SketchSet | None:
         """Return the index's sketches, None where there are none that can be used."""
         try:
             sketches = current_sketches(self.index.path, self.view.whole)
@@ -109,7 +116,14 @@ class Ranker:
             self.notes.append(f"sketches are not used: {error}")
             return None
 
-    def _to_do(self, documents: int, sketched: int, admitted: float, dims: int) -> plan.Task:
+    def whole_weights(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the weights of the view's layers as weights of all layers, int64 [L, max d_l]."""
+        whole = np.zeros((self.view.whole.layers, max(self.view.whole.widths)), np.int64)
+        whole[list(self.view.layers), : weights.shape[1]] = weights
+        return whole
+
+    def to_do(self, documents: int, sketched: int, admitted: float, dims: int, **of_graphs: int) -> plan.Task:
+        """Return what there is to do, as the plan takes it."""
         return plan.Task(
             documents,
             sketched,
@@ -119,6 +133,7 @@ class Ranker:
             dims,
             self.threads or os.cpu_count() or 1,
             admitted,
+            **of_graphs,
         )
 
     def _from_sketches(self, sketches: SketchSet, rankings: Sequence[Ranking], documents: int) -> list[Hits]:
@@ -126,10 +141,10 @@ class Ranker:
         from nagindex.search import certified
 
         tasks = [self._task(sketches, *of) for of in zip(self.targets, rankings, strict=True)]
-        sketch_of = partial(self._sketch, sketches)
+        sketch_of = partial(self.sketch, sketches)
         sketched = sum(part.documents for part in self.parts if sketch_of(part) is not None)
         share = certified.admitted(self.parts, sketch_of, tasks)
-        to_do = self._to_do(documents, sketched, share, len(sketches.rounding) + 1)
+        to_do = self.to_do(documents, sketched, share, len(sketches.rounding) + 1)
         self.plan = plan.choose(to_do, self.options.mode, [])
         if self.plan.engine != "sketch":
             return []
@@ -147,13 +162,11 @@ class Ranker:
         from nagindex.search.certified import Task
         from nagindex.search.sketch import Seen
 
-        weights = np.zeros((self.view.whole.layers, max(self.view.whole.widths)), np.int64)
-        if isinstance(target, Profile):  # others are among the obstacles
-            weights[list(self.view.layers), : target.weights.shape[1]] = target.weights
+        weights = self.whole_weights(target.weights) if isinstance(target, Profile) else np.zeros((1, 1), np.int64)
         share = ranking.budget / max(self.pool, 1)
         return Task(Seen.of(sketches.basis, weights), scorer_of([target], self.view), ranking, share)
 
-    def _sketch(self, sketches: SketchSet, part: Part) -> Sketch | None:
+    def sketch(self, sketches: SketchSet, part: Part) -> Sketch | None:
         """Return a part's sketches, None where it has none that can be used."""
         try:
             return sketches.read(self._entries[part.start])

@@ -24,6 +24,8 @@ WINDOW, WINDOW_BYTES = 8e-6, 1 << 16
 """Seconds of one core for mapping the pages around one document, and how many bytes become mapped."""
 CANDIDATE = 1.2e-6
 """Seconds of one core for reading and scoring one document whose pages are mapped."""
+STEP = 4e-6
+"""Seconds of one core for one candidate that a graph finds."""
 OVERHEAD = 0.02
 """Seconds that two passes over sketches take where there is nothing in them."""
 LIMIT = 0.25
@@ -43,6 +45,8 @@ class Task:
         dims: values of its sketch; 0 where there are no sketches.
         threads: that work side by side.
         admitted: share of the pool, 0 to 1, whose codes sketches cannot spare; 1 where none were looked at.
+        connected: documents that graphs connect.
+        candidates: documents that graphs are asked for.
     """
 
     documents: int
@@ -53,6 +57,8 @@ class Task:
     dims: int
     threads: int
     admitted: float
+    connected: int = 0
+    candidates: int = 0
 
 
 @dataclass
@@ -87,12 +93,15 @@ class Plan:
 
 
 def predicted(task: Task) -> dict[str, float]:
-    """Return the seconds that the scan, and the sketches if there are any, are predicted to take."""
+    """Return the seconds that the scan, and sketches and graphs if there are any, are predicted to take."""
     groups, rest = divmod(task.targets, 6)
     look = groups * LOOKUP_OF_SIX + (LOOKUP_OF_SIX if rest > 2 else rest * LOOKUP)
     scan = task.documents * task.places * look / task.threads
     if not task.sketched:
         return {"scan": scan}
+    if task.connected:
+        found = task.candidates * (STEP + (WINDOW + CANDIDATE) / task.threads)
+        return {"scan": scan, "graph": found + scan * (1 - task.connected / task.documents)}
     passes = 2 * task.sketched * task.targets * task.dims * PRODUCT
     per_window = WINDOW_BYTES / task.bytes_per_document
     windows = task.sketched / per_window * -math.expm1(-per_window * task.admitted) * WINDOW
@@ -127,6 +136,15 @@ def choose(task: Task, mode: str, obstacles: Sequence[str]) -> Plan:
     if seconds["sketch"] >= seconds["scan"]:
         return Plan("scan", f"{share}, and the scan is no slower", seconds, _of_scan(task))
     return Plan("sketch", share, seconds, _of_sketch(task))
+
+
+def choose_graph(task: Task) -> Plan:
+    """Return the plan for an approximate answer."""
+    documents = task.candidates + task.documents - task.connected
+    expected = {"documents": documents, "bytes": documents * task.bytes_per_document}
+    return Plan(
+        "graph", f"asked for; {task.connected / task.documents:.0%} of the pool is connected", predicted(task), expected
+    )
 
 
 def _of_scan(task: Task) -> dict[str, Any]:

@@ -220,32 +220,28 @@ def create_sketches(index: Path, basis: Basis, **fitted: Any) -> SketchSet:
 
 
 def stale(index: Path, segments: set[str]) -> list[Path]:
-    """Return the files of sketches that are not current, or whose segment is not among those given."""
+    """Return the files of sketches that are not current, and those of the current ones that are of no use any more.
+
+    Args:
+        index: the index's folder.
+        segments: ids of the segments that kept versions name.
+    """
     folders = sorted(_folders(index), reverse=True)
     current = next((folder for folder in folders if (folder / "basis.json").exists()), None)
-    found = [
-        path
-        for folder in folders
-        if folder != current and (current is None or folder < current)
-        for path in folder.iterdir()
-    ]
-    if current is not None:
-        named = {_file_named(path) for path in current.glob("*.json")} | {"basis.npy"}
-        for path in current.iterdir():
-            of = path.name[:16]
-            if path.name not in ("basis.json", "basis.npy") and (
-                of not in segments or (path.suffix == ".npy" and path.name not in named)
-            ):
-                found.append(path)
-    return found
-
-
-def _file_named(path: Path) -> str:
-    """Return the file that a description names, nothing where it cannot be read."""
-    try:
-        return str(unseal(path, "")[0].get("file", ""))
-    except (DamagedIndexError, OSError):
-        return ""
+    if current is None:
+        return []
+    found = [path for folder in folders if folder < current for path in folder.iterdir()]
+    used = {"basis.json", "basis.npy"}
+    for path in current.glob("*.json"):
+        try:
+            content, _ = unseal(path, "")
+        except (DamagedIndexError, FileNotFoundError):
+            continue
+        if path.name.startswith("graph-") and segments.issuperset(content.get("segments", [""])):
+            used |= {path.name, path.with_suffix(".usearch").name}
+        elif path.stem in segments:
+            used |= {path.name, str(content.get("file"))}
+    return found + [path for path in current.iterdir() if path.name not in used and not path.name.endswith(".tmp")]
 
 
 def _folders(index: Path) -> list[Path]:

@@ -101,7 +101,7 @@ def _rewrite(index, change, *, sealed=True):
     content = json.loads(path.read_text())
     stated = content.pop("sha256")
     change(content)
-    path.write_text(json.dumps(content | {"sha256": manifests._digest(content) if sealed else stated}))
+    path.write_text(json.dumps(content | {"sha256": digest(content) if sealed else stated}))
 
 
 @pytest.mark.parametrize("cut", [0, 1, 100, -2])

@@ -1,0 +1,111 @@
+"""Approximate ranking for a query that asks for it: opens the graphs, searches them and says how much was found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.errors import BadInputError, DamagedIndexError
+from nagindex.nag import Codes
+from nagindex.profile import Profile, Target
+from nagindex.search import plan
+from nagindex.search.collect import Hits
+from nagindex.search.scan import Ranking
+from nagindex.search.scorers import scorer_of
+from nagindex.storage.graphs import graphs_of
+from nagindex.storage.sketches import SketchSet
+
+if TYPE_CHECKING:
+    from nagindex.ranker import Ranker
+    from nagindex.search.approximate import Graph, Task
+
+REMEDY = "leave --approx out for the exact answer"
+
+
+def ranked_by_graphs(
+    ranker: Ranker, rankings: Sequence[Ranking], documents: int, *, sums_are_kept: bool
+) -> tuple[list[Hits], plan.Plan, list[str]]:
+    """Return what graphs find for each ranking, the plan with the estimated recall, and sentences for the user.
+
+    Args:
+        ranker: the query's.
+        rankings: one for each target.
+        documents: of the pool.
+        sums_are_kept: whether the query needs the score of every document.
+
+    Raises:
+        BadInputError: graphs cannot answer this query, or there are none.
+    """
+    from nagindex.search import approximate
+
+    if sums_are_kept:
+        raise BadInputError(f"mode graph: what is asked needs the score of every document; {REMEDY}")
+    if any(part.weights is not None for part in ranker.parts):
+        raise BadInputError(f"mode graph: a budget of tokens needs the exact order; give -n, or {REMEDY}")
+    if ranker.view.top_k != ranker.view.whole.top_k:
+        raise BadInputError(f"mode graph: graphs are of all {ranker.view.whole.top_k} neurons of a layer; {REMEDY}")
+    sketches = ranker.opened()
+    graphs = [] if sketches is None else _opened(ranker, sketches)
+    if sketches is None or not graphs:
+        raise BadInputError(f"mode graph: there are no graphs; make them with nagindex optimize --graph, or {REMEDY}")
+    connected = sum(part.documents for graph in graphs for part in graph.parts)
+    asked = round(approximate.AHEAD * sum(ranking.budget for ranking in rankings))
+    done = plan.choose_graph(
+        ranker.to_do(documents, documents, 1.0, len(sketches.rounding) + 1, connected=connected, candidates=asked)
+    )
+    answers, notes, scored = [], [], 0
+    for target, ranking in zip(ranker.targets, rankings, strict=True):
+        task = _task(ranker, sketches, target, ranking)
+        hits, read = approximate.search(ranker.parts, graphs, task, threads=ranker.threads)
+        recall = approximate.recall(
+            ranker.parts, partial(ranker.sketch, sketches), graphs, task, hits, threads=ranker.threads
+        )
+        answers.append(hits)
+        scored += read
+        found = {"recall": recall.estimate, "low": recall.low, "high": recall.high, "sampled": recall.sampled}
+        done.actual.setdefault("recall", []).append({name: round(value, 4) for name, value in found.items()})
+        share = f"{recall.estimate:.1%} (95 % interval {recall.low:.1%} to {recall.high:.1%})"
+        notes.append(f"approximate: holds about {share} of the exact {len(hits.keys):,}")
+    done.actual |= {"documents": scored, "bytes": scored * ranker.view.whole.bytes_per_document}
+    return answers, done, notes
+
+
+def _opened(ranker: Ranker, sketches: SketchSet) -> list[Graph]:
+    """Return the graphs that can be used, with the parts of the pool that they cover."""
+    from nagindex.search import approximate, graph
+
+    by_segment = {segment.entry.id: part for segment, part in zip(ranker.index.segments, ranker.parts, strict=True)}
+    found = []
+    try:
+        for own in graphs_of(sketches, [segment.entry for segment in ranker.index.segments]):
+            own.check()
+            parts = tuple(by_segment[segment] for segment in own.segments)
+            index = graph.opened(str(own.path))
+            if len(index) != sum(part.documents for part in parts) or index.ndim != len(sketches.rounding) + 1:
+                raise DamagedIndexError(own.path, "not the graph of its segments")
+            found.append(approximate.Graph(index, parts))
+    except DamagedIndexError as error:
+        ranker.notes.append(f"a graph is not used, its documents are scanned: {error}")
+    return found
+
+
+def _task(ranker: Ranker, sketches: SketchSet, target: Target, ranking: Ranking) -> Task:
+    from nagindex.search.approximate import Task
+    from nagindex.search.sketch import Seen
+
+    scorer = scorer_of([target], ranker.view)
+    if isinstance(target, Profile):
+        seen = Seen.of(sketches.basis, ranker.whole_weights(target.weights))
+        return Task([seen.inside], seen, scorer, ranking)
+    return Task([_inside(ranker, sketches, codes) for codes in target.codes], None, scorer, ranking)
+
+
+def _inside(ranker: Ranker, sketches: SketchSet, codes: Codes) -> npt.NDArray[np.float64]:
+    """Return one example's coordinates in the basis, float64 [d], of codes uint16 [layers, K] of the view."""
+    weights = np.zeros((len(codes), max(ranker.view.spec.widths)), np.int64)
+    np.put_along_axis(weights, codes.astype(np.int64), 1, axis=1)
+    return sketches.basis.split(ranker.whole_weights(weights))[0]

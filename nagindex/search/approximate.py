@@ -1,0 +1,228 @@
+"""Approximate answers from graphs: what they find is scored exactly, what has no graph is scanned, and recall is estimated.
+
+The estimate scores a sample of the documents that were not returned, by strata of their likeliest scores, and holds them against the
+last one that was. Documents whose bound does not reach that one cannot have been missed and are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.search.certified import ROWS_PER_TASK, SketchOf
+from nagindex.search.collect import Hits
+from nagindex.search.graph import nearest
+from nagindex.search.recall import Recall, Stratum, estimate_recall
+from nagindex.search.rescore import rescore
+from nagindex.search.scan import Part, Ranking, scan, sums_from_codes, sweep
+from nagindex.search.scorers import Scorer
+from nagindex.search.sketch import Seen
+
+AHEAD = 2.0
+"""Candidates taken from the graphs for each document asked for."""
+MORE = 64
+"""Candidates taken beyond that of each graph, for chance."""
+ROUNDS = 6
+EXAMPLE_NEIGHBOURS = 10
+EDGES = (-1.0, 0.0, 1.0, 2.0, 3.0, 5.0)
+"""Strata: how many standard deviations of the estimates' error a document's likeliest score lies below the last one returned."""
+WHOLE, PART = 4096, 32_768
+"""Documents scored of a stratum near the threshold, and of the last one, which is by far the largest."""
+SAMPLE = 16_384
+"""Documents scored where there are no bounds."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph over whole parts of the pool, whose node i is document i of their concatenation.
+
+    Attributes:
+        index: of usearch.
+        parts: what it covers.
+    """
+
+    index: Any
+    parts: tuple[Part, ...]
+
+    def positions(self, nodes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the positions of nodes in the pool, int64 [m] both."""
+        first = np.cumsum([0, *(part.documents for part in self.parts)])
+        of = np.searchsorted(first, nodes, side="right") - 1
+        found: npt.NDArray[np.int64] = nodes - first[of] + np.array([part.start for part in self.parts])[of]
+        return found
+
+
+@dataclass(frozen=True)
+class Task:
+    """One target of an approximate search.
+
+    Attributes:
+        queries: float64 [d] each: the target's weights in the basis, or those of each of its examples.
+        seen: how sketches see the target; None where they cannot bound its scores.
+        scorer: what sums codes for it.
+        ranking: what is to be kept; its budget is of documents.
+    """
+
+    queries: Sequence[npt.NDArray[np.float64]]
+    seen: Seen | None
+    scorer: Scorer
+    ranking: Ranking
+
+
+def search(
+    parts: Sequence[Part], graphs: Sequence[Graph], task: Task, *, threads: int | None = None
+) -> tuple[Hits, int]:
+    """Return what the graphs find of a ranking whose keys are a target's sums, and how many documents were scored for it.
+
+    Args:
+        parts: the pool.
+        graphs: over some or all of it; the rest is scanned.
+        task: the target.
+        threads: how many run side by side; by default one for each core.
+    """
+    covered = [part for graph in graphs for part in graph.parts]
+    rest = [part for part in parts if part.documents and part not in covered]
+    ranking = dataclasses.replace(task.ranking, key=lambda part: lambda rows, sums: sums[0])
+    exact = scan(rest, sums_from_codes(task.scorer, 1), [ranking], threads=threads)[0]
+    alive, whole = _alive(parts), sum(part.documents for part in covered)
+    own = [_likeliest(graph, task, whole, alive) for graph in graphs]
+    positions = np.unique(np.concatenate([np.zeros(0, np.int64), *own]))
+    sums = rescore(parts, positions, task.scorer, threads=threads)
+    found = [Hits(positions, sums, np.ones(len(positions), np.int64)), exact]
+    both = Hits(*(np.concatenate([getattr(hits, n) for hits in found]) for n in ("positions", "keys", "weights")))
+    return task.ranking.cut(both), len(positions) + sum(part.documents for part in rest)
+
+
+def recall(
+    parts: Sequence[Part],
+    sketch_of: SketchOf,
+    graphs: Sequence[Graph],
+    task: Task,
+    hits: Hits,
+    *,
+    threads: int | None = None,
+) -> Recall:
+    """Return an estimate of how many of the best documents an approximate answer holds, with a 95 % interval.
+
+    Args:
+        parts: the pool.
+        sketch_of: opens a part's sketches.
+        graphs: that were searched; what they do not cover was scanned.
+        task: the target.
+        hits: the answer.
+        threads: how many run side by side; by default one for each core.
+    """
+    covered = [part for graph in graphs for part in graph.parts]
+    returned = np.sort(hits.positions)
+    if not len(returned) or not covered:
+        return Recall(1.0, 1.0, 1.0, 0)
+    last = int(hits.keys.min())
+    if task.seen is None:
+        outside, likely = np.concatenate([np.arange(p.start, p.start + p.documents) for p in covered]), None
+    else:
+        outside, likely = _reaching(covered, sketch_of, task.seen, last, threads)
+    missed = _alive(parts)(outside) & ~np.isin(outside, returned, assume_unique=True)
+    outside = outside[missed]
+    if likely is None or task.seen is None:
+        strata, sizes = [outside], [SAMPLE]
+    else:
+        some = returned[:: max(1, len(returned) // WHOLE)]
+        exact, told = rescore(parts, some, task.scorer, threads=threads), _estimates(parts, sketch_of, task.seen, some)
+        spread = max(float(np.nanstd(exact - told)), 1e-9 * max(abs(last), 1))
+        bands = np.searchsorted(np.array(EDGES), (last - likely[missed]) / spread)
+        strata = [outside[bands == band] for band in range(len(EDGES) + 1)]
+        sizes = [WHOLE] * len(EDGES) + [PART]
+    generator = np.random.default_rng(0)
+    drawn = []
+    for positions, size in zip(strata, sizes, strict=True):
+        if len(positions):
+            chosen = np.sort(generator.choice(positions, min(size, len(positions)), replace=False))
+            drawn.append(Stratum(len(positions), rescore(parts, chosen, task.scorer, threads=threads)))
+    return estimate_recall(hits.keys, drawn)
+
+
+def _likeliest(graph: Graph, task: Task, covered: int, alive: Alive) -> npt.NDArray[np.int64]:
+    """Return positions of living documents that a graph finds: its share of what is asked for, and some more."""
+    nodes = len(graph.index)
+    wanted = AHEAD * task.ranking.budget * nodes / covered / len(task.queries)
+    wanted += 3 * wanted**0.5 + MORE if len(task.queries) == 1 else EXAMPLE_NEIGHBOURS
+    count = min(nodes, int(wanted))
+    for _ in range(ROUNDS):
+        found = np.unique(np.concatenate([nearest(graph.index, query, count) for query in task.queries]))
+        positions = graph.positions(found[found < nodes])
+        living = positions[alive(positions)]
+        if count == nodes or len(living) >= wanted / 2:
+            break
+        count = min(nodes, 4 * count)  # most of what is near may not be selected
+    return living
+
+
+def _reaching(
+    parts: Sequence[Part], sketch_of: SketchOf, seen: Seen, last: int, threads: int | None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the documents, ascending int64 [m], whose bound reaches a score, and their likeliest scores, float64 [m]."""
+    found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []
+
+    def opened(part: Part) -> Callable[[slice], tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]]:
+        sketch = sketch_of(part)
+        if sketch is None:
+            return lambda rows: (
+                np.arange(part.documents)[rows] - rows.start,
+                np.full(len(range(part.documents)[rows]), last, np.float64),
+            )
+        bound, estimate = seen.bound(sketch), seen.estimate(sketch)
+
+        def block(rows: slice) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+            values = sketch.values[rows]
+            own = bound.reaches(values, last)
+            return own, estimate.scores(values[own])
+
+        return block
+
+    def take(part: Part, rows: slice, block: tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]) -> None:
+        found.append((block[0] + rows.start + part.start, block[1]))
+
+    sweep([part for part in parts if part.documents], opened, take, threads=threads, rows=ROWS_PER_TASK)
+    positions = np.concatenate([own for own, _ in found]) if found else np.zeros(0, np.int64)
+    likely = np.concatenate([own for _, own in found]) if found else np.zeros(0)
+    order = np.argsort(positions)
+    return positions[order], likely[order]
+
+
+def _estimates(
+    parts: Sequence[Part], sketch_of: SketchOf, seen: Seen, positions: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return the likeliest scores, float64 [m], of documents at ascending positions; NaN where there are no sketches."""
+    found = np.full(len(positions), np.nan)
+    for part in parts:
+        first, last = np.searchsorted(positions, [part.start, part.start + part.documents])
+        if last > first and (sketch := sketch_of(part)) is not None:
+            found[first:last] = seen.estimate(sketch).scores(sketch.values[positions[first:last] - part.start])
+    return found
+
+
+Alive = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.bool_]]
+"""f(positions [m]): which of them may be selected, bool [m]."""
+
+
+def _alive(parts: Sequence[Part]) -> Alive:
+    """Return what tells which documents may be selected."""
+    starts = np.array([part.start for part in parts])
+    opened: dict[int, npt.NDArray[np.bool_]] = {}
+
+    def alive(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        found = np.ones(len(positions), bool)
+        of = np.searchsorted(starts, positions, side="right") - 1
+        for number, part in enumerate(parts):
+            if part.alive is not None and (here := of == number).any():
+                if number not in opened:
+                    opened[number] = part.alive()
+                found[here] = opened[number][positions[here] - part.start]
+        return found
+
+    return alive

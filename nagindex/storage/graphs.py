@@ -1,0 +1,99 @@
+"""Neighbour graphs on disk, beside the sketches that they connect: derived, rebuildable, and never changed once written.
+
+derived/sketch-000003/graph-<id>.json   the segments that it connects, in order; it counts once this file is there
+derived/sketch-000003/graph-<id>.usearch
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from nagindex.errors import DamagedIndexError
+from nagindex.storage.files import FileEntry, check_content, check_length, create_exclusively, sync_folder
+from nagindex.storage.manifest import SegmentEntry
+from nagindex.storage.sealed import damaged, seal, unseal
+from nagindex.storage.sketches import SketchSet
+
+FORMAT_VERSION = 1
+_NAME = re.compile(r"graph-[0-9a-f]{8}\.json")
+
+
+@dataclass(frozen=True)
+class GraphFile:
+    """A graph as it lies on the disk.
+
+    Attributes:
+        path: the file that usearch reads.
+        entry: its length and checksum.
+        segments: ids of the segments that it connects; node i is document i of their concatenation.
+        dims: values of a vector in it.
+        centre: what was subtracted from coordinates, float [dims - 1].
+    """
+
+    path: Path
+    entry: FileEntry
+    segments: tuple[str, ...]
+    dims: int
+    centre: tuple[float, ...]
+
+    def check(self) -> None:
+        """Raise DamagedIndexError unless the file exists with its length."""
+        check_length(self.path, self.entry, segment=self.path.parent.name)
+
+    def damage(self) -> DamagedIndexError | None:
+        """Return what is wrong with the file, down to every byte; None where nothing is."""
+        try:
+            check_content(self.path, self.entry, segment=self.path.parent.name)
+        except DamagedIndexError as error:
+            return error
+        return None
+
+
+def graphs_of(sketches: SketchSet, segments: Sequence[SegmentEntry]) -> list[GraphFile]:
+    """Return the graphs whose segments are all among those given, none of them in two.
+
+    Raises:
+        DamagedIndexError: what describes a graph is not what was written.
+    """
+    present, taken, found = {entry.id for entry in segments}, set[str](), []
+    for path in sorted(sketches.folder.glob("graph-*.json")):
+        if not _NAME.fullmatch(path.name):
+            continue
+        content, whole = unseal(path, "the graph")
+        if not whole or content.get("format_version") != FORMAT_VERSION:
+            raise damaged(path, "the graph")
+        own = tuple(content["segments"])
+        if present.issuperset(own) and taken.isdisjoint(own):
+            taken.update(own)
+            entry = FileEntry(content["bytes"], content["content"])
+            found.append(GraphFile(path.with_suffix(".usearch"), entry, own, content["dims"], tuple(content["centre"])))
+    return found
+
+
+def write_graph(
+    sketches: SketchSet, segments: Sequence[SegmentEntry], centre: Sequence[float], save: Callable[[str], object]
+) -> None:
+    """Publish a graph over some segments, which `save` writes to a path that it is given."""
+    name = f"graph-{secrets.token_hex(4)}"
+    path = sketches.folder / f"{name}.usearch"
+    published = False
+    try:
+        save(str(path))
+        entry = FileEntry.of(path)
+        sync_folder(sketches.folder)
+        content = {
+            "format_version": FORMAT_VERSION,
+            "bytes": entry.bytes,
+            "content": entry.sha256,
+            "segments": [segment.id for segment in segments],
+            "dims": len(centre) + 1,
+            "centre": list(centre),
+        }
+        published = create_exclusively(sketches.folder / f"{name}.json", seal(content))
+    finally:
+        if not published:
+            path.unlink(missing_ok=True)
