@@ -16,6 +16,7 @@ COMMANDS = {
     "append": "build",
     "query": "query",
     "encode": "query",
+    "neighbors": "neighbors",
     "targets": "targets",
     "info": "manage",
     "verify": "manage",

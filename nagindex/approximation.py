@@ -57,7 +57,7 @@ def ranked_by_graphs(
     done = plan.choose_graph(
         ranker.to_do(documents, documents, 1.0, len(sketches.rounding) + 1, connected=connected, candidates=asked)
     )
-    answers, notes, scored = [], [], 0
+    answers, recalls, scored = [], [], 0
     for target, ranking in zip(ranker.targets, rankings, strict=True):
         task = _task(ranker, sketches, target, ranking)
         hits, read = approximate.search(ranker.parts, graphs, task, threads=ranker.threads)
@@ -68,10 +68,15 @@ def ranked_by_graphs(
         scored += read
         found = {"recall": recall.estimate, "low": recall.low, "high": recall.high, "sampled": recall.sampled}
         done.actual.setdefault("recall", []).append({name: round(value, 4) for name, value in found.items()})
-        share = f"{recall.estimate:.1%} (95 % interval {recall.low:.1%} to {recall.high:.1%})"
-        notes.append(f"approximate: holds about {share} of the exact {len(hits.keys):,}")
+        recalls.append(recall)
     done.actual |= {"documents": scored, "bytes": scored * ranker.view.whole.bytes_per_document}
-    return answers, done, notes
+    worst = min(recalls, key=lambda recall: recall.low)
+    share = f"about {worst.estimate:.1%} of the exact answer (95 % interval {worst.low:.1%} to {worst.high:.1%})"
+    return (
+        answers,
+        done,
+        [f"approximate: {'each list' if len(recalls) > 1 else 'it'} holds {'at least ' * (len(recalls) > 1)}{share}"],
+    )
 
 
 def _opened(ranker: Ranker, sketches: SketchSet) -> list[Graph]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from nagindex import maintain
 from nagindex import optimize as optimizing
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
     from nagindex.backbone import Backbone
+    from nagindex.neighbors import Neighbors
 
 
 class Index:
@@ -258,6 +261,27 @@ class Index:
             columns["corpus-root"] = str(Path(corpus_root).absolute())
         asked = {"targets": named_files(targets), **columns}
         return query(self, encoded, budget, settings, asked=asked, corpus_root=corpus_root, threads=threads)
+
+    def neighbors(
+        self, of: str | Sequence[str] | Codes, *, k: int = 10, exact: bool = False, threads: int | None = None
+    ) -> Neighbors:
+        """Return the documents that are most like some, one after the other.
+
+        Args:
+            of: ids of documents, or codes uint16 [n, L, K].
+            k: how many for each.
+            exact: whether to leave graphs aside, which otherwise answer where there are any.
+            threads: how many work side by side; by default one for each core.
+
+        Raises:
+            BadInputError: an id is not in the index.
+        """
+        from nagindex.neighbors import codes_of, neighbors
+
+        if isinstance(of, np.ndarray):
+            return neighbors(self, [f"#{n}" for n in range(len(of))], list(of), k, exact=exact, threads=threads)
+        ids = [of] if isinstance(of, str) else list(of)
+        return neighbors(self, ids, codes_of(self, ids), k, exact=exact, threads=threads)
 
     def delete(self, *, ids: Iterable[str] | None = None, where: str | None = None) -> int:
         """Delete documents by id or by a SQL condition on `docs`, pin the result and return how many went.

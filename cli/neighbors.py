@@ -1,0 +1,59 @@
+"""`nagindex neighbors`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from .options import device_option, index_option, json_option, table, text_column_option
+
+
+@click.command()
+@click.argument("of", nargs=-1, required=True, metavar="ID|FILE...")
+@click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="Documents for each.")
+@click.option("--exact", is_flag=True, help="Leave graphs aside, which otherwise answer where there are any.")
+@index_option
+@text_column_option
+@click.option("--model", help="Where the backbone lies now, if it was moved.")
+@device_option
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the search. [default: one a core]")
+@json_option
+def neighbors(
+    of: tuple[str, ...],
+    k: int,
+    exact: bool,
+    index: Path,
+    text_column: str | None,
+    model: str | None,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """List the documents most like a document: by the share of neurons that their NAGs have in common.
+
+    Each argument is the id of a document in the index, or a file of texts, saved NAGs included, each of which is looked up.
+    """
+    from nagindex.index import Index
+    from nagindex.neighbors import COLUMNS, codes_of
+    from nagindex.neighbors import neighbors as search
+
+    opened = Index.open(index)
+    names, codes = [], []
+    for name in of:
+        if Path(name).exists():
+            for target in opened.encode(name, text_column=text_column, model=model, device=device):
+                names += target.ids
+                codes += list(target.codes)
+        else:
+            names.append(name)
+            codes += codes_of(opened, [name])
+    found = search(opened, names, codes, k, exact=exact, threads=threads)
+    for warning in found.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    if as_json:
+        click.echo(json.dumps({"neighbors": found.rows, "plan": found.plan, "warnings": found.warnings}))
+        return
+    cells = [[f"{v:.4f}" if n == "score" else str(v)[:60] for n, v in row.items()] for row in found.rows]
+    click.echo(table(list(COLUMNS), cells, right=lambda c: COLUMNS[c] in ("rank", "score", "tokens", "row")))
