@@ -146,12 +146,15 @@ class _Query:
 
     def ranked(self, budgets: Sequence[int]) -> list[Hits]:
         """Return the best candidates of each list within budgets."""
+        return self.ranker(self.rankings(budgets), self.sums_of, sums_are_kept=self.kept is not None)
+
+    def rankings(self, budgets: Sequence[int]) -> list[Ranking]:
+        """Return what is to be ranked for each list within budgets."""
         ids_of = partial(ids_at, self.index.segments)
-        rankings = [
+        return [
             Ranking(criterion.key, *criterion.bounds, budget, partial(exact_cut, budget=budget, ids_of=ids_of))
             for criterion, budget in zip(self.criteria, budgets, strict=True)
         ]
-        return self.ranker(rankings, self.sums_of, sums_are_kept=self.kept is not None)
 
     def select(self, asked: Mapping[str, Any], corpus_root: str | Path | None) -> Selection:
         """Return the selection."""

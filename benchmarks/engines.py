@@ -1,0 +1,259 @@
+"""The engines that find the best documents of a large pool: scan, certified sketches, graphs; and scipy, faiss beside them.
+
+A synthetic pool (28 layers, K = 20) is written and optimized once, or taken from --pool, where it stays. Each line is measured in a
+process of its own: warm is the median of some searches after one that does not count; cold is the first search of a process
+after the index's pages were dropped from memory. Every exact engine's answer is compared with the scan's. scipy multiplies what fits
+memory and is extrapolated in proportion; faiss searches the same sketches (8-bit) and its documents are scored exactly afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from report import emit, options
+from scan import sparse_pool
+from synthetic import SPEC, make_codes, write_pool
+
+import nagindex
+from nagindex.nagfiles import TargetSet
+from nagindex.options import QueryOptions
+from nagindex.profile import profile_of
+from nagindex.query import _Query
+from nagindex.select import Budget
+from nagindex.storage.sketches import current_sketches
+
+EXAMPLES = 200
+REPEAT = 3
+SCIPY_DOCUMENTS = 500_000
+
+
+def targets_of(count: int) -> list[TargetSet]:
+    """Return target sets of 200 examples, each of one topic."""
+    return [
+        TargetSet(make_codes(EXAMPLES, seed=900 + topic, topic=topic), [], [], name=f"topic-{topic}")
+        for topic in range(count)
+    ]
+
+
+def drop_pages(path: Path) -> None:
+    """Take an index's files out of the page cache."""
+    for file in path.rglob("*"):
+        if file.is_file():
+            descriptor = os.open(file, os.O_RDONLY)
+            os.fsync(descriptor)
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            os.close(descriptor)
+
+
+def engine(path: str, mode: str, targets: int, budget: int, cold: bool) -> dict[str, Any]:
+    """Search with one engine; seconds are of the ranking alone, from opening its files to the last document."""
+    index = nagindex.open(path)
+    sets = targets_of(targets)
+    warm_up = nagindex.open(path).query  # compiled code and libraries are loaded, whatever the page cache holds
+    if cold:
+        warm_up({own.name: own.codes for own in sets}, n=targets, mode=mode)
+        drop_pages(Path(path))
+    seconds, found, plan = [], np.empty(0), None
+    for _ in range(1 if cold else REPEAT + 1):
+        one = _Query(index, sets, Budget(documents=budget * targets), QueryOptions(mode=mode), None)
+        started = time.perf_counter()
+        hits = one.ranked(one.shares)
+        seconds.append(time.perf_counter() - started)
+        plan = one.ranker.plan
+        found = np.concatenate([np.sort(own.positions) for own in hits])
+    np.save(Path(path).parent / f"found-{mode}-{targets}-{budget}.npy", found)
+    actual = {} if plan is None else plan.actual
+    share = float(actual.get("documents", 0)) / len(index)
+    recall = [own["recall"] for own in actual.get("recall", [])]
+    taken = statistics.median(seconds[min(1, len(seconds) - 1) :])
+    if mode == "graph":  # the estimate of recall is a search of its own, and reported beside
+        taken = statistics.median(_graph_only(index, sets, budget))
+    return {"seconds": taken, "read": share, "estimate": recall, "engine": plan.engine if plan else ""}
+
+
+def _graph_only(index: nagindex.Index, sets: list[TargetSet], budget: int) -> list[float]:
+    """Return the seconds of searching graphs without the estimate of recall."""
+    from nagindex import approximation
+    from nagindex.search import approximate
+
+    one = _Query(index, sets, Budget(documents=budget * len(sets)), QueryOptions(mode="graph"), None)
+    sketches = one.ranker.opened()
+    graphs = approximation._opened(one.ranker, sketches) if sketches else []
+    seconds = []
+    for _ in range(REPEAT + 2):
+        rankings = one.rankings(one.shares)
+        started = time.perf_counter()
+        for target, ranking in zip(one.scored, rankings, strict=True):
+            approximate.search(one.parts, graphs, approximation._task(one.ranker, sketches, target, ranking))
+        seconds.append(time.perf_counter() - started)
+    return seconds[2:]
+
+
+def scipy_product(path: str, targets: int) -> dict[str, Any]:
+    """Multiply what fits memory."""
+    index = nagindex.open(path)
+    index.segments = index.segments[: max(1, SCIPY_DOCUMENTS // 131_072)]
+    matrix = sparse_pool(index)
+    weights = [np.concatenate(profile_of(own.codes, SPEC).weights).astype(np.float32) for own in targets_of(targets)]
+    wanted = weights[0] if targets == 1 else np.stack(weights, axis=1)
+    matrix @ wanted
+    return {"seconds": _median(lambda: matrix @ wanted) * len(nagindex.open(path)) / matrix.shape[0], "read": 1.0}
+
+
+def faiss_search(path: str, kind: str, budget: int) -> dict[str, Any]:
+    """Search the sketches of one target with faiss, score twice the budget exactly, and say how much of the scan's answer that holds."""
+    import faiss
+
+    from nagindex.search.rescore import rescore
+    from nagindex.search.scan import Part
+    from nagindex.search.scorers import scorer_of
+    from nagindex.view import View
+
+    index, [target] = nagindex.open(path), targets_of(1)
+    sketches = current_sketches(index.path, SPEC)
+    if sketches is None:
+        raise SystemExit("no sketches")
+    read = [sketches.read(segment.entry) for segment in index.segments]
+    blocks = [(own.offsets[:-1] + own.steps[:-1] * own.values[:, :-1]).astype(np.float32) for own in read if own]
+    dims = blocks[0].shape[1]
+    quantiser = faiss.ScalarQuantizer.QT_8bit
+    started = time.perf_counter()
+    if kind == "flat":
+        searched = faiss.IndexScalarQuantizer(dims, quantiser, faiss.METRIC_INNER_PRODUCT)
+    else:
+        lists = int(4 * len(index) ** 0.5)
+        coarse = faiss.IndexFlatIP(dims)
+        searched = faiss.IndexIVFScalarQuantizer(coarse, dims, lists, quantiser, faiss.METRIC_INNER_PRODUCT)
+        searched.cp.niter = 4
+        searched.nprobe = max(1, lists // 20)
+    searched.train(blocks[0])
+    for block in blocks:
+        searched.add(block)
+    built = time.perf_counter() - started
+    del blocks
+    profile = profile_of(target.codes, SPEC)
+    query = sketches.basis.split(profile.weights)[0].astype(np.float32)[None]
+    starts = np.cumsum([0, *(segment.entry.documents for segment in index.segments)]).tolist()
+    parts = [Part(start, s.entry.documents, s.codes) for start, s in zip(starts, index.segments, strict=False)]
+    scorer = scorer_of([profile], View.of(SPEC))
+
+    def search() -> np.ndarray:
+        keys = np.sort(searched.search(query, min(2 * budget, len(index)))[1][0])
+        keys = keys[keys >= 0]
+        sums = rescore(parts, keys, scorer)
+        return keys[np.argsort(-sums, kind="stable")[:budget]]
+
+    exact = np.load(Path(path).parent / f"found-scan-1-{budget}.npy")
+    recall = len(np.intersect1d(search(), exact)) / budget
+    return {"seconds": _median(search), "read": 2 * budget / len(index), "recall": recall, "built": built}
+
+
+def _median(work: Callable[[], object]) -> float:
+    times = []
+    for _ in range(REPEAT):
+        started = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - started)
+    return statistics.median(times)
+
+
+def one(kind: str, *arguments: str) -> None:
+    """Do one line's work and print its results as JSON, with the process's peak memory."""
+    if kind == "engine":
+        path, mode, targets, budget, cold = arguments
+        found = engine(path, mode, int(targets), int(budget), cold == "cold")
+    elif kind == "scipy":
+        found = scipy_product(arguments[0], int(arguments[1]))
+    else:
+        found = faiss_search(arguments[0], arguments[1], int(arguments[2]))
+    status = Path("/proc/self/status").read_text()
+    found["peak_mb"] = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
+    print(json.dumps(found))
+
+
+def measured(*arguments: object) -> dict[str, Any] | None:
+    """Run this script for one line; None where it died, for want of memory mostly."""
+    command = [sys.executable, __file__, "--one", *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+
+
+def main() -> None:
+    """Measure and report."""
+    if sys.argv[1:2] == ["--one"]:
+        one(*sys.argv[2:])
+        return
+    arguments = options(
+        __doc__ or "",
+        documents={"type": int, "default": 1_000_000},
+        pool={"type": Path, "help": "index to use, or to write and leave there"},
+        budgets={"type": int, "nargs": "+", "default": [1_000, 10_000, 100_000]},
+        targets={"type": int, "nargs": "+", "default": [1, 6]},
+        engines={"nargs": "+", "default": ["scan", "sketch", "graph"]},
+    )
+    documents = 20_000 if arguments.quick else arguments.documents
+    budgets = [200] if arguments.quick else arguments.budgets
+    with tempfile.TemporaryDirectory() as folder:
+        path = arguments.pool or Path(folder, "pool.nagindex")
+        results: dict[str, Any] = {}
+        if not path.exists():
+            write_pool(path, documents)
+        index = nagindex.open(path)
+        started = time.perf_counter()
+        index.optimize(graph="graph" in arguments.engines)
+        print(f"{len(index):,} documents; optimize took {time.perf_counter() - started:.0f} s")
+        for targets in arguments.targets:
+            for budget in budgets:
+                for mode in arguments.engines:
+                    for cold in ("warm", "cold") if targets == 1 else ("warm",):
+                        name = f"{mode}, {targets} target{'s' * (targets > 1)}, n = {budget:,}, {cold}"
+                        results[name] = measured("engine", path, mode, targets, budget, cold)
+                        _compare(path.parent, mode, targets, budget, results[name])
+            results[f"scipy CSR product, {targets} target{'s' * (targets > 1)}"] = measured("scipy", path, targets)
+        if 1 in arguments.targets:
+            for kind in ("flat", "IVF"):
+                for budget in [b for b in budgets if b <= 10_000]:
+                    results[f"faiss {kind}, 1 target, n = {budget:,}"] = measured("faiss", path, kind, budget)
+        _report(len(index), results, arguments.json)
+
+
+def _compare(folder: Path, mode: str, targets: int, budget: int, result: dict[str, Any] | None) -> None:
+    """Hold an answer against the scan's: exact engines must give the same, of others the share of it is noted."""
+    if result is None:
+        return
+    found, exact = (np.load(folder / f"found-{m}-{targets}-{budget}.npy") for m in (mode, "scan"))
+    if mode != "graph" and not np.array_equal(found, exact):
+        raise SystemExit(f"{mode} and the scan disagree")
+    lists = zip(np.split(found, targets), np.split(exact, targets), strict=True)
+    result["recall"] = float(np.mean([len(np.intersect1d(own, true)) / budget for own, true in lists]))
+
+
+def _report(documents: int, results: dict[str, Any], path: Path | None) -> None:
+    rows = []
+    for name, found in results.items():
+        if found is None:
+            rows.append([name, "died", "", "", "", "", ""])
+            continue
+        peers = results.get(f"scipy CSR product, {'6 targets' if '6 targets' in name else '1 target'}")
+        ratio = f"{peers['seconds'] / found['seconds']:.1f}" if peers else ""
+        scan = results.get(name.replace(name.split(",")[0], "scan", 1))
+        gain = f"{scan['seconds'] / found['seconds']:.1f}" if scan else ""
+        recall = "" if "recall" not in found else f"{found['recall']:.4f}"
+        seconds, peak = f"{found['seconds']:.4f}", f"{found['peak_mb']:.0f}"
+        rows.append([name, seconds, f"{found['read']:.1%}", recall, peak, gain, ratio])
+    headings = ["", "seconds", "documents read", "recall", "peak MB", "times the scan", "times scipy"]
+    emit(headings, rows, {"documents": documents, "results": results}, path)
+
+
+if __name__ == "__main__":
+    main()
