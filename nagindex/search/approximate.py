@@ -33,6 +33,8 @@ EDGES = (-1.0, 0.0, 1.0, 2.0, 3.0, 5.0)
 """Strata: how many standard deviations of the estimates' error a document's likeliest score lies below the last one returned."""
 WHOLE, PART = 4096, 32_768
 """Documents scored of a stratum near the threshold, and of the last one, which is by far the largest."""
+NEAR = 1024
+"""Likeliest documents that were not returned, from which the error of the estimates is told."""
 SAMPLE = 16_384
 """Documents scored where there are no bounds."""
 
@@ -131,10 +133,12 @@ def recall(
     if likely is None or task.seen is None:
         strata, sizes = [outside], [SAMPLE]
     else:
-        some = returned[:: max(1, len(returned) // WHOLE)]
-        exact, told = rescore(parts, some, task.scorer, threads=threads), _estimates(parts, sketch_of, task.seen, some)
-        spread = max(float(np.nanstd(exact - told)), 1e-9 * max(abs(last), 1))
-        bands = np.searchsorted(np.array(EDGES), (last - likely[missed]) / spread)
+        likely = likely[missed]
+        near = np.argsort(-likely, kind="stable")[:NEAR]
+        near = near[np.argsort(outside[near])]
+        errors = rescore(parts, outside[near], task.scorer, threads=threads) - likely[near]
+        spread = max(float(np.std(errors)) if len(near) else 0.0, 1e-9 * max(abs(last), 1))
+        bands = np.searchsorted(np.array(EDGES), (last - likely) / spread)
         strata = [outside[bands == band] for band in range(len(EDGES) + 1)]
         sizes = [WHOLE] * len(EDGES) + [PART]
     generator = np.random.default_rng(0)
@@ -192,18 +196,6 @@ def _reaching(
     likely = np.concatenate([own for _, own in found]) if found else np.zeros(0)
     order = np.argsort(positions)
     return positions[order], likely[order]
-
-
-def _estimates(
-    parts: Sequence[Part], sketch_of: SketchOf, seen: Seen, positions: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Return the likeliest scores, float64 [m], of documents at ascending positions; NaN where there are no sketches."""
-    found = np.full(len(positions), np.nan)
-    for part in parts:
-        first, last = np.searchsorted(positions, [part.start, part.start + part.documents])
-        if last > first and (sketch := sketch_of(part)) is not None:
-            found[first:last] = seen.estimate(sketch).scores(sketch.values[positions[first:last] - part.start])
-    return found
 
 
 Alive = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.bool_]]

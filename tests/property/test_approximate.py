@@ -1,0 +1,176 @@
+"""Approximate answers: what is returned is scored exactly, what has no graph is there all the same, and recall is what is told."""
+
+import numpy as np
+import pytest
+from pools import frozen
+
+from nagindex.errors import BadInputError
+from nagindex.nag import NagSpec
+from nagindex.profile import Nearest, profile_of
+from nagindex.search import graph
+from nagindex.search.scorers import score
+from nagindex.storage.graphs import graphs_of
+from nagindex.storage.sketches import current_sketches
+
+LAYERS, TOP_K, WIDTH, TOPICS = 4, 5, 60, 9
+DOCUMENTS, CUTS = 3000, (1200, 2000, 2900)
+SPEC = NagSpec("up", (WIDTH,) * LAYERS, TOP_K)
+
+
+def topical(rng, n, topics):
+    """Return NAGs, each mostly of its topic's neurons, uint16 [n, LAYERS, TOP_K]."""
+    appeal = rng.random((n, LAYERS, WIDTH))
+    worlds = np.random.default_rng(99).random((TOPICS, LAYERS, WIDTH)) < 0.15
+    appeal[worlds[topics]] += 0.8
+    return frozen(np.argsort(-appeal, axis=-1)[..., :TOP_K])
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, write_index):
+    """An index of 3,000 documents in four segments, of which the last came after the graphs; some deleted."""
+    rng = np.random.default_rng(3)
+    codes = topical(rng, DOCUMENTS, rng.integers(0, TOPICS, DOCUMENTS))
+    path = tmp_path_factory.mktemp("world") / "i"
+    ids, tokens = [f"{i:04d}" for i in range(DOCUMENTS)], [10] * DOCUMENTS
+    index = write_index(path, codes, ids, tokens, width=WIDTH, cuts=CUTS)
+    last = index.segments.pop()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph, "GROUP_DOCUMENTS", 2100)  # two graphs: of the first two segments, and of the third
+        patch.setattr("nagindex.optimize.segments_of", lambda path, manifest: index.segments)
+        index.optimize(graph=True)
+    index.refresh()
+    assert index.segments[-1].entry.id == last.entry.id
+    index.delete(ids=ids[5:3000:9])
+    return index, codes
+
+
+def exact(index, codes, target, n):
+    """Return ids and sums of the n best living documents."""
+    alive = np.ones(DOCUMENTS, bool)
+    alive[5:3000:9] = False
+    sums = score(codes, target)
+    order = np.lexsort((np.arange(DOCUMENTS), -sums))
+    order = order[alive[order]][:n]
+    return [f"{i:04d}" for i in order], sums[order]
+
+
+def examples(topic, n=30, seed=0):
+    return topical(np.random.default_rng(seed + 1000 * topic), n, np.full(n, topic))
+
+
+@pytest.mark.parametrize("topic", range(TOPICS))
+@pytest.mark.parametrize("options", [{}, {"score": "max"}, {"score": "top:3"}], ids=str)
+def test_returned_scores_are_exact_and_the_recall_told_is_the_true_one(world, topic, options):
+    index, codes = world
+    own = examples(topic)
+    target = profile_of(own, SPEC) if not options else Nearest(own, 1 if options["score"] == "max" else 3, SPEC)
+    found = index.query(own, n=60, mode="graph", **options)
+    ids, _ = exact(index, codes, target, 60)
+    by_id = {f"{i:04d}": value for i, value in enumerate(score(codes, target) / target.scale)}
+    assert found.scores.tolist() == [by_id[i] for i in found.ids]
+    assert list(zip(-found.scores, found.ids, strict=True)) == sorted(zip(-found.scores, found.ids, strict=True))
+    [told] = found.plan.actual["recall"]
+    all_ids, all_sums = exact(index, codes, target, DOCUMENTS)
+    missed = ~np.isin(all_ids, found.ids)
+    reached = 1 - missed[np.lexsort((missed, -all_sums))[:60]].mean()  # equals count as found
+    assert told["low"] <= round(reached, 4) <= told["high"]
+    assert reached >= (0.95 if not options else 0.8)
+    assert any("approximate: it holds about" in warning for warning in found.warnings)
+    assert len(set(ids) & set(found.ids)) >= 0.75 * 60
+
+
+def test_segments_without_a_graph_are_always_among_the_answer(world):
+    index, codes = world
+    sketches = current_sketches(index.path, SPEC)
+    connected = {segment for own in graphs_of(sketches, [s.entry for s in index.segments]) for segment in own.segments}
+    assert [segment.entry.id in connected for segment in index.segments] == [True, True, True, False]
+    found = index.query(codes[2950:2951], n=1, mode="graph")  # lies in the last segment
+    assert found.ids.tolist() == ["2950"]
+    assert found.scores.tolist() == [1.0]
+
+
+def test_deleted_documents_and_those_that_a_condition_rules_out_are_not_returned(world):
+    index, codes = world
+    found = index.query(examples(2), n=200, mode="graph", where="id < '0700'")
+    ids, _ = exact(index, codes, profile_of(examples(2), SPEC), DOCUMENTS)
+    assert found.ids.tolist() == [i for i in ids if i < "0700"][:200]
+    assert not set(found.ids) & {f"{i:04d}" for i in range(5, 3000, 9)}
+
+
+def test_all_of_the_pool_can_be_asked_for(world):
+    index, codes = world
+    found = index.query(examples(1), n=DOCUMENTS, mode="graph")
+    ids, _ = exact(index, codes, profile_of(examples(1), SPEC), DOCUMENTS)
+    assert found.ids.tolist() == ids
+
+
+def test_several_targets_and_layers(world):
+    index, _ = world
+    two = {"a": examples(0), "b": examples(5)}
+    found = index.query(two, n=80, mode="graph", layers="1-2")
+    whole = index.query(two, n=80, mode="scan", layers="1-2")
+    for name in two:
+        own, true = (s.ids[s.column("target") == name] for s in (found, whole))
+        assert len(own) == 40
+        assert len(set(own) & set(true)) >= 32
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"tokens": 500}, "a budget of tokens"),
+        ({"n": 5, "top_k": 2}, "all 5 neurons"),
+        ({"n": 5, "mix": "max"}, "the score of every document"),
+    ],
+)
+def test_what_graphs_cannot_answer_is_refused(world, asked, reason):
+    with pytest.raises(BadInputError, match=reason):
+        world[0].query(examples(0), mode="graph", **asked)
+
+
+def test_without_graphs_the_remedy_is_named(tmp_path, write_index, random_codes):
+    codes = random_codes(np.random.default_rng(0), 5, LAYERS, TOP_K, WIDTH)
+    index = write_index(tmp_path / "i", codes, list("abcde"), [1] * 5, width=WIDTH)
+    with pytest.raises(BadInputError, match="nagindex optimize --graph"):
+        index.query(codes[:1], n=1, mode="graph")
+    index.optimize()
+    with pytest.raises(BadInputError, match="nagindex optimize --graph"):
+        index.query(codes[:1], n=1, mode="graph")
+    index.optimize(graph=True)
+    assert index.query(codes[:1], n=1, mode="graph").ids.tolist() == ["a"]
+
+
+def test_a_cut_graph_is_not_used_and_verify_names_it(tmp_path, write_index, random_codes):
+    codes = random_codes(np.random.default_rng(1), 50, LAYERS, TOP_K, WIDTH)
+    index = write_index(tmp_path / "i", codes, [f"{i:02d}" for i in range(50)], [1] * 50, width=WIDTH)
+    index.optimize(graph=True)
+    [file] = (tmp_path / "i" / "derived").glob("sketch-*/graph-*.usearch")
+    file.write_bytes(file.read_bytes()[:-7])
+    with pytest.raises(BadInputError, match="there are no graphs"):
+        index.query(codes[:1], n=1, mode="graph")
+    assert [str(file) in str(problem) for problem in index.verify()] == [True]
+
+
+def test_neighbors_are_the_nearest_and_never_the_document_itself(world):
+    index, codes = world
+    for document in (0, 1500, 2950):
+        overlap = score(codes, profile_of(codes[document : document + 1], SPEC))
+        alive = [i for i in range(DOCUMENTS) if i % 9 != 5 and i != document]
+        best = sorted(alive, key=lambda i: (-overlap[i], i))[:4]
+        found = index.neighbors(f"{document:04d}", k=4, exact=True)
+        assert [row["id"] for row in found.rows] == [f"{i:04d}" for i in best]
+        assert [row["score"] for row in found.rows] == [overlap[i] / (LAYERS * TOP_K) for i in best]
+        near = index.neighbors(f"{document:04d}", k=4)
+        assert near.plan["engine"] == "graph"
+        assert [row["rank"] for row in near.rows] == [1, 2, 3, 4]
+        assert near.rows[0]["score"] == found.rows[0]["score"]
+
+
+def test_neighbors_of_several_and_of_codes(world):
+    index, codes = world
+    found = index.neighbors(["0003", "0004"], k=2, exact=True)
+    assert [(row["of"], row["rank"]) for row in found.rows] == [("0003", 1), ("0003", 2), ("0004", 1), ("0004", 2)]
+    of_codes = index.neighbors(codes[3:4], k=3, exact=True)
+    assert [row["id"] for row in of_codes.rows] == ["0003", *(row["id"] for row in found.rows[:2])]
+    with pytest.raises(BadInputError, match="9999"):
+        index.neighbors("9999")
