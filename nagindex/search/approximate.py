@@ -28,6 +28,8 @@ AHEAD = 2.0
 MORE = 64
 """Candidates taken beyond that of each graph, for chance."""
 ROUNDS = 6
+WORTH_IT = 0.25
+"""Share of a graph's documents from which on scoring all of them is better than searching."""
 EXAMPLE_NEIGHBOURS = 10
 EDGES = (-1.0, 0.0, 1.0, 2.0, 3.0, 5.0)
 """Strata: how many standard deviations of the estimates' error a document's likeliest score lies below the last one returned."""
@@ -157,7 +159,10 @@ def _likeliest(graph: Graph, task: Task, covered: int, alive: Alive) -> npt.NDAr
     wanted += 3 * wanted**0.5 + MORE if len(task.queries) == 1 else EXAMPLE_NEIGHBOURS
     count = min(nodes, int(wanted))
     for _ in range(ROUNDS):
-        found = np.unique(np.concatenate([nearest(graph.index, query, count) for query in task.queries]))
+        if count >= WORTH_IT * nodes:
+            count, found = nodes, np.arange(nodes)
+        else:
+            found = np.unique(np.concatenate([nearest(graph.index, query, count) for query in task.queries]))
         positions = graph.positions(found[found < nodes])
         living = positions[alive(positions)]
         if count == nodes or len(living) >= wanted / 2:
