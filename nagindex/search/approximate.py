@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.search.certified import ROWS_PER_TASK, SketchOf
+from nagindex.search.certified import ROWS_PER_TASK, SketchOf, joined
 from nagindex.search.collect import Hits
 from nagindex.search.graph import nearest
 from nagindex.search.recall import Recall, Stratum, estimate_recall
@@ -93,13 +93,28 @@ def search(
     rest = [part for part in parts if part.documents and part not in covered]
     ranking = dataclasses.replace(task.ranking, key=lambda part: lambda rows, sums: sums[0])
     exact = scan(rest, sums_from_codes(task.scorer, 1), [ranking], threads=threads)[0]
-    alive, whole = _alive(parts), sum(part.documents for part in covered)
-    own = [_likeliest(graph, task, whole, alive) for graph in graphs]
-    positions = np.unique(np.concatenate([np.zeros(0, np.int64), *own]))
-    sums = rescore(parts, positions, task.scorer, threads=threads)
-    found = [Hits(positions, sums, np.ones(len(positions), np.int64)), exact]
-    both = Hits(*(np.concatenate([getattr(hits, n) for hits in found]) for n in ("positions", "keys", "weights")))
-    return task.ranking.cut(both), len(positions) + sum(part.documents for part in rest)
+    found = exact
+    alive, nodes = _alive(parts), np.array([len(graph.index) for graph in graphs])
+    counts = np.minimum(AHEAD * task.ranking.budget * nodes / max(nodes.sum(), 1) + MORE, nodes).astype(np.int64)
+    asking = [True] * len(graphs)
+    living = [np.zeros(0, np.int64)] * len(graphs)
+    for _ in range(ROUNDS):
+        for number in (n for n, more in enumerate(asking) if more):
+            own = _likeliest(graphs[number], task, int(counts[number]))
+            living[number] = own[alive(own)]
+        new = np.setdiff1d(np.concatenate([np.zeros(0, np.int64), *living]), found.positions)
+        scored = Hits(new, rescore(parts, new, task.scorer, threads=threads), np.ones(len(new), np.int64))
+        found = joined([found, scored])
+        answer = task.ranking.cut(found)
+        # What the answer holds of a graph's documents should end well before what was found there does.
+        shares = [len(np.intersect1d(own, answer.positions, assume_unique=True)) for own in living]
+        short = len(answer.keys) < task.ranking.budget
+        enough = zip(living, shares, counts, nodes, strict=True)
+        asking = [count < size and (short or len(own) < AHEAD * share) for own, share, count, size in enough]
+        if not any(asking):
+            break
+        counts = np.where(asking, np.minimum(4 * counts, nodes), counts)
+    return answer, len(found.keys) - len(exact.keys) + sum(part.documents for part in rest)
 
 
 def recall(
@@ -152,23 +167,13 @@ def recall(
     return estimate_recall(hits.keys, drawn)
 
 
-def _likeliest(graph: Graph, task: Task, covered: int, alive: Alive) -> npt.NDArray[np.int64]:
-    """Return positions of living documents that a graph finds: its share of what is asked for, and some more."""
-    nodes = len(graph.index)
-    wanted = AHEAD * task.ranking.budget * nodes / covered / len(task.queries)
-    wanted += 3 * wanted**0.5 + MORE if len(task.queries) == 1 else EXAMPLE_NEIGHBOURS
-    count = min(nodes, int(wanted))
-    for _ in range(ROUNDS):
-        if count >= WORTH_IT * nodes:
-            count, found = nodes, np.arange(nodes)
-        else:
-            found = np.unique(np.concatenate([nearest(graph.index, query, count) for query in task.queries]))
-        positions = graph.positions(found[found < nodes])
-        living = positions[alive(positions)]
-        if count == nodes or len(living) >= wanted / 2:
-            break
-        count = min(nodes, 4 * count)  # most of what is near may not be selected
-    return living
+def _likeliest(graph: Graph, task: Task, count: int) -> npt.NDArray[np.int64]:
+    """Return positions, ascending int64 [m], of the documents that a graph finds: so many, or so many for all examples together."""
+    nodes, each = len(graph.index), count if len(task.queries) == 1 else count // len(task.queries) + EXAMPLE_NEIGHBOURS
+    if count >= WORTH_IT * nodes:
+        return graph.positions(np.arange(nodes))
+    found = np.unique(np.concatenate([nearest(graph.index, query, each) for query in task.queries]))
+    return np.sort(graph.positions(found[found < nodes]))
 
 
 def _reaching(

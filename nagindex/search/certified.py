@@ -90,7 +90,7 @@ def search(
         return [], Reading(complete=False)
     answers = []
     for task, first, more, floor in zip(tasks, found, others, floors, strict=True):
-        hits = _joined([first, _scored(parts, more, task, threads)])
+        hits = joined([first, _scored(parts, more, task, threads)])
         reading.candidates += len(hits.keys)
         answers.append(task.ranking.cut(hits.take(hits.keys >= floor)))
     everything = [own.positions for hits in zip(found, others, strict=True) for own in hits]
@@ -181,7 +181,7 @@ def _reaching(
                 count += len(own)
 
     sweep([part for part in parts if part.documents], opened, take, threads=threads, rows=ROWS_PER_TASK)
-    return None if count > allowed else [_joined(own) for own in found]
+    return None if count > allowed else [joined(own) for own in found]
 
 
 def _between(positions: npt.NDArray[np.int64], part: Part, rows: slice) -> npt.NDArray[np.int64]:
@@ -212,7 +212,8 @@ def _estimates(sketch_of: SketchOf, tasks: Sequence[Task]) -> SumsOf:
     return opened
 
 
-def _joined(hits: Sequence[Hits]) -> Hits:
+def joined(hits: Sequence[Hits]) -> Hits:
+    """Return some documents and others as one."""
     if not hits:
         return Hits(*(np.empty(0, np.int64) for _ in range(3)))
     return Hits(*(np.concatenate([getattr(h, name) for h in hits]) for name in ("positions", "keys", "weights")))

@@ -7,7 +7,7 @@ from pools import frozen
 from nagindex.errors import BadInputError
 from nagindex.nag import NagSpec
 from nagindex.profile import Nearest, profile_of
-from nagindex.search import graph
+from nagindex.search import approximate, graph
 from nagindex.search.scorers import score
 from nagindex.storage.graphs import graphs_of
 from nagindex.storage.sketches import current_sketches
@@ -110,9 +110,9 @@ def test_several_targets_and_layers(world):
     found = index.query(two, n=80, mode="graph", layers="1-2")
     whole = index.query(two, n=80, mode="scan", layers="1-2")
     for name in two:
-        own, true = (s.ids[s.column("target") == name] for s in (found, whole))
+        own, true = (s.scores[s.column("target") == name] for s in (found, whole))
         assert len(own) == 40
-        assert len(set(own) & set(true)) >= 32
+        assert np.mean(own >= true.min()) >= 0.9
 
 
 @pytest.mark.parametrize(
@@ -174,3 +174,18 @@ def test_neighbors_of_several_and_of_codes(world):
     assert [row["id"] for row in of_codes.rows] == ["0003", *(row["id"] for row in found.rows[:2])]
     with pytest.raises(BadInputError, match="9999"):
         index.neighbors("9999")
+
+
+def test_one_graph_may_hold_the_whole_answer(tmp_path, write_index, monkeypatch):
+    """As where a corpus lies source by source: each graph is asked for more while the answer still eats all it gives."""
+    topics = np.repeat(np.arange(TOPICS), 400)
+    codes = topical(np.random.default_rng(8), len(topics), topics)
+    ids = [f"{i:04d}" for i in range(len(codes))]
+    index = write_index(tmp_path / "i", codes, ids, [1] * len(ids), width=WIDTH, cuts=tuple(range(400, 3600, 400)))
+    monkeypatch.setattr(graph, "GROUP_DOCUMENTS", 1200)
+    monkeypatch.setattr(approximate, "MORE", 4)
+    index.optimize(graph=True)
+    found = index.query(examples(4), n=250, mode="graph")
+    whole = index.query(examples(4), n=250, mode="scan")
+    assert np.mean([400 * 3 <= int(i) < 400 * 6 for i in whole.ids]) > 0.9
+    assert len(set(found.ids) & set(whole.ids)) >= 245
