@@ -30,6 +30,8 @@ MORE = 64
 ROUNDS = 6
 WORTH_IT = 0.25
 """Share of a graph's documents from which on scoring all of them is better than searching."""
+LATE = 0.001
+"""Share of the answer that the last third of a graph's documents may hold before more are asked for."""
 EXAMPLE_NEIGHBOURS = 10
 EDGES = (-1.0, 0.0, 1.0, 2.0, 3.0, 5.0)
 """Strata: how many standard deviations of the estimates' error a document's likeliest score lies below the last one returned."""
@@ -106,14 +108,14 @@ def search(
         scored = Hits(new, rescore(parts, new, task.scorer, threads=threads), np.ones(len(new), np.int64))
         found = joined([found, scored])
         answer = task.ranking.cut(found)
-        # What the answer holds of a graph's documents should end well before what was found there does.
-        shares = [len(np.intersect1d(own, answer.positions, assume_unique=True)) for own in living]
+        # The last third of what a graph gave, in its order, should hold next to nothing of the answer.
+        late = [np.isin(own[2 * len(own) // 3 :], answer.positions).sum() for own in living]
         short = len(answer.keys) < task.ranking.budget
-        enough = zip(living, shares, counts, nodes, strict=True)
-        asking = [count < size and (short or len(own) < AHEAD * share) for own, share, count, size in enough]
+        enough = zip(late, counts, nodes, strict=True)
+        asking = [count < size and (short or bool(held > LATE * len(answer.keys))) for held, count, size in enough]
         if not any(asking):
             break
-        counts = np.where(asking, np.minimum(4 * counts, nodes), counts)
+        counts = np.where(asking, np.minimum(2 * counts, nodes), counts)
     return answer, len(found.keys) - len(exact.keys) + sum(part.documents for part in rest)
 
 
@@ -168,12 +170,15 @@ def recall(
 
 
 def _likeliest(graph: Graph, task: Task, count: int) -> npt.NDArray[np.int64]:
-    """Return positions, ascending int64 [m], of the documents that a graph finds: so many, or so many for all examples together."""
+    """Return positions, int64 [m], of so many documents that a graph finds, the likeliest first; of several queries in turns."""
     nodes, each = len(graph.index), count if len(task.queries) == 1 else count // len(task.queries) + EXAMPLE_NEIGHBOURS
     if count >= WORTH_IT * nodes:
         return graph.positions(np.arange(nodes))
-    found = np.unique(np.concatenate([nearest(graph.index, query, each) for query in task.queries]))
-    return np.sort(graph.positions(found[found < nodes]))
+    found = [nearest(graph.index, query, each) for query in task.queries]
+    rank = np.concatenate([np.arange(len(own)) for own in found])
+    keys, first = np.unique(np.concatenate(found)[np.argsort(rank, kind="stable")], return_index=True)
+    keys = keys[np.argsort(first)]
+    return graph.positions(keys[keys < nodes])
 
 
 def _reaching(

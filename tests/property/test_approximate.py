@@ -112,7 +112,7 @@ def test_several_targets_and_layers(world):
     for name in two:
         own, true = (s.scores[s.column("target") == name] for s in (found, whole))
         assert len(own) == 40
-        assert np.mean(own >= true.min()) >= 0.9
+        assert np.mean(own >= true.min()) >= 0.9, found.plan.actual
 
 
 @pytest.mark.parametrize(
