@@ -10,8 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from nagindex.options import MIXES, NORMALISATIONS
-from nagindex.search.plan import MODES
+from nagindex.options import MIXES, MODES, NORMALISATIONS
 
 from .options import COUNT
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.derived.graphs import graphs_of
+from nagindex.derived.sketches import SketchSet
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.nag import Codes
 from nagindex.profile import Profile, Target
@@ -16,8 +18,6 @@ from nagindex.search import plan
 from nagindex.search.collect import Hits
 from nagindex.search.scan import Ranking
 from nagindex.search.scorers import scorer_of
-from nagindex.storage.graphs import graphs_of
-from nagindex.storage.sketches import SketchSet
 
 if TYPE_CHECKING:
     from nagindex.ranker import Ranker

@@ -39,8 +39,8 @@ def info(index: Index) -> dict[str, Any]:
 
 def _sketches(index: Index) -> dict[str, Any] | None:
     """Return what there is to know about the index's sketches, None where it has none."""
+    from nagindex.derived.sketches import current_sketches
     from nagindex.optimize import drift
-    from nagindex.storage.sketches import current_sketches
 
     try:
         found = current_sketches(index.path, index.manifest.fingerprint.spec)

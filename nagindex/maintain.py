@@ -12,13 +12,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nagindex.derived.graphs import graphs_of
+from nagindex.derived.sketches import current_sketches, stale
 from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
 from nagindex.fingerprint import Fingerprint
 from nagindex.nag import invalid_rows
 from nagindex.storage import segment as segments
 from nagindex.storage.docs import open_docs, rows_where
 from nagindex.storage.files import make_folders, sync_folder
-from nagindex.storage.graphs import graphs_of
 from nagindex.storage.manifest import (
     Manifest,
     Settings,
@@ -31,7 +32,6 @@ from nagindex.storage.manifest import (
     versions,
 )
 from nagindex.storage.segment import Segment
-from nagindex.storage.sketches import current_sketches, stale
 from nagindex.storage.tables import connect, scan_sql
 
 if TYPE_CHECKING:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from nagindex.derived.graphs import graphs_of
+from nagindex.derived.sketches import current_sketches
 from nagindex.errors import BadInputError
 from nagindex.nag import Codes
 from nagindex.nagfiles import TargetSet
@@ -13,8 +15,6 @@ from nagindex.options import QueryOptions
 from nagindex.query import query
 from nagindex.select import Budget
 from nagindex.storage.docs import open_docs
-from nagindex.storage.graphs import graphs_of
-from nagindex.storage.sketches import current_sketches
 
 if TYPE_CHECKING:
     from nagindex.index import Index

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
+from nagindex.derived.graphs import graphs_of, write_graph
+from nagindex.derived.sketches import DTYPES, SketchSet, create_sketches, current_sketches
 from nagindex.errors import BadInputError, NagIndexError
 from nagindex.nag import Codes, NagSpec
 from nagindex.search.basis import Basis, fit
 from nagindex.search.sketch import Sketch, SketchType
-from nagindex.storage.graphs import graphs_of, write_graph
 from nagindex.storage.manifest import Manifest, read_latest
 from nagindex.storage.segment import Segment, segments_of
-from nagindex.storage.sketches import DTYPES, SketchSet, create_sketches, current_sketches
 
 DIMS = (64, 128)
 SAMPLE = 32_768

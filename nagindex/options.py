@@ -11,10 +11,10 @@ from fractions import Fraction
 from typing import Any
 
 from nagindex.errors import BadInputError
-from nagindex.search.plan import MODES
 
 MIXES = ("merge", "distinct", "union", "max")
 NORMALISATIONS = ("minmax", "rank")
+MODES = ("auto", "scan", "sketch", "graph")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.approximation import ranked_by_graphs
+from nagindex.derived.sketches import SketchSet, current_sketches
 from nagindex.errors import DamagedIndexError, UnknownFormatError
 from nagindex.options import QueryOptions
 from nagindex.profile import Profile, Target
@@ -19,7 +20,6 @@ from nagindex.search import plan
 from nagindex.search.collect import Hits
 from nagindex.search.scan import Part, Ranking, SumsOf, scan
 from nagindex.search.scorers import scorer_of
-from nagindex.storage.sketches import SketchSet, current_sketches
 from nagindex.view import View
 
 if TYPE_CHECKING:

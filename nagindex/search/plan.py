@@ -12,8 +12,6 @@ from typing import Any
 
 from nagindex.errors import BadInputError
 
-MODES = ("auto", "scan", "sketch", "graph")
-
 LOOKUP = 1.0e-9
 """Seconds of one core for one neuron of one document, for one target or for two."""
 LOOKUP_OF_SIX = 2.2e-9

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from pools import frozen
 
+from nagindex.derived.graphs import graphs_of
+from nagindex.derived.sketches import current_sketches
 from nagindex.errors import BadInputError
 from nagindex.nag import NagSpec
 from nagindex.profile import Nearest, profile_of
 from nagindex.search import approximate, graph
 from nagindex.search.scorers import score
-from nagindex.storage.graphs import graphs_of
-from nagindex.storage.sketches import current_sketches
 
 LAYERS, TOP_K, WIDTH, TOPICS = 4, 5, 60, 9
 DOCUMENTS, CUTS = 3000, (1200, 2000, 2900)

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nagindex.derived.sketches import SketchSet
 from nagindex.errors import DamagedIndexError
 from nagindex.storage.files import FileEntry, check_content, check_length, create_exclusively, sync_folder
 from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.sealed import damaged, seal, unseal
-from nagindex.storage.sketches import SketchSet
 
 FORMAT_VERSION = 1
 _NAME = re.compile(r"graph-[0-9a-f]{8}\.json")
