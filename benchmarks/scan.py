@@ -35,14 +35,15 @@ def sparse_pool(index: nagindex.Index) -> sp.csr_matrix:
     """Return the pool as a scipy matrix of zeros and ones, float32 [documents, all neurons]."""
     offsets = np.repeat(SPEC.offsets[:-1], SPEC.top_k).astype(np.int32)
     places = SPEC.layers * SPEC.top_k
-    columns = np.empty((len(index), places), np.int32)
+    segments = index.codes
+    columns = np.empty((sum(map(len, segments)), places), np.int32)
     first = 0
-    for codes in index.codes:
+    for codes in segments:
         np.add(codes.reshape(len(codes), places), offsets, out=columns[first : first + len(codes)])
         first += len(codes)
     ones = np.ones(columns.size, np.float32)
     return sp.csr_matrix(
-        (ones, columns.reshape(-1), np.arange(0, columns.size + 1, places)), shape=(len(index), SPEC.offsets[-1])
+        (ones, columns.reshape(-1), np.arange(0, columns.size + 1, places)), shape=(len(columns), SPEC.offsets[-1])
     )
 
 

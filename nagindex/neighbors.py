@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nagindex.derived.graphs import graphs_of
 from nagindex.derived.sketches import current_sketches
-from nagindex.errors import BadInputError
+from nagindex.errors import BadInputError, NagIndexError
 from nagindex.nag import Codes
 from nagindex.nagfiles import TargetSet
 from nagindex.options import QueryOptions
@@ -93,5 +94,12 @@ def codes_of(index: Index, ids: Sequence[str]) -> list[Codes]:
 
 
 def _connected(index: Index) -> bool:
-    sketches = current_sketches(index.path, index.manifest.fingerprint.spec)
-    return sketches is not None and bool(graphs_of(sketches, index.manifest.segments))
+    """Return whether there are graphs that can be used."""
+    with suppress(NagIndexError):
+        sketches = current_sketches(index.path, index.manifest.fingerprint.spec)
+        if sketches is not None:
+            graphs = graphs_of(sketches, index.manifest.segments)
+            for graph in graphs:
+                graph.check()
+            return bool(graphs)
+    return False
