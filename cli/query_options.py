@@ -16,7 +16,7 @@ from .options import COUNT
 
 SEVERAL = "--decontaminate"
 BUDGETS = ("documents", "tokens", "fraction")
-NOT_IN_CONFIGS = ("config", "as_json", "explain")
+NOT_IN_CONFIGS = ("config", "as_json", "approx", "explain")
 
 
 class NamedNumber(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
