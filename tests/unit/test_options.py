@@ -50,6 +50,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(message, given):
 DEFAULTS = {
     "score": "mean", "contrast": 0.0, "mix": "merge", "quality-weight": 1.0, "lower-is-better": False, "normalise": "minmax",
     "ngram": 13,
+    "mode": "auto",
 }  # fmt: skip
 
 
