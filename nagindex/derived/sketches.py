@@ -24,6 +24,7 @@ import numpy.typing as npt
 from nagindex.errors import DamagedIndexError, UnknownFormatError
 from nagindex.nag import NagSpec
 from nagindex.search.basis import Basis
+from nagindex.search.rows import FileRows
 from nagindex.search.sketch import Sketch, SketchType
 from nagindex.storage.files import FileEntry, check_content, check_length, create_exclusively, make_folders, sync_folder
 from nagindex.storage.manifest import SegmentEntry
@@ -93,7 +94,7 @@ class SketchSet:
         published = False
         try:
             with open(path, "xb") as file:
-                np.save(file, sketch.values, allow_pickle=False)
+                np.save(file, sketch.values[:], allow_pickle=False)
             content = {
                 "format_version": FORMAT_VERSION,
                 "file": path.name,
@@ -117,16 +118,19 @@ class SketchSet:
         Raises:
             DamagedIndexError: its files are not what was written, as far as lengths, headers and the JSON's checksum tell.
         """
+        shape = (entry.documents, len(self.rounding) + 1)
         if entry.id not in self._decoding:
             found = self._described(entry)
             if found is None:
                 return None
             path, file, content = found
             check_length(path, file, segment=entry.id)
+            start = getattr(_load(path, DTYPES[self.dtype], shape), "offset", 0)
             arrays = [np.array(content[name], np.float64) for name in ("offsets", "steps", "errors")]
-            self._decoding[entry.id] = path, *arrays, float(content["residual"])
-        path, *decoding = self._decoding[entry.id]
-        return Sketch(_load(path, DTYPES[self.dtype], (entry.documents, len(self.rounding) + 1)), *decoding)
+            self._decoding[entry.id] = path, file, start, *arrays, float(content["residual"])
+        path, file, start, *decoding = self._decoding[entry.id]
+        check_length(path, file, segment=entry.id)
+        return Sketch(FileRows(path, start, DTYPES[self.dtype], shape), *decoding)
 
     def residual_of(self, entry: SegmentEntry) -> float | None:
         """Return the mean square of a segment's lengths beside the basis, None where it is not sketched."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from threading import Lock
 from typing import Any
 
@@ -19,14 +19,15 @@ import numpy.typing as npt
 
 from nagindex.search.collect import Hits
 from nagindex.search.rescore import rescore
-from nagindex.search.scan import Part, Ranking, Sums, SumsOf, scan, sums_from_codes, sweep
+from nagindex.search.scan import PARTS_OPEN, Part, Ranking, Sums, SumsOf, scan, sums_from_codes, sweep
 from nagindex.search.scorers import Scorer
 from nagindex.search.sketch import Seen, Sketch
 
 LIMIT = 0.25
 """Share of the pool beyond which scoring candidates one by one takes longer than scanning everything."""
 ROWS_PER_TASK = 32_768
-SAMPLE = 65_536
+SAMPLE, RUN = 32_768, 8
+"""Sketches that tell what a search would read, and how many of them lie side by side, which the disk reads at once."""
 
 NO_FLOOR = -(1 << 63)
 
@@ -101,13 +102,14 @@ def search(
 def admitted(parts: Sequence[Part], sketch_of: SketchOf, tasks: Sequence[Task]) -> float:
     """Return the share of the pool, 0 to 1, whose codes a search is likely to read for a target, judged by a sample of sketches."""
     whole = sum(part.documents for part in parts)
-    every = max(1, whole // SAMPLE)
+    every = max(1, whole // SAMPLE) * RUN
     shares = []
     sketched = [(sketch, part) for part in parts if (sketch := sketch_of(part)) is not None]
     for task in tasks:
         estimates, bounds = [], []
         for sketch, _ in sketched:
-            rows = sketch.values[::every]
+            spread = np.arange(0, len(sketch), every)[:, None] + np.arange(RUN)
+            rows = sketch.values[spread[spread < len(sketch)]]
             estimates.append(task.seen.estimate(sketch).scores(rows))
             bounds.append(task.seen.bound(sketch).scores(rows))
         if not estimates:
@@ -153,7 +155,10 @@ def _reaching(
     found: list[list[Hits]] = [[] for _ in tasks]
     count = sum(map(len, known))
     lock = Lock()
-    held: dict[int, tuple[npt.NDArray[np.bool_] | None, npt.NDArray[np.int64] | None]] = {}
+
+    @lru_cache(PARTS_OPEN)
+    def held(part: Part) -> tuple[npt.NDArray[np.bool_] | None, npt.NDArray[np.int64] | None]:
+        return part.alive() if part.alive else None, part.weights() if part.weights else None
 
     def opened(part: Part) -> Callable[[slice], list[npt.NDArray[np.int64]]]:
         sketch = sketch_of(part)
@@ -167,10 +172,7 @@ def _reaching(
         with lock:
             if count > allowed or not any(map(len, reached)):
                 return
-            if part.start not in held:
-                held.clear()  # parts come one after the other
-                held[part.start] = part.alive() if part.alive else None, part.weights() if part.weights else None
-            alive, weights = held[part.start]
+        alive, weights = held(part)
         for number, chosen in enumerate(reached):
             own = chosen + rows.start
             own = own if alive is None else own[alive[own]]

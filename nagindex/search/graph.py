@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from nagindex.search.sketch import Sketch, SketchType
 
-GROUP_DOCUMENTS = 1 << 20
+GROUP_DOCUMENTS = 1 << 18
 """Documents from which on a graph is full and the next segments get another."""
-CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 128, 64
+CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 64, 64
 ROWS_PER_ADD = 16_384
 MARGIN = 1.0 + 1e-5
 
@@ -94,7 +94,9 @@ def _blocks(sketch: Sketch) -> list[slice]:
 
 
 def _coordinates(sketch: Sketch, rows: slice) -> npt.NDArray[np.float32]:
-    found: npt.NDArray[np.float32] = (sketch.offsets[:-1] + sketch.steps[:-1] * sketch.values[rows, :-1]).astype("f4")
+    found: npt.NDArray[np.float32] = (sketch.offsets[:-1] + sketch.steps[:-1] * sketch.values[rows][:, :-1]).astype(
+        "f4"
+    )
     return found
 
 

@@ -5,7 +5,6 @@ Costs are predicted in seconds from what each engine looks at and what one look 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,12 +15,12 @@ LOOKUP = 1.0e-9
 """Seconds of one core for one neuron of one document, for one target or for two."""
 LOOKUP_OF_SIX = 2.2e-9
 """The same where three to six targets share a pass."""
-PRODUCT = 0.2e-9
+READ = 0.25e-9
+"""Seconds of one core for reading one byte of the sketches in sequence."""
+PRODUCT = 0.15e-9
 """Seconds of one core for one value of one sketch, for one target."""
-WINDOW, WINDOW_BYTES = 8e-6, 1 << 16
-"""Seconds of one core for mapping the pages around one document, and how many bytes become mapped."""
-CANDIDATE = 1.2e-6
-"""Seconds of one core for reading and scoring one document whose pages are mapped."""
+CANDIDATE = 2.5e-6
+"""Seconds of one core for reading one document's codes from where they lie, and scoring them."""
 STEP = 4e-6
 """Seconds of one core for one candidate that a graph finds."""
 OVERHEAD = 0.02
@@ -98,12 +97,10 @@ def predicted(task: Task) -> dict[str, float]:
     if not task.sketched:
         return {"scan": scan}
     if task.connected:
-        found = task.candidates * (STEP + (WINDOW + CANDIDATE) / task.threads)
+        found = task.candidates * (STEP + CANDIDATE / task.threads)
         return {"scan": scan, "graph": found + scan * (1 - task.connected / task.documents)}
-    passes = 2 * task.sketched * task.targets * task.dims * PRODUCT
-    per_window = WINDOW_BYTES / task.bytes_per_document
-    windows = task.sketched / per_window * -math.expm1(-per_window * task.admitted) * WINDOW
-    read = task.targets * (windows + task.sketched * task.admitted * CANDIDATE)
+    passes = 2 * task.sketched * task.dims * (READ + task.targets * PRODUCT)
+    read = task.targets * task.sketched * task.admitted * CANDIDATE
     rest_of_pool = scan * 2 * (1 - task.sketched / task.documents)
     return {"scan": scan, "sketch": (passes + read) / task.threads + rest_of_pool + OVERHEAD}
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.nag import Codes
+from nagindex.search.rows import FileRows
 from nagindex.search.scan import Part, Sums
 from nagindex.search.scorers import Scorer
 
-ROWS_PER_TASK = 2048
-ROWS_PER_LOOK = 128
-SLOW = 30e-6
-"""Seconds a document from which on it must have come from the disk, and the following ones are asked for in advance."""
+ROWS_PER_TASK, ROWS_AT_ONCE = 16_384, 2048
 
 
 def rescore(
@@ -36,46 +30,19 @@ def rescore(
         threads: how many run side by side; by default one for each core.
     """
     sums = np.empty((1, len(positions)), np.int64)
+    tasks: list[tuple[Part, slice]] = []
+    for part in parts:
+        first, last = map(int, np.searchsorted(positions, [part.start, part.start + part.documents]))
+        tasks += [(part, slice(start, min(start + ROWS_PER_TASK, last))) for start in range(first, last, ROWS_PER_TASK)]
+
+    def score(task: tuple[Part, slice]) -> None:
+        part, chosen = task
+        codes = FileRows.of(part.codes())
+        for start in range(chosen.start, chosen.stop, ROWS_AT_ONCE):
+            rows = slice(start, min(start + ROWS_AT_ONCE, chosen.stop))
+            own = np.asarray(codes[positions[rows] - part.start])
+            scorer(own.reshape(len(own), -1), sums[:, rows])
+
     with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
-        for part in parts:
-            first, last = map(int, np.searchsorted(positions, [part.start, part.start + part.documents]))
-            if first == last:
-                continue
-            codes = part.codes()
-            if isinstance(own := getattr(codes, "_mmap", None), mmap.mmap) and hasattr(own, "madvise"):
-                own.madvise(mmap.MADV_RANDOM)  # of this mapping: a page fault reads one page, not what lies around it
-
-            def task(start: int, part: Part = part, codes: Codes = codes, last: int = last) -> None:
-                rows = slice(start, min(start + ROWS_PER_TASK, last))
-                scorer(_gathered(codes, positions[rows] - part.start), sums[:, rows])
-
-            list(pool.map(task, range(first, last, ROWS_PER_TASK)))
+        list(pool.map(score, tasks))
     return sums.reshape(-1)
-
-
-def _gathered(codes: Codes, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint16]:
-    """Return rows of mapped codes [n, L, K] as uint16 [m, L * K]."""
-    flat = codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])
-    found = np.empty((len(rows), flat.shape[1]), np.uint16)
-    for first in range(0, len(rows), ROWS_PER_LOOK):
-        own = rows[first : first + ROWS_PER_LOOK]
-        started = time.perf_counter()
-        found[first : first + ROWS_PER_LOOK] = flat[own]
-        if time.perf_counter() - started > SLOW * len(own):
-            _ask_for(codes, rows[first + ROWS_PER_LOOK :])
-            found[first + ROWS_PER_LOOK :] = flat[rows[first + ROWS_PER_LOOK :]]
-            break
-    return found
-
-
-def _ask_for(codes: Any, rows: npt.NDArray[np.int64]) -> None:
-    """Tell the system which pages of mapped codes are needed next; the disk then serves many at once."""
-    mapped = getattr(codes, "_mmap", None)
-    if not isinstance(mapped, mmap.mmap) or not hasattr(mapped, "madvise"):
-        return
-    size = codes.shape[1] * codes.shape[2] * codes.itemsize
-    offset = int(codes.offset) % mmap.ALLOCATIONGRANULARITY  # of the array's first byte in the mapping
-    starts = (rows * size + offset) // mmap.PAGESIZE * mmap.PAGESIZE
-    stops = rows * size + offset + size
-    for start, stop in zip(starts.tolist(), stops.tolist(), strict=True):
-        mapped.madvise(mmap.MADV_WILLNEED, start, stop - start)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import lru_cache
 from threading import Lock
 from typing import Any, TypeVar
 
@@ -24,6 +26,10 @@ from nagindex.search.scorers import Scorer
 from nagindex.view import View
 
 ROWS_PER_TASK = 8192
+AHEAD = 2
+"""Blocks that wait for each thread."""
+PARTS_OPEN = 4
+"""Parts whose other columns are kept at a time; blocks come nearly in their order."""
 KEPT_IN_MEMORY = 1 << 30
 """Bytes of sums above which they go to a temporary file."""
 
@@ -148,7 +154,9 @@ def sweep(
         threads: how many run side by side; by default one for each core.
         rows: documents in a block.
     """
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    workers = threads or os.cpu_count() or 1
+    waiting: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
         for part in parts:
             block = sums_of(part)
 
@@ -156,7 +164,12 @@ def sweep(
                 own = slice(first, first + rows)
                 take(part, own, block(own))
 
-            list(pool.map(task, range(0, part.documents, rows)))
+            for first in range(0, part.documents, rows):
+                waiting.append(pool.submit(task, first))
+                if len(waiting) > AHEAD * workers:  # files are opened meanwhile, but not all of them
+                    waiting.popleft().result()
+        while waiting:
+            waiting.popleft().result()
 
 
 def scan(
@@ -182,19 +195,14 @@ def scan(
     collectors = [Collector(ranking.low, ranking.high, ranking.budget, ranking.cut) for ranking in rankings]
     longest = max((part.documents for part in parts), default=0)
     everything, ones = np.ones(longest, bool), np.ones(longest, np.int64)
-    opened: dict[int, Any] = {}
-    lock = Lock()
+
+    @lru_cache(PARTS_OPEN)
+    def opened(part: Part) -> Any:
+        alive, weights = part.alive() if part.alive else everything, part.weights() if part.weights else ones
+        return alive, weights, [ranking.key(part) for ranking in rankings]
 
     def take(part: Part, rows: slice, sums: Sums) -> None:
-        with lock:
-            if part.start not in opened:
-                opened.clear()  # parts come one after the other
-                opened[part.start] = (
-                    part.alive() if part.alive else everything,
-                    part.weights() if part.weights else ones,
-                    [ranking.key(part) for ranking in rankings],
-                )
-            alive, weights, keys = opened[part.start]
+        alive, weights, keys = opened(part)
         for collector, key in zip(collectors, keys, strict=True):
             collector.add(part.start + rows.start, key(rows, sums), alive[rows], weights[rows])
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.search.basis import UNIT, Basis
+from nagindex.search.rows import FileRows
 
 SketchType = Literal["i8", "f16"]
 ROWS_PER_BLOCK = 8192
@@ -35,7 +36,7 @@ class Sketch:
         residual: mean square of the documents' lengths beside the basis.
     """
 
-    values: npt.NDArray[Any]
+    values: npt.NDArray[Any] | FileRows
     offsets: npt.NDArray[np.float64]
     steps: npt.NDArray[np.float64]
     errors: npt.NDArray[np.float64]

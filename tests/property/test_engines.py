@@ -251,8 +251,8 @@ def test_any_pool_in_any_basis_is_searched_as_by_the_oracle(question, kind):
     with pytest.MonkeyPatch.context() as patch:
         for module in (certified, rescore, bases):
             patch.setattr(module, "ROWS_PER_TASK", few)
-        for module, name, value in [(rescore, "ROWS_PER_LOOK", few), (rescore, "SLOW", 0.0), (collect, "ROOM", few)]:
-            patch.setattr(module, name, value)
+        patch.setattr(rescore, "ROWS_AT_ONCE", few)
+        patch.setattr(collect, "ROOM", few)
         patch.setattr(collect, "SEEN_PER_THRESHOLD", few)
         found, reading = certified.search(parts, lambda p: sketches.get(p.start), tasks, threads=3, limit=1.0)
     assert reading.complete
