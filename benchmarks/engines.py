@@ -126,7 +126,7 @@ def faiss_search(path: str, kind: str, budget: int) -> dict[str, Any]:
     if sketches is None:
         raise SystemExit("no sketches")
     read = [sketches.read(segment.entry) for segment in index.segments]
-    blocks = [(own.offsets[:-1] + own.steps[:-1] * own.values[:, :-1]).astype(np.float32) for own in read if own]
+    blocks = [(own.offsets[:-1] + own.steps[:-1] * own.values[:][:, :-1]).astype(np.float32) for own in read if own]
     dims = blocks[0].shape[1]
     quantiser = faiss.ScalarQuantizer.QT_8bit
     started = time.perf_counter()

@@ -53,7 +53,7 @@ def ranked_by_graphs(
     if sketches is None or not graphs:
         raise BadInputError(f"mode graph: there are no graphs; make them with nagindex optimize --graph, or {REMEDY}")
     connected = sum(part.documents for graph in graphs for part in graph.parts)
-    asked = round(approximate.AHEAD * sum(ranking.budget for ranking in rankings))
+    asked = round(sum(approximate.ahead(own.budget, connected) * own.budget for own in rankings))
     done = plan.choose_graph(
         ranker.to_do(documents, documents, 1.0, len(sketches.rounding) + 1, connected=connected, candidates=asked)
     )

@@ -138,25 +138,32 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
     for number in old:  # manifests go before the files that only they name, so no version ever names a missing file
         manifest_path(index, number).unlink(missing_ok=True)
     sync_folder(index / "manifests")
-    folders = [*(index / "segments").iterdir(), *(index / "derived").glob("sketch-*")]
-    folders = [folder for folder in folders if folder.is_dir() and _is_old(folder, clock, grace)]
-    temporary = [*index.glob("manifests/.*.tmp"), *index.glob("derived/*/.*.tmp")]
+    of_segments, of_derived = (_folders_in(index / name) for name in ("segments", "derived"))
+    empty = [folder for folder in of_segments if _is_old(folder, clock, grace)]
+    empty += [folder for folder in of_derived if folder.name.startswith("sketch-") and _is_old(folder, clock, grace)]
+    temporary = [path for folder in (index / "manifests", *of_derived) for path in folder.glob(".*.tmp")]
     derived = stale(index, {segment for segment, _ in named})
-    for path in sorted([*(index / "segments").glob("*/*"), *temporary, *derived]):
+    in_segments = [path for folder in of_segments for path in folder.iterdir() if not path.is_dir()]
+    for path in sorted([*in_segments, *temporary, *derived]):
         if (path.parent.name, path.name) not in named and _is_old(path, clock, grace):
             with suppress(FileNotFoundError):  # another vacuum, or the writer whose temporary file it was, came first
-                length = path.stat().st_size
+                length = path.lstat().st_size
                 path.unlink()
                 gone, size = gone + 1, size + length
-    for folder in folders:
+    for folder in empty:
         with suppress(OSError):  # not empty, or gone
             folder.rmdir()
     return Vacuumed(len(old), gone, size)
 
 
+def _folders_in(folder: Path) -> list[Path]:
+    """Return the folders in a folder, of which links are none: they would lead out of the index."""
+    return [path for path in folder.glob("*") if path.is_dir() and not path.is_symlink()]
+
+
 def _is_old(path: Path, clock: float, grace: float) -> bool:
     with suppress(FileNotFoundError):
-        return clock - path.stat().st_mtime >= grace
+        return clock - path.lstat().st_mtime >= grace
     return False
 
 

@@ -52,6 +52,14 @@ def offline():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_notes(tmp_path_factory):
+    """No test reads or writes the user's notes of files found whole."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def golden():
     """The folder of the reference's models, texts and outputs."""

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nagindex.derived.sketches import SketchSet
 from nagindex.errors import DamagedIndexError
-from nagindex.storage.files import FileEntry, check_content, check_length, create_exclusively, sync_folder
+from nagindex.storage.files import FileEntry, check_content, check_once, create_exclusively, sync_folder
 from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.sealed import damaged, seal, unseal
 
@@ -41,8 +41,8 @@ class GraphFile:
     centre: tuple[float, ...]
 
     def check(self) -> None:
-        """Raise DamagedIndexError unless the file exists with its length."""
-        check_length(self.path, self.entry, segment=self.path.parent.name)
+        """Raise DamagedIndexError unless the file holds what was written; usearch believes whatever it maps."""
+        check_once(self.path, self.entry, segment=self.path.parent.name)
 
     def damage(self) -> DamagedIndexError | None:
         """Return what is wrong with the file, down to every byte; None where nothing is."""

@@ -26,7 +26,7 @@ from nagindex.nag import NagSpec
 from nagindex.search.basis import Basis
 from nagindex.search.rows import FileRows
 from nagindex.search.sketch import Sketch, SketchType
-from nagindex.storage.files import FileEntry, check_content, check_length, create_exclusively, make_folders, sync_folder
+from nagindex.storage.files import FileEntry, check_content, check_once, create_exclusively, make_folders, sync_folder
 from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.sealed import damaged, seal, unseal
 
@@ -80,7 +80,7 @@ class SketchSet:
             DamagedIndexError: its file is not what was written, as far as its length and header tell.
         """
         path = self.folder / "basis.npy"
-        check_length(path, self.file, segment=self.name)
+        check_once(path, self.file, segment=self.name)
         vectors = _load(path, np.dtype(np.float32), (int(self.spec.offsets[-1]), len(self.rounding)))
         return Basis(vectors, self.skew, np.array(self.rounding), self.spec)
 
@@ -124,12 +124,12 @@ class SketchSet:
             if found is None:
                 return None
             path, file, content = found
-            check_length(path, file, segment=entry.id)
+            check_once(path, file, segment=entry.id)
             start = getattr(_load(path, DTYPES[self.dtype], shape), "offset", 0)
             arrays = [np.array(content[name], np.float64) for name in ("offsets", "steps", "errors")]
             self._decoding[entry.id] = path, file, start, *arrays, float(content["residual"])
         path, file, start, *decoding = self._decoding[entry.id]
-        check_length(path, file, segment=entry.id)
+        check_once(path, file, segment=entry.id)
         return Sketch(FileRows(path, start, DTYPES[self.dtype], shape), *decoding)
 
     def residual_of(self, entry: SegmentEntry) -> float | None:
@@ -249,7 +249,8 @@ def stale(index: Path, segments: set[str]) -> list[Path]:
 
 
 def _folders(index: Path) -> list[Path]:
-    return [path for path in (index / "derived").glob("sketch-*") if _FOLDER.fullmatch(path.name)]
+    found = (index / "derived").glob("sketch-*")
+    return [path for path in found if _FOLDER.fullmatch(path.name) and not path.is_symlink()]
 
 
 def _number(folder: Path) -> int:

@@ -7,14 +7,16 @@ last one that was. Documents whose bound does not reach that one cannot have bee
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.search.certified import ROWS_PER_TASK, SketchOf, joined
+from nagindex.search.certified import ROWS_PER_TASK, SketchOf, joined, rough_cut
 from nagindex.search.collect import Hits
 from nagindex.search.graph import nearest
 from nagindex.search.recall import Recall, Stratum, estimate_recall
@@ -23,9 +25,10 @@ from nagindex.search.scan import Part, Ranking, scan, sums_from_codes, sweep
 from nagindex.search.scorers import Scorer
 from nagindex.search.sketch import Seen
 
-AHEAD = 2.0
-"""Candidates taken from the graphs for each document asked for."""
-MORE = 64
+AHEAD, AHEAD_OF_FEW = 2.0, 0.4
+"""Candidates taken from the graphs for each document asked for: at least so many, and so many for each halving of the pool that leads
+to the answer's size, since the smaller its share, the more of it lies beyond where sketches would put it."""
+MORE = 16
 """Candidates taken beyond that of each graph, for chance."""
 ROUNDS = 6
 WORTH_IT = 0.25
@@ -97,17 +100,21 @@ def search(
     exact = scan(rest, sums_from_codes(task.scorer, 1), [ranking], threads=threads)[0]
     found = exact
     alive, nodes = _alive(parts), np.array([len(graph.index) for graph in graphs])
-    counts = np.minimum(AHEAD * task.ranking.budget * nodes / max(nodes.sum(), 1) + MORE, nodes).astype(np.int64)
+    asked = ahead(task.ranking.budget, int(nodes.sum())) * task.ranking.budget
+    counts = np.minimum(asked * nodes / max(nodes.sum(), 1) + MORE, nodes).astype(np.int64)
     asking = [True] * len(graphs)
     living = [np.zeros(0, np.int64)] * len(graphs)
     for _ in range(ROUNDS):
-        for number in (n for n, more in enumerate(asking) if more):
-            own = _likeliest(graphs[number], task, int(counts[number]))
+        numbers = np.flatnonzero(asking).tolist()
+        with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+            own_counts = [int(counts[number]) for number in numbers]
+            given = list(pool.map(lambda n, count: _likeliest(graphs[n], task, count), numbers, own_counts))
+        for number, own in zip(numbers, given, strict=True):
             living[number] = own[alive(own)]
         new = np.setdiff1d(np.concatenate([np.zeros(0, np.int64), *living]), found.positions)
         scored = Hits(new, rescore(parts, new, task.scorer, threads=threads), np.ones(len(new), np.int64))
         found = joined([found, scored])
-        answer = task.ranking.cut(found)
+        answer = rough_cut(task.ranking.budget, found)
         # The last third of what a graph gave, in its order, should hold next to nothing of the answer.
         late = [np.isin(own[2 * len(own) // 3 :], answer.positions).sum() for own in living]
         short = len(answer.keys) < task.ranking.budget
@@ -116,7 +123,12 @@ def search(
         if not any(asking):
             break
         counts = np.where(asking, np.minimum(2 * counts, nodes), counts)
-    return answer, len(found.keys) - len(exact.keys) + sum(part.documents for part in rest)
+    return task.ranking.cut(found), len(found.keys) - len(exact.keys) + sum(part.documents for part in rest)
+
+
+def ahead(budget: int, documents: int) -> float:
+    """Return how many candidates are taken from graphs for each document asked for, of so many that they connect."""
+    return max(AHEAD, AHEAD_OF_FEW * float(np.log2(max(documents, 1) / max(budget, 1))))
 
 
 def recall(

@@ -79,7 +79,7 @@ def search(
     """
     reading = Reading()
     estimates = [
-        dataclasses.replace(task.ranking, key=partial(_row, number), cut=partial(_rough, task.ranking.budget))
+        dataclasses.replace(task.ranking, key=partial(_row, number), cut=partial(rough_cut, task.ranking.budget))
         for number, task in enumerate(tasks)
     ]
     likeliest = scan(parts, _estimates(sketch_of, tasks), estimates, threads=threads, rows=ROWS_PER_TASK)
@@ -196,7 +196,7 @@ def _row(number: int, part: Part) -> Callable[[slice, Sums], npt.NDArray[Any]]:
     return lambda rows, sums: sums[number]
 
 
-def _rough(budget: int, hits: Hits, final: bool = True) -> Hits:
+def rough_cut(budget: int, hits: Hits, final: bool = True) -> Hits:
     """Return the documents of largest keys that fill a budget and one more; equal keys in the order of the pool."""
     order = np.lexsort((hits.positions, -hits.keys))
     return hits.take(order[: int(np.searchsorted(np.cumsum(hits.weights[order]), budget, side="right")) + 1])

@@ -135,8 +135,11 @@ def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf, final: bool = True) -> 
     # Weights are cumulated over whole groups of equal keys: only there is `used` independent of the order inside a group.
     start, stop = (np.searchsorted(-keys, -keys[over], side=side) for side in ("left", "right"))
     group = hits.take(order[start:stop])
-    by_id = np.argsort(ids_of(group.positions), kind="stable")
     left = budget - (used[start - 1] if start else 0)
+    if len(group.keys) == 1 or (final and start and group.weights.min() > left):  # its order makes no difference
+        by_id = np.arange(len(group.keys))
+    else:
+        by_id = np.argsort(ids_of(group.positions), kind="stable")
     fitting = int(np.searchsorted(np.cumsum(group.weights[by_id]), left, side="right"))
     kept = np.concatenate([order[:start], order[start:stop][by_id[: fitting if final else fitting + 1]]])
     return hits.take(kept if len(kept) else order[start:stop][by_id[:1]])

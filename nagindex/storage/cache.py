@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from nagindex.fingerprint import Fingerprint
 from nagindex.nag import CODE_DTYPE, Codes
+from nagindex.storage.checked import is_plain
 from nagindex.storage.files import create_exclusively
 
 MAX_BYTES = 256 << 20
@@ -66,7 +67,7 @@ class TargetCache:
         buffer = io.BytesIO()
         np.save(buffer, records, allow_pickle=False)
         content = buffer.getvalue()
-        if len(content) > self.max_bytes:
+        if len(content) > self.max_bytes or self.folder.is_symlink():
             return
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -84,6 +85,8 @@ class TargetCache:
 
     def _files(self) -> list[Path]:
         """Return the cache's files, the one used last first."""
+        if self.folder.is_symlink():  # it would lead out of the index
+            return []
         try:
             stamped = [(path.stat().st_mtime_ns, path) for path in self.folder.glob("[0-9a-f]*.npy")]
         except OSError:
@@ -93,7 +96,7 @@ class TargetCache:
     def _read(self, path: Path) -> npt.NDArray[np.void]:
         """Return a file's records, none where it is damaged or of another shape."""
         try:
-            content = path.read_bytes()
+            content = path.read_bytes() if is_plain(path) else b""
             if hashlib.sha256(content).hexdigest() == path.stem:
                 records: npt.NDArray[np.void] = np.load(io.BytesIO(content), allow_pickle=False)
                 if records.dtype == self.record:

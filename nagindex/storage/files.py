@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from nagindex.errors import BadInputError, DamagedIndexError
+from nagindex.storage import checked
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,10 @@ class FileEntry:
         """Return the entry of a file as it is on disk, after forcing its bytes to the disk."""
         with open(path, "rb") as file:
             os.fsync(file.fileno())
-            return cls(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+            found = os.fstat(file.fileno())
+            entry = cls(found.st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        checked.note(found, entry.sha256)
+        return entry
 
 
 def sync_folder(folder: Path) -> None:
@@ -92,20 +97,30 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_length(path: Path, entry: FileEntry, *, segment: str) -> None:
-    """Raise DamagedIndexError unless the file exists with the length that the manifest states."""
+def check_length(path: Path, entry: FileEntry, *, segment: str) -> os.stat_result:
+    """Raise DamagedIndexError unless the file exists with the length that the manifest states; return what `stat` tells of it."""
     try:
-        size = path.stat().st_size
-    except FileNotFoundError:
+        found = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
         raise DamagedIndexError(path, f"missing from segment {segment}") from None
-    if size != entry.bytes:
-        raise DamagedIndexError(path, f"{size} bytes where segment {segment} has {entry.bytes}")
+    if not stat.S_ISREG(found.st_mode):
+        raise DamagedIndexError(path, f"no plain file where segment {segment} has one")
+    if found.st_size != entry.bytes:
+        raise DamagedIndexError(path, f"{found.st_size} bytes where segment {segment} has {entry.bytes}")
+    return found
 
 
 def check_content(path: Path, entry: FileEntry, *, segment: str) -> None:
-    """Raise DamagedIndexError unless the file's length and checksum are those that the manifest states."""
-    check_length(path, entry, segment=segment)
+    """Raise DamagedIndexError unless the file's length and checksum are those that the manifest states; read all of it."""
+    told = check_length(path, entry, segment=segment)
     with open(path, "rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != entry.sha256:
         raise DamagedIndexError(path, f"SHA-256 is {found} where segment {segment} has {entry.sha256}")
+    checked.note(told, entry.sha256)
+
+
+def check_once(path: Path, entry: FileEntry, *, segment: str) -> None:
+    """Do the same, but read a file only if it may have changed since it was last found whole: before anything is made of its content."""
+    if not checked.is_whole(check_length(path, entry, segment=segment), entry.sha256):
+        check_content(path, entry, segment=segment)

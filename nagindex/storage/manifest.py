@@ -13,11 +13,13 @@ from typing import Any
 from nagindex._version import __version__
 from nagindex.errors import DamagedIndexError, InputNotFoundError, SettingsMismatchError, UnknownFormatError
 from nagindex.fingerprint import Fingerprint
+from nagindex.storage.checked import require_folder
 from nagindex.storage.files import FileEntry, create_exclusively
 from nagindex.storage.sealed import damaged, seal, unseal
 
 FORMAT_VERSION = 1
 FLAGS: frozenset[str] = frozenset()
+OWN_FOLDERS = ("manifests", "segments", "derived")
 _NAME = re.compile(r"[0-9]{12}\.json")
 _SEGMENT_ID = re.compile(r"[0-9a-f]{16}")
 _FILE_NAME = re.compile(r"nags\.npy|(docs|sources|skipped)\.parquet|deleted-[0-9a-f]{8}\.npy")
@@ -128,7 +130,13 @@ def manifest_path(index: Path, version: int) -> Path:
 
 
 def versions(index: Path) -> list[int]:
-    """Return the numbers of the versions that an index holds, ascending."""
+    """Return the numbers of the versions that an index holds, ascending.
+
+    Raises:
+        DamagedIndexError: a folder of the index is a link, which would lead out of it.
+    """
+    for name in OWN_FOLDERS:
+        require_folder(index / name)
     try:
         names = [p.name for p in (index / "manifests").iterdir()]
     except (FileNotFoundError, NotADirectoryError):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nagindex.errors import DamagedIndexError
+from nagindex.storage.checked import is_plain
 
 
 def digest(content: dict[str, Any]) -> str:
@@ -32,6 +33,8 @@ def unseal(path: Path, what: str) -> tuple[dict[str, Any], bool]:
         FileNotFoundError: there is none.
         DamagedIndexError: it holds no JSON object with a checksum.
     """
+    if not is_plain(path):
+        raise damaged(path, what)
     try:
         content = json.loads(path.read_bytes())
         stated = content.pop("sha256")

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from nagindex.corpus.reading import Value
 from nagindex.errors import DamagedIndexError
 from nagindex.nag import CODE_DTYPE, Codes, NagSpec
-from nagindex.storage.files import FileEntry, check_content, check_length, sync_folder
+from nagindex.storage.checked import require_folder
+from nagindex.storage.files import FileEntry, check_content, check_length, check_once, sync_folder
 from nagindex.storage.manifest import Manifest, SegmentEntry
 from nagindex.storage.tables import kept_type, read_table, write_table
 
@@ -188,16 +189,19 @@ class Segment:
     def __init__(self, index: Path, entry: SegmentEntry, spec: NagSpec) -> None:
         self.index, self.entry, self.spec = index, entry, spec
         self.folder = index / "segments" / entry.id
+        self._first_byte: int | None = None
 
     @property
     def docs_path(self) -> Path:
         """The Parquet file whose row i describes document i."""
-        return self.folder / "docs.parquet"
+        return self._whole("docs.parquet")
 
     def codes(self) -> Codes:
         """Return the NAGs, uint16 [documents, L, K], memory-mapped read-only."""
-        path = self.folder / "nags.npy"
-        check_length(path, self.entry.files["nags.npy"], segment=self.entry.id)
+        path = self._whole("nags.npy")
+        if self._first_byte is not None:  # its header was read before
+            shape = (self.entry.documents, *self.spec.shape)
+            return np.memmap(path, CODE_DTYPE, "r", self._first_byte, shape)
         try:
             codes: Codes = np.load(path, mmap_mode="r" if self.entry.documents else None, allow_pickle=False)
         except (ValueError, OSError, EOFError) as error:
@@ -207,6 +211,7 @@ class Segment:
             raise DamagedIndexError(
                 path, f"holds {codes.dtype} {codes.shape} where segment {self.entry.id} has {CODE_DTYPE} {shape}"
             )
+        self._first_byte = getattr(codes, "offset", None)
         return codes
 
     def deleted(self) -> npt.NDArray[np.uint32]:
@@ -221,18 +226,34 @@ class Segment:
 
     def spans(self) -> list[SourceSpan]:
         """Return the sources' rows that the segment accounts for."""
-        table = read_table(self.folder / "sources.parquet", SOURCE_COLUMNS)
+        table = read_table(self._whole("sources.parquet"), SOURCE_COLUMNS)
         return [SourceSpan(*values) for values in zip(*table.values(), strict=True)]
 
     def skipped(self) -> list[SkippedRow]:
         """Return the rows that became no document."""
-        table = read_table(self.folder / "skipped.parquet", SKIPPED_COLUMNS)
+        table = read_table(self._whole("skipped.parquet"), SKIPPED_COLUMNS)
         return [SkippedRow(*values) for values in zip(*table.values(), strict=True)]
 
     def check_lengths(self) -> None:
-        """Raise DamagedIndexError unless every file exists with its length."""
+        """Raise DamagedIndexError unless every file exists with its length, in a folder that is no link, with room for the codes."""
+        require_folder(self.folder)
+        codes = self.folder / "nags.npy"
+        if self.entry.files[codes.name].bytes < self.entry.documents * self.spec.bytes_per_document:
+            raise DamagedIndexError(
+                codes, f"too short for the {self.entry.documents} documents of segment {self.entry.id}"
+            )
         for name, entry in self.entry.files.items():
             check_length(self.folder / name, entry, segment=self.entry.id)
+
+    def check(self) -> None:
+        """Raise DamagedIndexError unless every file holds what was written; those that were found to do so before are not read again."""
+        for name in self.entry.files:
+            self._whole(name)
+
+    def _whole(self, name: str) -> Path:
+        """Return the path of a file whose content has been checked since it came here."""
+        check_once(self.folder / name, self.entry.files[name], segment=self.entry.id)
+        return self.folder / name
 
     def damage(self) -> Iterator[DamagedIndexError]:
         """Yield one error for each file whose length or checksum is not the manifest's."""
@@ -253,7 +274,7 @@ def deleted_rows(index: Path, entry: SegmentEntry) -> npt.NDArray[np.uint32]:
     if entry.deleted is None:
         return np.empty(0, np.uint32)
     path = index / "segments" / entry.id / entry.deleted
-    check_length(path, entry.files[entry.deleted], segment=entry.id)
+    check_once(path, entry.files[entry.deleted], segment=entry.id)
     try:
         rows: npt.NDArray[np.uint32] = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
