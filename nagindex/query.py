@@ -26,6 +26,7 @@ from nagindex.select.choose import Rules, check_targets, choose
 from nagindex.select.criterion import Criterion, Standardised, by_best, by_target, with_quality
 from nagindex.selection import Chosen, Selection
 from nagindex.storage.docs import ids_at
+from nagindex.storage.segment import check_all
 from nagindex.texts import Texts
 from nagindex.view import View
 
@@ -80,6 +81,7 @@ class _Query:
         self.notes: list[str] = []
         # Weights that fit no target and shares that leave one nothing are told before anything is read.
         self._shares(max(budget.amount(pool_tokens=manifest.tokens), 1))
+        check_all(index.segments, threads=threads)
         self.rules = Rules.of(options, self.view, self.names if self._lists > 1 else [""])
         self.candidates = Candidates(index, options)
         self.amount = budget.amount(pool_tokens=self.candidates.tokens)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -267,6 +269,20 @@ class Segment:
 def segments_of(index: Path, manifest: Manifest) -> list[Segment]:
     """Return a version's segments, in the order of the documents."""
     return [Segment(index, entry, manifest.fingerprint.spec) for entry in manifest.segments]
+
+
+def check_all(members: Sequence[Segment], *, threads: int | None = None) -> None:
+    """Check the content of all files that came here since they were last checked, side by side.
+
+    Args:
+        members: the segments.
+        threads: how many files are read at a time; by default one for each core.
+
+    Raises:
+        DamagedIndexError: a file does not hold what was written.
+    """
+    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+        list(pool.map(Segment.check, members))
 
 
 def deleted_rows(index: Path, entry: SegmentEntry) -> npt.NDArray[np.uint32]:
