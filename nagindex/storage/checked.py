@@ -58,7 +58,7 @@ def is_plain(path: Path) -> bool:
 
 def require_folder(path: Path) -> None:
     """Raise DamagedIndexError where a path is something else than a folder; a link to one would lead out of the index."""
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         if not stat.S_ISDIR(os.lstat(path).st_mode):
             raise DamagedIndexError(path, "no folder of the index's own")
 

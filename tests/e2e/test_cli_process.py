@@ -22,11 +22,11 @@ def started(shell: Shell, *arguments: object) -> Iterator[subprocess.Popen[bytes
     """The running program, which is gone when the block ends."""
     process = shell.start(*arguments)
     try:
-        with process:
-            yield process
-            process.kill()
+        yield process
     finally:
-        process.kill()
+        process.kill()  # before anything waits for it
+        with process:
+            pass
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, str, str]:

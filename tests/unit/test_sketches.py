@@ -41,7 +41,7 @@ def test_what_is_written_is_read_back(index):
     assert (found.dims, found.dtype, found.sample, found.documents) == (128, "i8", 300, 300)
     sketch = found.read(index.segments[1].entry)
     own = found.basis.coordinates(index.segments[1].codes())
-    told = sketch.offsets + sketch.steps * sketch.values
+    told = sketch.offsets + sketch.steps * sketch.values[:]
     assert np.all(np.abs(told[:, :-1] - own) <= sketch.errors[:-1])
     assert np.all(told[:, -1] >= found.basis.residuals(own) - sketch.errors[-1])
 
