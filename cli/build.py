@@ -16,6 +16,7 @@ from nagindex.projections import NEURON_TYPES
 from .dry_run import tell_cost
 from .options import (
     COUNT,
+    check_option,
     corpus_root_option,
     devices_option,
     index_option,
@@ -29,6 +30,7 @@ from .options import (
     workers_option,
 )
 from .progress import ProgressLine, StepLine
+from .recheck import tell_recheck
 
 if TYPE_CHECKING:
     from nagindex.corpus.sources import Listing
@@ -194,7 +196,7 @@ def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str |
 
 
 @click.command()
-@click.argument("corpus", nargs=-1, required=True)
+@click.argument("corpus", nargs=-1, metavar="CORPUS...")
 @index_option
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
 @devices_option
@@ -208,12 +210,14 @@ def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str |
     is_flag=True,
     help="Append although torch, transformers or tokenizers have another version than the index.",
 )
+@check_option
 @json_option
 def append(
     corpus: tuple[str, ...],
     index: Path,
     corpus_root: Path | None,
     shard: str | None,
+    check: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -225,6 +229,11 @@ def append(
     from nagindex.index import Index
     from nagindex.windows import Shard
 
+    if check:
+        tell_recheck(Index.open(index), as_json)
+        return
+    if not corpus:
+        raise click.UsageError("Missing argument 'CORPUS...'.")
     part = Shard(*shard_of(shard))
     opened = Index.open(index)
     _tell_ignored(find_sources(corpus, root=corpus_root))

@@ -40,6 +40,8 @@ def info(index: Path, skipped: bool, version: int | None, as_json: bool) -> None
         return
     found = opened.info()
     click.echo(json.dumps(found) if as_json else _described(found))
+    for warning in found["warnings"] if not as_json else ():
+        click.echo(f"Warning: {warning}", err=True)
 
 
 def _described(found: dict[str, Any]) -> str:

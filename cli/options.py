@@ -66,6 +66,11 @@ workers_option = click.option(
     type=click.IntRange(0, 1),
     help="1: read and tokenise ahead in a process of its own; 0: do not. [default: 1 for 16 MB and more]",
 )
+check_option = click.option(
+    "--check",
+    is_flag=True,
+    help="Append nothing: encode 64 stored documents again, from CORPUS or where they were read, and say how many codes differ.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object for machines.")
 text_column_option = click.option(
     "--text-column", metavar="C", help="Column of the texts. [default: text, content, doc, document or body]"

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nagindex.storage import segment as segments
+from nagindex.storage.files import writing
 from nagindex.storage.manifest import Manifest, SegmentEntry, commit
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SkippedRow, SourceSpan
 from nagindex.storage.tables import DOCS_ROW_GROUP, connect, quote_sql, scan_sql
@@ -79,7 +80,7 @@ def _merge(index: Path, manifest: Manifest, group: Sequence[SegmentEntry]) -> Se
             "position": np.concatenate([np.flatnonzero(mask) for mask in alive]),
         }
         scan = scan_sql([m.docs_path for m in members], extra=", filename = true, file_row_number = true")
-        with connect() as connection:
+        with writing(folder / "docs.parquet"), connect() as connection:
             connection.register("places", places)
             connection.register("kept", kept)
             connection.execute(

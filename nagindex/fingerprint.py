@@ -12,6 +12,7 @@ from typing import Any
 
 from nagindex.errors import SettingsMismatchError
 from nagindex.nag import NagSpec
+from nagindex.typed import typed
 
 LIBRARIES = ("torch", "transformers", "tokenizers")
 
@@ -44,9 +45,9 @@ class Fingerprint:
         """Return one phrase for each field of `other` that differs, naming both values; a moved backbone is the same."""
         mine, theirs = _flat(self), _flat(other)
         return [
-            f"{name} is {mine[name]!r} in the index and {theirs[name]!r} here"
-            for name in mine
-            if name != "backbone" and mine[name] != theirs.get(name)
+            f"{name} is {mine.get(name)!r} in the index and {theirs.get(name)!r} here"
+            for name in mine | theirs
+            if name != "backbone" and mine.get(name) != theirs.get(name)
         ]
 
     def require(self, other: Fingerprint, *, where: str, ignore_libraries: bool = False) -> None:
@@ -57,7 +58,7 @@ class Fingerprint:
             return
         only_libraries = not self.differences(same_libraries)
         remedy = (
-            "install those versions, or pass --accept-libraries to mix"
+            "install those versions, or see what it changes with nagindex append --check, and pass --accept-libraries to mix"
             if only_libraries
             else "use the index's settings, or build another index"
         )
@@ -76,9 +77,12 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Fingerprint:
-        """Return the fingerprint whose `to_json` is `fields`."""
-        spec = fields["spec"]
-        return cls(**{**fields, "spec": NagSpec(spec["neuron_type"], tuple(spec["widths"]), spec["top_k"])})
+        """Return the fingerprint whose `to_json` is `fields`.
+
+        Raises:
+            ValueError: it is of none.
+        """
+        return typed(cls, fields)
 
 
 @cache

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from nagindex.backbone import Backbone
     from nagindex.neighbors import Neighbors
+    from nagindex.recheck import Recheck
 
 
 class Index:
@@ -179,6 +180,12 @@ class Index:
             self.refresh()
         follow(self.path, self.segments)
         return report
+
+    def recheck(self, corpus: Paths | None = None, **where: Any) -> Recheck:
+        """Encode a sample of stored documents again and return what differs; see `nagindex.recheck.recheck`."""
+        from nagindex.recheck import recheck
+
+        return recheck(self, corpus, **where)
 
     def encode(
         self,

@@ -6,6 +6,7 @@ import dataclasses
 from typing import TYPE_CHECKING, Any
 
 from nagindex.errors import NagIndexError
+from nagindex.fingerprint import installed_libraries
 from nagindex.storage.manifest import versions
 
 if TYPE_CHECKING:
@@ -34,7 +35,23 @@ def info(index: Index) -> dict[str, Any]:
         "settings": dataclasses.asdict(index.manifest.settings)
         | {"keep_columns": list(index.manifest.settings.keep_columns)},
         "fingerprint": index.manifest.fingerprint.to_json(),
+        "installed": installed_libraries(),
+        "warnings": _warnings(index),
     }
+
+
+def _warnings(index: Index) -> list[str]:
+    """Return one sentence where libraries are installed whose versions encode perhaps otherwise than the index was."""
+    from nagindex.recheck import other_libraries
+
+    found = other_libraries(index.manifest)
+    if not found:
+        return []
+    told = ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items())
+    here = ", ".join(f"{name} {installed_libraries()[name]}" for name in found)
+    return [
+        f"encoded with {told}, and installed is {here}; see what that changes with: nagindex append --check -i {index.path}"
+    ]
 
 
 def _sketches(index: Index) -> dict[str, Any] | None:

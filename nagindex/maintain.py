@@ -144,6 +144,10 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
     temporary = [path for folder in (index / "manifests", *of_derived) for path in folder.glob(".*.tmp")]
     derived = stale(index, {segment for segment, _ in named})
     in_segments = [path for folder in of_segments for path in folder.iterdir() if not path.is_dir()]
+    for number in set(versions(index)) - set(
+        numbers
+    ):  # what was published meanwhile needs its files, however old they look
+        named |= {(entry.id, name) for entry in read_manifest(index, number).segments for name in entry.files}
     for path in sorted([*in_segments, *temporary, *derived]):
         if (path.parent.name, path.name) not in named and _is_old(path, clock, grace):
             with suppress(FileNotFoundError):  # another vacuum, or the writer whose temporary file it was, came first

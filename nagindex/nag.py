@@ -13,6 +13,8 @@ Codes = npt.NDArray[np.uint16]
 
 CODE_DTYPE = np.dtype("<u2")
 MAX_WIDTH = 1 << 16
+MAX_NEURONS = 1 << 24
+"""In all layers together, each counted as the widest: what a target's weights are kept for in memory."""
 
 
 def default_top_k(width: int) -> int:
@@ -42,6 +44,8 @@ class NagSpec:
     def __post_init__(self) -> None:
         if not self.widths or min(self.widths) < 1 or max(self.widths) > MAX_WIDTH:
             raise ValueError(f"a layer has 1 to {MAX_WIDTH} neurons, got widths {self.widths}")
+        if len(self.widths) * max(self.widths) > MAX_NEURONS:
+            raise ValueError(f"{len(self.widths)} layers of up to {max(self.widths)} neurons are above {MAX_NEURONS}")
         if not 1 <= self.top_k <= min(self.widths):
             raise ValueError(f"top_k must be 1 to {min(self.widths)}, got {self.top_k}")
 

@@ -18,6 +18,7 @@ from nagindex.storage.files import replacing
 from nagindex.storage.tables import connect, quote_sql
 
 NAGS_KEY = "nagindex_nags"
+COLUMNS = (("target", "VARCHAR"), ("id", "VARCHAR"), ("nag", "USMALLINT[]"))
 ROWS_PER_INSERT = 1000
 
 
@@ -93,11 +94,16 @@ def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> lis
         saved = Fingerprint.from_json(json.loads(_metadata(path) or ""))
         with connect() as connection:
             scan = f"read_parquet({quote_path(path)}, file_row_number = true)"
-            has_target = "target" in [row[0] for row in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()]
-            listed = f"{'target' if has_target else 'NULL'}, id, nag"
+            types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
+            if any(types.get(name, kind) != kind or (name not in types and name != "target") for name, kind in COLUMNS):
+                raise ValueError("its columns are others")
+            wrong = f"id IS NULL OR nag IS NULL OR len(nag) <> {saved.spec.layers * saved.spec.top_k}"
+            if found := connection.execute(f"SELECT file_row_number FROM {scan} WHERE {wrong} LIMIT 1").fetchall():
+                raise ValueError(f"row {found[0][0]} holds no id or another number of neurons")
+            listed = f"{'target' if 'target' in types else 'NULL'}, id, nag"
             rows = connection.execute(f"SELECT {listed} FROM {scan} ORDER BY file_row_number").fetchall()
         codes = np.array([nag for *_, nag in rows], CODE_DTYPE).reshape(len(rows), *saved.spec.shape)
-    except (ValueError, KeyError, TypeError, duckdb.Error) as error:
+    except (ValueError, TypeError, RecursionError, duckdb.Error) as error:
         raise BadInputError(
             f"{path}: not NAGs saved by nagindex encode ({str(error).splitlines()[0]}); encode the targets again"
         ) from error

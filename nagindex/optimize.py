@@ -121,7 +121,7 @@ def _connect(sketches: SketchSet, members: Sequence[Segment], progress: Callable
             progress(Progress("connecting", before + count, whole))
 
         index, centre = graphs.build([sketch for sketch in read if sketch is not None], sketches.dtype, report)
-        write_graph(sketches, [member.entry for member in group], centre.tolist(), index.save)
+        write_graph(sketches, [member.entry for member in group], centre.tolist(), index.save())
         done += len(index)
     return done
 

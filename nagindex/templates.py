@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nagindex.corpus import Paths, Source, find_sources, parquet, streams
-from nagindex.corpus.columns import ID_COLUMNS
+from nagindex.corpus.columns import ID_COLUMNS, listed
 from nagindex.corpus.parquet import quote_name, quote_path
 from nagindex.corpus.sources import Position
 from nagindex.errors import BadInputError
@@ -178,7 +178,7 @@ def _compiled(template: str, where: str) -> tuple[Callable[[_Record], Candidate]
         except Exception as error:  # a template is a program, and may fail in any way
             raise BadInputError(
                 f"{record.where}: the template cannot be filled in: {_reason(error)}; "
-                f"the record's columns are {', '.join(record.columns) or 'none'}"
+                f"the record's columns are {listed(record.columns)}"
             ) from error
 
     return render, names
@@ -210,8 +210,9 @@ def _records(source: Source, names: set[str], id_column: str | None) -> Iterator
     if not available:
         return
     if id_column is not None and id_column not in available:
-        listed = ", ".join(available)
-        raise BadInputError(f"{source.path}: no column {id_column!r} (--id-column); available columns are {listed}")
+        raise BadInputError(
+            f"{source.path}: no column {id_column!r} (--id-column); available columns are {listed(available)}"
+        )
     named = id_column or next((name for name in ID_COLUMNS if name in available), None)
     read = {"parquet": _parquet_records, "json": json_records, "jsonl": json_records}.get(source.format, _text_records)
     for row, identifier, values in read(source, available, names, named):

@@ -14,6 +14,7 @@ RESERVED = (
     *("id", "file", "row", "tokens", "rank", "score", "target", "text", "standardised", "quality_value", "combined"),
     *("_segment", "_position", "_sum", "_row"),
 )
+NAMES_SHOWN, NAME_SHOWN = 100, 100
 RESERVED_BY_DUCKDB = ("filename", "file_row_number", "file_index")  # in every scan of a segment
 
 
@@ -63,18 +64,18 @@ class Columns:
         ]:
             if name is not None and name not in available:
                 raise BadInputError(
-                    f"{where}: no column {name!r} ({option}); available columns are {_listed(available)}"
+                    f"{where}: no column {name!r} ({option}); available columns are {listed(available)}"
                 )
         for name in self.keep:
             if name not in available:
                 raise BadInputError(
-                    f"{where}: no column {name!r} (--keep-column); available columns are {_listed(available)}"
+                    f"{where}: no column {name!r} (--keep-column); available columns are {listed(available)}"
                 )
         text = self.text or _first(TEXT_COLUMNS, available)
         if text is None:
             raise BadInputError(
                 f"{where}: no text column found ({', '.join(TEXT_COLUMNS)}); "
-                f"available columns are {_listed(available)}; name one with --text-column"
+                f"available columns are {listed(available)}; name one with --text-column"
             )
         identifier, tokens = self.id or _first(ID_COLUMNS, available), self.tokens or _first(TOKEN_COLUMNS, available)
         return Columns(text, identifier, tokens, self.keep, self.target)
@@ -84,5 +85,8 @@ def _first(usual: Sequence[str], available: Sequence[str]) -> str | None:
     return next((name for name in usual if name in available), None)
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) or "none"
+def listed(names: Sequence[str]) -> str:
+    """Return names for a message of one line, whatever they hold and however many they are."""
+    shown = [name if name.isprintable() and len(name) <= NAME_SHOWN else ascii(name[:NAME_SHOWN]) for name in names]
+    more = [f"{len(names) - NAMES_SHOWN:,} more"] * (len(names) > NAMES_SHOWN)
+    return ", ".join([*shown[:NAMES_SHOWN], *more]) or "none"

@@ -14,15 +14,17 @@ import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from typing import IO, Any, BinaryIO, cast
 
+from nagindex.corpus.columns import listed
 from nagindex.corpus.sources import Position, Source
 from nagindex.errors import BadInputError, MissingDependencyError
 
 RECORDS_LOOKED_AT = 1000
 CHUNK = 1 << 20
-MAX_JSON_VALUE = 1 << 30
+MAX_RECORD = 1 << 28
+"""Characters of a line, a JSON value, a CSV field or a text: what is longer is no document, and would not fit into memory."""
 JSON_KINDS = {list: "array", dict: "object", str: "string", bool: "truth value", type(None): "null"}
 
 
@@ -52,7 +54,10 @@ def read_rows(
     if source.format == "txt":
         if start == 0:
             with _opened(source, position) as stream:
-                yield 0, [stream.read(), *[None] * (len(columns) - 1)]
+                text = stream.read(MAX_RECORD + 1)
+                if len(text) > MAX_RECORD:
+                    raise _too_long(f"{source.path}, row 0")
+                yield 0, [text, *[None] * (len(columns) - 1)]
     elif source.format in ("csv", "tsv"):
         header = _csv_header(source)
         positions = [header.index(name) for name in columns]
@@ -70,8 +75,28 @@ def read_rows(
 def read_lines(source: Source) -> Iterator[tuple[int, str]]:
     """Yield (row, line) of a text source, without line ends."""
     with _opened(source) as stream:
-        for row, line in enumerate(stream):
+        for row, line in enumerate(_lines(stream, source)):
             yield row, line.removesuffix("\n").removesuffix("\r")
+
+
+def _lines(stream: IO[str], source: Source) -> Iterator[str]:
+    """Yield lines with their ends.
+
+    Raises:
+        BadInputError: one is too long.
+    """
+    for number in count(1):
+        line = stream.readline(MAX_RECORD + 1)
+        if len(line) > MAX_RECORD:
+            raise _too_long(f"{source.path}, line {number}")
+        if not line:
+            return
+        yield line
+
+
+def _too_long(where: str) -> BadInputError:
+    remedy = "split the document, or replace or remove the file if it is corrupt"
+    return BadInputError(f"{where}: more than {MAX_RECORD >> 20} MiB in one record; {remedy}")
 
 
 class Field(str):
@@ -139,7 +164,7 @@ def json_records(
     """Yield (row, record, its JSON text) of a .jsonl or .json source; lines that are not wanted come as empty records."""
     with _opened(source, position) as stream:
         if source.format == "jsonl":
-            for row, line in enumerate(stream):
+            for row, line in enumerate(_lines(stream, source)):
                 if row >= start and not line.isspace():
                     if not wanted(row):
                         yield row, {}, "{}"
@@ -195,11 +220,8 @@ def _json_values(stream: IO[str], source: Source) -> Iterator[tuple[Any, str]]:
                     f"{source.path}, record {row}: the file ends before the array does; replace or remove it"
                 )
             return
-        if len(buffer) - at > MAX_JSON_VALUE:
-            found = f"no whole JSON record in {MAX_JSON_VALUE >> 20} MiB"
-            raise BadInputError(
-                f"{source.path}, record {row}: {found}; the file is corrupt, or no list of records: replace or remove it"
-            )
+        if len(buffer) - at > MAX_RECORD:
+            raise _too_long(f"{source.path}, record {row}")
         more = stream.read(max(CHUNK, len(buffer) - at))
         ended = not more
         buffer, at = buffer[at:] + more, 0
@@ -224,7 +246,7 @@ def _csv_header(source: Source) -> list[str]:
     with _opened(source, newline="") as stream:
         header = next(_csv_rows(stream, source), [])
     if len(set(header)) < len(header):
-        raise BadInputError(f"{source.path}: two columns share a name in the header {', '.join(header)}; rename one")
+        raise BadInputError(f"{source.path}: two columns share a name in the header {listed(header)}; rename one")
     return header
 
 
@@ -244,8 +266,8 @@ def _csv_records(source: Source, position: Position) -> Iterator[tuple[int, list
 
 
 def _csv_rows(stream: IO[str], source: Source) -> Iterator[list[str]]:
-    csv.field_size_limit(sys.maxsize)
-    reader = csv.reader(stream, delimiter="\t" if source.format == "tsv" else ",", strict=True)
+    csv.field_size_limit(MAX_RECORD)
+    reader = csv.reader(_lines(stream, source), delimiter="\t" if source.format == "tsv" else ",", strict=True)
     try:
         yield from reader
     except csv.Error as error:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from nagindex.derived.sketches import SketchSet
 from nagindex.errors import DamagedIndexError
-from nagindex.storage.files import FileEntry, check_content, check_once, create_exclusively, sync_folder
+from nagindex.storage.files import FileEntry, check_content, check_once, create_exclusively, sync_folder, writing
 from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.sealed import damaged, seal, unseal
 
@@ -74,18 +74,17 @@ def graphs_of(sketches: SketchSet, segments: Sequence[SegmentEntry]) -> list[Gra
     return found
 
 
-def write_graph(
-    sketches: SketchSet, segments: Sequence[SegmentEntry], centre: Sequence[float], save: Callable[[str], object]
-) -> None:
-    """Publish a graph over some segments, which `save` writes to a path that it is given."""
+def write_graph(sketches: SketchSet, segments: Sequence[SegmentEntry], centre: Sequence[float], content: bytes) -> None:
+    """Publish a graph over some segments, as the bytes that usearch reads; its own writing into files does not notice a full disk."""
     name = f"graph-{secrets.token_hex(4)}"
     path = sketches.folder / f"{name}.usearch"
     published = False
     try:
-        save(str(path))
+        with writing(path), open(path, "xb") as file:
+            file.write(content)
         entry = FileEntry.of(path)
         sync_folder(sketches.folder)
-        content = {
+        fields = {
             "format_version": FORMAT_VERSION,
             "bytes": entry.bytes,
             "content": entry.sha256,
@@ -93,7 +92,10 @@ def write_graph(
             "dims": len(centre) + 1,
             "centre": list(centre),
         }
-        published = create_exclusively(sketches.folder / f"{name}.json", seal(content))
+        published = create_exclusively(sketches.folder / f"{name}.json", seal(fields))
+    except BaseException:
+        published = path.with_suffix(".json").exists()
+        raise
     finally:
         if not published:
             path.unlink(missing_ok=True)

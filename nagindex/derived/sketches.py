@@ -26,7 +26,15 @@ from nagindex.nag import NagSpec
 from nagindex.search.basis import Basis
 from nagindex.search.rows import FileRows
 from nagindex.search.sketch import Sketch, SketchType
-from nagindex.storage.files import FileEntry, check_content, check_once, create_exclusively, make_folders, sync_folder
+from nagindex.storage.files import (
+    FileEntry,
+    check_content,
+    check_once,
+    create_exclusively,
+    make_folders,
+    sync_folder,
+    write_array,
+)
 from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.sealed import damaged, seal, unseal
 
@@ -91,10 +99,10 @@ class SketchSet:
     def write(self, entry: SegmentEntry, sketch: Sketch) -> None:
         """Publish a segment's sketches; where another process was first, its are kept."""
         path = self.folder / f"{entry.id}-{secrets.token_hex(4)}.npy"
+        described = self.folder / f"{entry.id}.json"
         published = False
         try:
-            with open(path, "xb") as file:
-                np.save(file, sketch.values[:], allow_pickle=False)
+            write_array(path, sketch.values[:])
             content = {
                 "format_version": FORMAT_VERSION,
                 "file": path.name,
@@ -107,7 +115,12 @@ class SketchSet:
             # The checksum that the file carries is called sha256 too.
             content["content"] = content.pop("sha256")
             sync_folder(self.folder)
-            published = create_exclusively(self.folder / f"{entry.id}.json", seal(content))
+            published = create_exclusively(described, seal(content))
+        except BaseException:
+            published = (
+                described.exists()
+            )  # it may have been published before its folder could not be forced to the disk
+            raise
         finally:
             if not published:
                 path.unlink(missing_ok=True)
@@ -213,8 +226,7 @@ def create_sketches(index: Path, basis: Basis, **fitted: Any) -> SketchSet:
         break
     sync_folder(folder.parent)
     path = folder / "basis.npy"
-    with open(path, "xb") as file:
-        np.save(file, np.asarray(basis.vectors), allow_pickle=False)
+    write_array(path, np.asarray(basis.vectors))
     entry = FileEntry.of(path)
     sync_folder(folder)
     stored = fitted | {"skew": basis.skew, "rounding": basis.rounding.tolist()}
@@ -232,9 +244,9 @@ def stale(index: Path, segments: set[str]) -> list[Path]:
     """
     folders = sorted(_folders(index), reverse=True)
     current = next((folder for folder in folders if (folder / "basis.json").exists()), None)
+    found = [path for folder in folders if folder != current for path in folder.iterdir()]
     if current is None:
-        return []
-    found = [path for folder in folders if folder < current for path in folder.iterdir()]
+        return found
     used = {"basis.json", "basis.npy"}
     for path in current.glob("*.json"):
         try:

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage import checked
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Have errors of the disk, and those by which DuckDB tells of them, name the file that a block writes.
+
+    Raises:
+        OSError: the block failed.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    except getattr(sys.modules.get("duckdb"), "IOException", ()) as error:
+        raise OSError(errno.EIO, f"cannot be written: {str(error).splitlines()[0]}", str(path)) from error
+
+
+def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
+    """Write an array as a new .npy file; numpy's own writing into files does not notice when the last bytes find no room."""
+    import numpy as np
+
+    with writing(path), open(path, "xb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(np.ascontiguousarray(array).data)
 
 
 @dataclass(frozen=True)
@@ -25,7 +57,7 @@ class FileEntry:
     @classmethod
     def of(cls, path: Path) -> FileEntry:
         """Return the entry of a file as it is on disk, after forcing its bytes to the disk."""
-        with open(path, "rb") as file:
+        with writing(path), open(path, "rb") as file:
             os.fsync(file.fileno())
             found = os.fstat(file.fileno())
             entry = cls(found.st_size, hashlib.file_digest(file, "sha256").hexdigest())
@@ -37,7 +69,8 @@ def sync_folder(folder: Path) -> None:
     """Force a folder's entries (new, renamed and removed names) to the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        with writing(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -58,7 +91,7 @@ def create_exclusively(path: Path, content: bytes) -> bool:
     """
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
-        with open(temporary, "xb") as file:
+        with writing(path), open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -88,9 +121,10 @@ def replacing(path: Path) -> Iterator[Path]:
         raise BadInputError(f"{path}: {fault}; name a file in a folder that exists")
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
-        yield temporary
-        with open(temporary, "rb") as file:
-            os.fsync(file.fileno())
+        with writing(path):
+            yield temporary
+            with open(temporary, "rb") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, path)
         sync_folder(path.parent)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,11 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from nagindex._version import __version__
-from nagindex.errors import DamagedIndexError, InputNotFoundError, SettingsMismatchError, UnknownFormatError
+from nagindex.corpus.columns import Columns
+from nagindex.errors import (
+    BadInputError,
+    DamagedIndexError,
+    InputNotFoundError,
+    SettingsMismatchError,
+    UnknownFormatError,
+)
 from nagindex.fingerprint import Fingerprint
 from nagindex.storage.checked import require_folder
 from nagindex.storage.files import FileEntry, create_exclusively
 from nagindex.storage.sealed import damaged, seal, unseal
+from nagindex.typed import LARGEST, typed
 
 FORMAT_VERSION = 1
 FLAGS: frozenset[str] = frozenset()
@@ -170,21 +179,20 @@ def read_manifest(index: Path, version: int) -> Manifest:
     except FileNotFoundError:
         kept = ", ".join(map(str, versions(index))) or "none"
         raise InputNotFoundError(f"{index}: no version {version}; versions kept are {kept}") from None
+    remedy = f"install the nagindex that wrote it ({_quoted(content.get('writer'))})"
     if content.get("format_version") != FORMAT_VERSION:
-        found = f"format version {content.get('format_version')}, nagindex {__version__} reads {FORMAT_VERSION}"
-        raise UnknownFormatError(f"{path}: {found}; install the nagindex that wrote it ({content.get('writer')})")
+        found = f"format version {_quoted(content.get('format_version'))}"
+        raise UnknownFormatError(f"{path}: {found}, nagindex {__version__} reads {FORMAT_VERSION}; {remedy}")
     flags = content.get("flags")
     if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
         raise _damaged(path)
     if unknown := set(flags) - FLAGS:
-        raise UnknownFormatError(
-            f"{path}: unknown feature flag {', '.join(sorted(unknown))}; install the nagindex that wrote it ({content.get('writer')})"
-        )
+        raise UnknownFormatError(f"{path}: unknown feature flag {_quoted(', '.join(sorted(unknown)))}; {remedy}")
     if not whole:
         raise _damaged(path)
     try:
         manifest = _from_json(content)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except ValueError:
         raise _damaged(path) from None
     if manifest.version != version:
         raise DamagedIndexError(path, f"holds version {manifest.version}")
@@ -218,14 +226,32 @@ def commit(index: Path, change: Callable[[Manifest], Manifest | None]) -> Manife
         wanted = change(current)
         if wanted is None:
             return current
+        _require_files(index, current, wanted)
         if publish(index, wanted):
             return wanted
+
+
+def _require_files(index: Path, current: Manifest, wanted: Manifest) -> None:
+    """Raise BadInputError where a file that was written for the next version is gone: versions never name what is not there."""
+    known = {(entry.id, entry.deleted) for entry in current.segments}
+    for entry in wanted.segments:
+        if (entry.id, entry.deleted) not in known:
+            for name in entry.files:
+                path = index / "segments" / entry.id / name
+                if not path.exists():
+                    by_whom = "a vacuum whose clock is ahead of this one removed it, or somebody did"
+                    raise BadInputError(f"{path}: gone before it was published: {by_whom}; run the same command again")
 
 
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return (", ".join(value) if isinstance(value, tuple) else str(value or "")) or "not given"
+
+
+def _quoted(value: object) -> str:
+    """Return what a file says of itself as a few words of one line."""
+    return textwrap.shorten(ascii(value).strip("'"), 80, placeholder=" ...")
 
 
 def _damaged(path: Path) -> DamagedIndexError:
@@ -241,25 +267,31 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def _from_json(content: dict[str, Any]) -> Manifest:
-    settings = content["settings"] | {"keep_columns": tuple(content["settings"]["keep_columns"])}
-    return Manifest(
-        version=content["version"],
-        operation=content["operation"],
-        created=content["created"],
-        fingerprint=Fingerprint.from_json(content["fingerprint"]),
-        settings=Settings(**settings),
-        segments=tuple(_segment(entry) for entry in content["segments"]),
-    )
+    known = {field.name for field in dataclasses.fields(Manifest)}
+    manifest = typed(Manifest, {name: value for name, value in content.items() if name in known})
+    Columns(keep=manifest.settings.keep_columns)  # refuses names that are taken, or given twice
+    if not manifest.settings.window or not manifest.settings.batch_tokens:
+        raise ValueError(manifest.settings)
+    if datetime.fromisoformat(manifest.created).tzinfo is None:
+        raise ValueError(manifest.created)
+    for entry in manifest.segments:
+        _require_segment(entry)
+    ids = {entry.id for entry in manifest.segments}
+    if len(ids) < len(manifest.segments) or max(manifest.documents, manifest.tokens) > LARGEST:
+        raise ValueError(manifest.segments)
+    return manifest
 
 
-def _segment(entry: dict[str, Any]) -> SegmentEntry:
-    files = {name: FileEntry(**file) for name, file in entry["files"].items()}
+def _require_segment(entry: SegmentEntry) -> None:
+    names = entry.files.keys()
+    deletions = {name for name in names if name.startswith("deleted-")}
     if (
-        not _SEGMENT_ID.fullmatch(entry["id"])
-        or not all(_FILE_NAME.fullmatch(name) for name in files)
-        or not files.keys() >= {"nags.npy", "docs.parquet", "sources.parquet", "skipped.parquet"}
+        not _SEGMENT_ID.fullmatch(entry.id)
+        or not all(_FILE_NAME.fullmatch(name) for name in names)
+        or not names >= {"nags.npy", "docs.parquet", "sources.parquet", "skipped.parquet"}
+        or deletions != ({entry.deleted} if entry.deleted is not None else set())
+        or not entry.deleted_documents <= entry.documents
+        or not entry.deleted_tokens <= entry.tokens
+        or (entry.deleted is None and (entry.deleted_documents or entry.deleted_tokens))
     ):
-        raise ValueError(entry["id"])
-    if entry["deleted"] is not None and entry["deleted"] not in files:
-        raise ValueError(entry["deleted"])
-    return SegmentEntry(**{**entry, "files": files})
+        raise ValueError(entry.id)

@@ -38,9 +38,9 @@ def unseal(path: Path, what: str) -> tuple[dict[str, Any], bool]:
     try:
         content = json.loads(path.read_bytes())
         stated = content.pop("sha256")
+        return content, stated == digest(content)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise damaged(path, what) from None
-    return content, stated == digest(content)
 
 
 def damaged(path: Path, what: str) -> DamagedIndexError:

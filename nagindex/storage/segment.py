@@ -18,7 +18,7 @@ from nagindex.corpus.reading import Value
 from nagindex.errors import DamagedIndexError
 from nagindex.nag import CODE_DTYPE, Codes, NagSpec
 from nagindex.storage.checked import require_folder
-from nagindex.storage.files import FileEntry, check_content, check_length, check_once, sync_folder
+from nagindex.storage.files import FileEntry, check_content, check_length, check_once, sync_folder, write_array, writing
 from nagindex.storage.manifest import Manifest, SegmentEntry
 from nagindex.storage.tables import kept_type, read_table, write_table
 
@@ -132,7 +132,7 @@ def new_folder(index: Path) -> Path:
 def write_codes(path: Path, spec: NagSpec, parts: Sequence[Codes]) -> None:
     """Write NAGs, a sequence of uint16 [n_i, L, K], as one little-endian .npy file."""
     shape = (sum(len(part) for part in parts), *spec.shape)
-    with open(path, "xb") as file:
+    with writing(path), open(path, "xb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": CODE_DTYPE.str, "fortran_order": False, "shape": shape})
         for part in parts:
             file.write(np.ascontiguousarray(part, dtype=CODE_DTYPE).data)
@@ -176,8 +176,7 @@ def with_deleted(index: Path, entry: SegmentEntry, positions: npt.NDArray[np.int
     deleted = np.union1d(deleted_rows(index, entry), positions).astype("<u4")
     folder = index / "segments" / entry.id
     name = f"deleted-{secrets.token_hex(4)}.npy"
-    with open(folder / name, "xb") as file:
-        np.save(file, deleted, allow_pickle=False)
+    write_array(folder / name, deleted)
     files = {n: f for n, f in entry.files.items() if n != entry.deleted} | {name: FileEntry.of(folder / name)}
     sync_folder(folder)
     return dataclasses.replace(

@@ -19,6 +19,7 @@ from nagindex.corpus.parquet import quote_name, quote_path
 from nagindex.corpus.reading import Value
 from nagindex.corpus.streams import Field
 from nagindex.errors import DamagedIndexError
+from nagindex.storage.files import writing
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -66,7 +67,7 @@ def write_table(path: Path, columns: Mapping[str, tuple[str, Any]]) -> None:
     select = ", ".join(
         f"CAST(c{i} AS {kind}) AS {quote_name(name)}" for i, (name, kind) in enumerate(zip(names, types, strict=True))
     )
-    with connect(threads=1) as connection:
+    with writing(path), connect(threads=1) as connection:
         connection.register("data", data)
         connection.execute(
             f"COPY (SELECT {select} FROM data) TO {quote_sql(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {DOCS_ROW_GROUP})"

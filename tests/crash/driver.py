@@ -26,6 +26,8 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import shim
+
 os.environ |= {"TOKENIZERS_PARALLELISM": "false", "HF_HUB_OFFLINE": "1"}
 
 WINDOW = 8
@@ -145,6 +147,8 @@ def perform(request: dict[str, Any], backbone: Any) -> dict[str, Any]:
     steps = Steps(request.get("die_at"), after=request.get("after", False), trace=request.get("trace", False))
     if request["op"] == "read":
         return read(path, request)
+    if request["op"] == "faulted":
+        return shim.run_command(request)
     steps.install()
     done: dict[str, Any] = {}
     if request["op"] == "build":
