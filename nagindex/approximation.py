@@ -85,16 +85,20 @@ def _opened(ranker: Ranker, sketches: SketchSet) -> list[Graph]:
 
     by_segment = {segment.entry.id: part for segment, part in zip(ranker.index.segments, ranker.parts, strict=True)}
     found = []
-    try:
-        for own in graphs_of(sketches, [segment.entry for segment in ranker.index.segments]):
+
+    def leave_out(error: DamagedIndexError) -> None:
+        ranker.notes.append(f"a graph is not used, its documents are scanned: {error}")
+
+    for own in graphs_of(sketches, [segment.entry for segment in ranker.index.segments], leave_out):
+        try:
             own.check()
             parts = tuple(by_segment[segment] for segment in own.segments)
             index = graph.opened(str(own.path))
             if len(index) != sum(part.documents for part in parts) or index.ndim != len(sketches.rounding) + 1:
                 raise DamagedIndexError(own.path, "not the graph of its segments")
             found.append(approximate.Graph(index, parts))
-    except DamagedIndexError as error:
-        ranker.notes.append(f"a graph is not used, its documents are scanned: {error}")
+        except DamagedIndexError as error:
+            leave_out(error)
     return found
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nagindex.derived.graphs import graphs_of, write_graph
+from nagindex.derived.graphs import drop_damaged, graphs_of, write_graph
 from nagindex.derived.sketches import DTYPES, SketchSet, create_sketches, current_sketches
 from nagindex.errors import BadInputError, NagIndexError
 from nagindex.nag import Codes, NagSpec
@@ -64,7 +64,7 @@ def optimize(
     """Sketch an index's segments; killed at any moment it goes on from there when it is called again.
 
     A new basis is fitted where there is none, where others dims or another dtype are asked for, where the pool has doubled
-    since, and where `refit` says so; otherwise only what has no sketch yet gets one.
+    since, where the present one is damaged, and where `refit` says so; otherwise only what has no sketch yet, or a damaged one, gets one.
 
     Args:
         index: the index's folder.
@@ -88,6 +88,8 @@ def optimize(
     members = segments_of(index, manifest)
     try:
         current = current_sketches(index, manifest.fingerprint.spec)
+        if current is not None and (damage := current.damage()) is not None:
+            raise damage
     except NagIndexError as error:
         current, why = None, f"the present basis cannot be used ({error})"
     else:
@@ -96,12 +98,14 @@ def optimize(
         progress(Progress("fitting", 0, manifest.documents))
         kept = (current.dims, current.dtype) if current else (DIMS[-1], "i8")
         current = _fitted(index, manifest, members, dims or kept[0], dtype or kept[1], seed)
+    current.drop_damaged(manifest.segments)
+    drop_damaged(current)
     sketched = sketch_missing(current, members, progress)
     return Optimized(current, why, sketched, _connect(current, members, progress) if graph else 0)
 
 
 def _connect(sketches: SketchSet, members: Sequence[Segment], progress: Callable[[Progress], None]) -> int:
-    """Make graphs over the segments that are in none, about a million documents each; return how many documents those are.
+    """Make graphs over the segments that are in none, about a quarter of a million documents each; return how many documents those are.
 
     A graph that is there stays as it is; one over segments of which some are gone is left out by readers and by this.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,25 +53,60 @@ class GraphFile:
         return None
 
 
-def graphs_of(sketches: SketchSet, segments: Sequence[SegmentEntry]) -> list[GraphFile]:
+def graphs_of(
+    sketches: SketchSet,
+    segments: Sequence[SegmentEntry],
+    damage: Callable[[DamagedIndexError], object] | None = None,
+) -> list[GraphFile]:
     """Return the graphs whose segments are all among those given, none of them in two.
 
+    Args:
+        sketches: what they connect.
+        segments: of a version.
+        damage: called for each graph whose description is not what was written, which is left out; without, the first is raised.
+
     Raises:
-        DamagedIndexError: what describes a graph is not what was written.
+        DamagedIndexError: there is such a graph, and nothing to call for it.
     """
     present, taken, found = {entry.id for entry in segments}, set[str](), []
     for path in sorted(sketches.folder.glob("graph-*.json")):
         if not _NAME.fullmatch(path.name):
             continue
-        content, whole = unseal(path, "the graph")
-        if not whole or content.get("format_version") != FORMAT_VERSION:
-            raise damaged(path, "the graph")
-        own = tuple(content["segments"])
-        if present.issuperset(own) and taken.isdisjoint(own):
-            taken.update(own)
-            entry = FileEntry(content["bytes"], content["content"])
-            found.append(GraphFile(path.with_suffix(".usearch"), entry, own, content["dims"], tuple(content["centre"])))
+        try:
+            graph = _described(path)
+        except FileNotFoundError:  # vacuumed, or taken away as damaged
+            continue
+        except DamagedIndexError as error:
+            if damage is None:
+                raise
+            damage(error)
+            continue
+        if present.issuperset(graph.segments) and taken.isdisjoint(graph.segments):
+            taken.update(graph.segments)
+            found.append(graph)
     return found
+
+
+def drop_damaged(sketches: SketchSet) -> None:
+    """Take what describes graphs away where they are not what was written, down to every byte: they do not count any more."""
+    for path in sorted(sketches.folder.glob("graph-*.json")):
+        try:
+            whole = _described(path).damage() is None
+        except FileNotFoundError:
+            continue
+        except DamagedIndexError:
+            whole = False
+        if not whole:
+            path.unlink(missing_ok=True)
+
+
+def _described(path: Path) -> GraphFile:
+    content, whole = unseal(path, "the graph")
+    if not whole or content.get("format_version") != FORMAT_VERSION:
+        raise damaged(path, "the graph")
+    entry = FileEntry(content["bytes"], content["content"])
+    own, centre = tuple(content["segments"]), tuple(content["centre"])
+    return GraphFile(path.with_suffix(".usearch"), entry, own, content["dims"], centre)
 
 
 def write_graph(sketches: SketchSet, segments: Sequence[SegmentEntry], centre: Sequence[float], content: bytes) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -160,6 +161,13 @@ class SketchSet:
         except DamagedIndexError as error:
             return error
         return None
+
+    def drop_damaged(self, segments: Sequence[SegmentEntry]) -> None:
+        """Take what describes sketches away where they are not what was written, down to every byte: they do not count any more."""
+        for entry in segments:
+            if self.damage(entry) is not None:
+                self._decoding.pop(entry.id, None)
+                (self.folder / f"{entry.id}.json").unlink(missing_ok=True)
 
     def _described(self, entry: SegmentEntry) -> tuple[Path, FileEntry, dict[str, Any]] | None:
         """Return the file of a segment's sketches, its length and checksum, and what else is known of them."""
