@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nagindex.derived.graphs import graphs_of
 from nagindex.derived.sketches import SketchSet
-from nagindex.errors import BadInputError, DamagedIndexError
+from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
 from nagindex.nag import Codes
 from nagindex.profile import Profile, Target
 from nagindex.search import plan
@@ -51,7 +51,8 @@ def ranked_by_graphs(
     sketches = ranker.opened()
     graphs = [] if sketches is None else _opened(ranker, sketches)
     if sketches is None or not graphs:
-        raise BadInputError(f"mode graph: there are no graphs; make them with nagindex optimize --graph, or {REMEDY}")
+        why = "; ".join(ranker.notes) or "there are no graphs; make them with nagindex optimize --graph"
+        raise BadInputError(f"mode graph: {why}; or {REMEDY}")
     connected = sum(part.documents for graph in graphs for part in graph.parts)
     asked = round(sum(approximate.ahead(own.budget, connected) * own.budget for own in rankings))
     done = plan.choose_graph(
@@ -86,7 +87,7 @@ def _opened(ranker: Ranker, sketches: SketchSet) -> list[Graph]:
     by_segment = {segment.entry.id: part for segment, part in zip(ranker.index.segments, ranker.parts, strict=True)}
     found = []
 
-    def leave_out(error: DamagedIndexError) -> None:
+    def leave_out(error: NagIndexError) -> None:
         ranker.notes.append(f"a graph is not used, its documents are scanned: {error}")
 
     for own in graphs_of(sketches, [segment.entry for segment in ranker.index.segments], leave_out):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from nagindex.errors import BadInputError, UnsupportedBackboneError
 from nagindex.fingerprint import Fingerprint, installed_libraries
 from nagindex.models import loading, locate, positions_of
-from nagindex.nag import NagSpec, default_top_k
+from nagindex.nag import MAX_WIDTH, NagSpec, default_top_k
 from nagindex.projections import Projection, find_projections
 from nagindex.taps import impacts_of, probe
 
@@ -80,7 +80,10 @@ class Backbone:
             )
         if top_k is not None and top_k < 1:
             raise BadInputError(f"top k {top_k}: a NAG keeps at least one neuron a layer; give another --top-k")
-        narrowest = min(self.widths)
+        narrowest, widest = min(self.widths), max(self.widths)
+        if widest > MAX_WIDTH:
+            what = f"{self.neuron_type} has layers of {widest:,} neurons, and codes name at most {MAX_WIDTH:,}"
+            raise UnsupportedBackboneError(f"{self.name}: {what}; give another --neuron-type, or another model")
         spec = NagSpec(
             self.neuron_type, self.widths, default_top_k(narrowest) if top_k is None else min(top_k, narrowest)
         )

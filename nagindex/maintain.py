@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -125,7 +127,7 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
         grace: seconds; a version that was current, and a file that was written, within them stays, so that running readers and
             writers are not disturbed.
     """
-    clock = time.time()
+    clock = min(time.time(), _clock_of_files(index))
     numbers = versions(index)
     manifests = {number: read_manifest(index, number) for number in numbers}
     kept = set(numbers[-max(1, keep) :])
@@ -158,6 +160,12 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
         with suppress(OSError):  # not empty, or gone
             folder.rmdir()
     return Vacuumed(len(old), gone, size)
+
+
+def _clock_of_files(index: Path) -> float:
+    """Return the time by the clock that stamps the index's files, which may be another machine's."""
+    with tempfile.NamedTemporaryFile(dir=index / "manifests", prefix=".clock.", suffix=".tmp") as file:
+        return os.fstat(file.fileno()).st_mtime
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -203,7 +211,7 @@ def _damaged_sketches(index: Path, manifest: Manifest) -> Iterator[NagIndexError
             yield damage
     try:
         graphs = graphs_of(sketches, manifest.segments) if sketches is not None else []
-    except DamagedIndexError as error:
+    except NagIndexError as error:
         yield error
         return
     yield from filter(None, (graph.damage() for graph in graphs))

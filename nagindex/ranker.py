@@ -82,7 +82,7 @@ class Ranker:
         obstacles = self._obstacles(sums_are_kept)
         sketches = None if obstacles else self.opened()
         if sketches is None:
-            obstacles = obstacles or ["there are no sketches; nagindex optimize makes them"]
+            obstacles = obstacles or self.notes[:1] or ["there are no sketches; nagindex optimize makes them"]
             self.plan = plan.choose(self.to_do(documents, 0, 1.0, 0), self.options.mode, obstacles)
         else:
             hits = self._from_sketches(sketches, rankings, documents)
@@ -170,7 +170,7 @@ class Ranker:
         """Return a part's sketches, None where it has none that can be used."""
         try:
             return sketches.read(self._entries[part.start])
-        except DamagedIndexError as error:
+        except (DamagedIndexError, UnknownFormatError) as error:
             note = f"a segment's sketches are not used, it is scanned: {error}"
             if note not in self.notes:
                 self.notes.append(note)

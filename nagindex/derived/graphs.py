@@ -13,13 +13,24 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nagindex.derived.sketches import SketchSet
-from nagindex.errors import DamagedIndexError
+from nagindex.errors import DamagedIndexError, NagIndexError, UnknownFormatError
 from nagindex.storage.files import FileEntry, check_content, check_once, create_exclusively, sync_folder, writing
 from nagindex.storage.manifest import SegmentEntry
-from nagindex.storage.sealed import damaged, seal, unseal
+from nagindex.storage.sealed import damaged, described, seal
 
 FORMAT_VERSION = 1
 _NAME = re.compile(r"graph-[0-9a-f]{8}\.json")
+
+
+@dataclass(frozen=True)
+class _Connected:
+    """What a graph's JSON says: its file's length and checksum, and the rest of `GraphFile`."""
+
+    bytes: int
+    content: str
+    segments: tuple[str, ...]
+    dims: int
+    centre: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ class GraphFile:
 def graphs_of(
     sketches: SketchSet,
     segments: Sequence[SegmentEntry],
-    damage: Callable[[DamagedIndexError], object] | None = None,
+    damage: Callable[[NagIndexError], object] | None = None,
 ) -> list[GraphFile]:
     """Return the graphs whose segments are all among those given, none of them in two.
 
@@ -66,7 +77,7 @@ def graphs_of(
         damage: called for each graph whose description is not what was written, which is left out; without, the first is raised.
 
     Raises:
-        DamagedIndexError: there is such a graph, and nothing to call for it.
+        DamagedIndexError, UnknownFormatError: there is such a graph, or one of a newer nagindex, and nothing to call for it.
     """
     present, taken, found = {entry.id for entry in segments}, set[str](), []
     for path in sorted(sketches.folder.glob("graph-*.json")):
@@ -76,7 +87,7 @@ def graphs_of(
             graph = _described(path)
         except FileNotFoundError:  # vacuumed, or taken away as damaged
             continue
-        except DamagedIndexError as error:
+        except (DamagedIndexError, UnknownFormatError) as error:
             if damage is None:
                 raise
             damage(error)
@@ -92,7 +103,7 @@ def drop_damaged(sketches: SketchSet) -> None:
     for path in sorted(sketches.folder.glob("graph-*.json")):
         try:
             whole = _described(path).damage() is None
-        except FileNotFoundError:
+        except (FileNotFoundError, UnknownFormatError):
             continue
         except DamagedIndexError:
             whole = False
@@ -101,12 +112,11 @@ def drop_damaged(sketches: SketchSet) -> None:
 
 
 def _described(path: Path) -> GraphFile:
-    content, whole = unseal(path, "the graph")
-    if not whole or content.get("format_version") != FORMAT_VERSION:
+    stated = described(path, _Connected, FORMAT_VERSION, "the graph")
+    if len(stated.centre) + 1 != stated.dims:
         raise damaged(path, "the graph")
-    entry = FileEntry(content["bytes"], content["content"])
-    own, centre = tuple(content["segments"]), tuple(content["centre"])
-    return GraphFile(path.with_suffix(".usearch"), entry, own, content["dims"], centre)
+    entry = FileEntry(stated.bytes, stated.content)
+    return GraphFile(path.with_suffix(".usearch"), entry, stated.segments, stated.dims, stated.centre)
 
 
 def write_graph(sketches: SketchSet, segments: Sequence[SegmentEntry], centre: Sequence[float], content: bytes) -> None:

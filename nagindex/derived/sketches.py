@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.errors import DamagedIndexError, UnknownFormatError
+from nagindex.errors import DamagedIndexError, NagIndexError, UnknownFormatError
 from nagindex.nag import NagSpec
 from nagindex.search.basis import Basis
 from nagindex.search.rows import FileRows
@@ -37,11 +37,41 @@ from nagindex.storage.files import (
     write_array,
 )
 from nagindex.storage.manifest import SegmentEntry
-from nagindex.storage.sealed import damaged, seal, unseal
+from nagindex.storage.sealed import damaged, described, seal, unseal
 
 FORMAT_VERSION = 1
 DTYPES: dict[str, np.dtype[Any]] = {"i8": np.dtype(np.int8), "f16": np.dtype("<f2")}
 _FOLDER = re.compile(r"sketch-([0-9]{6})")
+
+
+@dataclass(frozen=True)
+class _Sketched:
+    """What a segment's JSON says: its file's name, length and checksum, and how the file is decoded."""
+
+    file: str
+    bytes: int
+    content: str  # the checksum that the JSON itself carries is called sha256
+    offsets: tuple[float, ...]
+    steps: tuple[float, ...]
+    errors: tuple[float, ...]
+    residual: float
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """What a basis's JSON says; see `SketchSet`."""
+
+    bytes: int
+    content: str
+    dims: int
+    dtype: SketchType
+    seed: int
+    sample: int
+    documents: int
+    kept: float
+    residual: float
+    skew: float
+    rounding: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -86,7 +116,7 @@ class SketchSet:
         """The basis, mapped from the disk.
 
         Raises:
-            DamagedIndexError: its file is not what was written, as far as its length and header tell.
+            DamagedIndexError: its file is not what was written.
         """
         path = self.folder / "basis.npy"
         check_once(path, self.file, segment=self.name)
@@ -100,89 +130,77 @@ class SketchSet:
     def write(self, entry: SegmentEntry, sketch: Sketch) -> None:
         """Publish a segment's sketches; where another process was first, its are kept."""
         path = self.folder / f"{entry.id}-{secrets.token_hex(4)}.npy"
-        described = self.folder / f"{entry.id}.json"
+        stated = self.folder / f"{entry.id}.json"
         published = False
         try:
             write_array(path, sketch.values[:])
-            content = {
-                "format_version": FORMAT_VERSION,
-                "file": path.name,
-                **vars(FileEntry.of(path)),
-                "offsets": sketch.offsets.tolist(),
-                "steps": sketch.steps.tolist(),
-                "errors": sketch.errors.tolist(),
-                "residual": sketch.residual,
-            }
-            # The checksum that the file carries is called sha256 too.
-            content["content"] = content.pop("sha256")
+            file = FileEntry.of(path)
+            offsets, steps, errors = (tuple(own.tolist()) for own in (sketch.offsets, sketch.steps, sketch.errors))
+            content = _Sketched(path.name, file.bytes, file.sha256, offsets, steps, errors, sketch.residual)
             sync_folder(self.folder)
-            published = create_exclusively(described, seal(content))
+            published = create_exclusively(stated, seal({"format_version": FORMAT_VERSION} | vars(content)))
         except BaseException:
-            published = (
-                described.exists()
-            )  # it may have been published before its folder could not be forced to the disk
+            published = stated.exists()  # it may have been before its folder could be forced to the disk
             raise
         finally:
             if not published:
                 path.unlink(missing_ok=True)
 
     def read(self, entry: SegmentEntry) -> Sketch | None:
-        """Return a segment's sketches, mapped from the disk; None where it has none.
+        """Return a segment's sketches, to be read from the disk; None where it has none.
 
         Raises:
-            DamagedIndexError: its files are not what was written, as far as lengths, headers and the JSON's checksum tell.
+            DamagedIndexError: its files are not what was written.
+            UnknownFormatError: a newer nagindex wrote them.
         """
         shape = (entry.documents, len(self.rounding) + 1)
         if entry.id not in self._decoding:
-            found = self._described(entry)
-            if found is None:
+            stated = self._stated(entry)
+            if stated is None:
                 return None
-            path, file, content = found
+            path, file = self.folder / stated.file, FileEntry(stated.bytes, stated.content)
             check_once(path, file, segment=entry.id)
             start = getattr(_load(path, DTYPES[self.dtype], shape), "offset", 0)
-            arrays = [np.array(content[name], np.float64) for name in ("offsets", "steps", "errors")]
-            self._decoding[entry.id] = path, file, start, *arrays, float(content["residual"])
+            arrays = [np.array(own, np.float64) for own in (stated.offsets, stated.steps, stated.errors)]
+            self._decoding[entry.id] = path, file, start, *arrays, stated.residual
         path, file, start, *decoding = self._decoding[entry.id]
         check_once(path, file, segment=entry.id)
         return Sketch(FileRows(path, start, DTYPES[self.dtype], shape), *decoding)
 
     def residual_of(self, entry: SegmentEntry) -> float | None:
         """Return the mean square of a segment's lengths beside the basis, None where it is not sketched."""
-        found = self._described(entry)
-        return None if found is None else float(found[2]["residual"])
+        stated = self._stated(entry)
+        return None if stated is None else stated.residual
 
-    def damage(self, entry: SegmentEntry | None = None) -> DamagedIndexError | None:
+    def damage(self, entry: SegmentEntry | None = None) -> NagIndexError | None:
         """Return what is wrong with the basis, or with a segment's sketches, down to every byte; None where nothing is."""
         try:
             if entry is None:
                 check_content(self.folder / "basis.npy", self.file, segment=self.name)
-            elif found := self._described(entry):
-                check_content(found[0], found[1], segment=entry.id)
-        except DamagedIndexError as error:
+            elif stated := self._stated(entry):
+                check_content(self.folder / stated.file, FileEntry(stated.bytes, stated.content), segment=entry.id)
+        except (DamagedIndexError, UnknownFormatError) as error:
             return error
         return None
 
     def drop_damaged(self, segments: Sequence[SegmentEntry]) -> None:
         """Take what describes sketches away where they are not what was written, down to every byte: they do not count any more."""
         for entry in segments:
-            if self.damage(entry) is not None:
+            if isinstance(self.damage(entry), DamagedIndexError):
                 self._decoding.pop(entry.id, None)
                 (self.folder / f"{entry.id}.json").unlink(missing_ok=True)
 
-    def _described(self, entry: SegmentEntry) -> tuple[Path, FileEntry, dict[str, Any]] | None:
-        """Return the file of a segment's sketches, its length and checksum, and what else is known of them."""
+    def _stated(self, entry: SegmentEntry) -> _Sketched | None:
+        """Return what is said of a segment's sketches, None where it has none."""
         path = self.folder / f"{entry.id}.json"
         try:
-            content, whole = unseal(path, "the sketches")
+            stated = described(path, _Sketched, FORMAT_VERSION, "the sketches")
         except FileNotFoundError:
             return None
-        try:
-            name, file = content["file"], FileEntry(content["bytes"], content["content"])
-        except KeyError:
-            raise damaged(path, "the sketches") from None
-        if not whole or not re.fullmatch(rf"{entry.id}-[0-9a-f]{{8}}\.npy", str(name)):
+        lengths = {len(stated.offsets), len(stated.steps), len(stated.errors)}
+        if lengths != {len(self.rounding) + 1} or not re.fullmatch(rf"{entry.id}-[0-9a-f]{{8}}\.npy", stated.file):
             raise damaged(path, "the sketches")
-        return self.folder / name, file, content
+        return stated
 
 
 def current_sketches(index: Path, spec: NagSpec) -> SketchSet | None:
@@ -195,22 +213,11 @@ def current_sketches(index: Path, spec: NagSpec) -> SketchSet | None:
     for folder in sorted(_folders(index), reverse=True):
         path = folder / "basis.json"
         try:
-            content, whole = unseal(path, "the basis")
+            stated = vars(described(path, _Fitted, FORMAT_VERSION, "the sketches"))
         except FileNotFoundError:
             continue  # its writer was killed, or is at it
-        if content.get("format_version") != FORMAT_VERSION:
-            found = content.get("format_version")
-            raise UnknownFormatError(
-                f"{path}: sketches of format version {found}, this nagindex reads {FORMAT_VERSION}; run nagindex optimize --refit"
-            )
-        if not whole:
-            raise damaged(path, "the basis")
-        try:
-            file = FileEntry(content.pop("bytes"), content.pop("content"))
-            del content["format_version"]
-            return SketchSet(**content | {"folder": folder, "spec": spec, "file": file})
-        except (KeyError, TypeError):
-            raise damaged(path, "the basis") from None
+        file = FileEntry(stated.pop("bytes"), stated.pop("content"))
+        return SketchSet(folder=folder, spec=spec, file=file, **stated)
     return None
 
 

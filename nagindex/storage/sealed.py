@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from nagindex.errors import DamagedIndexError
+from nagindex.errors import DamagedIndexError, UnknownFormatError
 from nagindex.storage.checked import is_plain
+from nagindex.typed import typed
+
+T = TypeVar("T")
 
 
 def digest(content: dict[str, Any]) -> str:
@@ -41,6 +45,29 @@ def unseal(path: Path, what: str) -> tuple[dict[str, Any], bool]:
         return content, stated == digest(content)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
         raise damaged(path, what) from None
+
+
+def described(path: Path, kind: type[T], version: int, what: str) -> T:
+    """Return the values of a file that describes derived data, of a format version, as a dataclass of its fields.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UnknownFormatError: another nagindex wrote it.
+        DamagedIndexError: it is not what was written.
+    """
+    content, whole = unseal(path, what)
+    found = content.pop("format_version", None)
+    if found != version:
+        told = textwrap.shorten(str(found), 60)
+        raise UnknownFormatError(
+            f"{path}: {what} of format version {told}, this nagindex reads {version}; run nagindex optimize --refit"
+        )
+    try:
+        if whole:
+            return typed(kind, content)
+    except ValueError:
+        pass
+    raise damaged(path, what)
 
 
 def damaged(path: Path, what: str) -> DamagedIndexError:

@@ -1,0 +1,338 @@
+"""An index outlives the programs that wrote it: newer formats are refused by name, other libraries are told and measured, clocks jump."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from shell import INDEX, PROGRAM, Shell, jsonl
+
+import nagindex
+from nagindex import fingerprint
+from nagindex._version import __version__
+from nagindex.storage.sealed import seal, unseal
+
+INSTALLED = fingerprint.installed_libraries()
+COMMANDS = {
+    "info": [],
+    "query": ["t.jsonl", "-n", "1"],
+    "append": ["pool"],
+    "verify": [],
+    "sql": ["SELECT 1"],
+    "delete": ["--where", "true"],
+    "compact": [],
+    "optimize": [],
+}
+
+
+@pytest.fixture
+def other_torch(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The version of torch that is installed from now on."""
+    other = {**INSTALLED, "torch": "99.1.2"}
+    for module in ("fingerprint", "backbone", "ingest", "index", "info", "query", "recheck"):
+        patched = __import__(f"nagindex.{module}", fromlist=["x"])
+        if hasattr(patched, "installed_libraries"):
+            monkeypatch.setattr(patched, "installed_libraries", lambda: other)
+    return "99.1.2"
+
+
+def resealed(path: Path, **changes: object) -> None:
+    """Rewrite a sealed JSON file with other values and the checksum that fits them."""
+    content, whole = unseal(path, "")
+    assert whole
+    path.write_bytes(seal(content | changes))
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_index_of_a_newer_version_is_refused_with_both_versions_named(pool: Shell, command: str) -> None:
+    pool.write("t.jsonl", '{"text":"river"}\n')
+    manifest = max((pool.folder / INDEX / "manifests").glob("*.json"))
+    resealed(manifest, format_version=2, writer="nagindex 9.8.7", segments={"of another": "shape"})
+    before = files(pool.folder / INDEX)
+    reason = pool.error(command, *COMMANDS[command])
+    assert (
+        f"format version 2, nagindex {__version__} reads 1; install the nagindex that wrote it (nagindex 9.8.7)"
+        in reason
+    )
+    assert files(pool.folder / INDEX) == before
+
+
+@pytest.fixture
+def optimized(pool: Shell) -> Shell:
+    """The pool with sketches and a graph."""
+    pool.write("t.jsonl", '{"text":"river"}\n{"text":"violin salmon"}\n')
+    pool.run("optimize", "--graph")
+    pool.run("query", "t.jsonl", "-n", "3", "-o", "warm.parquet")
+    return pool
+
+
+NEWER_SKETCHES = "sketches of format version 2, this nagindex reads 1; run nagindex optimize --refit"
+
+
+def test_sketches_of_a_newer_version_are_told_of_and_the_scan_answers(optimized: Shell) -> None:
+    wanted = optimized.selected("t.jsonl", "-n", "3", "--mode", "scan")
+    [basis] = (optimized.folder / INDEX / "derived").glob("sketch-*/basis.json")
+    resealed(basis, format_version=2)
+    done = optimized.run("query", "t.jsonl", "-n", "3", "--format", "jsonl")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == wanted
+    assert NEWER_SKETCHES in done.stderr
+    assert NEWER_SKETCHES in optimized.run("verify", status=1).stdout
+    assert NEWER_SKETCHES in optimized.run("info").stdout
+    optimized.run("optimize", "--refit")
+    optimized.run("verify")
+
+
+@pytest.mark.parametrize("asked", ["--mode=sketch", "--approx"])
+def test_what_was_asked_for_and_is_of_a_newer_version_is_an_error_that_says_so(optimized: Shell, asked: str) -> None:
+    [basis] = (optimized.folder / INDEX / "derived").glob("sketch-*/basis.json")
+    resealed(basis, format_version=2)
+    assert NEWER_SKETCHES in optimized.error("query", "t.jsonl", "-n", "3", asked)
+
+
+def test_a_graph_of_a_newer_version_is_refused_with_both_versions_named(optimized: Shell) -> None:
+    [graph] = (optimized.folder / INDEX / "derived").glob("sketch-*/graph-*.json")
+    resealed(graph, format_version=2)
+    for told in (
+        optimized.error("query", "t.jsonl", "-n", "3", "--approx"),
+        optimized.run("verify", status=1).stdout,
+    ):
+        assert "format version 2" in told
+        assert "reads 1" in told
+
+
+def test_a_segments_sketches_of_a_newer_version_are_not_read(optimized: Shell) -> None:
+    """Whatever they would decode to by today's rules: the segment is scanned."""
+    wanted = optimized.selected("t.jsonl", "-n", "3", "--mode", "scan")
+    entry = nagindex.open(INDEX).segments[0].entry.id
+    [described] = (optimized.folder / INDEX / "derived").glob(f"sketch-*/{entry}.json")
+    resealed(described, format_version=2, steps=[0.0] * 99, offsets=[0.0] * 99)
+    done = optimized.run("query", "t.jsonl", "-n", "3", "--mode", "sketch", "--format", "jsonl")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == wanted
+    assert "format version 2" in done.stderr
+    assert "reads 1" in done.stderr
+
+
+def test_info_says_nothing_where_the_libraries_are_the_indexs(pool: Shell) -> None:
+    assert "Warning" not in pool.run("info").stderr
+    found = json.loads(pool.run("info", "--json").stdout)
+    assert (found["warnings"], found["installed"]) == ([], INSTALLED)
+
+
+def test_info_warns_of_other_libraries_with_both_versions_and_what_to_do(pool: Shell, other_torch: str) -> None:
+    done = pool.run("info")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"Warning: encoded with torch {INSTALLED['torch']}, and installed is torch {other_torch}; ")
+    assert line.endswith("nagindex append --check -i index.nagindex")
+    assert "transformers" not in line
+    found = json.loads(pool.run("info", "--json").stdout)
+    assert [f"Warning: {told}" for told in found["warnings"]] == [line]
+    assert found["installed"]["torch"] == other_torch
+
+
+def test_info_names_the_versions_of_segments_that_were_appended_with_others(pool: Shell, other_torch: str) -> None:
+    pool.write("pool/c.jsonl", jsonl([{"id": "new", "text": "violin", "label": "x"}]))
+    pool.run("append", "pool", "--accept-libraries")
+    [told] = json.loads(pool.run("info", "--json").stdout)["warnings"]
+    assert f"torch {INSTALLED['torch']} and {other_torch}, and installed is torch {other_torch}" in told
+
+
+def test_append_with_other_libraries_names_the_check(pool: Shell, other_torch: str) -> None:
+    reason = pool.error("append", "pool")
+    assert INSTALLED["torch"] in reason
+    assert other_torch in reason
+    assert "nagindex append --check" in reason
+    assert "--accept-libraries" in reason
+
+
+@pytest.fixture
+def large(shell: Shell) -> Shell:
+    """An index of 160 documents in three segments, the last of which has four documents, with some deleted."""
+    for name, count in (("a", 96), ("b", 60), ("c", 4)):
+        shell.write(
+            f"corpus/{name}.jsonl",
+            jsonl({"id": f"{name}{n}", "text": f"river {n} garden " + "violin " * (n % 40)} for n in range(count)),
+        )
+        shell.build("corpus")
+    shell.run("delete", "--where", "id IN ('c0', 'a1')")
+    return shell
+
+
+def test_check_finds_every_code_equal_and_appends_nothing(large: Shell, other_torch: str) -> None:
+    large.write("corpus/d.jsonl", jsonl([{"id": "new", "text": "river"}]))
+    before = files(large.folder / INDEX)
+    done = large.run("append", "--check", "corpus", "--json")
+    found = json.loads(done.stdout)
+    assert (found["documents"], found["differing"], found["differing_codes"], found["ids"]) == (64, 0, 0, [])
+    assert found["codes"] == 64 * 2 * 10
+    assert found["recorded"]["torch"] == [INSTALLED["torch"]]
+    assert found["installed"]["torch"] == other_torch
+    assert "64 documents encoded again, and all 1,280 codes are equal" in done.stderr
+    assert large.run("append", "--check").stdout == ""  # from where they were read
+    assert files(large.folder / INDEX) == before
+
+
+def changed_codes(shell: Shell, change: Any) -> None:
+    """Rewrite the stored codes of every segment, as a model that encodes otherwise would have written them, and their checksums."""
+    index = nagindex.open(shell.folder / INDEX)
+    manifest = max((shell.folder / INDEX / "manifests").glob("*.json"))
+    content, _ = unseal(manifest, "")
+    for number, segment in enumerate(index.segments):
+        path = segment.folder / "nags.npy"
+        codes = np.load(path)
+        change(number, codes)
+        np.save(path, codes)
+        entry = nagindex.storage.files.FileEntry.of(path)
+        content["segments"][number]["files"]["nags.npy"] = vars(entry)
+    manifest.write_bytes(seal({k: v for k, v in content.items() if k != "sha256"}))
+
+
+def swapped(number: int, codes: np.ndarray) -> None:
+    codes[:, 0, :2] = codes[:, 0, 1::-1]  # two neurons change places, in one layer of two
+
+
+def replaced(number: int, codes: np.ndarray) -> None:
+    if number == 2:
+        for nag in codes:
+            nag[1, -1] = next(neuron for neuron in range(64) if neuron not in nag[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (swapped, "64 of 64 documents differ, in 128 of 1,280 codes (10.00%), 0 of them neurons"),
+        (replaced, "3 of 64 documents differ, in 3 of 1,280 codes (0.23%), 3 of them neurons"),
+    ],
+)
+def test_check_counts_what_differs_and_exits_with_1(large: Shell, change: Any, told: str) -> None:
+    """All three living documents of the smallest segment are in the sample: it is spread over the segments."""
+    changed_codes(large, change)
+    large.run("verify")
+    done = large.run("append", "--check", "--json", status=1)
+    found = json.loads(done.stdout)
+    assert told in done.stderr
+    assert "--accept-libraries" in done.stderr
+    assert found["differing"] == len(found["ids"]) == int(told.split()[0])
+    if change is replaced:
+        assert found["ids"] == ["c1", "c2", "c3"]
+    assert nagindex.open(INDEX).recheck().differing == found["differing"]
+
+
+def test_check_reads_sources_where_they_lie_now(large: Shell) -> None:
+    (large.folder / "corpus").rename(large.folder / "moved")
+    reason = large.error("append", "--check")
+    assert "corpus/" in reason
+    assert "is not there any more" in reason
+    large.run("append", "--check", "moved")
+    large.run("append", "--check", "moved/a.jsonl", "--corpus-root", "moved")
+    found = nagindex.open(INDEX).recheck("moved/a.jsonl", documents=200)
+    assert found.documents == 95
+    assert "changed" in large_changed(large)
+
+
+def large_changed(shell: Shell) -> str:
+    path = shell.folder / "moved" / "a.jsonl"
+    path.write_text(path.read_text().replace("river", "lever"))
+    return shell.error("append", "--check", "moved")
+
+
+@pytest.mark.parametrize("option", ["--accept-libraries", "--shard=0/2", "--on-duplicate=error", "--workers=0"])
+def test_check_takes_no_option_of_appending(pool: Shell, option: str) -> None:
+    assert option.split("=")[0] in pool.error("append", "--check", option, status=2)
+
+
+def test_append_without_a_corpus_is_wrong_usage(pool: Shell) -> None:
+    assert "CORPUS" in pool.error("append", status=2)
+
+
+def test_check_of_what_holds_nothing_of_the_corpus_is_one_line(pool: Shell) -> None:
+    pool.write("other/x.jsonl", jsonl([{"text": "river"}]))
+    assert "no document of it comes from the files named" in pool.error("append", "--check", "other")
+    pool.run("delete", "--where", "true")
+    assert "it holds no document" in pool.error("append", "--check")
+
+
+class Clock(datetime):
+    """A clock that a test sets."""
+
+    ahead = timedelta()
+
+    @classmethod
+    def now(cls, tz: Any = None) -> datetime:
+        return datetime.now(tz) + cls.ahead
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> type[Clock]:
+    """The clock of this process; what files are stamped with stays the kernel's."""
+    real = time.time
+    monkeypatch.setattr(Clock, "ahead", timedelta())
+    monkeypatch.setattr("nagindex.storage.manifest.datetime", Clock)
+    monkeypatch.setattr("time.time", lambda: real() + Clock.ahead.total_seconds())
+    return Clock
+
+
+def test_versions_increase_whatever_the_clock_does(pool: Shell, clock: type[Clock]) -> None:
+    for number, days in enumerate((-400, 400, -1, 0)):
+        clock.ahead = timedelta(days=days)
+        pool.write(f"pool/c{number}.jsonl", jsonl([{"id": f"c{number}", "text": "violin", "label": "x"}]))
+        pool.run("append", "pool")
+    found = json.loads(pool.run("info", "--json").stdout)
+    assert found["versions"] == list(range(1, 8))
+    assert pool.docs("id")[-4:] == ["c0", "c1", "c2", "c3"]
+    stamps = [
+        datetime.fromisoformat(json.loads(p.read_text())["created"])
+        for p in sorted((pool.folder / INDEX / "manifests").iterdir())
+    ]
+    assert stamps != sorted(stamps)
+    assert max(stamps) - datetime.now(UTC) > timedelta(days=300)
+
+
+@pytest.mark.parametrize("days", [-400, 400])
+def test_vacuum_leaves_what_was_written_within_the_hour_by_either_clock(
+    pool: Shell, clock: type[Clock], days: int
+) -> None:
+    """A running writer's segment, which no version names yet, and the version that a running reader has pinned."""
+    strays = pool.folder / INDEX / "segments" / "0123456789abcdef"
+    strays.mkdir()
+    (strays / "nags.npy").write_bytes(b"being written")
+    reader = nagindex.open(INDEX)
+    pool.run("delete", "--where", "id = 'd0'")
+    clock.ahead = timedelta(days=days)
+    pool.run("delete", "--where", "id = 'd1'")
+    pool.run("compact")
+    pool.run("vacuum")
+    assert (strays / "nags.npy").exists()
+    assert len(reader.docs.fetchall()) == 6
+
+
+def test_sigterm_clears_away_what_is_half_done_as_ctrl_c_does(pool: Shell) -> None:
+    """The query is stopped where it is sure to be: while it reads its targets from a pipe, its output begun."""
+    pipe = pool.folder / "t.jsonl"
+    os.mkfifo(pipe)
+    said = []
+    for kind in (signal.SIGTERM, signal.SIGINT):
+        with subprocess.Popen(
+            [str(PROGRAM), "query", "t.jsonl", "-n", "1", "-o", "out.parquet"],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            held = os.open(pipe, os.O_WRONLY)
+            process.send_signal(kind)
+            out, err = process.communicate(timeout=120)
+            os.close(held)
+        said.append((process.returncode, out, err.decode()))
+    assert said == [(1, b"", "Error: interrupted; run the same command again\n")] * 2
+    assert not list(pool.folder.glob("*out.parquet*"))
+    pool.run("verify")
