@@ -25,41 +25,52 @@ def typed(kind: type[T], value: Any) -> T:
     Raises:
         ValueError: a value is of another type, a field is missing, or there is one too many.
     """
-    return cast(T, _typed(kind, value))
-
-
-def _typed(kind: Any, value: Any) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _fields_typed(cast(type, kind), value)
-    origin, of = get_origin(kind), get_args(kind)
-    if origin is UnionType:
-        [other] = (one for one in of if one is not NoneType)
-        return None if value is None else _typed(other, value)
-    if origin is tuple and isinstance(value, list):
-        return tuple(_typed(of[0], one) for one in value)
-    if origin is dict and isinstance(value, dict):
-        return {_typed(of[0], key): _typed(of[1], one) for key, one in value.items()}
-    if origin is Literal and isinstance(value, str) and value in of:
-        return value
-    if origin is None and _HOLDS[kind](value):
-        return value
-    raise ValueError(f"no {kind}")
-
-
-def _fields_typed(kind: type, value: Any) -> Any:
-    hints = _hints(kind)
-    if not isinstance(value, dict) or value.keys() - hints.keys():
-        raise ValueError(f"no {kind.__name__}")
-    try:
-        return kind(**{name: _typed(hints[name], one) for name, one in value.items()})
-    except TypeError as error:  # a field is missing
-        raise ValueError(str(error)) from None
+    return cast(T, _reader(cast(Any, kind))(value))
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """Return what makes a JSON value a type, put together once for each: a manifest has some for each of its files."""
+    if dataclasses.is_dataclass(kind):
+        return _reader_of_fields(cast(type, kind))
+    origin, of = get_origin(kind), get_args(kind)
+    if origin is UnionType:
+        other = _reader(next(one for one in of if one is not NoneType))
+        return lambda value: None if value is None else other(value)
+    if origin is Literal:
+        return _checked(kind, lambda value: isinstance(value, str) and value in of)
+    if origin is tuple:
+        each, is_list = _reader(of[0]), _checked(kind, lambda value: isinstance(value, list))
+        return lambda value: tuple(map(each, is_list(value)))
+    if origin is dict:
+        key, each = map(_reader, of)
+        is_dict = _checked(kind, lambda value: isinstance(value, dict))
+        return lambda value: {key(name): each(one) for name, one in is_dict(value).items()}
+    return _checked(kind, _HOLDS[kind])
+
+
+def _checked(kind: Any, holds: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if not holds(value):
+            raise ValueError(f"no {kind}")
+        return value
+
+    return read
+
+
+def _reader_of_fields(kind: type) -> Callable[[Any], Any]:
     hints = get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, dict) or value.keys() - readers.keys():
+            raise ValueError(f"no {kind.__name__}")
+        try:
+            return kind(**{name: readers[name](one) for name, one in value.items()})
+        except TypeError as error:  # a field is missing
+            raise ValueError(str(error)) from None
+
+    return read
 
 
 def _is_text(value: Any) -> bool:

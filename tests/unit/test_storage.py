@@ -302,8 +302,9 @@ def test_an_index_elsewhere_in_the_folder_is_left_alone(tmp_path, fingerprint):
 
 @pytest.mark.parametrize("clock", [0.0, 86_400.0])
 def test_a_vacuum_whose_clock_is_ahead_costs_a_writer_its_work_and_never_the_index(index, monkeypatch, clock):
-    """A writer's files may look old; what it publishes is whole, or it is told."""
-    monkeypatch.setattr(maintain.time, "time", lambda now=maintain.time.time: now() + clock)
+    """By the clock that stamps files nothing looks old; where that one jumps, what is published is whole, or the writer is told."""
+    monkeypatch.setattr(maintain.time, "time", lambda now=maintain.time.time: now() + 86_400)
+    monkeypatch.setattr(maintain, "_clock_of_files", lambda path, now=maintain._clock_of_files: now(path) + clock)
 
     def change(current):
         entry = with_deleted(index.path, current.segments[0], np.array([0]), tokens=0)
