@@ -2,8 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+OLDEST := .venv/oldest
+AUDIT := .venv/audit
+# What the versions of libraries can change: definitions, formats, models, engines, the command line. Two tests are of the newest set
+# only: they add to an index of another set of libraries, whose tokenizer is written down in another way.
+OLDEST_TESTS ?= tests/unit tests/golden tests/property/test_engines.py tests/e2e/test_cli_flow.py tests/e2e/test_cli_optimize.py \
+	--ignore tests/unit/test_devices.py \
+	--deselect tests/golden/test_old_indexes.py::test_its_documents_are_encoded_again_from_their_sources \
+	--deselect tests/golden/test_old_indexes.py::test_it_is_appended_to_compacted_and_vacuumed
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all test-oldest lint audit clean
 
 demo: $(STAMP)
 	$(BIN)/python data/demo.py
@@ -15,16 +24,35 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
+# the lower bounds of pyproject.toml, in a virtual environment of their own; numpy 2.0 and scipy 1.13 are built for Python 3.11 and 3.12
+test-oldest: $(OLDEST)/.installed
+	$(OLDEST)/bin/python -m pytest -n 2 -m "not slow" $(OLDEST_TESTS) $(PYTEST_ARGS)
+
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# known vulnerabilities of what is installed; asks pypi.org, and fails where that cannot answer, so it is no part of .ci/run
+audit: $(AUDIT)/.installed
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt torch
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
+
+$(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python $(PIP_INSTALL) -c constraints-oldest.txt torch
+	$(OLDEST)/bin/python $(PIP_INSTALL) -c constraints-oldest.txt -e '.[test]'
+	touch $@
+
+$(AUDIT)/.installed:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python $(PIP_INSTALL) 'pip-audit>=2.7'
+	touch $@
 
 clean:
 	rm -rf .venv demo.nagindex selection.parquet

@@ -26,13 +26,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from damage import ALWAYS, BEST, KINDS, MODES, Fault, Kind, apply, faults_of, make, undo
+from damage import ALWAYS, KINDS, SAVED, Fault, Kind, apply, faults_of, undo
+from damaged import BEST, MODES, make
 from report import emit, options
 
 PATIENCE = 120.0
 """Seconds after which a process hangs."""
 FULL = {"cuts": 100, "flips": 200, "files": 3}
 QUICK = {"cuts": 4, "flips": 8, "files": 1}
+LEAST = {"cuts": 1, "flips": 1, "files": 1}
 WORKERS = 2
 ASKED = list(dict.fromkeys([*ALWAYS, *MODES, "documents", "texts", "saved"]))
 KILL_MANY = Path(__file__).parent.parent / "tests" / "crash" / "kill_many.py"
@@ -44,10 +46,12 @@ class Looker:
     def __init__(self) -> None:
         self.process: subprocess.Popen[str] | None = None
 
-    def __call__(self, index: Path, asked: Sequence[str], version: int | None = None, *, repair: bool = False) -> dict[str, Any]:
+    def __call__(
+        self, index: Path, asked: Sequence[str], version: int | None = None, *, repair: bool = False
+    ) -> dict[str, Any]:
         """Return what is made of an index; a crash or a hang is among it."""
         if self.process is None:
-            command = [sys.executable, str(Path(__file__).with_name("damage.py"))]
+            command = [sys.executable, str(Path(__file__).with_name("damaged.py"))]
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         request = {"index": str(index), "version": version, "asked": asked, "repair": repair}
         print(json.dumps(request), file=self.process.stdin, flush=True)
@@ -70,8 +74,10 @@ class Looker:
         return ended.returncode
 
 
-def judge(kind: Kind, fault: Fault, said: dict[str, Any], right: dict[str, Any], earlier: dict[str, Any]) -> Counter[str]:
-    """Return what a fault came to: `detected`, `opening` and so on, and `untold`, `wrong` ... for each promise that it broke.
+def judge(
+    kind: Kind, fault: Fault, said: dict[str, Any], right: dict[str, Any], earlier: dict[str, Any]
+) -> Counter[str]:
+    """Return what a fault came to: `detected`, `opening` and so on, and those of BROKEN for each promise that it broke.
 
     Args:
         kind: of the file.
@@ -81,7 +87,7 @@ def judge(kind: Kind, fault: Fault, said: dict[str, Any], right: dict[str, Any],
         earlier: those of the version before, which are right where the current manifest is removed.
     """
     found = Counter({"faults": 1, "crashes": len(said["crashes"])})
-    outside = kind.name == "saved targets"
+    outside = kind.name == SAVED
     named = any(str(path) in line for line in said["verify"] for path in fault.told)
     found["detectable"], found["detected"] = bool(fault.told) and not outside, named and not outside
     found["untold"] = found["detectable"] and not named
@@ -95,17 +101,23 @@ def judge(kind: Kind, fault: Fault, said: dict[str, Any], right: dict[str, Any],
         found["refused"] += refused
         # An engine that is asked for by name must have what it reads: the refusal says so.
         found["in the way"] += refused and kind.derived and name not in ("sketch", "graph")
+    used = kind.derived and kind.name != "cached targets"
+    noticed = found["refused"] or any("not used" in warning for warning in said["warnings"])
+    found["silent"] = used and bool(fault.told) and not noticed
     if kind.derived and said["opening"] is not None:
         found["in the way"] += 1
     if "repaired" in said:
         after = said["repaired"]
         whole = not after.get("refused") and not after["verify"] and not any("not used" in w for w in after["warnings"])
-        found["repairs"], found["repaired"] = 1, whole and all(after["answers"][m] == right[m] for m in after["answers"])
+        found["repairs"], found["repaired"] = (
+            1,
+            whole and all(after["answers"][m] == right[m] for m in after["answers"]),
+        )
         found["unrepaired"] = 1 - found["repaired"]
     return found
 
 
-BROKEN = ("untold", "unseen", "wrong", "crashes", "in the way", "unrepaired")
+BROKEN = ("untold", "silent", "unseen", "wrong", "crashes", "in the way", "unrepaired")
 
 
 class Worker:
@@ -127,7 +139,8 @@ class Worker:
             version = int(path.stem) if kind.name == "manifest, older" else None
             repair = kind.derived and (number % 20 == 0 or not fault.what.startswith(("cut", "bit")))
             before = apply(fault)
-            said = self.looker(self.index, [*ALWAYS, *kind.asked], version, repair=repair)
+            asked = [*ALWAYS, *kind.asked, *["auto"] * kind.derived]
+            said = self.looker(self.index, asked, version, repair=repair)
             undo(before)
             found = judge(kind, fault, said, self.right, self.earlier)
             total += found
@@ -175,7 +188,17 @@ def require_fit(said: dict[str, Any]) -> None:
         raise AssertionError(f"the undamaged sample refuses: {answers}")
 
 
-HEADINGS = ["files", "faults", "named by verify", "refused at opening", "right answers", "refusals", "repaired", "wrong answers", "crashes"]
+HEADINGS = [
+    "files",
+    "faults",
+    "named by verify",
+    "refused at opening",
+    "right answers",
+    "refusals",
+    "repaired",
+    "wrong answers",
+    "crashes",
+]
 
 
 def row_of(name: str, total: Counter[str]) -> list[str]:
@@ -211,11 +234,12 @@ def main() -> int:
     names = [kind.name for kind in KINDS]
     arguments = options(
         __doc__ or "",
+        least={"action": "store_true", "help": "one fault of each sort, for tests"},
         seed={"type": int, "default": 0, "help": "of files and bits"},
         kinds={"action": "append", "choices": names, "help": "only files of this kind"},
         kills={"type": int, "default": 0, "metavar": "N", "help": "kill so many processes, too"},
     )
-    began, sizes = time.monotonic(), QUICK if arguments.quick else FULL
+    began, sizes = time.monotonic(), LEAST if arguments.least else QUICK if arguments.quick else FULL
     kinds = [kind for kind in KINDS if kind.name in (arguments.kinds or names)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(os.path.realpath(name))
@@ -235,8 +259,13 @@ def main() -> int:
         print("\n" + ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in counted.items()))
     for story in stories[:20]:
         print(story, file=sys.stderr)
-    print(f"{time.monotonic() - began:.0f} s, seed {arguments.seed}, {len(stories)} faults broke a promise", file=sys.stderr)
-    lost = deaths is not None and any(deaths[name] for name in ("lost", "differing", "lost_commits", "broken", "reader_failures"))
+    print(
+        f"{time.monotonic() - began:.0f} s, seed {arguments.seed}, {len(stories)} faults broke a promise",
+        file=sys.stderr,
+    )
+    lost = deaths is not None and any(
+        deaths[name] for name in ("lost", "differing", "lost_commits", "broken", "reader_failures")
+    )
     return int(bool(stories) or lost)
 
 

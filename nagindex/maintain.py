@@ -20,6 +20,7 @@ from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
 from nagindex.fingerprint import Fingerprint
 from nagindex.nag import invalid_rows
 from nagindex.storage import segment as segments
+from nagindex.storage.cache import damaged_files
 from nagindex.storage.docs import open_docs, rows_where
 from nagindex.storage.files import make_folders, sync_folder
 from nagindex.storage.manifest import (
@@ -130,11 +131,12 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
     clock = min(time.time(), _clock_of_files(index))
     numbers = versions(index)
     manifests = {number: read_manifest(index, number) for number in numbers}
-    kept = set(numbers[-max(1, keep) :])
+    first = numbers[-max(1, keep) :][0]
     for number, follower in pairwise(numbers):
         if clock - datetime.fromisoformat(manifests[follower].created).timestamp() < grace:
-            kept.add(number)
-    old = [number for number in numbers if number not in kept]
+            first = min(first, number)
+    # Whatever the clock did, no gap is left among the versions: `verify` takes one for a manifest that was lost.
+    old, kept = [number for number in numbers if number < first], [number for number in numbers if number >= first]
     named = {(entry.id, name) for number in kept for entry in manifests[number].segments for name in entry.files}
     gone, size = 0, 0
     for number in old:  # manifests go before the files that only they name, so no version ever names a missing file
@@ -180,24 +182,44 @@ def _is_old(path: Path, clock: float, grace: float) -> bool:
 
 
 def verify(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:
-    """Yield one error for each thing wrong with the current version: lengths, checksums, codes, row counts, older manifests.
+    """Yield one error for each thing wrong with an index: lengths, checksums, codes, row counts, what is derived, older versions.
 
     Args:
         index: the index's folder.
-        manifest: the version to check.
+        manifest: the version whose codes and rows are looked at, too.
     """
-    for number in versions(index):
+    numbers, others = versions(index), list[Manifest]()
+    for number in numbers:
         try:
-            read_manifest(index, number)
+            others.append(read_manifest(index, number))
         except NagIndexError as error:
             yield error
+    for number, follower in pairwise(numbers):
+        if follower != number + 1:
+            yield DamagedIndexError(
+                manifest_path(index, number + 1), f"missing between versions {number} and {follower}"
+            )
     for entry in manifest.segments:
         segment = Segment(index, entry, manifest.fingerprint.spec)
         damage = list(segment.damage())
         yield from damage
         if not damage:
             yield from _inconsistencies(segment)
+    yield from _damaged_of_others(index, manifest, others)
     yield from _damaged_sketches(index, manifest)
+    for path in damaged_files(index / "derived" / "targets"):
+        yield DamagedIndexError(path, "not the cached targets that its name says")
+
+
+def _damaged_of_others(index: Path, manifest: Manifest, others: Iterable[Manifest]) -> Iterator[NagIndexError]:
+    """Yield one error for each damaged file that only other versions name, unless they have been vacuumed meanwhile."""
+    checked = {(entry.id, name) for entry in manifest.segments for name in entry.files}
+    for other in others:
+        for entry in other.segments:
+            files = {name: file for name, file in entry.files.items() if (entry.id, name) not in checked}
+            checked.update((entry.id, name) for name in files)
+            own = Segment(index, dataclasses.replace(entry, files=files), manifest.fingerprint.spec)
+            yield from (error for error in own.damage() if manifest_path(index, other.version).exists())
 
 
 def _damaged_sketches(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:
@@ -209,11 +231,9 @@ def _damaged_sketches(index: Path, manifest: Manifest) -> Iterator[NagIndexError
     for entry in (None, *manifest.segments) if sketches is not None else ():
         if sketches is not None and (damage := sketches.damage(entry)) is not None:
             yield damage
-    try:
-        graphs = graphs_of(sketches, manifest.segments) if sketches is not None else []
-    except NagIndexError as error:
-        yield error
-        return
+    described = list[NagIndexError]()
+    graphs = graphs_of(sketches, manifest.segments, described.append) if sketches is not None else []
+    yield from described
     yield from filter(None, (graph.damage() for graph in graphs))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from nagindex.nag import CODE_DTYPE, Codes, invalid_rows
 from nagindex.storage.files import replacing
 from nagindex.storage.tables import connect, quote_sql
 
-NAGS_KEY = "nagindex_nags"
+NAGS_KEY, CHECKSUM_KEY = "nagindex_nags", "nagindex_sha256"
 COLUMNS = (("target", "VARCHAR"), ("id", "VARCHAR"), ("nag", "USMALLINT[]"))
 ROWS_PER_INSERT = 1000
 
@@ -55,12 +56,17 @@ class Example:
 
 def is_saved_nags(path: Path) -> bool:
     """Whether a file holds NAGs written by `write_nags`."""
-    return path.suffix == ".parquet" and _metadata(path) is not None
+    return path.suffix == ".parquet" and _metadata(path, NAGS_KEY) is not None
 
 
 def write_nags(path: Path, targets: Sequence[TargetSet], fingerprint: Fingerprint) -> None:
-    """Write encoded examples as Parquet: columns target, id and nag (USMALLINT[L * K], layer by layer), the fingerprint as metadata."""
+    """Write encoded examples as Parquet: columns target, id and nag (USMALLINT[L * K], layer by layer).
+
+    The fingerprint and a checksum of all this are the file's metadata.
+    """
     metadata = json.dumps(fingerprint.to_json(), ensure_ascii=False)
+    checksum = _checksum(metadata, [(t.name, i, nag) for t in targets for i, nag in zip(t.ids, t.codes, strict=True)])
+    added = f"{NAGS_KEY}: {quote_sql(metadata)}, {CHECKSUM_KEY}: {quote_sql(checksum)}"
     with connect() as connection, replacing(path) as temporary:
         connection.execute("CREATE TEMP TABLE nags (target VARCHAR, id VARCHAR, nag USMALLINT[])")
         for target in targets:
@@ -71,9 +77,7 @@ def write_nags(path: Path, targets: Sequence[TargetSet], fingerprint: Fingerprin
                     "INSERT INTO nags SELECT ?, unnest(?::VARCHAR[]), unnest(?::USMALLINT[][])",
                     [target.name, target.ids[rows], flat],
                 )
-        connection.execute(
-            f"COPY nags TO {quote_sql(temporary)} (FORMAT parquet, KV_METADATA {{{NAGS_KEY}: {quote_sql(metadata)}}})"
-        )
+        connection.execute(f"COPY nags TO {quote_sql(temporary)} (FORMAT parquet, KV_METADATA {{{added}}})")
 
 
 def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> list[Example]:
@@ -91,7 +95,8 @@ def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> lis
     import duckdb
 
     try:
-        saved = Fingerprint.from_json(json.loads(_metadata(path) or ""))
+        metadata = _metadata(path, NAGS_KEY) or ""
+        saved = Fingerprint.from_json(json.loads(metadata))
         with connect() as connection:
             scan = f"read_parquet({quote_path(path)}, file_row_number = true)"
             types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
@@ -103,6 +108,9 @@ def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> lis
             listed = f"{'target' if 'target' in types else 'NULL'}, id, nag"
             rows = connection.execute(f"SELECT {listed} FROM {scan} ORDER BY file_row_number").fetchall()
         codes = np.array([nag for *_, nag in rows], CODE_DTYPE).reshape(len(rows), *saved.spec.shape)
+        stated = _metadata(path, CHECKSUM_KEY)  # files of earlier versions state none
+        if stated is not None and stated != _checksum(metadata, rows):
+            raise ValueError("its content is not what was written")
     except (ValueError, TypeError, RecursionError, duckdb.Error) as error:
         raise BadInputError(
             f"{path}: not NAGs saved by nagindex encode ({str(error).splitlines()[0]}); encode the targets again"
@@ -112,17 +120,25 @@ def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> lis
     return [Example(target or name, i, None, own) for (target, i, _), own in zip(rows, codes, strict=True)]
 
 
-def _metadata(path: Path) -> str | None:
+def _checksum(metadata: str, rows: Sequence[tuple[Any, Any, Any]]) -> str:
+    """Return the SHA-256 of what a file says: its fingerprint, and each example's target, id and NAG."""
+    digest = hashlib.sha256(metadata.encode())
+    for target, identifier, nag in rows:
+        digest.update(json.dumps([target, identifier]).encode() + np.array(nag, CODE_DTYPE).tobytes())
+    return digest.hexdigest()
+
+
+def _metadata(path: Path, key: str) -> str | None:
     import duckdb
 
     try:
         with connect(threads=1) as connection:
             rows = connection.execute(
-                f"SELECT value FROM parquet_kv_metadata({quote_path(path)}) WHERE key = {quote_sql(NAGS_KEY)}::BLOB"
+                f"SELECT value FROM parquet_kv_metadata({quote_path(path)}) WHERE key = {quote_sql(key)}::BLOB"
             ).fetchall()
     except duckdb.Error:
         return None
-    return rows[0][0].decode() if rows else None
+    return rows[0][0].decode(errors="replace") if rows else None
 
 
 def check_codes(codes: Codes, fingerprint: Fingerprint, *, where: str) -> None:

@@ -15,6 +15,7 @@ from nagindex.errors import BadInputError, NagIndexError
 from nagindex.nag import Codes, NagSpec
 from nagindex.search.basis import Basis, fit
 from nagindex.search.sketch import Sketch, SketchType
+from nagindex.storage.cache import damaged_files
 from nagindex.storage.manifest import Manifest, read_latest
 from nagindex.storage.segment import Segment, segments_of
 
@@ -100,6 +101,8 @@ def optimize(
         current = _fitted(index, manifest, members, dims or kept[0], dtype or kept[1], seed)
     current.drop_damaged(manifest.segments)
     drop_damaged(current)
+    for path in damaged_files(index / "derived" / "targets"):
+        path.unlink(missing_ok=True)
     sketched = sketch_missing(current, members, progress)
     return Optimized(current, why, sketched, _connect(current, members, progress) if graph else 0)
 

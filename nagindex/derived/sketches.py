@@ -20,22 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from nagindex.errors import DamagedIndexError, NagIndexError, UnknownFormatError
 from nagindex.nag import NagSpec
 from nagindex.search.basis import Basis
 from nagindex.search.rows import FileRows
 from nagindex.search.sketch import Sketch, SketchType
-from nagindex.storage.files import (
-    FileEntry,
-    check_content,
-    check_once,
-    create_exclusively,
-    make_folders,
-    sync_folder,
-    write_array,
-)
+from nagindex.storage.arrays import first_byte, mapped, write_array
+from nagindex.storage.files import FileEntry, check_content, check_once, create_exclusively, make_folders, sync_folder
 from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.sealed import damaged, described, seal, unseal
 
@@ -120,7 +112,7 @@ class SketchSet:
         """
         path = self.folder / "basis.npy"
         check_once(path, self.file, segment=self.name)
-        vectors = _load(path, np.dtype(np.float32), (int(self.spec.offsets[-1]), len(self.rounding)))
+        vectors = mapped(path, np.dtype(np.float32), (int(self.spec.offsets[-1]), len(self.rounding)))
         return Basis(vectors, self.skew, np.array(self.rounding), self.spec)
 
     def has(self, entry: SegmentEntry) -> bool:
@@ -160,7 +152,7 @@ class SketchSet:
                 return None
             path, file = self.folder / stated.file, FileEntry(stated.bytes, stated.content)
             check_once(path, file, segment=entry.id)
-            start = getattr(_load(path, DTYPES[self.dtype], shape), "offset", 0)
+            start = first_byte(path, DTYPES[self.dtype], shape)
             arrays = [np.array(own, np.float64) for own in (stated.offsets, stated.steps, stated.errors)]
             self._decoding[entry.id] = path, file, start, *arrays, stated.residual
         path, file, start, *decoding = self._decoding[entry.id]
@@ -268,7 +260,8 @@ def stale(index: Path, segments: set[str]) -> list[Path]:
             content, _ = unseal(path, "")
         except (DamagedIndexError, FileNotFoundError):
             continue
-        if path.name.startswith("graph-") and segments.issuperset(content.get("segments", [""])):
+        listed = content.get("segments")
+        if path.name.startswith("graph-") and isinstance(listed, list) and segments.issuperset(map(str, listed)):
             used |= {path.name, path.with_suffix(".usearch").name}
         elif path.stem in segments:
             used |= {path.name, str(content.get("file"))}
@@ -282,14 +275,3 @@ def _folders(index: Path) -> list[Path]:
 
 def _number(folder: Path) -> int:
     return int(folder.name.rpartition("-")[2])
-
-
-def _load(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """Return a mapped array that has been checked to be of this type and shape."""
-    try:
-        found: npt.NDArray[Any] = np.load(path, mmap_mode="r" if shape[0] else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DamagedIndexError(path, f"no array ({error})") from None
-    if found.dtype != dtype or found.shape != shape or not found.flags.c_contiguous:
-        raise DamagedIndexError(path, f"holds {found.dtype} {found.shape}, not {dtype} {shape}")
-    return found

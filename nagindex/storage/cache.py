@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,9 +101,20 @@ class TargetCache:
                 records: npt.NDArray[np.void] = np.load(io.BytesIO(content), allow_pickle=False)
                 if records.dtype == self.record:
                     return records
+            else:  # its name would be taken when the same codes are kept again
+                path.unlink()
         except (OSError, ValueError):
             pass
         return np.empty(0, self.record)
+
+
+def damaged_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a cache whose content is not what their names say."""
+    for path in [] if folder.is_symlink() else sorted(folder.glob("[0-9a-f]*.npy")):
+        with contextlib.suppress(FileNotFoundError):  # another query needed its room
+            content = path.read_bytes() if is_plain(path) else b""
+            if hashlib.sha256(content).hexdigest() != path.stem:
+                yield path
 
 
 def _touch(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from nagindex.storage.tables import connect, open_database, quote_sql, scan_sql
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-READ_ONLY = ("SELECT", "EXPLAIN")
 ROWS_LISTED = 1000
 SELECTS_AT_ONCE = 64
 
@@ -39,6 +39,8 @@ def open_docs(
         keep: names of the kept columns.
         prepare: makes further tables before the connection is locked.
     """
+    import duckdb
+
     connection = open_database()
     prepare(connection)
     connection.execute("CREATE TABLE _places (path VARCHAR, segment INTEGER)")
@@ -55,11 +57,17 @@ def open_docs(
     if used:
         scan = scan_sql([segment.docs_path for _, segment in used], extra=", filename = true, file_row_number = true")
         listed = ", ".join(f"d.{quote_name(name)}" for name in columns)
-        connection.execute(
-            f"""CREATE VIEW docs AS SELECT {listed}, p.segment AS _segment, d.file_row_number AS _position
-            FROM {scan} d JOIN _places p ON d.filename = p.path
-            ANTI JOIN _deleted x ON x.segment = p.segment AND x.position = d.file_row_number"""
-        )
+        try:
+            connection.execute(
+                f"""CREATE VIEW docs AS SELECT {listed}, p.segment AS _segment, d.file_row_number AS _position
+                FROM {scan} d JOIN _places p ON d.filename = p.path
+                ANTI JOIN _deleted x ON x.segment = p.segment AND x.position = d.file_row_number"""
+            )
+        except duckdb.Error as error:
+            told = " ".join(str(error).split())
+            raise DamagedIndexError(
+                index / "segments", f"tables without the columns that the manifest names ({told})"
+            ) from error
     else:
         kinds = {"row": "BIGINT", "tokens": "BIGINT"}
         listed = ", ".join(f"NULL::{kinds.get(name, 'VARCHAR')} AS {quote_name(name)}" for name in columns)
@@ -80,10 +88,15 @@ def run_select(connection: DuckDBPyConnection, sql: str) -> DuckDBPyConnection:
 
     try:
         statements = connection.extract_statements(sql)
-        if len(statements) != 1 or statements[0].type.name.removesuffix("_STATEMENT") not in READ_ONLY:
+        if len(statements) != 1 or statements[0].type.name.removesuffix("_STATEMENT") != "SELECT":
             raise BadInputError("one SELECT statement is needed: an index is read-only to SQL; the view is called docs")
-        return connection.execute(statements[0])
-    except duckdb.Error as error:
+        text = statements[0].query.strip().rstrip(";")
+        # Only what reads can stand in a subquery: no COPY, whose files might be the index's own, in any disguise.
+        connection.execute(f"EXPLAIN SELECT * FROM (\n{text}\n)")
+        return connection.execute(text)
+    except (duckdb.Error, ValueError, TypeError) as error:  # such as text that is no UTF-8
+        if isinstance(error, BadInputError):
+            raise
         raise _refused(connection, error) from error
 
 
@@ -153,7 +166,7 @@ def columns_of(connection: DuckDBPyConnection) -> dict[str, str]:
 
 
 def _refused(connection: DuckDBPyConnection, error: Exception) -> BadInputError:
-    reason = " ".join(str(error).split("LINE 1:")[0].split())
+    reason = " ".join(re.split(r"LINE \d+:", str(error))[0].split())
     return BadInputError(f"SQL: {reason}; the columns of docs are {', '.join(columns_of(connection))}")
 
 

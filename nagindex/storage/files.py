@@ -12,13 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage import checked
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @contextmanager
@@ -36,15 +32,6 @@ def writing(path: Path) -> Iterator[None]:
         raise OSError(error.errno, error.strerror, str(path)) from error
     except getattr(sys.modules.get("duckdb"), "IOException", ()) as error:
         raise OSError(errno.EIO, f"cannot be written: {str(error).splitlines()[0]}", str(path)) from error
-
-
-def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
-    """Write an array as a new .npy file; numpy's own writing into files does not notice when the last bytes find no room."""
-    import numpy as np
-
-    with writing(path), open(path, "xb") as file:
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(np.ascontiguousarray(array).data)
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,14 @@ import numpy.typing as npt
 from nagindex.corpus.reading import Value
 from nagindex.errors import DamagedIndexError
 from nagindex.nag import CODE_DTYPE, Codes, NagSpec
+from nagindex.storage.arrays import first_byte, mapped, write_array
 from nagindex.storage.checked import require_folder
-from nagindex.storage.files import FileEntry, check_content, check_length, check_once, sync_folder, write_array, writing
+from nagindex.storage.files import FileEntry, check_content, check_length, check_once, sync_folder, writing
 from nagindex.storage.manifest import Manifest, SegmentEntry
 from nagindex.storage.tables import kept_type, read_table, write_table
 
 SEGMENT_DOCUMENTS = 131_072
+DELETED_DTYPE = np.dtype("<u4")
 SOURCE_COLUMNS = ("name", "root", "bytes", "sha256", "start", "stop", "complete")
 SKIPPED_COLUMNS = ("file", "row", "id", "reason")
 
@@ -173,7 +175,7 @@ def with_deleted(index: Path, entry: SegmentEntry, positions: npt.NDArray[np.int
         positions: int [m], rows to delete; rows deleted already may be among them.
         tokens: tokens of the rows among them that are not deleted yet.
     """
-    deleted = np.union1d(deleted_rows(index, entry), positions).astype("<u4")
+    deleted = np.union1d(deleted_rows(index, entry), positions).astype(DELETED_DTYPE)
     folder = index / "segments" / entry.id
     name = f"deleted-{secrets.token_hex(4)}.npy"
     write_array(folder / name, deleted)
@@ -200,20 +202,10 @@ class Segment:
     def codes(self) -> Codes:
         """Return the NAGs, uint16 [documents, L, K], memory-mapped read-only."""
         path = self._whole("nags.npy")
-        if self._first_byte is not None:  # its header was read before
-            shape = (self.entry.documents, *self.spec.shape)
-            return np.memmap(path, CODE_DTYPE, "r", self._first_byte, shape)
-        try:
-            codes: Codes = np.load(path, mmap_mode="r" if self.entry.documents else None, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise DamagedIndexError(path, f"not the codes of segment {self.entry.id} ({error})") from None
-        if codes.shape != (self.entry.documents, *self.spec.shape) or codes.dtype != CODE_DTYPE:
-            shape = (self.entry.documents, *self.spec.shape)
-            raise DamagedIndexError(
-                path, f"holds {codes.dtype} {codes.shape} where segment {self.entry.id} has {CODE_DTYPE} {shape}"
-            )
-        self._first_byte = getattr(codes, "offset", None)
-        return codes
+        shape = (self.entry.documents, *self.spec.shape)
+        if self._first_byte is None:
+            self._first_byte = first_byte(path, CODE_DTYPE, shape)
+        return mapped(path, CODE_DTYPE, shape, self._first_byte)
 
     def deleted(self) -> npt.NDArray[np.uint32]:
         """Return the positions of deleted rows, uint32 [m], ascending."""
@@ -290,8 +282,7 @@ def deleted_rows(index: Path, entry: SegmentEntry) -> npt.NDArray[np.uint32]:
         return np.empty(0, np.uint32)
     path = index / "segments" / entry.id / entry.deleted
     check_once(path, entry.files[entry.deleted], segment=entry.id)
-    try:
-        rows: npt.NDArray[np.uint32] = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise DamagedIndexError(path, f"not the deletions of segment {entry.id} ({error})") from None
+    rows = np.array(mapped(path, DELETED_DTYPE, (entry.deleted_documents,)))
+    if len(rows) and (rows[-1] >= entry.documents or (rows[1:] <= rows[:-1]).any()):
+        raise DamagedIndexError(path, f"no rows of segment {entry.id} in their order")
     return rows

@@ -1,0 +1,186 @@
+"""An index with files of every kind, and what is made of it after a fault.
+
+    python benchmarks/damaged.py
+
+As a program it looks at the indexes that it is told of, a JSON line each: a process of its own, so that a crash or a hang is seen.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import random
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+MODEL = Path(__file__).parent.parent / "tests" / "golden" / "data" / "models" / "qwen3"
+WORDS = [
+    "river",
+    "sand",
+    "fox",
+    "index",
+    "neuron",
+    "graph",
+    "sea",
+    "quick",
+    "lazy",
+    "brown",
+    "the",
+    "of",
+    "and",
+    "to",
+    "in",
+    "is",
+]
+DOCUMENTS = 60
+"""Of a segment."""
+BEST = 8
+MODES = ("scan", "sketch", "auto", "graph")
+
+
+def make(folder: Path) -> Path:
+    """Make an index with files of every kind, several versions, two sets of sketches and two graphs, and return it; a second or two."""
+    index, backbone, rng = folder / "sample.nagindex", loaded(), random.Random(0)
+    for part in range(4):
+        corpus = folder / f"part-{part}.jsonl"
+        rows = [{"id": f"d{part}-{i:02d}", "text": " ".join(rng.choices(WORDS, k=20))} for i in range(DOCUMENTS)]
+        rows += [{"id": f"none-{part}-{i}", "text": None} for i in range(part + 1)]
+        corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with mock.patch("secrets.token_hex", lambda count: rng.randbytes(count).hex()):  # the same names every time
+        _fill(folder, index, backbone)
+    return index
+
+
+def _fill(folder: Path, index: Path, backbone: Any) -> None:
+    """Build, append, compact, optimize and delete, and write targets."""
+    import nagindex
+    from nagindex.nagfiles import write_nags
+
+    opened, _ = nagindex.build(folder / "part-0.jsonl", index, top_k=6, backbone=backbone)
+    opened.append(folder / "part-1.jsonl")
+    opened.compact()
+    opened.append(folder / "part-2.jsonl")
+    opened.optimize(dims=64, graph=True)
+    opened.optimize(dims=128, graph=True)
+    for last in (3, 7):
+        opened.delete(where=f"id LIKE '%{last}'")
+    opened.append(folder / "part-3.jsonl")
+    opened.delete(where="id LIKE 'd3-%5'")
+    opened.optimize(graph=True)
+    for name, first in (("one", 0), ("two", 40)):
+        texts = folder / f"{name}.jsonl"
+        texts.write_text("".join((folder / "part-1.jsonl").read_text().splitlines(keepends=True)[first : first + 6]))
+        targets = opened.encode(texts)
+    write_nags(folder / "saved.parquet", targets, opened.manifest.fingerprint)
+    np.save(folder / "targets.npy", opened.codes[0][:8])
+
+
+@functools.cache
+def loaded() -> Any:
+    """Return the tiny model."""
+    import torch
+
+    from nagindex.backbone import load_backbone
+
+    torch.set_num_threads(1)
+    return load_backbone(str(MODEL), device="cpu", dtype="float32")
+
+
+def look(index: Path, version: int | None, asked: Sequence[str], *, repair: bool) -> dict[str, Any]:
+    """Return what is made of an index: `verify`'s lines, opening's refusal, each question's answer or refusal, and what crashed.
+
+    Args:
+        index: the index's folder.
+        version: to open; None for the current one.
+        asked: names of questions.
+        repair: whether to see what `optimize` makes of a copy.
+    """
+    from nagindex.index import Index
+    from nagindex.maintain import verify
+    from nagindex.storage.manifest import read_latest
+
+    crashes: list[str] = []
+    said: dict[str, Any] = {"verify": [], "opening": None, "answers": {}, "warnings": [], "crashes": crashes}
+    found = _asked(lambda: [str(error) for error in verify(index, read_latest(index))], crashes)
+    said["verify"] = found if isinstance(found, list) else [found["refused"]]
+    opened = _asked(lambda: Index.open(index, version=version), crashes)
+    if isinstance(opened, dict):
+        said["opening"] = opened["refused"]
+        return said
+    all_questions = questions(index.parent, opened, said["warnings"])
+    said["answers"] = {name: _asked(all_questions[name], crashes) for name in asked}
+    if repair:
+        said["repaired"] = _asked(lambda: _repaired(index), crashes)
+    return said
+
+
+def _asked(question: Callable[[], Any], crashes: list[str]) -> Any:
+    """Return an answer, or a refusal; an error that nagindex does not raise on purpose is a crash."""
+    from nagindex.errors import NagIndexError
+
+    try:
+        return question()
+    except NagIndexError as error:
+        return {"refused": str(error)}
+    except Exception:
+        crashes.append(traceback.format_exc()[-1500:])
+        return {"refused": "crashed"}
+
+
+def questions(place: Path, opened: Any, warnings: list[str]) -> dict[str, Callable[[], Any]]:
+    """Return what is asked of an opened index: queries by every engine, its documents, skipped rows and sources."""
+    codes = np.load(place / "targets.npy")
+
+    def query(targets: Any, **options: Any) -> list[Any]:
+        found = opened.query(targets, n=BEST, threads=1, **options)
+        warnings.extend(found.warnings)
+        return [found.column(name).tolist() for name in ("id", "score", "tokens", "row")]
+
+    def texts() -> list[Any]:
+        opened._backbone = loaded()
+        return query(place / "one.jsonl", mode="scan")
+
+    asked: dict[str, Callable[[], Any]] = {mode: functools.partial(query, codes, mode=mode) for mode in MODES}
+    return asked | {
+        "texts": texts,
+        "saved": lambda: query(place / "saved.parquet", mode="scan"),
+        "documents": lambda: [list(row) for row in opened.sql("SELECT * FROM docs ORDER BY ALL").fetchall()],
+        "skipped": lambda: [list(vars(row).values()) for row in opened.skipped()],
+        "sources": lambda: [list(vars(span).values()) for part in opened.segments for span in part.spans()],
+    }
+
+
+def _repaired(index: Path) -> dict[str, Any]:
+    """Run `optimize` on a copy of an index, and return what is still wrong with it, what it warns of, and its answers."""
+    from nagindex.index import Index
+
+    place = index.parent / "copy"
+    shutil.rmtree(place, ignore_errors=True)
+    shutil.copytree(index.parent, place, ignore=shutil.ignore_patterns("copy"))
+    copy, warnings = Index.open(place / index.name), list[str]()
+    copy.optimize(graph=True)
+    asked = questions(place, copy, warnings)
+    answers = {name: asked[name]() for name in (*MODES, "texts")}
+    return {"verify": [str(error) for error in copy.verify()], "warnings": warnings, "answers": answers}
+
+
+def serve() -> None:
+    """Look at the indexes that stdin names, and print what is made of each."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for line in sys.stdin:
+        request = json.loads(line)
+        said = look(Path(request["index"]), request["version"], request["asked"], repair=request["repair"])
+        print(json.dumps(said, default=str), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    serve()

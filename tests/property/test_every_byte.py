@@ -1,0 +1,96 @@
+"""Every byte of an index is checked: a fault in any of its files is told by `verify`, and no answer is ever wrong for it.
+
+The faults are those of benchmarks/reliability.py, of which its table is made, in a smaller number.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
+RIGHT = {"scan": [["a"], [1.0]], "sketch": [["a"], [1.0]], "graph": [["a"], [1.0]]}
+EARLIER = {name: [["b"], [1.0]] for name in RIGHT}
+
+
+@pytest.fixture
+def reliability(monkeypatch):
+    """The script, as a module."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import reliability
+
+    return reliability
+
+
+def kind_of(reliability, name):
+    return next(kind for kind in reliability.KINDS if kind.name == name)
+
+
+def test_a_fault_in_any_file_is_told_and_no_answer_is_wrong(tmp_path):
+    figures = tmp_path / "figures.json"
+    command = [sys.executable, BENCHMARKS / "reliability.py", "--least", "--json", figures]
+    done = subprocess.run(command, capture_output=True, text=True)
+    found = json.loads(figures.read_text())
+    assert found["broken"] == [], done.stderr
+    assert done.returncode == 0, done.stderr
+    totals = found["totals"]
+    assert len(totals) == 16
+    for name, total in totals.items():
+        assert total["faults"] >= 4, name
+        assert total.get("wrong", 0) == total.get("crashes", 0) == 0, name
+        assert total.get("detected", 0) == total.get("detectable", 0), name
+    assert all(totals[name]["detectable"] >= 4 for name in totals if name != "saved targets")
+    assert all(totals[name]["opening"] >= 3 for name in ("nags.npy", "docs.parquet", "deleted-*.npy"))
+    assert all(totals[name]["repaired"] >= 3 for name in totals if totals[name].get("repairs"))
+    assert sum("repaired" in total for total in totals.values()) == 7
+
+
+SOUND = {"verify": ["/i/x: damaged"], "opening": None, "answers": RIGHT, "warnings": ["not used: x"], "crashes": []}
+BROKEN = [
+    ("nags.npy", {"answers": RIGHT | {"scan": [["b"], [1.0]]}}, "wrong"),
+    ("manifest, older", {"answers": EARLIER}, "wrong"),
+    ("nags.npy", {"crashes": ["Traceback"]}, "crashes"),
+    ("nags.npy", {"verify": ["/i/y: damaged"]}, "untold"),
+    ("nags.npy", {"opening": None}, "unseen"),
+    ("basis.npy", {"warnings": []}, "silent"),
+    ("basis.npy", {"answers": RIGHT | {"scan": {"refused": "no"}}}, "in the way"),
+    ("basis.npy", {"repaired": {"refused": "no"}}, "unrepaired"),
+    ("basis.npy", {"repaired": {"verify": ["x"], "warnings": [], "answers": RIGHT}}, "unrepaired"),
+    ("basis.npy", {"repaired": {"verify": [], "warnings": ["not used"], "answers": RIGHT}}, "unrepaired"),
+    ("basis.npy", {"repaired": {"verify": [], "warnings": [], "answers": EARLIER}}, "unrepaired"),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "promise"), BROKEN)
+def test_a_broken_promise_is_counted(reliability, name, changes, promise):
+    """Otherwise zeros in the table would say nothing."""
+    fault = reliability.Fault("bit 7", {}, (Path("/i/x"),), opening=promise == "unseen")
+    found = reliability.judge(kind_of(reliability, name), fault, SOUND | changes, RIGHT, EARLIER)
+    assert [each for each in reliability.BROKEN if found[each]] == [promise]
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("nags.npy", {}),
+        ("nags.npy", {"answers": {mode: {"refused": "no"} for mode in RIGHT}}),
+        ("nags.npy", {"answers": {}, "opening": "/i/x: damaged"}),
+        ("basis.npy", {"answers": RIGHT | {"sketch": {"refused": "no"}, "graph": {"refused": "no"}}}),
+        ("basis.npy", {"repaired": {"verify": [], "warnings": [], "answers": RIGHT}}),
+    ],
+)
+def test_a_right_answer_or_a_refusal_breaks_none(reliability, name, changes):
+    fault = reliability.Fault("bit 7", {}, (Path("/i/x"),), opening=False)
+    found = reliability.judge(kind_of(reliability, name), fault, SOUND | changes, RIGHT, EARLIER)
+    assert not any(found[each] for each in reliability.BROKEN)
+
+
+def test_an_index_that_lost_its_newest_manifest_is_the_version_before(reliability):
+    """Nothing tells the loss from a version that was never published."""
+    fault = reliability.Fault("removed", {}, (), opening=False)
+    kind = kind_of(reliability, "manifest, current")
+    for answers, wrong in ((EARLIER, 0), (RIGHT, 3)):
+        said = SOUND | {"verify": [], "answers": answers}
+        assert reliability.judge(kind, fault, said, RIGHT, EARLIER)["wrong"] == wrong
