@@ -17,6 +17,7 @@ from pathlib import Path
 from nagindex.errors import DamagedIndexError
 
 KEY_BYTES = 12
+APPENDED = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 NOTES_BYTES = 16 << 20
 """Length above which the notes start anew; what is forgotten is read once more."""
 
@@ -40,11 +41,17 @@ def note(found: os.stat_result, sha256: str) -> None:
         return
     known.add(key)
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists() and path.stat().st_size > NOTES_BYTES:
-            path.unlink(missing_ok=True)
-        with open(path, "ab", buffering=0) as file:
-            file.write(key + b"\n")
+        try:
+            file = os.open(path, APPENDED, 0o600)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = os.open(path, APPENDED, 0o600)
+        try:
+            if os.fstat(file).st_size > NOTES_BYTES:
+                os.ftruncate(file, 0)
+            os.write(file, key + b"\n")
+        finally:
+            os.close(file)
 
 
 def is_plain(path: Path) -> bool:
