@@ -103,7 +103,7 @@ def test_an_interrupted_build_commits_what_is_complete_says_how_to_go_on_and_end
         os.close(held)
     assert (status, out) == (1, "")
     assert "Traceback" not in err
-    [line] = err.splitlines()
+    *_, line = err.splitlines()  # a slow machine gets to progress lines before
     assert line.startswith("Error: interrupted; 2,304 documents are committed in index.nagindex")
     assert "run the same command to go on" in line
     pipe.unlink()
