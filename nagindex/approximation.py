@@ -51,7 +51,9 @@ def ranked_by_graphs(
     sketches = ranker.opened()
     graphs = [] if sketches is None else _opened(ranker, sketches)
     if sketches is None or not graphs:
-        why = "; ".join(["there are no graphs that can be used", *ranker.notes, "make them with nagindex optimize --graph"])
+        why = "; ".join(
+            ["there are no graphs that can be used", *ranker.notes, "make them with nagindex optimize --graph"]
+        )
         raise BadInputError(f"mode graph: {why}, or {REMEDY}")
     connected = sum(part.documents for graph in graphs for part in graph.parts)
     asked = round(sum(approximate.ahead(own.budget, connected) * own.budget for own in rankings))
