@@ -3,7 +3,7 @@
     python tests/golden/make_index.py
 
 What it must hold stands beside it in expected.json. Sums of queries are computed here from the codes, in plain Python, and not by
-the product. The index is built at a fixed place under /tmp, whose name is all that its files know of the machine.
+the product. What its files say of places is a made-up one, not that of the machine on which it is made.
 """
 
 from __future__ import annotations
@@ -12,17 +12,23 @@ import dataclasses
 import json
 import random
 import shutil
+import tempfile
 from pathlib import Path
+from unittest import mock
+
+import duckdb
 
 from nagindex import build
 from nagindex.backbone import load_backbone
 from nagindex.corpus import Columns
 from nagindex.nagfiles import write_nags
+from nagindex.storage import segment
 from nagindex.storage.manifest import FORMAT_VERSION
 
 HERE = Path(__file__).parent
 MODEL = HERE / "data" / "models" / "qwen3"
-PLACE = Path("/tmp/nagindex-golden")
+POOL = "/pool"
+"""Where the files of the index say that its corpus lay."""
 KEEP = ("flag", "count", "share", "label", "late")
 WORDS = "river mountain garden theorem salmon planet engine harvest winter painter lantern dragon array string"
 WORDS = WORDS.split()
@@ -74,29 +80,29 @@ def write_corpus(folder: Path) -> None:
         (folder / f"{name}.jsonl").write_text("".join(lines))
 
 
-def make(into: Path) -> None:
+def make(into: Path, place: Path) -> None:
     """Build the index and everything that goes with it, and write them and what they hold into a folder that must be new."""
-    PLACE.mkdir()
-    write_corpus(PLACE / "corpus")
+    write_corpus(place / "corpus")
     backbone = load_backbone(str(MODEL), neuron_type="down", device="cpu", dtype="float32")
     backbone = dataclasses.replace(backbone, name="a random Qwen3")
     index, _ = build(
-        PLACE / "corpus" / "first.jsonl",
-        PLACE / "index",
+        place / "corpus" / "first.jsonl",
+        place / "index",
         neuron_type="down",
         top_k=6,
         columns=Columns(keep=KEEP),
         backbone=backbone,
     )
-    index.append(PLACE / "corpus")
+    index.append(place / "corpus")
     index.delete(ids=DELETED)
-    (PLACE / "targets.jsonl").write_text(
+    (place / "targets.jsonl").write_text(
         "".join(json.dumps({"text": " ".join(WORDS[i : i + 6])}) + "\n" for i in range(7))
     )
-    [target] = index.encode(PLACE / "targets.jsonl")
-    write_nags(PLACE / "targets.nags.parquet", [target], index.manifest.fingerprint)
+    [target] = index.encode(place / "targets.jsonl")
+    write_nags(place / "targets.nags.parquet", [target], index.manifest.fingerprint)
     index.optimize(graph=True)
-    index.query(PLACE / "targets.jsonl", n=4).to_parquet(PLACE / "chosen.parquet")
+    index.query(place / "targets.jsonl", n=4).to_parquet(place / "here.parquet")
+    move(place / "here.parquet", place / "chosen.parquet", str(place))
 
     rows = index.docs.order("_segment, _position").fetchall()
     columns = index.docs.columns
@@ -108,7 +114,7 @@ def make(into: Path) -> None:
         "documents": documents,
         "codes": codes,
         "skipped": [[row.file, row.row, row.reason, row.id] for row in index.skipped()],
-        "ids_of_version_2": [json.loads(line)["id"] for line in (PLACE / "corpus" / "first.jsonl").open()][:14],
+        "ids_of_version_2": [json.loads(line)["id"] for line in (place / "corpus" / "first.jsonl").open()][:14],
         "target_texts": target.texts,
         "target_codes": target.codes.tolist(),
         "chosen": sums(codes, documents, target.codes.tolist(), {"n": 4}),
@@ -119,10 +125,21 @@ def make(into: Path) -> None:
     into.mkdir(parents=True)
     (into / "expected.json").write_text(json.dumps(expected, ensure_ascii=False, indent=1) + "\n")
     for name in ("index", "corpus"):
-        shutil.copytree(PLACE / name, into / name)
+        shutil.copytree(place / name, into / name)
     for name in ("targets.nags.parquet", "chosen.parquet"):
-        shutil.copy(PLACE / name, into / name)
-    shutil.rmtree(PLACE)
+        shutil.copy(place / name, into / name)
+
+
+def written_elsewhere(path: Path, spans: list, write: object = segment.write_spans) -> None:
+    """Write sources.parquet as if the corpus lay elsewhere."""
+    write(path, [dataclasses.replace(span, root=f"{POOL}/corpus") for span in spans])
+
+
+def move(path: Path, to: Path, place: str) -> None:
+    """Write a selection again as if everything that it names lay elsewhere."""
+    [(told,)] = duckdb.sql(f"SELECT value FROM parquet_kv_metadata('{path}') WHERE key = 'nagindex'::BLOB").fetchall()
+    metadata = told.decode().replace(place, POOL).replace("'", "''")
+    duckdb.sql(f"COPY (FROM '{path}' ORDER BY rank) TO '{to}' (FORMAT parquet, KV_METADATA {{nagindex: '{metadata}'}})")
 
 
 def sums(codes: list, documents: list, examples: list, asked: dict) -> list[tuple[str, int]]:
@@ -141,4 +158,5 @@ def sums(codes: list, documents: list, examples: list, asked: dict) -> list[tupl
 
 
 if __name__ == "__main__":
-    make(HERE / "indexes" / str(FORMAT_VERSION))
+    with tempfile.TemporaryDirectory() as folder, mock.patch.object(segment, "write_spans", written_elsewhere):
+        make(HERE / "indexes" / str(FORMAT_VERSION), Path(folder))
