@@ -23,22 +23,18 @@ import numpy as np
 
 MODEL = Path(__file__).parent.parent / "tests" / "golden" / "data" / "models" / "qwen3"
 WORDS = [
-    "river",
-    "sand",
-    "fox",
-    "index",
-    "neuron",
-    "graph",
-    "sea",
-    "quick",
-    "lazy",
-    "brown",
-    "the",
-    "of",
-    "and",
-    "to",
-    "in",
-    "is",
+    "harbour",
+    "copper",
+    "violin",
+    "meadow",
+    "lantern",
+    "winter",
+    "comet",
+    "orchard",
+    "puzzle",
+    "saddle",
+    "thunder",
+    "walnut",
 ]
 DOCUMENTS = 60
 """Of a segment."""

@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from layout_kinds import AXES, BACK, Layout, Pool, layouts, make_pool, mapped_to, room_of
+from layout_kinds import AXES, BACK, Layout, layouts
+from layout_pool import Pool, make_pool, mapped_to, room_of
 from packing import (
     order_numbers,
     put_in_order,
@@ -48,6 +49,12 @@ SMALL, LARGE = 1024, 16_384
 DISK = 0.9e9
 """Bytes a second of a cold, sequential scan."""
 THREADS = 2
+
+
+def require(holds: object, why: str) -> None:
+    """End where what must hold does not."""
+    if not holds:
+        raise SystemExit(why)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -87,7 +94,7 @@ def measure(pool: Pool, layout: Layout, order_bytes: float, repeat: int) -> dict
         values = np.ascontiguousarray(layout.decode(data, b - a).transpose(BACK[layout.arrangement]))
         values = mapped_to(values, pool.neurons) if layout.ranked else values
         same = values == codes[a:b] if layout.ordered else np.sort(values, axis=2) == np.sort(codes[a:b], axis=2)
-        assert same.all(), f"{layout.name} loses something"
+        require(same.all(), f"{layout.name} loses something")
     size = sum(len(data) for data, _, _ in blocks) / n + 2 * layout.single
 
     kernel, columns, table = sum_one(top_k), np.arange(layers) * top_k, pool.tables[layout.ranked]
@@ -116,7 +123,7 @@ def measure(pool: Pool, layout: Layout, order_bytes: float, repeat: int) -> dict
 
     scanned, peer, ratio = alternating(scan, raw, repeat)
     ratio *= n / whole
-    assert (sums == plain[:n]).all(), f"{layout.name} sums to something else"
+    require((sums == plain[:n]).all(), f"{layout.name} sums to something else")
     decode()
     plain_cold = min(DISK / codes[0].nbytes, THREADS * whole / peer)
     return {
@@ -138,7 +145,7 @@ def order_alone(pool: Pool, repeat: int) -> dict[str, Any]:
     """Return what the impact order takes beside sorted values: as one number a row, or the digits of it under zstd."""
     codes = np.asarray(pool.codes[: TRIED * room_of(pool)])
     n, layers, top_k = codes.shape
-    assert top_k <= 20, "K! must fit into 64 bits"
+    require(top_k <= 20, "K! must fit into 64 bits")
     width = (math.factorial(top_k) - 1).bit_length()
     words = np.zeros(n * layers * width // 64 + 2, np.uint64)
     ranks = mapped_to(codes, pool.ranks)
@@ -154,7 +161,7 @@ def order_alone(pool: Pool, repeat: int) -> dict[str, Any]:
         return values
 
     encode()
-    assert (decode() == ranks).all(), "the order is lost"
+    require((decode() == ranks).all(), "the order is lost")
     places = np.argsort(np.argsort(ranks, axis=2), axis=2)
     digits = np.empty_like(places, np.uint8)
     for k in range(top_k):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,57 +15,34 @@ from nagindex import optimize as optimizing
 from nagindex.compaction import compact
 from nagindex.corpus import Paths, find_sources
 from nagindex.devices import Job, run
-from nagindex.errors import NagIndexError
 from nagindex.fingerprint import Fingerprint, installed_libraries
 from nagindex.ingest import IngestReport, Progress
 from nagindex.nag import Codes
 from nagindex.nagfiles import TargetSet
 from nagindex.optimize import follow
 from nagindex.options import QueryOptions
+from nagindex.pinned import Pinned
 from nagindex.search.sketch import SketchType
 from nagindex.select import Budget
 from nagindex.selection import Selection
 from nagindex.storage.cache import TargetCache
-from nagindex.storage.docs import open_docs, run_select
-from nagindex.storage.manifest import Manifest, Settings, read_latest, read_manifest
-from nagindex.storage.segment import SkippedRow, segments_of
+from nagindex.storage.manifest import Manifest, Settings
 from nagindex.targets import Targets, load_targets, named_files, repeatable
 from nagindex.view import View
 from nagindex.windows import Shard
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection, DuckDBPyRelation
-
     from nagindex.backbone import Backbone
     from nagindex.neighbors import Neighbors
     from nagindex.recheck import Recheck
 
 
-class Index:
-    """One version of an index on disk, pinned: what others commit later changes nothing until `refresh`.
-
-    Attributes:
-        path: the index's folder.
-        manifest: the pinned version.
-        segments: its segments, in the order of the documents.
-    """
+class Index(Pinned):
+    """One version of an index on disk, pinned, and all that can be done with it; see `Pinned` for what it holds."""
 
     def __init__(self, path: str | Path, manifest: Manifest, *, backbone: Backbone | None = None) -> None:
-        self.path = Path(path).expanduser()
+        super().__init__(path, manifest)
         self._backbone = backbone
-        self._pin(manifest)
-
-    @classmethod
-    def open(cls, path: str | Path, *, version: int | None = None) -> Index:
-        """Return an index as its current, or an older, version; every file's presence and length is checked.
-
-        Raises:
-            InputNotFoundError: there is no index.
-            DamagedIndexError: a file is missing or has the wrong length.
-            UnknownFormatError: a newer nagindex wrote it.
-        """
-        folder = Path(path).expanduser()
-        return cls(folder, read_latest(folder) if version is None else read_manifest(folder, version))
 
     @classmethod
     def create(
@@ -79,32 +56,6 @@ class Index:
         """
         folder = Path(path).expanduser()
         return cls(folder, maintain.create(folder, fingerprint, settings), backbone=backbone)
-
-    def __repr__(self) -> str:
-        return f"<Index {self.path} version {self.manifest.version}: {self.manifest.documents} documents>"
-
-    def __len__(self) -> int:
-        return self.manifest.documents
-
-    def refresh(self) -> None:
-        """Pin the current version."""
-        self._pin(read_latest(self.path))
-
-    def _pin(self, manifest: Manifest) -> None:
-        self.manifest = manifest
-        self.segments = segments_of(self.path, manifest)
-        for segment in self.segments:
-            segment.check_lengths()
-
-    @property
-    def codes(self) -> list[Codes]:
-        """NAGs of each segment, uint16 [documents, L, K], memory-mapped; deleted documents are still among them."""
-        return [segment.codes() for segment in self.segments]
-
-    @property
-    def docs(self) -> DuckDBPyRelation:
-        """The documents as a DuckDB relation; `_segment` and `_position` say where a document's NAG lies in `codes`."""
-        return self._open_docs().sql("SELECT * FROM docs")
 
     def backbone(self, model: str | None = None, *, device: str = "auto", trust_remote_code: bool = False) -> Backbone:
         """Return the model that encodes as this index does, loaded on the first call; library versions may differ.
@@ -322,28 +273,3 @@ class Index:
     def vacuum(self, *, keep: int = 1, grace: float = maintain.GRACE_SECONDS) -> maintain.Vacuumed:
         """Remove old versions and files that no kept version names; see `maintain.vacuum`."""
         return maintain.vacuum(self.path, keep=keep, grace=grace)
-
-    def verify(self) -> Iterator[NagIndexError]:
-        """Yield one error for each thing wrong with the pinned version, down to every byte and every code."""
-        return maintain.verify(self.path, self.manifest)
-
-    def sql(self, statement: str) -> DuckDBPyConnection:
-        """Return the result of one SELECT statement over the view `docs`; nothing else can be read, nothing written.
-
-        Raises:
-            BadInputError: it is not one SELECT statement.
-        """
-        return run_select(self._open_docs(), statement)
-
-    def skipped(self) -> list[SkippedRow]:
-        """Return the rows of the sources that became no document, with the reason."""
-        return [row for segment in self.segments for row in segment.skipped()]
-
-    def info(self) -> dict[str, Any]:
-        """Return what there is to know about the pinned version, as JSON values."""
-        from nagindex.info import info
-
-        return info(self)
-
-    def _open_docs(self) -> DuckDBPyConnection:
-        return open_docs(self.path, self.segments, self.manifest.settings.keep_columns)

@@ -10,10 +10,10 @@ from nagindex.fingerprint import installed_libraries
 from nagindex.storage.manifest import versions
 
 if TYPE_CHECKING:
-    from nagindex.index import Index
+    from nagindex.pinned import Pinned
 
 
-def info(index: Index) -> dict[str, Any]:
+def info(index: Pinned) -> dict[str, Any]:
     """Return what an index's pinned version holds and how it was encoded, as JSON values."""
     size = sum(file.bytes for segment in index.segments for file in segment.entry.files.values())
     sources = {(span.name, span.sha256) for segment in index.segments for span in segment.spans()}
@@ -40,7 +40,7 @@ def info(index: Index) -> dict[str, Any]:
     }
 
 
-def _warnings(index: Index) -> list[str]:
+def _warnings(index: Pinned) -> list[str]:
     """Return one sentence where libraries are installed whose versions encode perhaps otherwise than the index was."""
     from nagindex.recheck import other_libraries
 
@@ -54,7 +54,7 @@ def _warnings(index: Index) -> list[str]:
     ]
 
 
-def _sketches(index: Index) -> dict[str, Any] | None:
+def _sketches(index: Pinned) -> dict[str, Any] | None:
     """Return what there is to know about the index's sketches, None where it has none."""
     from nagindex.derived.sketches import current_sketches
     from nagindex.optimize import drift

@@ -50,11 +50,20 @@ class _Sketched:
 
 
 @dataclass(frozen=True)
-class _Fitted:
-    """What a basis's JSON says; see `SketchSet`."""
+class Fitted:
+    """How a basis was fitted.
 
-    bytes: int
-    content: str
+    Attributes:
+        dims: values a document, as asked for; a basis of a small pool has fewer.
+        dtype: `i8` or `f16`.
+        seed: of the sample.
+        sample: documents that the basis was fitted to.
+        documents: that the index had then.
+        kept: share of the sample's variance that the basis keeps, 0 to 1.
+        residual: mean square of the sample's lengths beside the basis.
+        skew, rounding: see `Basis`.
+    """
+
     dims: int
     dtype: SketchType
     seed: int
@@ -67,34 +76,25 @@ class _Fitted:
 
 
 @dataclass(frozen=True)
-class SketchSet:
+class _Stated(Fitted):
+    """What a basis's JSON says: that, and its file's length and checksum."""
+
+    bytes: int
+    content: str
+
+
+@dataclass(frozen=True)
+class SketchSet(Fitted):
     """A basis and the sketches of segments in it.
 
     Attributes:
         folder: where they lie.
         spec: shape of the NAGs.
-        dims: values a document, as asked for; a basis of a small pool has fewer.
-        dtype: `i8` or `f16`.
-        seed: of the sample.
-        sample: documents that the basis was fitted to.
-        documents: that the index had then.
-        kept: share of the sample's variance that the basis keeps, 0 to 1.
-        residual: mean square of the sample's lengths beside the basis.
-        skew, rounding: see `Basis`.
         file: length and checksum of basis.npy.
     """
 
     folder: Path
     spec: NagSpec
-    dims: int
-    dtype: SketchType
-    seed: int
-    sample: int
-    documents: int
-    kept: float
-    residual: float
-    skew: float
-    rounding: tuple[float, ...]
     file: FileEntry
     _decoding: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
@@ -205,7 +205,7 @@ def current_sketches(index: Path, spec: NagSpec) -> SketchSet | None:
     for folder in sorted(_folders(index), reverse=True):
         path = folder / "basis.json"
         try:
-            stated = vars(described(path, _Fitted, FORMAT_VERSION, "the sketches"))
+            stated = vars(described(path, _Stated, FORMAT_VERSION, "the sketches"))
         except FileNotFoundError:
             continue  # its writer was killed, or is at it
         file = FileEntry(stated.pop("bytes"), stated.pop("content"))

@@ -7,15 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from nagindex import maintain
-from nagindex.errors import BadInputError, DamagedIndexError, InputNotFoundError, UnknownFormatError
+from nagindex.errors import DamagedIndexError, InputNotFoundError, UnknownFormatError
 from nagindex.index import Index
 from nagindex.nag import NagSpec
 from nagindex.storage import manifest as manifests
 from nagindex.storage.files import create_exclusively, replacing
 from nagindex.storage.manifest import Manifest, Settings, commit, manifest_path, publish, read_latest, read_manifest
 from nagindex.storage.sealed import digest
-from nagindex.storage.segment import with_deleted
 
 SPEC = NagSpec("up", (8, 8), 3)
 
@@ -298,38 +296,3 @@ def test_an_index_elsewhere_in_the_folder_is_left_alone(tmp_path, fingerprint):
     with pytest.raises(ValueError, match="not an index"):
         Index.create(tmp_path, fingerprint(SPEC), Settings())
     assert [p.name for p in tmp_path.iterdir()] == ["important.txt"]
-
-
-@pytest.mark.parametrize("clock", [0.0, 86_400.0])
-def test_a_vacuum_whose_clock_is_ahead_costs_a_writer_its_work_and_never_the_index(index, monkeypatch, clock):
-    """By the clock that stamps files nothing looks old; where that one jumps, what is published is whole, or the writer is told."""
-    monkeypatch.setattr(maintain.time, "time", lambda now=maintain.time.time: now() + 86_400)
-    monkeypatch.setattr(maintain, "_clock_of_files", lambda path, now=maintain._clock_of_files: now(path) + clock)
-
-    def change(current):
-        entry = with_deleted(index.path, current.segments[0], np.array([0]), tokens=0)
-        index.vacuum()
-        return current.following("delete", (entry, *current.segments[1:]))
-
-    if clock:
-        with pytest.raises(BadInputError, match=r"deleted-.*gone before it was published"):
-            commit(index.path, change)
-    else:
-        assert commit(index.path, change).version == 2
-    assert list(Index.open(index.path).verify()) == []
-
-
-def test_a_vacuum_keeps_what_is_published_while_it_looks(index, monkeypatch):
-    """However old its files look."""
-    entry = with_deleted(index.path, index.manifest.segments[0], np.array([0]), tokens=0)
-    following = index.manifest.following("delete", (entry, *index.manifest.segments[1:]))
-    real = maintain.stale
-
-    def published_meanwhile(*arguments):
-        assert publish(index.path, following)
-        return real(*arguments)
-
-    monkeypatch.setattr(maintain, "stale", published_meanwhile)
-    index.vacuum(grace=0)
-    assert read_latest(index.path) == following
-    assert list(Index.open(index.path).verify()) == []

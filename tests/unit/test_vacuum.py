@@ -1,0 +1,52 @@
+"""A vacuum beside writers: whatever the clocks say, no version ever names a file that is gone."""
+
+import numpy as np
+import pytest
+
+from nagindex import maintain
+from nagindex.errors import BadInputError
+from nagindex.index import Index
+from nagindex.storage.manifest import commit, publish, read_latest
+from nagindex.storage.segment import with_deleted
+
+
+@pytest.fixture
+def index(tmp_path, write_index, random_codes):
+    """A written index of six documents in two segments."""
+    codes = random_codes(np.random.default_rng(0), 6, 2, 3, 8)
+    return write_index(tmp_path / "i", codes, list("abcdef"), range(6), width=8, cuts=(4,))
+
+
+@pytest.mark.parametrize("clock", [0.0, 86_400.0])
+def test_a_vacuum_whose_clock_is_ahead_costs_a_writer_its_work_and_never_the_index(index, monkeypatch, clock):
+    """By the clock that stamps files nothing looks old; where that one jumps, what is published is whole, or the writer is told."""
+    monkeypatch.setattr(maintain.time, "time", lambda now=maintain.time.time: now() + 86_400)
+    monkeypatch.setattr(maintain, "_clock_of_files", lambda path, now=maintain._clock_of_files: now(path) + clock)
+
+    def change(current):
+        entry = with_deleted(index.path, current.segments[0], np.array([0]), tokens=0)
+        index.vacuum()
+        return current.following("delete", (entry, *current.segments[1:]))
+
+    if clock:
+        with pytest.raises(BadInputError, match=r"deleted-.*gone before it was published"):
+            commit(index.path, change)
+    else:
+        assert commit(index.path, change).version == 2
+    assert list(Index.open(index.path).verify()) == []
+
+
+def test_a_vacuum_keeps_what_is_published_while_it_looks(index, monkeypatch):
+    """However old its files look."""
+    entry = with_deleted(index.path, index.manifest.segments[0], np.array([0]), tokens=0)
+    following = index.manifest.following("delete", (entry, *index.manifest.segments[1:]))
+    real = maintain.stale
+
+    def published_meanwhile(*arguments):
+        assert publish(index.path, following)
+        return real(*arguments)
+
+    monkeypatch.setattr(maintain, "stale", published_meanwhile)
+    index.vacuum(grace=0)
+    assert read_latest(index.path) == following
+    assert list(Index.open(index.path).verify()) == []
