@@ -58,7 +58,7 @@ def make(folder: Path) -> Path:
 def _fill(folder: Path, index: Path, backbone: Any) -> None:
     """Build, append, compact, optimize and delete, and write targets."""
     import nagindex
-    from nagindex.nagfiles import write_nags
+    from nagindex.targets.saved import write_nags
 
     opened, _ = nagindex.build(folder / "part-0.jsonl", index, top_k=6, backbone=backbone)
     opened.append(folder / "part-1.jsonl")
@@ -84,7 +84,7 @@ def loaded() -> Any:
     """Return the tiny model."""
     import torch
 
-    from nagindex.backbone import load_backbone
+    from nagindex.backbone.load import load_backbone
 
     torch.set_num_threads(1)
     return load_backbone(str(MODEL), device="cpu", dtype="float32")
@@ -100,7 +100,7 @@ def look(index: Path, version: int | None, asked: Sequence[str], *, repair: bool
         repair: whether to see what `optimize` makes of a copy.
     """
     from nagindex.index import Index
-    from nagindex.maintain import verify
+    from nagindex.maintenance.verify import verify
     from nagindex.storage.manifest import read_latest
 
     crashes: list[str] = []

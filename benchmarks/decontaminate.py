@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from report import emit, median_seconds, options
 
-from nagindex.corpus import find_sources, read_documents
-from nagindex.select.contamination import NGRAM, EvaluationTexts
+from nagindex.corpus.reading import read_documents
+from nagindex.corpus.sources import find_sources
+from nagindex.select.decontaminate import NGRAM, EvaluationTexts
 
 DISTINCT = 200_000
 DOCUMENT_WORDS = 500

@@ -17,7 +17,7 @@ from report import emit, options
 from synthetic import SPEC, make_codes
 
 from nagindex.nag import Codes
-from nagindex.select.overlap import Neighbours
+from nagindex.select.near_duplicates import Neighbours
 
 LEASTS = (1, 0.9, 0.8)
 SAMPLE = 1000

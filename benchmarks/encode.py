@@ -30,12 +30,13 @@ import transformers
 from peers import MAX_LENGTH, SHAPES, published, straightforward, texts_of, trained_tokenizer
 from report import emit, options
 
-from nagindex import batch, taps
-from nagindex.allocation import keep_freed_memory
-from nagindex.backbone import Backbone, tap_model
-from nagindex.encode import Encoder, default_window
-from nagindex.tokenise import Tokeniser
-from nagindex.tuning import measured_batch_tokens
+from nagindex.backbone import hooks
+from nagindex.backbone.load import Backbone, tap_model
+from nagindex.encode import batch
+from nagindex.encode.batch_size import measured_batch_tokens
+from nagindex.encode.cpu_workers import keep_freed_memory
+from nagindex.encode.encoder import Encoder, default_window
+from nagindex.encode.tokenize import Tokeniser
 
 LONG = 120
 DATA = Path(__file__).parent.parent / "data"
@@ -70,15 +71,15 @@ def timed_parts(encoder: Encoder, tokeniser: Tokeniser, seconds: dict[str, float
 
         return call
 
-    token_sums, top_k_of, forward = taps.token_sums, batch.top_k_of, model.forward
-    taps.token_sums = clocked("magnitudes and sums", token_sums, inside="forward pass")
+    token_sums, top_k_of, forward = hooks.token_sums, batch.top_k_of, model.forward
+    hooks.token_sums = clocked("magnitudes and sums", token_sums, inside="forward pass")
     batch.top_k_of = clocked("top K", top_k_of)
     model.forward = clocked("forward pass", forward)
     model.forward.__signature__ = inspect.signature(forward)
     try:
         yield clocked("tokenising", tokeniser)
     finally:
-        taps.token_sums, batch.top_k_of = token_sums, top_k_of
+        hooks.token_sums, batch.top_k_of = token_sums, top_k_of
         del model.forward
 
 

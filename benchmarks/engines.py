@@ -25,12 +25,12 @@ from scan import sparse_pool
 from synthetic import SPEC, make_codes, write_pool
 
 import nagindex
-from nagindex.derived.sketches import current_sketches
-from nagindex.nagfiles import TargetSet
-from nagindex.options import QueryOptions
-from nagindex.profile import profile_of
-from nagindex.query import _Query
-from nagindex.select import Budget
+from nagindex.query.run import _Query
+from nagindex.search.profile import profile_of
+from nagindex.select.budget import Budget
+from nagindex.select.options import QueryOptions
+from nagindex.sketches.store import current_sketches
+from nagindex.targets.saved import TargetSet
 
 EXAMPLES = 200
 REPEAT = 3
@@ -85,8 +85,8 @@ def engine(path: str, mode: str, targets: int, budget: int, cold: bool) -> dict[
 
 def _graph_only(index: nagindex.Index, sets: list[TargetSet], budget: int) -> list[float]:
     """Return the seconds of searching graphs without the estimate of recall."""
-    from nagindex import approximation
-    from nagindex.search import approximate
+    from nagindex.query import approximation
+    from nagindex.search import graph_search
 
     one = _Query(index, sets, Budget(documents=budget * len(sets)), QueryOptions(mode="graph"), None)
     sketches = one.ranker.opened()
@@ -96,7 +96,7 @@ def _graph_only(index: nagindex.Index, sets: list[TargetSet], budget: int) -> li
         rankings = one.rankings(one.shares)
         started = time.perf_counter()
         for target, ranking in zip(one.scored, rankings, strict=True):
-            approximate.search(one.parts, graphs, approximation._task(one.ranker, sketches, target, ranking))
+            graph_search.search(one.parts, graphs, approximation._task(one.ranker, sketches, target, ranking))
         seconds.append(time.perf_counter() - started)
     return seconds[2:]
 
@@ -119,7 +119,7 @@ def faiss_search(path: str, kind: str, budget: int) -> dict[str, Any]:
     from nagindex.search.rescore import rescore
     from nagindex.search.scan import Part
     from nagindex.search.scorers import scorer_of
-    from nagindex.view import View
+    from nagindex.search.view import View
 
     index, [target] = nagindex.open(path), targets_of(1)
     sketches = current_sketches(index.path, SPEC)

@@ -21,11 +21,12 @@ from peers import SHAPES, texts_of, trained_tokenizer
 from report import emit, options
 from scipy.stats import spearmanr
 
-from nagindex.backbone import Backbone, load_backbone
-from nagindex.corpus import find_sources, read_documents
-from nagindex.encode import encode_ids
+from nagindex.backbone.load import Backbone, load_backbone
+from nagindex.corpus.reading import read_documents
+from nagindex.corpus.sources import find_sources
+from nagindex.encode.encoder import encode_ids
+from nagindex.encode.tokenize import tokenise
 from nagindex.nag import Codes
-from nagindex.tokenise import tokenise
 
 DATA = Path(__file__).parent.parent / "data"
 VARIANTS = [

@@ -20,8 +20,10 @@ import numpy as np
 from report import emit, options
 
 import nagindex
-from nagindex import backbone, encode, ingest
-from nagindex.tokenise import Tokens
+from nagindex.backbone import load as backbone
+from nagindex.encode import encoder as encode
+from nagindex.encode.tokenize import Tokens
+from nagindex.ingest import pipeline
 
 TOP = 10_000
 NEW_DOCUMENTS = 131_072
@@ -78,7 +80,7 @@ def random_codes(encoder: encode.Encoder, ids: list[Any]) -> list[Any]:
 def measure(case: str, folder: Path) -> None:
     """Do a case on the small pool, then on the pool, and print what the second took as JSON."""
     backbone.backbone_of = lambda *_, **__: Model()
-    ingest.Tokeniser = Model
+    pipeline.Tokeniser = Model
     encode.Encoder.encode = random_codes
     do(case, folder, "small.nagindex")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here

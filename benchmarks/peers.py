@@ -16,7 +16,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-from nagindex.corpus import find_sources, read_documents
+from nagindex.corpus.reading import read_documents
+from nagindex.corpus.sources import find_sources
 
 MAX_LENGTH, BATCH = 120, 8
 SHAPES = {

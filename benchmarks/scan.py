@@ -18,14 +18,14 @@ from report import emit, median_seconds, options
 from synthetic import SPEC, make_codes, write_pool
 
 import nagindex
-from nagindex.profile import Profile, profile_of
-from nagindex.search.collect import Hits
+from nagindex.search.profile import Profile, profile_of
 from nagindex.search.scan import Part, Ranking, scan, sums_from_codes
 from nagindex.search.scorers import scorer_of
-from nagindex.select import exact_cut
-from nagindex.select.criterion import by_target
+from nagindex.search.top_n import Hits
+from nagindex.search.view import View
+from nagindex.select.budget import exact_cut
+from nagindex.select.ranking_key import by_target
 from nagindex.storage.docs import ids_at
-from nagindex.view import View
 
 TOP = 10_000
 EXAMPLES = 200

@@ -21,8 +21,10 @@ from report import emit, options
 from sentence_transformers import SentenceTransformer
 
 import nagindex
-from nagindex.corpus import Columns, find_sources, read_documents
-from nagindex.models import locate
+from nagindex.backbone.locate import locate
+from nagindex.corpus.columns import Columns
+from nagindex.corpus.reading import read_documents
+from nagindex.corpus.sources import find_sources
 
 DATA = Path(__file__).parent.parent / "data"
 NEAREST = 10

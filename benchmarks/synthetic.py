@@ -15,8 +15,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.fingerprint import Fingerprint, installed_libraries
 from nagindex.nag import Codes, NagSpec
+from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 from nagindex.storage.manifest import Manifest, Settings, now, publish, read_latest
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Rows, SourceSpan, write_segment
 
@@ -105,7 +105,7 @@ def write_pool(path: Path, documents: int, *, seed: int = 0, spec: NagSpec = SPE
 
 def similarities(codes: Codes, examples: Codes, spec: NagSpec = SPEC) -> npt.NDArray[np.float64]:
     """Return each document's similarity to the profile of some examples, float64 [n]."""
-    from nagindex.profile import profile_of
+    from nagindex.search.profile import profile_of
     from nagindex.search.scorers import score
 
     profile = profile_of(examples, spec)

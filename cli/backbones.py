@@ -20,7 +20,7 @@ def backbones(model: str, revision: str | None, trust_remote_code: bool, as_json
 
     MODEL is a Hugging Face name, a folder, or minilm. Only its configuration is read.
     """
-    from nagindex.structure import structure_of
+    from nagindex.backbone.describe import structure_of
 
     found = structure_of(model, revision=revision, trust_remote_code=trust_remote_code)
     if as_json:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from nagindex.projections import NEURON_TYPES
+from nagindex.backbone.projections import NEURON_TYPES
 
 from .dry_run import tell_cost
 from .options import (
@@ -34,7 +34,7 @@ from .recheck import tell_recheck
 
 if TYPE_CHECKING:
     from nagindex.corpus.sources import Listing
-    from nagindex.ingest import IngestReport
+    from nagindex.ingest.writer import IngestReport
 
 on_duplicate_option = click.option(
     "--on-duplicate",
@@ -158,9 +158,10 @@ def build(
 
     A build that was interrupted goes on where it was when the same command is run again.
     """
-    from nagindex.building import BuildOptions, build_types
-    from nagindex.corpus import Columns, find_sources
-    from nagindex.windows import Shard
+    from nagindex.builder import BuildOptions, build_types
+    from nagindex.corpus.columns import Columns
+    from nagindex.corpus.sources import find_sources
+    from nagindex.ingest.windows import Shard
 
     if dry_run and shard is not None:
         raise click.UsageError(
@@ -225,9 +226,9 @@ def append(
 
     Files that the index holds already, by name, size and content, are passed over.
     """
-    from nagindex.corpus import find_sources
+    from nagindex.corpus.sources import find_sources
     from nagindex.index import Index
-    from nagindex.windows import Shard
+    from nagindex.ingest.windows import Shard
 
     if check:
         tell_recheck(Index.open(index), as_json)

@@ -11,15 +11,15 @@ import click
 from .options import duration, size
 
 if TYPE_CHECKING:
-    from nagindex.building import BuildOptions
-    from nagindex.corpus import Source
+    from nagindex.builder import BuildOptions
+    from nagindex.corpus.sources import Source
 
 
 def tell_cost(sources: Sequence[Source], options: BuildOptions, neuron_types: Sequence[str], as_json: bool) -> None:
     """Print what indexes of some neuron types of a whole corpus would cost."""
-    from nagindex.devices import visible_devices
-    from nagindex.encode import default_batch_tokens
-    from nagindex.estimate import estimate
+    from nagindex.encode.encoder import default_batch_tokens
+    from nagindex.ingest.estimate import estimate
+    from nagindex.ingest.run import visible_devices
 
     loaded = options.load(neuron_types[0], visible_devices(options.device)[0])
     backbones = [loaded.of_type(neuron_type) for neuron_type in neuron_types]

@@ -90,7 +90,7 @@ def _sketched(sketches: dict[str, Any] | None, stored: int) -> str:
 @json_option
 def verify(index: Path, as_json: bool) -> None:
     """Check every byte and every code of an index."""
-    from nagindex.maintain import verify as problems
+    from nagindex.maintenance.verify import verify as problems
     from nagindex.storage.manifest import read_latest
 
     place = index.expanduser()

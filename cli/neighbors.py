@@ -36,8 +36,8 @@ def neighbors(
     Each argument is the id of a document in the index, or a file of texts, saved NAGs included, each of which is looked up.
     """
     from nagindex.index import Index
-    from nagindex.neighbors import COLUMNS, codes_of
-    from nagindex.neighbors import neighbors as search
+    from nagindex.query.neighbors import COLUMNS, codes_of
+    from nagindex.query.neighbors import neighbors as search
 
     opened = Index.open(index)
     names, codes = [], []

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from .options import duration
 
 if TYPE_CHECKING:
-    from nagindex.ingest import Progress
-    from nagindex.optimize import Progress as Step
+    from nagindex.ingest.pipeline import EncodingProgress
+    from nagindex.sketches.build import Progress as Step
 
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_BETWEEN_REDRAWS = 0.2
@@ -24,7 +24,7 @@ class ProgressLine:
         self.started = self.last = time.monotonic()
         self.drawn = False
 
-    def __call__(self, progress: Progress) -> None:
+    def __call__(self, progress: EncodingProgress) -> None:
         """Print the state if enough time has passed since the last one."""
         now = time.monotonic()
         if now - self.last < (SECONDS_BETWEEN_REDRAWS if self.terminal else SECONDS_BETWEEN_LINES):
@@ -44,7 +44,7 @@ class ProgressLine:
             sys.stderr.write("\r\x1b[K")
             self.drawn = False
 
-    def _line(self, progress: Progress, elapsed: float) -> str:
+    def _line(self, progress: EncodingProgress, elapsed: float) -> str:
         share = progress.bytes_done / max(1, progress.bytes_total)
         new, ahead = progress.bytes_done - progress.bytes_known, progress.bytes_total - progress.bytes_done
         left = f"  {duration(elapsed / new * ahead)} left" if new > 0 and ahead > 0 else ""

@@ -18,8 +18,8 @@ from .options import device_option, index_option, json_option, plural, size, tab
 from .query_options import QueryCommand, chosen_index, query_options, settle, target_column_option
 
 if TYPE_CHECKING:
+    from nagindex.query.selection import Selection
     from nagindex.search.plan import Plan
-    from nagindex.selection import Selection
 
 PREVIEW_ROWS = 20
 NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
@@ -143,7 +143,7 @@ def encode(
     """Encode TEXTS once, to stand wherever TARGETS is; each file, or value of --target-column, stays a target of its own."""
     from nagindex.errors import BadInputError
     from nagindex.index import Index
-    from nagindex.nagfiles import write_nags
+    from nagindex.targets.saved import write_nags
 
     if output.suffix != ".parquet":
         raise BadInputError(f"{output}: NAGs are saved as Parquet; name a file that ends in .parquet")
@@ -179,7 +179,7 @@ def _list_dropped(selection: Selection, path: Path) -> None:
 
 
 def _write(selection: Selection, output: str, format_: str | None, with_text: bool, corpus_root: Path | None) -> None:
-    from nagindex.export import write
+    from nagindex.query.export import write
 
     kind = _format_of(output, format_)
     if kind == "parquet" and output == "-" and sys.stdout.isatty():

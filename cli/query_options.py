@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from nagindex.options import MIXES, MODES, NORMALISATIONS
+from nagindex.select.options import MIXES, MODES, NORMALISATIONS
 
 from .options import COUNT
 
@@ -78,7 +78,7 @@ def _written(path: Path) -> Mapping[str, Any]:
     from nagindex.errors import BadInputError
 
     if path.suffix == ".parquet":
-        from nagindex.export import settings_of
+        from nagindex.query.export import settings_of
 
         found = settings_of(path)
     else:

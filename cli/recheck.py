@@ -12,14 +12,14 @@ from .options import plural
 
 if TYPE_CHECKING:
     from nagindex.index import Index
-    from nagindex.recheck import Recheck
+    from nagindex.maintenance.reencode import Recheck
 
 OF_APPENDING = ("shard", "on_duplicate", "workers", "accept_libraries")
 
 
 def tell_recheck(index: Index, as_json: bool) -> None:
     """Encode stored documents again as the options of `append` say, and tell what differs; status 1 where something does."""
-    from nagindex.devices import visible_devices
+    from nagindex.ingest.run import visible_devices
 
     context = click.get_current_context()
     for name in OF_APPENDING:

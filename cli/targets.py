@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nagindex.tasks import PRESETS
+from nagindex.targets.lm_eval import PRESETS
 
 from .options import COUNT, plural
 
 if TYPE_CHECKING:
-    from nagindex.templates import ExampleSet
+    from nagindex.targets.templates import ExampleSet
 
 SKIPS_LISTED = 10
 
@@ -67,7 +67,7 @@ def lm_eval(
         raise click.UsageError("give --task or --preset")
     if preset is not None and (split is not None or limit is not None):
         raise click.UsageError("a preset has its own --split and --limit; give --task for others")
-    from nagindex.tasks import Harness
+    from nagindex.targets.lm_eval import Harness
 
     harness = Harness(include_path)
     if preset is None:
@@ -105,7 +105,7 @@ def template(
     FILES are records in any corpus format.
     """
     from nagindex.errors import BadInputError
-    from nagindex.templates import fill_template
+    from nagindex.targets.templates import fill_template
 
     if template is None and template_file is not None:
         try:

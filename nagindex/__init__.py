@@ -16,18 +16,18 @@ from nagindex._version import __version__
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nagindex.building import build
-    from nagindex.corpus import Columns
+    from nagindex.builder import build
+    from nagindex.corpus.columns import Columns
     from nagindex.index import Index
-    from nagindex.selection import Selection
+    from nagindex.query.selection import Selection
 
 __all__ = ["Columns", "Index", "Selection", "__version__", "build", "open"]
 
 _HOMES = {
     "Columns": "nagindex.corpus",
     "Index": "nagindex.index",
-    "Selection": "nagindex.selection",
-    "build": "nagindex.building",
+    "Selection": "nagindex.query.selection",
+    "build": "nagindex.builder",
 }
 
 

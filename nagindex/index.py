@@ -10,31 +10,34 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nagindex import maintain
-from nagindex import optimize as optimizing
-from nagindex.compaction import compact
-from nagindex.corpus import Paths, find_sources
-from nagindex.devices import Job, run
-from nagindex.fingerprint import Fingerprint, installed_libraries
-from nagindex.ingest import IngestReport, Progress
+from nagindex.corpus.sources import Paths, find_sources
+from nagindex.ingest.pipeline import EncodingProgress
+from nagindex.ingest.run import Job, run
+from nagindex.ingest.windows import Shard
+from nagindex.ingest.writer import IngestReport
+from nagindex.maintenance.compact import compact
+from nagindex.maintenance.delete import delete
+from nagindex.maintenance.vacuum import GRACE_SECONDS, Vacuumed, vacuum
 from nagindex.nag import Codes
-from nagindex.nagfiles import TargetSet
-from nagindex.optimize import follow
-from nagindex.options import QueryOptions
-from nagindex.pinned import Pinned
+from nagindex.query.selection import Selection
 from nagindex.search.sketch import SketchType
-from nagindex.select import Budget
-from nagindex.selection import Selection
-from nagindex.storage.cache import TargetCache
+from nagindex.search.view import View
+from nagindex.select.budget import Budget
+from nagindex.select.options import QueryOptions
+from nagindex.sketches import build as optimizing
+from nagindex.sketches.build import follow
+from nagindex.storage.create import create_index
+from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 from nagindex.storage.manifest import Manifest, Settings
-from nagindex.targets import Targets, load_targets, named_files, repeatable
-from nagindex.view import View
-from nagindex.windows import Shard
+from nagindex.storage.snapshot import Pinned
+from nagindex.targets.cache import TargetCache
+from nagindex.targets.load import Targets, load_targets, named_files, repeatable
+from nagindex.targets.saved import TargetSet
 
 if TYPE_CHECKING:
-    from nagindex.backbone import Backbone
-    from nagindex.neighbors import Neighbors
-    from nagindex.recheck import Recheck
+    from nagindex.backbone.load import Backbone
+    from nagindex.maintenance.reencode import Recheck
+    from nagindex.query.neighbors import Neighbors
 
 
 class Index(Pinned):
@@ -55,7 +58,7 @@ class Index(Pinned):
             BadInputError: the folder holds something else.
         """
         folder = Path(path).expanduser()
-        return cls(folder, maintain.create(folder, fingerprint, settings), backbone=backbone)
+        return cls(folder, create_index(folder, fingerprint, settings), backbone=backbone)
 
     def backbone(self, model: str | None = None, *, device: str = "auto", trust_remote_code: bool = False) -> Backbone:
         """Return the model that encodes as this index does, loaded on the first call; library versions may differ.
@@ -68,7 +71,7 @@ class Index(Pinned):
         Raises:
             SettingsMismatchError: the model is another one; names both values.
         """
-        from nagindex.backbone import backbone_of
+        from nagindex.backbone.load import backbone_of
 
         self._backbone = backbone_of(
             self.manifest.fingerprint,
@@ -92,7 +95,7 @@ class Index(Pinned):
         accept_libraries: bool = False,
         shard: Shard = Shard(),
         workers: int | None = None,
-        progress: Callable[[Progress], None] = lambda progress: None,
+        progress: Callable[[EncodingProgress], None] = lambda progress: None,
     ) -> IngestReport:
         """Encode what the index does not hold of a corpus, publish it and pin the result; return what was done.
 
@@ -133,8 +136,8 @@ class Index(Pinned):
         return report
 
     def recheck(self, corpus: Paths | None = None, **where: Any) -> Recheck:
-        """Encode a sample of stored documents again and return what differs; see `nagindex.recheck.recheck`."""
-        from nagindex.recheck import recheck
+        """Encode a sample of stored documents again and return what differs; see `nagindex.maintenance.reencode.recheck`."""
+        from nagindex.maintenance.reencode import recheck
 
         return recheck(self, corpus, **where)
 
@@ -207,7 +210,7 @@ class Index(Pinned):
         Raises:
             BadInputError: the budget, the targets or the options make no sense.
         """
-        from nagindex.query import query
+        from nagindex.query.run import query
 
         targets = repeatable(targets)
         budget, settings = Budget(n, tokens, fraction), QueryOptions.of(**options)
@@ -234,7 +237,7 @@ class Index(Pinned):
         Raises:
             BadInputError: an id is not in the index.
         """
-        from nagindex.neighbors import codes_of, neighbors
+        from nagindex.query.neighbors import codes_of, neighbors
 
         if isinstance(of, np.ndarray):
             return neighbors(self, [f"#{n}" for n in range(len(of))], list(of), k, exact=exact, threads=threads)
@@ -247,7 +250,7 @@ class Index(Pinned):
         Raises:
             BadInputError: neither or both are given, or the condition is not SQL.
         """
-        removed = maintain.delete(self.path, ids=ids, where=where)
+        removed = delete(self.path, ids=ids, where=where)
         self.refresh()
         return removed
 
@@ -267,9 +270,9 @@ class Index(Pinned):
         graph: bool = False,
         progress: Callable[[optimizing.Progress], None] = lambda progress: None,
     ) -> optimizing.Optimized:
-        """Make sketches, with which queries read only what can win, and graphs; see `nagindex.optimize.optimize`."""
+        """Make sketches, with which queries read only what can win, and graphs; see `nagindex.sketches.build.optimize`."""
         return optimizing.optimize(self.path, dims=dims, dtype=dtype, refit=refit, graph=graph, progress=progress)
 
-    def vacuum(self, *, keep: int = 1, grace: float = maintain.GRACE_SECONDS) -> maintain.Vacuumed:
-        """Remove old versions and files that no kept version names; see `maintain.vacuum`."""
-        return maintain.vacuum(self.path, keep=keep, grace=grace)
+    def vacuum(self, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuumed:
+        """Remove old versions and files that no kept version names; see `nagindex.maintenance.vacuum`."""
+        return vacuum(self.path, keep=keep, grace=grace)

@@ -16,11 +16,11 @@ os.environ["TRANSFORMERS_OFFLINE"] = "1"
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models lose more to threads that wait than they gain
 
 from nagindex import build
-from nagindex.fingerprint import Fingerprint, installed_libraries
 from nagindex.index import Index
 from nagindex.nag import CODE_DTYPE, NagSpec
 from nagindex.storage import manifest as manifests
 from nagindex.storage import segment as segments
+from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 
 GOLDEN = Path(__file__).parent / "golden" / "data"
 
@@ -69,7 +69,7 @@ def golden():
 @pytest.fixture(scope="session")
 def tiny_backbone():
     """A random Qwen3 of 4 layers with 256 neurons each, and its tokenizer of 1,000 tokens."""
-    from nagindex.backbone import load_backbone
+    from nagindex.backbone.load import load_backbone
 
     return load_backbone(str(GOLDEN / "models" / "qwen3"), device="cpu", dtype="float32")
 

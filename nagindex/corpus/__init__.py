@@ -1,7 +1,4 @@
-"""From files to documents: finding sources, choosing columns, and reading rows as a stream. Knows formats, not models."""
+"""From files to documents: finding sources, choosing columns, reading rows as a stream, quoting SQL.
 
-from nagindex.corpus.columns import Columns
-from nagindex.corpus.reading import Document, read_documents
-from nagindex.corpus.sources import Paths, Source, content_hash, find_sources
-
-__all__ = ["Columns", "Document", "Paths", "Source", "content_hash", "find_sources", "read_documents"]
+Knows file formats; knows nothing of models or of an index.
+"""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
-import os
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from pathlib import Path
 from typing import Any
 
 from nagindex.corpus.sources import Position, Source
+from nagindex.corpus.sql import connect, quote_name, quote_path, quote_value
 from nagindex.errors import BadInputError
 
 ROWS_PER_FETCH = 512
@@ -28,6 +27,18 @@ def row_count(source: Source) -> int:
     """Return the number of rows that a Parquet file's footer states."""
     [(count,)] = _query(source, f"SELECT count(*) FROM {_scan(source)}").fetchall()
     return int(count)
+
+
+def metadata_value(path: Path, key: str) -> str | None:
+    """Return a value of a Parquet file's key-value metadata, None where there is no such key, or no such file."""
+    import duckdb
+
+    sql = f"SELECT value FROM parquet_kv_metadata({quote_path(path)}) WHERE key = {quote_value(key)}::BLOB"
+    try:
+        rows = connect(threads=1).execute(sql).fetchall()
+    except duckdb.Error:
+        return None
+    return rows[0][0].decode(errors="replace") if rows else None
 
 
 def read_rows(
@@ -109,36 +120,13 @@ def _scan(source: Source, validation: str = "strict") -> str:
     return f"read_parquet({quote_path(source.path)}, file_row_number = true, {options})"
 
 
-def quote_name(name: str) -> str:
-    """Return a column's name as a quoted SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def quote_path(path: object) -> str:
-    """Return a path as a SQL string that DuckDB takes literally, with no character read as a glob."""
-    literal = "".join(f"[{c}]" if c in "*?[" else c for c in str(path))
-    return "'" + literal.replace("'", "''") + "'"
-
-
 def _query(source: Source, sql: str) -> Any:
     import duckdb
 
     try:
-        return _database(os.getpid()).cursor().execute(sql)
+        return connect(threads=1).execute(sql)
     except duckdb.Error as error:
         raise _unreadable(source, error, "") from error
-
-
-@atexit.register
-def _close_database() -> None:
-    _database.cache_clear()
-
-
-@cache
-def _database(_process: int) -> Any:
-    import duckdb
-
-    return duckdb.connect(config={"threads": 1})  # one thread holds one row group at a time
 
 
 def _unreadable(source: Source, error: Exception, where: str) -> BadInputError:

@@ -1,1 +1,4 @@
-"""Finding the best documents of a pool for a profile."""
+"""Search on arrays alone: profiles, the scan, sketches with bounds, graphs, recall estimates, the plan, compiled loops.
+
+Knows NAGs as arrays; knows nothing of files of an index, models or queries.
+"""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.search.rows import FileRows
+from nagindex.search.file_rows import FileRows
 from nagindex.search.scan import Part, Sums
 from nagindex.search.scorers import Scorer
+from nagindex.workers.cpus import thread_count
 
 ROWS_PER_TASK, ROWS_AT_ONCE = 16_384, 2048
 
@@ -43,6 +43,6 @@ def rescore(
             own = np.asarray(codes[positions[rows] - part.start])
             scorer(own.reshape(len(own), -1), sums[:, rows])
 
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(thread_count(threads)) as pool:
         list(pool.map(score, tasks))
     return sums.reshape(-1)

@@ -21,9 +21,10 @@ import numpy.typing as npt
 
 from nagindex.errors import BadInputError
 from nagindex.nag import Codes
-from nagindex.search.collect import Collector, Cut, Hits
 from nagindex.search.scorers import Scorer
-from nagindex.view import View
+from nagindex.search.top_n import Collector, Cut, Hits
+from nagindex.search.view import View
+from nagindex.workers.cpus import thread_count
 
 ROWS_PER_TASK = 8192
 AHEAD = 2
@@ -154,7 +155,7 @@ def sweep(
         threads: how many run side by side; by default one for each core.
         rows: documents in a block.
     """
-    workers = threads or os.cpu_count() or 1
+    workers = thread_count(threads)
     waiting: deque[Future[None]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for part in parts:

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.nag import Codes
-from nagindex.profile import Nearest, Profile, Target
-from nagindex.view import View
+from nagindex.search.profile import Nearest, Profile, Target
+from nagindex.search.view import View
 
 Scorer = Callable[[npt.NDArray[np.uint16], npt.NDArray[np.int64]], None]
 """f(codes uint16 [n, L * K of the index], sums int64 [targets, n]) that fills in each target's sums."""

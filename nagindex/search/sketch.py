@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.search.basis import UNIT, Basis
-from nagindex.search.rows import FileRows
+from nagindex.search.file_rows import FileRows
 
 SketchType = Literal["i8", "f16"]
 ROWS_PER_BLOCK = 8192

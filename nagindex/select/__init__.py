@@ -1,5 +1,4 @@
-"""From scores to a selection: budgets, who may be chosen, quality, mixtures, near duplicates, contamination."""
+"""From scores to chosen documents: candidates, budgets, ranking keys, caps, near-duplicates, decontamination.
 
-from nagindex.select.budget import Budget, IdsOf, exact_cut, shares_of
-
-__all__ = ["Budget", "IdsOf", "exact_cut", "shares_of"]
+Knows scores and the documents' tables; knows nothing of engines or models.
+"""

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.errors import BadInputError
-from nagindex.options import exactly
-from nagindex.search.collect import Hits
+from nagindex.search.top_n import Hits
+from nagindex.select.options import exactly
 
 ROUNDING = Fraction(1, 10**6)
 

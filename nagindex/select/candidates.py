@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.corpus.parquet import quote_name
+from nagindex.corpus.sql import quote_name
 from nagindex.errors import BadInputError
 from nagindex.nag import Codes
-from nagindex.options import QueryOptions
 from nagindex.search.scan import Part
-from nagindex.select.idfiles import load_ids, load_values
+from nagindex.search.view import View
+from nagindex.select.id_files import load_ids, load_values
+from nagindex.select.options import QueryOptions
 from nagindex.storage.docs import columns_of, open_docs, select_candidates, tokens_of
-from nagindex.view import View
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

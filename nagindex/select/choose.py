@@ -12,19 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.corpus.parquet import quote_name
+from nagindex.corpus.sql import connect, quote_name
 from nagindex.errors import BadInputError
-from nagindex.nagfiles import TargetSet
-from nagindex.options import QueryOptions, exactly
-from nagindex.search.collect import Hits
+from nagindex.search.top_n import Hits
+from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
-from nagindex.select.contamination import EvaluationTexts, Match
-from nagindex.select.overlap import Neighbours
-from nagindex.select.walk import Ranked, walk
+from nagindex.select.decontaminate import EvaluationTexts, Match
+from nagindex.select.greedy import Ranked, walk
+from nagindex.select.near_duplicates import Neighbours
+from nagindex.select.options import QueryOptions, exactly
 from nagindex.storage.docs import places_of
-from nagindex.storage.tables import connect
-from nagindex.texts import Texts
-from nagindex.view import View
+from nagindex.storage.source_texts import Texts
+from nagindex.targets.saved import TargetSet
 
 GROWTH = 4
 SAMPLE = 1000

@@ -1,1 +1,4 @@
-"""The index on disk: immutable segments and numbered manifests, published whole or not at all."""
+"""The format on disk: immutable segments, numbered manifests, snapshots, and the files they are made of.
+
+Publishes whole versions or nothing; knows no engine and no model.
+"""

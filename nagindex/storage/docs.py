@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.corpus.parquet import quote_name, quote_path
+from nagindex.corpus.sql import connect, open_database, quote_name, quote_path, quote_value
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage.segment import Segment
-from nagindex.storage.tables import connect, open_database, quote_sql, scan_sql
+from nagindex.storage.tables import scan_sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -72,7 +72,9 @@ def open_docs(
         kinds = {"row": "BIGINT", "tokens": "BIGINT"}
         listed = ", ".join(f"NULL::{kinds.get(name, 'VARCHAR')} AS {quote_name(name)}" for name in columns)
         connection.execute(f"CREATE VIEW docs AS SELECT {listed}, 0 AS _segment, 0::BIGINT AS _position LIMIT 0")
-    connection.execute(f"SET allowed_directories = [{quote_sql(index / 'segments')}, {quote_path(index / 'segments')}]")
+    connection.execute(
+        f"SET allowed_directories = [{quote_value(index / 'segments')}, {quote_path(index / 'segments')}]"
+    )
     connection.execute("SET enable_external_access = false")
     connection.execute("SET lock_configuration = true")
     return connection

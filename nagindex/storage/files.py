@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nagindex.errors import BadInputError, DamagedIndexError
-from nagindex.storage import checked
+from nagindex.storage import verified
 
 
 @contextmanager
@@ -48,7 +48,7 @@ class FileEntry:
             os.fsync(file.fileno())
             found = os.fstat(file.fileno())
             entry = cls(found.st_size, hashlib.file_digest(file, "sha256").hexdigest())
-        checked.note(found, entry.sha256)
+        verified.note(found, entry.sha256)
         return entry
 
 
@@ -138,10 +138,10 @@ def check_content(path: Path, entry: FileEntry, *, segment: str) -> None:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != entry.sha256:
         raise DamagedIndexError(path, f"SHA-256 is {found} where segment {segment} has {entry.sha256}")
-    checked.note(told, entry.sha256)
+    verified.note(told, entry.sha256)
 
 
 def check_once(path: Path, entry: FileEntry, *, segment: str) -> None:
     """Do the same, but read a file only if it may have changed since it was last found whole: before anything is made of its content."""
-    if not checked.is_whole(check_length(path, entry, segment=segment), entry.sha256):
+    if not verified.is_whole(check_length(path, entry, segment=segment), entry.sha256):
         check_content(path, entry, segment=segment)

@@ -20,11 +20,11 @@ from nagindex.errors import (
     SettingsMismatchError,
     UnknownFormatError,
 )
-from nagindex.fingerprint import Fingerprint
-from nagindex.storage.checked import require_folder
+from nagindex.storage.checksummed_json import damaged, seal, unseal
 from nagindex.storage.files import FileEntry, create_exclusively
-from nagindex.storage.sealed import damaged, seal, unseal
-from nagindex.typed import LARGEST, typed
+from nagindex.storage.fingerprint import Fingerprint
+from nagindex.storage.schema import LARGEST, typed
+from nagindex.storage.verified import require_folder
 
 FORMAT_VERSION = 1
 FLAGS: frozenset[str] = frozenset()

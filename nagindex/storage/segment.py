@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
@@ -18,10 +17,11 @@ from nagindex.corpus.reading import Value
 from nagindex.errors import DamagedIndexError
 from nagindex.nag import CODE_DTYPE, Codes, NagSpec
 from nagindex.storage.arrays import first_byte, mapped, write_array
-from nagindex.storage.checked import require_folder
 from nagindex.storage.files import FileEntry, check_content, check_length, check_once, sync_folder, writing
 from nagindex.storage.manifest import Manifest, SegmentEntry
 from nagindex.storage.tables import kept_type, read_table, write_table
+from nagindex.storage.verified import require_folder
+from nagindex.workers.cpus import thread_count
 
 SEGMENT_DOCUMENTS = 131_072
 DELETED_DTYPE = np.dtype("<u4")
@@ -272,7 +272,7 @@ def check_all(members: Sequence[Segment], *, threads: int | None = None) -> None
     Raises:
         DamagedIndexError: a file does not hold what was written.
     """
-    with ThreadPoolExecutor(threads or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(thread_count(threads)) as pool:
         list(pool.map(Segment.check, members))
 
 

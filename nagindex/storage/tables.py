@@ -2,62 +2,28 @@
 
 from __future__ import annotations
 
-import atexit
 import json
-import os
-import secrets
-import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nagindex.corpus.parquet import quote_name, quote_path
 from nagindex.corpus.reading import Value
+from nagindex.corpus.sql import connect, quote_name, quote_path, quote_value
 from nagindex.corpus.streams import Field
 from nagindex.errors import DamagedIndexError
 from nagindex.storage.files import writing
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    pass
 
 ROW_GROUP = 100_000
 DOCS_ROW_GROUP = 16_384
 """Rows of docs.parquet that are read to look up one of them; whole columns are read as fast as from larger groups."""
 NUMPY_TYPES = {"BIGINT": np.int64, "DOUBLE": np.float64, "BOOLEAN": np.bool_}
 INT64 = (-(1 << 63), (1 << 63) - 1)
-
-
-def connect(*, threads: int | None = None) -> DuckDBPyConnection:
-    """Return a connection to this process's in-memory database; what it makes must be temporary, which is its own.
-
-    Args:
-        threads: of the database; by default one a core.
-    """
-    return _database(os.getpid(), threads).cursor()  # a forked child must not use its parent's database
-
-
-@atexit.register
-def _close_databases() -> None:
-    _database.cache_clear()
-
-
-@cache
-def _database(_process: int, threads: int | None) -> DuckDBPyConnection:
-    return open_database(threads=threads)  # takes 25 ms; a cursor of it, a thousandth
-
-
-def open_database(*, threads: int | None = None) -> DuckDBPyConnection:
-    """Return a connection to a new in-memory database; what it spills goes to the system's temporary folder."""
-    import duckdb
-
-    # A folder of its own, which DuckDB makes and removes: two databases must not spill to the same names.
-    spill = Path(tempfile.gettempdir(), f"nagindex-{secrets.token_hex(8)}")
-    config: dict[str, Any] = {"temp_directory": str(spill), "preserve_insertion_order": True}
-    return duckdb.connect(config=config | ({"threads": threads} if threads else {}))
 
 
 def write_table(path: Path, columns: Mapping[str, tuple[str, Any]]) -> None:
@@ -70,7 +36,7 @@ def write_table(path: Path, columns: Mapping[str, tuple[str, Any]]) -> None:
     with writing(path), connect(threads=1) as connection:
         connection.register("data", data)
         connection.execute(
-            f"COPY (SELECT {select} FROM data) TO {quote_sql(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {DOCS_ROW_GROUP})"
+            f"COPY (SELECT {select} FROM data) TO {quote_value(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {DOCS_ROW_GROUP})"
         )
 
 
@@ -96,11 +62,6 @@ def scan_sql(paths: Sequence[Path], *, extra: str = "") -> str:
     return (
         f"read_parquet([{', '.join(map(quote_path, paths))}], union_by_name = true, hive_partitioning = false{extra})"
     )
-
-
-def quote_sql(value: object) -> str:
-    """Return a value's text as a SQL string."""
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 def kept_type(values: Sequence[Value]) -> tuple[str, list[Value]]:

@@ -30,15 +30,15 @@ from typing import Any
 import numpy as np
 
 import nagindex
-from nagindex import ingest
 from nagindex.errors import BadInputError
-from nagindex.fingerprint import Fingerprint, installed_libraries
 from nagindex.index import Index
+from nagindex.ingest.windows import Prepared, SourcesSeen
+from nagindex.ingest.writer import Destination, SegmentWriter
 from nagindex.nag import CODE_DTYPE, NagSpec
-from nagindex.search import graph, plan
+from nagindex.search import hnsw, plan
 from nagindex.storage import manifest as manifests
+from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 from nagindex.storage.segment import Rows, SourceSpan
-from nagindex.windows import Prepared, SourcesSeen
 
 LAYERS, TOP_K, WIDTH = 3, 4, 30
 SPEC = NagSpec("up", (WIDTH,) * LAYERS, TOP_K)
@@ -79,8 +79,8 @@ def append(path: Path, name: str, ids: list[str], on_duplicate: str) -> None:
     span = SourceSpan(name, "/nowhere", 1, f"{zlib.crc32(name.encode()):064x}", 0, n, complete=True)
     nothing = np.empty(0, np.int32)
     window = Prepared(nothing, nothing.astype(np.int64), rows, [span], [], SourcesSeen())
-    destination = ingest.Destination(path, manifests.read_latest(path), None)
-    run = ingest._Run(
+    destination = Destination(path, manifests.read_latest(path), None)
+    run = SegmentWriter(
         destination, SimpleNamespace(batch_tokens=2048), [SimpleNamespace(name=name, size=1)], on_duplicate
     )
     run.pending.append((np.array([codes_of(i) for i in ids]), window))
@@ -218,9 +218,9 @@ def start(part: Callable[..., None], path: Path, folder: Path, name: str, end: f
 def main(folder: Path, seconds: float) -> None:
     """Make the index, let the crowd at it, and wait for the end."""
     for module in pkgutil.walk_packages(nagindex.__path__, "nagindex."):
-        if not module.name.startswith(("nagindex.cli", "nagindex.backbone", "nagindex.tasks")):
+        if not module.name.startswith(("nagindex.cli", "nagindex.backbone.load", "nagindex.targets.lm_eval")):
             importlib.import_module(module.name)
-    plan.OVERHEAD, graph.GROUP_DOCUMENTS = -1.0, 200
+    plan.OVERHEAD, hnsw.GROUP_DOCUMENTS = -1.0, 200
     path = folder / "i.nagindex"
     founder = start(found, path, folder, "founder", 0)
     if os.waitpid(founder, 0)[1]:

@@ -127,7 +127,7 @@ def load(model: Path) -> Any:
     import torch
 
     import nagindex
-    from nagindex.backbone import load_backbone
+    from nagindex.backbone.load import load_backbone
 
     for module in pkgutil.walk_packages(nagindex.__path__, "nagindex."):
         importlib.import_module(module.name)
@@ -172,10 +172,11 @@ def perform(request: dict[str, Any], backbone: Any) -> dict[str, Any]:
 
 def shrink(segment_documents: int) -> None:
     """Make windows and new segments small, so that one short build is many commits."""
-    from nagindex import encode, ingest
+    from nagindex.encode import encoder
+    from nagindex.ingest import writer
 
-    encode.WINDOW["cpu"] = WINDOW
-    ingest.SEGMENT_DOCUMENTS = segment_documents
+    encoder.WINDOW["cpu"] = WINDOW
+    writer.SEGMENT_DOCUMENTS = segment_documents
 
 
 def read(path: Path, request: dict[str, Any]) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from harness import (
 )
 
 import nagindex
-from nagindex import maintain
+from nagindex.maintenance import delete
 
 CI_COMMAND_KILLS = 3
 
@@ -144,7 +144,7 @@ def test_a_deletion_holds_when_a_compaction_comes_first(
     """The rows were looked up in segments that are merged by the time they are to go: the loser re-reads, nothing is forgotten."""
     index, command = tmp_path / "i.nagindex", commands["delete"]
     shutil.copytree(command.before, index)
-    with_deleted = maintain.segments.with_deleted
+    with_deleted = delete.segments.with_deleted
     rivals = [nagindex.open(index)]
 
     def overtaken(*args: Any, **named: Any) -> Any:
@@ -152,7 +152,7 @@ def test_a_deletion_holds_when_a_compaction_comes_first(
             rivals.pop().compact()
         return with_deleted(*args, **named)
 
-    monkeypatch.setattr(maintain.segments, "with_deleted", overtaken)
+    monkeypatch.setattr(delete.segments, "with_deleted", overtaken)
     removed = nagindex.open(index).delete(where=command.request["where"])
     assert removed == len(command.allowed[0].rows) - len(command.after.rows)
     assert content(index).differences(command.after) == []

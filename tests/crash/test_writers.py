@@ -8,10 +8,10 @@ from pathlib import Path
 
 from harness import Content, Server, Unbroken, content, faults, make_corpus, versions
 
-from nagindex.corpus import find_sources
-from nagindex.storage.coverage import Coverage
+from nagindex.corpus.sources import find_sources
+from nagindex.ingest.coverage import Coverage
+from nagindex.ingest.windows import Shard, SourcesSeen, read_windows
 from nagindex.storage.manifest import Manifest, read_manifest
-from nagindex.windows import Shard, SourcesSeen, read_windows
 
 
 def test_two_builders_of_one_corpus_end_with_every_document_once(server: Server, unbroken: Unbroken, tmp_path: Path):

@@ -11,9 +11,9 @@ import pytest
 from shell import INDEX, Shell, jsonl
 
 import nagindex
-from nagindex import fingerprint
 from nagindex._version import __version__
-from nagindex.storage.sealed import seal, unseal
+from nagindex.storage import fingerprint
+from nagindex.storage.checksummed_json import seal, unseal
 
 INSTALLED = fingerprint.installed_libraries()
 COMMANDS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from shell import Shell
 
-from nagindex.export import settings_of
+from nagindex.query.export import settings_of
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_sketch_mode_without_sketches_names_the_remedy(pool: Shell, words: list[
 def test_large_builds_end_with_sketches_unless_told_otherwise(
     pool: Shell, monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
-    monkeypatch.setattr("nagindex.building.FROM_DOCUMENTS", 2)
+    monkeypatch.setattr("nagindex.builder.FROM_DOCUMENTS", 2)
     pool.write("c.jsonl", "".join(json.dumps({"id": str(i), "text": words[i]}) + "\n" for i in range(4)))
     pool.build("c.jsonl", "-i", "plain.nagindex", "--no-optimize")
     assert "none (nagindex optimize makes them)" in pool.run("info", "-i", "plain.nagindex").stdout

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from shell import Shell, jsonl
 
-from nagindex.encode import Encoder
+from nagindex.encode.encoder import Encoder
 
 COMMANDS = ["build", "append", "query", "encode", "info", "verify", "delete", "compact", "vacuum", "sql"]
 
@@ -142,7 +142,7 @@ def test_a_dry_run_of_several_types_costs_one_pass_and_the_bytes_of_all(
     shell.write("a.jsonl", jsonl([{"id": f"a{i}", "text": f"river {i}"} for i in range(37)]))
     arguments = ("a.jsonl", "--dry-run", "--neuron-type")
     passes: list[tuple[Any, ...]] = []
-    monkeypatch.setattr("nagindex.estimate.Encoder", lambda *given: passes.append(given) or Encoder(*given))
+    monkeypatch.setattr("nagindex.ingest.estimate.Encoder", lambda *given: passes.append(given) or Encoder(*given))
     found = json.loads(shell.build(*arguments, "up,q", "--json").stdout)
     assert [[backbone.neuron_type for backbone in backbones] for backbones, *_ in passes] == [["up", "q"]]
     alone = [json.loads(shell.build(*arguments, kind, "--json").stdout) for kind in ("up", "q")]

@@ -19,11 +19,11 @@ from unittest import mock
 import duckdb
 
 from nagindex import build
-from nagindex.backbone import load_backbone
-from nagindex.corpus import Columns
-from nagindex.nagfiles import write_nags
+from nagindex.backbone.load import load_backbone
+from nagindex.corpus.columns import Columns
 from nagindex.storage import segment
 from nagindex.storage.manifest import FORMAT_VERSION
+from nagindex.targets.saved import write_nags
 
 HERE = Path(__file__).parent
 MODEL = HERE / "data" / "models" / "qwen3"

@@ -9,10 +9,10 @@ import duckdb
 import numpy as np
 import pytest
 
-from nagindex.export import settings_of
 from nagindex.index import Index
-from nagindex.storage.cache import TargetCache
+from nagindex.query.export import settings_of
 from nagindex.storage.manifest import FORMAT_VERSION, versions
+from nagindex.targets.cache import TargetCache
 
 INDEXES = Path(__file__).parent / "indexes"
 MODEL = Path(__file__).parent / "data" / "models" / "qwen3"

@@ -10,11 +10,11 @@ import reference_data as data
 import torch
 
 from nagindex import build
-from nagindex.backbone import load_backbone
-from nagindex.batch import padded
-from nagindex.encode import Encoder
-from nagindex.taps import impacts_of
-from nagindex.tokenise import tokenise
+from nagindex.backbone.hooks import impacts_of
+from nagindex.backbone.load import load_backbone
+from nagindex.encode.batch import padded
+from nagindex.encode.encoder import Encoder
+from nagindex.encode.tokenize import tokenise
 
 RELATIVE = 1e-5
 ABSOLUTE = 1e-12

@@ -14,22 +14,23 @@ from types import SimpleNamespace
 import duckdb
 import numpy as np
 
-from nagindex import compaction, ingest
+from nagindex.ingest import writer
+from nagindex.ingest.duplicates import DUPLICATE
+from nagindex.ingest.windows import Prepared, SourcesSeen
+from nagindex.maintenance import compact
 from nagindex.nag import CODE_DTYPE, NagSpec
-from nagindex.search import graph, plan
+from nagindex.search import hnsw, plan
 from nagindex.storage import manifest as manifests
 from nagindex.storage import segment as segments
-from nagindex.storage.duplicates import DUPLICATE
-from nagindex.windows import Prepared, SourcesSeen
 
 LAYERS, TOP_K, WIDTH = 2, 3, 12
 SPEC = NagSpec("up", (WIDTH,) * LAYERS, TOP_K)
 WINDOW = 4
 SETTINGS = manifests.Settings(keep_columns=("label",), window=WINDOW)
 SMALL = (
-    (ingest, "SEGMENT_DOCUMENTS", 8),
-    (compaction, "SEGMENT_DOCUMENTS", 30),
-    (graph, "GROUP_DOCUMENTS", 16),
+    (writer, "SEGMENT_DOCUMENTS", 8),
+    (compact, "SEGMENT_DOCUMENTS", 30),
+    (hnsw, "GROUP_DOCUMENTS", 16),
     (plan, "OVERHEAD", -1.0),
 )
 """What makes an append of ten rows several commits, and sketches and graphs worth it for fifty documents."""
@@ -102,8 +103,8 @@ class Append:
         """Append as a builder does whose backbone is not of interest; yields after each window, so that others can come between."""
         latest = manifests.read_latest(self.path)
         source = SimpleNamespace(name=self.corpus.name, size=int(self.corpus.sha256, 16))
-        destination = ingest.Destination(self.path, latest, None)
-        run = ingest._Run(destination, SimpleNamespace(batch_tokens=2048), [source], self.corpus.on_duplicate)
+        destination = writer.Destination(self.path, latest, None)
+        run = writer.SegmentWriter(destination, SimpleNamespace(batch_tokens=2048), [source], self.corpus.on_duplicate)
         for window in self.corpus.windows:
             codes = np.array([row.codes for row in window], CODE_DTYPE).reshape(len(window), LAYERS, TOP_K)
             run.pending.append((codes, self._prepared(window)))

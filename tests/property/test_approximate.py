@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 from pools import frozen
 
-from nagindex.derived.graphs import graphs_of
-from nagindex.derived.sketches import current_sketches
 from nagindex.errors import BadInputError
 from nagindex.nag import NagSpec
-from nagindex.profile import Nearest, profile_of
-from nagindex.search import approximate, graph
+from nagindex.search import graph_search, hnsw
+from nagindex.search.profile import Nearest, profile_of
 from nagindex.search.scorers import score
+from nagindex.sketches.graphs import graphs_of
+from nagindex.sketches.store import current_sketches
 
 LAYERS, TOP_K, WIDTH, TOPICS = 4, 5, 60, 9
 DOCUMENTS, CUTS = 3000, (1200, 2000, 2900)
@@ -35,8 +35,8 @@ def world(tmp_path_factory, write_index):
     index = write_index(path, codes, ids, tokens, width=WIDTH, cuts=CUTS)
     last = index.segments.pop()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(graph, "GROUP_DOCUMENTS", 2100)  # two graphs: of the first two segments, and of the third
-        patch.setattr("nagindex.optimize.segments_of", lambda path, manifest: index.segments)
+        patch.setattr(hnsw, "GROUP_DOCUMENTS", 2100)  # two graphs: of the first two segments, and of the third
+        patch.setattr("nagindex.sketches.build.segments_of", lambda path, manifest: index.segments)
         index.optimize(graph=True)
     index.refresh()
     assert index.segments[-1].entry.id == last.entry.id
@@ -182,8 +182,8 @@ def test_one_graph_may_hold_the_whole_answer(tmp_path, write_index, monkeypatch)
     codes = topical(np.random.default_rng(8), len(topics), topics)
     ids = [f"{i:04d}" for i in range(len(codes))]
     index = write_index(tmp_path / "i", codes, ids, [1] * len(ids), width=WIDTH, cuts=tuple(range(400, 3600, 400)))
-    monkeypatch.setattr(graph, "GROUP_DOCUMENTS", 1200)
-    monkeypatch.setattr(approximate, "MORE", 4)
+    monkeypatch.setattr(hnsw, "GROUP_DOCUMENTS", 1200)
+    monkeypatch.setattr(graph_search, "MORE", 4)
     index.optimize(graph=True)
     found = index.query(examples(4), n=250, mode="graph")
     whole = index.query(examples(4), n=250, mode="scan")

@@ -17,19 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pools import frozen, nags, pools
 
-from nagindex.derived.sketches import create_sketches
 from nagindex.nag import NagSpec
-from nagindex.optimize import sketch_missing
-from nagindex.profile import profile_of
-from nagindex.search import basis as bases
-from nagindex.search import certified, collect, plan, rescore
+from nagindex.search import basis as basis_module
+from nagindex.search import plan, rescore, sketch_search, top_n
 from nagindex.search.basis import Basis, fit
+from nagindex.search.profile import profile_of
 from nagindex.search.scan import Part, Ranking
 from nagindex.search.scorers import scorer_of
 from nagindex.search.sketch import Seen, Sketch
-from nagindex.select import exact_cut
-from nagindex.select.criterion import by_target
-from nagindex.view import View
+from nagindex.search.view import View
+from nagindex.select.budget import exact_cut
+from nagindex.select.ranking_key import by_target
+from nagindex.sketches.build import sketch_missing
+from nagindex.sketches.store import create_sketches
 
 LAYERS, TOP_K, WIDTH, DOCUMENTS = 3, 4, 30, 140
 HELD = 24
@@ -244,17 +244,17 @@ def test_any_pool_in_any_basis_is_searched_as_by_the_oracle(question, kind):
         cut = partial(exact_cut, budget=budget, ids_of=lambda positions: ids[positions])
         criterion = by_target(0, profile)
         ranking = Ranking(criterion.key, *criterion.bounds, budget, cut)
-        tasks.append(certified.Task(Seen.of(basis, profile.weights), scorer_of([profile], view), ranking, 0.5))
+        tasks.append(sketch_search.Task(Seen.of(basis, profile.weights), scorer_of([profile], view), ranking, 0.5))
         sums = oracle.scores(pool.codes.tolist(), examples.tolist())
         limit = {"tokens": pool.tokens, "budget": budget} if tokens else {"n": max(budget, 1)}
         wanted.append({i: sums[i] for i in oracle.select(sums, pool.ids, alive=pool.alive, **limit)})
     with pytest.MonkeyPatch.context() as patch:
-        for module in (certified, rescore, bases):
+        for module in (sketch_search, rescore, basis_module):
             patch.setattr(module, "ROWS_PER_TASK", few)
         patch.setattr(rescore, "ROWS_AT_ONCE", few)
-        patch.setattr(collect, "ROOM", few)
-        patch.setattr(collect, "SEEN_PER_THRESHOLD", few)
-        found, reading = certified.search(parts, lambda p: sketches.get(p.start), tasks, threads=3, limit=1.0)
+        patch.setattr(top_n, "ROOM", few)
+        patch.setattr(top_n, "SEEN_PER_THRESHOLD", few)
+        found, reading = sketch_search.search(parts, lambda p: sketches.get(p.start), tasks, threads=3, limit=1.0)
     assert reading.complete
     assert all(len(set(hits.positions.tolist())) == len(hits.positions) for hits in found)
     assert [dict(zip(hits.positions.tolist(), hits.keys.tolist(), strict=True)) for hits in found] == wanted

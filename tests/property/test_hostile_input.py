@@ -12,7 +12,9 @@ from hostile import damaged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nagindex.corpus import Columns, find_sources, read_documents
+from nagindex.corpus.columns import Columns
+from nagindex.corpus.reading import read_documents
+from nagindex.corpus.sources import find_sources
 from nagindex.errors import BadInputError
 
 if sys.version_info >= (3, 14):

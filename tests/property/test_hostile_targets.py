@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from nagindex.errors import NagIndexError
 from nagindex.nag import NagSpec
-from nagindex.nagfiles import NAGS_KEY, TargetSet, is_saved_nags, read_nags, write_nags
-from nagindex.targets import load_targets
+from nagindex.targets.load import load_targets
+from nagindex.targets.saved import NAGS_KEY, TargetSet, is_saved_nags, read_nags, write_nags
 
 if sys.version_info >= (3, 14):
     pass

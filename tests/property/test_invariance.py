@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import torch
 
-from nagindex import build, encode
+from nagindex import build
 from nagindex import open as open_index
-from nagindex.backbone import load_backbone
-from nagindex.batch import padded
-from nagindex.encode import Encoder, encode_ids
+from nagindex.backbone.load import load_backbone
+from nagindex.encode import encoder
+from nagindex.encode.batch import padded
+from nagindex.encode.cpu_workers import Lanes
+from nagindex.encode.encoder import Encoder, encode_ids
+from nagindex.encode.tokenize import tokenise
 from nagindex.errors import BadInputError
-from nagindex.lanes import Lanes
-from nagindex.tokenise import tokenise
-from nagindex.windows import Shard
+from nagindex.ingest.windows import Shard
 
 MODELS = ("qwen3", "llama", "smollm3", "minilm")
 TOP_K = 20
@@ -129,8 +130,8 @@ def test_types_from_one_pass_are_those_of_separate_passes(subject):
 @pytest.mark.parametrize(("shards", "window", "workers"), [(1, 256, 1), (3, 5, 0), (2, 4, 1)])
 def test_shards_windows_and_workers_give_the_same_nags(subject, tmp_path, monkeypatch, shards, window, workers):
     """However an index was built, its documents have the NAGs that their texts have alone."""
-    monkeypatch.setitem(encode.WINDOW, "cpu", window)
-    monkeypatch.setattr("nagindex.windows.WINDOWS_PER_CHUNK", 1)
+    monkeypatch.setitem(encoder.WINDOW, "cpu", window)
+    monkeypatch.setattr("nagindex.ingest.windows.WINDOWS_PER_CHUNK", 1)
     lines = [json.dumps({"id": i, "text": text}) + "\n" for i, text in subject.documents]
     for number in range(3):
         (tmp_path / f"{number}.jsonl").write_text("".join(lines[number::3]))

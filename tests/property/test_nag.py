@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pools import SHAPES, nags
 
-from nagindex.batch import top_k_of
+from nagindex.encode.batch import top_k_of
 from nagindex.nag import CODE_DTYPE, NagSpec, dice, invalid_rows, top_k
-from nagindex.profile import profile_of
+from nagindex.search.profile import profile_of
 
 
 @st.composite

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nagindex.select import contamination
-from nagindex.select.contamination import EvaluationTexts, Match
+from nagindex.select import decontaminate
+from nagindex.select.decontaminate import EvaluationTexts, Match
 
 JANITOR = str.maketrans(string.ascii_uppercase, string.ascii_lowercase, string.punctuation)
 NGRAMS = [1, 2, 3, 13]
@@ -106,10 +106,10 @@ CASES = st.integers(0, 2**32 - 1).map(lambda seed: made(Random(seed)))
 def test_matches_equal_the_oracle(hashing, case):
     """The match is the document's first shared n-gram and the first text that holds it, whatever the hashes collide in."""
     n, evaluation, documents = case
-    real, change = contamination._gram_hashes, HASHES[hashing]
+    real, change = decontaminate._gram_hashes, HASHES[hashing]
     with pytest.MonkeyPatch.context() as patch:
         if change:
-            patch.setattr(contamination, "_gram_hashes", lambda text, ngram: change(real(text, ngram)))
+            patch.setattr(decontaminate, "_gram_hashes", lambda text, ngram: change(real(text, ngram)))
         texts = EvaluationTexts(evaluation, ngram=n)
         found = texts.matches(documents)
     assert found == [expected(evaluation, document, n) for document in documents]

@@ -10,8 +10,8 @@ from pools import frozen, nags
 
 from nagindex.errors import BadInputError
 from nagindex.nag import NagSpec
-from nagindex.select import overlap
-from nagindex.select.overlap import Neighbours
+from nagindex.select import near_duplicates as module
+from nagindex.select.near_duplicates import Neighbours
 
 SHAPES = [(1, 1, 2), (1, 2, 3), (1, 10, 14), (2, 5, 7), (3, 2, 5), (4, 5, 8), (6, 10, 24), (5, 20, 40)]
 # 0.3 of 10, 0.07 of 100 and 0.95 of 60 are whole numbers, though not all in binary; 0.31, 0.6999 and 0.951 are just beside them.
@@ -126,7 +126,7 @@ def test_many_documents_in_long_lists(least):
     pool = np.concatenate([order.argsort(axis=-1)[..., :k].astype(np.uint16)] * 2)
     chosen = _chosen((layers, k, width), least, pool[:50])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(overlap, "ROWS_PER_PASS", 64)
+        patch.setattr(module, "ROWS_PER_PASS", 64)
         admitted = chosen.admit(pool)
     assert admitted.tolist() == Oracle(least).admit(pool.tolist())
     assert not admitted[500:].any(), "a copy is admitted"

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from made_tokenizers import BUILDERS, FRAGMENTS, TEXTS, WHOLE
 from tokenizers import pre_tokenizers
 
-from nagindex import tokenise as module
-from nagindex.tokenise import Tokeniser
+from nagindex.encode import tokenize as tokenizing
+from nagindex.encode.tokenize import Tokeniser
 
 
 @pytest.fixture(scope="module", params=BUILDERS)
@@ -59,8 +59,8 @@ def test_ids_are_those_of_the_whole_wherever_the_cut_falls(tokenizer, tight, mon
     """A nasty passage slid over the cut, a character at a time, and long words, spaces and lines before it."""
     if tight:
         for name in ("SPARE_CHARACTERS", "SPARE_TOKENS"):
-            monkeypatch.setattr(module, name, 0)
-        monkeypatch.setattr(module, "CHARACTERS_PER_TOKEN", 1)
+            monkeypatch.setattr(tokenizing, name, 0)
+        monkeypatch.setattr(tokenizing, "CHARACTERS_PER_TOKEN", 1)
     tokeniser = Tokeniser(tokenizer)
     nasty = [
         "e\u0301 \n\n the <msk>  word<mask> \u0301don't 12345 \r\n",

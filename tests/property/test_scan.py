@@ -10,13 +10,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pools import SHAPES, Pool, frozen, nags, pools
 
-from nagindex.profile import profile_of
-from nagindex.search import collect
 from nagindex.search import scan as scanning
+from nagindex.search import top_n
+from nagindex.search.profile import profile_of
 from nagindex.search.scorers import score, scorer_of
-from nagindex.select import exact_cut
-from nagindex.select.criterion import by_target
-from nagindex.view import View
+from nagindex.search.view import View
+from nagindex.select.budget import exact_cut
+from nagindex.select.ranking_key import by_target
 
 BUDGETS = st.one_of(st.integers(0, 12), st.integers(0, 3000))
 
@@ -119,9 +119,9 @@ def test_selections_equal_the_oracle_when_room_is_tight(question, room, rows_per
     """The same where the scan must drop documents again and again on the way, as it does in a pool of many millions."""
     pool, [targets], [budget], tokens = question
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect, "ROOM", room)
+        patch.setattr(top_n, "ROOM", room)
         patch.setattr(scanning, "ROWS_PER_TASK", rows_per_task)
-        patch.setattr(collect, "SEEN_PER_THRESHOLD", rows_per_task)
+        patch.setattr(top_n, "SEEN_PER_THRESHOLD", rows_per_task)
         [found] = _scan(pool, [targets], [budget], tokens=tokens)
     assert found == _expected(pool, targets, budget, tokens=tokens)
 
@@ -130,9 +130,9 @@ def test_a_document_that_did_not_fit_still_ends_the_selection_after_it_was_dropp
     """Once a document is over the budget, none that stands after it is selected, even if it is read later and would fit."""
     pool = Pool(frozen([[[0]]] * 3), ["a", "b", "c"], [5, 100, 1], [True] * 3, [], 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect, "ROOM", 1)
+        patch.setattr(top_n, "ROOM", 1)
         patch.setattr(scanning, "ROWS_PER_TASK", 1)
-        patch.setattr(collect, "SEEN_PER_THRESHOLD", 1)
+        patch.setattr(top_n, "SEEN_PER_THRESHOLD", 1)
         [found] = _scan(pool, [frozen([[[0]]])], [10], tokens=True)
     assert found == {0: 1}
 
@@ -143,9 +143,9 @@ def test_threads_change_nothing(question, room, rows_per_task):
     """Blocks that arrive in any order give the same selection."""
     pool, [targets], [budget], tokens = question
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect, "ROOM", room)
+        patch.setattr(top_n, "ROOM", room)
         patch.setattr(scanning, "ROWS_PER_TASK", rows_per_task)
-        patch.setattr(collect, "SEEN_PER_THRESHOLD", rows_per_task)
+        patch.setattr(top_n, "SEEN_PER_THRESHOLD", rows_per_task)
         [found] = _scan(pool, [targets], [budget], tokens=tokens, threads=4)
     assert found == _expected(pool, targets, budget, tokens=tokens)
 
@@ -157,7 +157,7 @@ def test_several_targets_in_one_pass_equal_one_at_a_time(question, rows_per_task
     pool, targets, budgets, tokens = question
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scanning, "ROWS_PER_TASK", rows_per_task)
-        patch.setattr(collect, "SEEN_PER_THRESHOLD", rows_per_task)
+        patch.setattr(top_n, "SEEN_PER_THRESHOLD", rows_per_task)
         together = _scan(pool, targets, budgets, tokens=tokens)
         alone = [_scan(pool, [t], [b], tokens=tokens)[0] for t, b in zip(targets, budgets, strict=True)]
     assert together == alone
@@ -169,7 +169,7 @@ def test_large_counts_of_six_targets_do_not_run_into_each_other():
     rng = np.random.default_rng(5)
     spec = Pool(frozen([[[0, 1]]]), [], [], [], [], 4).spec
     counts = [rng.integers(2**29, 2**30, (1, 4)) for _ in range(6)]
-    from nagindex.profile import Profile
+    from nagindex.search.profile import Profile
 
     profiles = [Profile(c, 2**31, spec) for c in counts]
     codes = frozen([[[0, 1]], [[2, 3]], [[3, 0]]])
@@ -196,7 +196,7 @@ def test_the_exact_cut_keeps_the_longest_prefix_within_the_budget(documents, bud
     """Documents in order of falling sum and id are kept while their weights sum to at most the budget, and at least one."""
     sums, weights = (list(column) for column in zip(*documents, strict=True))
     ids = [str(i * 7919 % 1000) for i in range(len(documents))]
-    hits = collect.Hits(np.arange(len(documents)), np.array(sums), np.array(weights))
+    hits = top_n.Hits(np.arange(len(documents)), np.array(sums), np.array(weights))
     names = np.array(ids, dtype=object)
     kept = exact_cut(hits, budget=budget, ids_of=lambda positions: names[positions])
     assert sorted(kept.positions.tolist()) == sorted(oracle.select(sums, ids, tokens=weights, budget=budget))

@@ -27,7 +27,7 @@ from questions import CONDITIONS, IDS, ask, drawn_corpus, living, unpublished
 
 from nagindex.errors import BadInputError, InputNotFoundError, NagIndexError, SettingsMismatchError
 from nagindex.index import Index
-from nagindex.optimize import follow
+from nagindex.sketches.build import follow
 from nagindex.storage.manifest import versions
 
 EXAMPLES, STEPS, SEEDS = 14, 50, range(4)

@@ -1,4 +1,4 @@
-"""Generator functions that the tests of nagindex.processes run in child processes."""
+"""Generator functions that the tests of nagindex.workers.parent run in child processes."""
 
 import os
 import signal

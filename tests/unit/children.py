@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nagindex.processes import Child
+from nagindex.workers.parent import Child
 
 SOON = 60  # seconds that only a hang takes
 
@@ -60,7 +60,7 @@ def interrupt_when(*steps):
         while frame:
             names.append((frame.f_globals["__name__"], frame.f_code.co_name))
             frame = frame.f_back
-        return names[0][0] == "nagindex.processes" and ("nagindex.processes", function) in names
+        return names[0][0] == "nagindex.workers.parent" and ("nagindex.workers.parent", function) in names
 
     def run():
         for path, function in steps:

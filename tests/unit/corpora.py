@@ -4,7 +4,9 @@ import json
 
 import duckdb
 
-from nagindex.corpus import Columns, find_sources, read_documents
+from nagindex.corpus.columns import Columns
+from nagindex.corpus.reading import read_documents
+from nagindex.corpus.sources import find_sources
 
 
 def source(path):

@@ -9,7 +9,7 @@ import torch
 import transformers
 from torch.overrides import TorchFunctionMode
 
-from nagindex.projections import NEURON_TYPES, REPEATED
+from nagindex.backbone.projections import NEURON_TYPES, REPEATED
 
 TYPES = (*NEURON_TYPES, *REPEATED)
 LAYERS, HEADS, SIZE, HIDDEN, WIDTH = 3, 4, 8, 32, 44

@@ -10,10 +10,10 @@ import torch
 import transformers
 from families import FAMILIES, LAYERS, WIDTH, random_model
 
-from nagindex.backbone import load_backbone, tap_model
+from nagindex.backbone.hooks import impacts_of, probe, tapped, token_sums
+from nagindex.backbone.load import load_backbone, tap_model
+from nagindex.backbone.projections import find_projections
 from nagindex.errors import BadInputError, InputNotFoundError, UnsupportedBackboneError
-from nagindex.projections import find_projections
-from nagindex.taps import impacts_of, probe, tapped, token_sums
 
 IDS, MASK = torch.tensor([[5, 9, 30, 7, 7], [3, 4, 0, 0, 0]]), torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
 

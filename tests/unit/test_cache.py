@@ -5,8 +5,8 @@ import pytest
 
 from nagindex.errors import InputNotFoundError
 from nagindex.nag import NagSpec
-from nagindex.storage import cache as caching
-from nagindex.storage.cache import TargetCache
+from nagindex.targets import cache as caching
+from nagindex.targets.cache import TargetCache
 
 SPEC = NagSpec("up", (50, 50), 4)
 TEXTS = ["one", "two", "", "文 \u2028"]
@@ -121,7 +121,7 @@ def test_targets_asked_for_twice_are_encoded_once(make_index, tmp_path):
     target.write_text('{"text": "a new text"}\n')
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            "nagindex.backbone.load_backbone",
+            "nagindex.backbone.load.load_backbone",
             lambda *args, **options: (_ for _ in ()).throw(InputNotFoundError("asked")),
         )
         with pytest.raises(InputNotFoundError, match="asked"):

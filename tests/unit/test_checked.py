@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from nagindex.errors import DamagedIndexError
-from nagindex.storage import checked, files
+from nagindex.storage import files, verified
 from nagindex.storage.files import FileEntry, check_content, check_once
 
 
@@ -39,7 +39,7 @@ def reads(monkeypatch):
 
 def forget():
     """What another process knows: no more than the notes."""
-    checked._known.cache_clear()
+    verified._known.cache_clear()
 
 
 def flip(path):
@@ -108,11 +108,11 @@ def test_notes_that_cannot_be_kept_hold_for_the_process(file, reads, notes):
 
 
 def test_notes_start_anew_above_a_length(file, notes, monkeypatch, tmp_path):
-    monkeypatch.setattr(checked, "NOTES_BYTES", 100)
+    monkeypatch.setattr(verified, "NOTES_BYTES", 100)
     for number in range(20):
         (tmp_path / f"{number}").write_text(str(number))
         FileEntry.of(tmp_path / f"{number}")
-    assert 0 < notes.stat().st_size <= 100 + 2 * checked.KEY_BYTES + 1
+    assert 0 < notes.stat().st_size <= 100 + 2 * verified.KEY_BYTES + 1
 
 
 @pytest.mark.parametrize("target", ["file", "nothing", "/dev/zero"])

@@ -10,8 +10,8 @@ import pytest
 from corpora import json_lines, write_parquet
 
 from nagindex.errors import BadInputError, InputNotFoundError
-from nagindex.select import contamination
-from nagindex.select.contamination import EvaluationTexts, Match
+from nagindex.select import decontaminate
+from nagindex.select.decontaminate import EvaluationTexts, Match
 
 THIRTEEN = "one two three four five six seven eight nine ten eleven twelve thirteen"
 
@@ -56,8 +56,8 @@ def test_every_character_is_seen_alike():
     """The compiled loop divides and folds each character of Unicode as Python's `split` and the Janitor's table do."""
     text = " ".join(f"x{chr(code)}Y" for code in range(sys.maxunicode + 1))
     words = text.translate(str.maketrans(string.ascii_uppercase, string.ascii_lowercase, string.punctuation)).split()
-    assert contamination._words(text) == words
-    hashes = contamination._gram_hashes(text, 1).tolist()
+    assert decontaminate._words(text) == words
+    hashes = decontaminate._gram_hashes(text, 1).tolist()
     pairs = set(zip(hashes, words, strict=True))
     assert len(pairs) == len(set(hashes)) == len(set(words))
 

@@ -7,7 +7,9 @@ import sys
 import pytest
 from corpora import json_lines, pairs, read, write_parquet
 
-from nagindex.corpus import Columns, find_sources, read_documents
+from nagindex.corpus.columns import Columns
+from nagindex.corpus.reading import read_documents
+from nagindex.corpus.sources import find_sources
 from nagindex.errors import BadInputError
 
 if sys.version_info >= (3, 14):

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 import torch
 
-from nagindex import build, devices, encode, feed, tuning, windows
-from nagindex.building import BuildOptions, build_types
-from nagindex.devices import visible_devices
+from nagindex import build
+from nagindex.builder import BuildOptions, build_types
+from nagindex.encode import batch_size, encoder
 from nagindex.errors import BadInputError, NagIndexError
-from nagindex.ingest import IngestReport
+from nagindex.ingest import prefetch, run, windows
+from nagindex.ingest.run import visible_devices
+from nagindex.ingest.windows import Shard
+from nagindex.ingest.writer import IngestReport
 from nagindex.storage.segment import segments_of
-from nagindex.windows import Shard
 
 WORDS = ["the", "cat", "sat", "on", "a mat", "and", "light", "bends", "in", "water", "while", "dogs", "print", "loops"]
 TOTAL = 600
@@ -25,7 +27,7 @@ TOTAL = 600
 @pytest.fixture(autouse=True)
 def small_windows(monkeypatch):
     """Windows of 16 rows, dealt out one by one: 600 documents are work for several."""
-    monkeypatch.setitem(encode.WINDOW, "cpu", 16)
+    monkeypatch.setitem(encoder.WINDOW, "cpu", 16)
     monkeypatch.setattr(windows, "WINDOWS_PER_CHUNK", 1)
 
 
@@ -62,7 +64,7 @@ def state(index):
 def whole(corpus, tiny_backbone, tmp_path_factory):
     """The state of an index that one process built."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(encode.WINDOW, "cpu", 16)
+        patch.setitem(encoder.WINDOW, "cpu", 16)
         index, report = build(corpus, tmp_path_factory.mktemp("whole") / "i", backbone=tiny_backbone, workers=0)
     assert (report.documents, dict(report.skipped)) == (TOTAL, {"null text": 2})
     return state(index)
@@ -110,11 +112,13 @@ def test_a_worker_changes_no_byte(corpus, tiny_backbone, tmp_path):
 def test_a_worker_is_used_where_the_corpus_is_worth_it(corpus, tiny_backbone, whole, tmp_path, monkeypatch):
     """By default a small corpus is read in this process, a large one in another."""
     started = []
-    real = feed.Child
-    monkeypatch.setattr(feed, "Child", lambda *arguments, **options: started.append(1) or real(*arguments, **options))
+    real = prefetch.Child
+    monkeypatch.setattr(
+        prefetch, "Child", lambda *arguments, **options: started.append(1) or real(*arguments, **options)
+    )
     build(corpus, tmp_path / "small", backbone=tiny_backbone)
     assert not started
-    monkeypatch.setattr(feed, "SMALL_CORPUS", 1)
+    monkeypatch.setattr(prefetch, "SMALL_CORPUS", 1)
     index, _ = build(corpus, tmp_path / "large", backbone=tiny_backbone)
     assert started
     assert state(index) == whole
@@ -155,7 +159,7 @@ def test_a_device_whose_process_dies_stops_the_run_and_the_same_command_ends_it(
     """Killed by the system: one line says so, the other process commits what it has, and nothing is lost for good."""
     children = []
 
-    class Recorded(devices.Child):
+    class Recorded(run.Child):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             children.append(self)
@@ -163,7 +167,7 @@ def test_a_device_whose_process_dies_stops_the_run_and_the_same_command_ends_it(
     def kill(progress):
         children[0]._link.process.send_signal(signal.SIGKILL)
 
-    monkeypatch.setattr(devices, "Child", Recorded)
+    monkeypatch.setattr(run, "Child", Recorded)
     options = {"model": model, "device": "cpu,cpu", "workers": 0}
     with pytest.raises(NagIndexError, match=r"a worker process was killed by signal 9"):
         build(with_pipe, tmp_path / "i", progress=kill, **options)
@@ -236,31 +240,31 @@ def test_the_measured_budget_is_the_smallest_of_the_fast_ones(
             if self.batch_tokens > room:
                 self.batch_tokens //= 2
 
-    monkeypatch.setattr(tuning, "Encoder", Fake)
-    monkeypatch.setattr(tuning, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    found = tuning.measured_batch_tokens([tiny_backbone], [tiny_backbone.fingerprint().spec], max_length=32)
+    monkeypatch.setattr(batch_size, "Encoder", Fake)
+    monkeypatch.setattr(batch_size, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    found = batch_size.measured_batch_tokens([tiny_backbone], [tiny_backbone.fingerprint().spec], max_length=32)
     assert (found, max(tried)) == (expected, largest)
 
 
 def test_the_real_probe_gives_a_candidate(tiny_backbone):
     """Whatever this machine is worth, the budget is one of those listed."""
-    found = tuning.measured_batch_tokens([tiny_backbone], [tiny_backbone.fingerprint().spec], max_length=16)
-    assert found in tuning.CANDIDATES["cpu"]
+    found = batch_size.measured_batch_tokens([tiny_backbone], [tiny_backbone.fingerprint().spec], max_length=16)
+    assert found in batch_size.CANDIDATES["cpu"]
 
 
 def test_a_budget_is_measured_for_new_indexes_of_large_corpora_only(corpus, tiny_backbone, tmp_path, monkeypatch):
     """What the user gives comes first, then what the index has, then what is measured, then the default."""
-    monkeypatch.setattr("nagindex.building.measured_batch_tokens", lambda *arguments, **options: 777)
+    monkeypatch.setattr("nagindex.builder.measured_batch_tokens", lambda *arguments, **options: 777)
 
     def budget_of(name, **options):
         index, _ = build(corpus, tmp_path / name, backbone=tiny_backbone, workers=0, **options)
         return index.manifest.settings.batch_tokens
 
-    assert budget_of("small") == encode.BATCH_TOKENS["cpu"]
-    monkeypatch.setattr("nagindex.building.SMALL_CORPUS", 1)
+    assert budget_of("small") == encoder.BATCH_TOKENS["cpu"]
+    monkeypatch.setattr("nagindex.builder.SMALL_CORPUS", 1)
     assert budget_of("large") == 777
     assert budget_of("given", batch_tokens=555) == 555
-    assert budget_of("small") == encode.BATCH_TOKENS["cpu"], "an index that exists keeps its own"
+    assert budget_of("small") == encoder.BATCH_TOKENS["cpu"], "an index that exists keeps its own"
     assert budget_of("given", batch_tokens=444) == 555
     types = {"up": tmp_path / "given", "q": tmp_path / "given.q"}
     built = build_types(corpus, types, BuildOptions(workers=0), backbone=tiny_backbone)
@@ -273,7 +277,7 @@ def test_processes_report_together_what_each_of_them_did():
     parts = [
         IngestReport(documents=n, tokens=10, sources=n, already_in=1, changed=["b", "a"][:n], version=n) for n in (1, 2)
     ]
-    one, own = (devices._together(parts, how) for how in (max, sum))
+    one, own = (run._together(parts, how) for how in (max, sum))
     assert (one.documents, one.tokens, one.sources, one.already_in) == (3, 20, 2, 1)
     assert (one.changed, one.version) == (["a", "b"], 2)
     assert (own.documents, own.sources, own.already_in) == (3, 3, 2)

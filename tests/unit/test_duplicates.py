@@ -6,11 +6,11 @@ from itertools import permutations
 import pytest
 
 from nagindex import build
-from nagindex import encode as encoding
-from nagindex import windows as windowing
+from nagindex.encode import encoder as encoding
 from nagindex.errors import DuplicateIdError
 from nagindex.index import Index
-from nagindex.windows import Shard
+from nagindex.ingest import windows as windowing
+from nagindex.ingest.windows import Shard
 
 
 @pytest.fixture

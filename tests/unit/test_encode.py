@@ -10,10 +10,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nagindex.encode import encode_ids, length_sorted_batches
+from nagindex.encode.encoder import encode_ids, length_sorted_batches
+from nagindex.encode.tokenize import tokenise
 from nagindex.errors import BadInputError
 from nagindex.nag import NagSpec, default_top_k, invalid_rows
-from nagindex.tokenise import tokenise
 
 WORDS = [
     "the",
@@ -112,7 +112,7 @@ def test_no_text_gives_no_nag(tiny_backbone):
 
 def test_impacts_that_are_not_finite_are_refused(golden):
     """A backbone that overflows in its dtype is named, with the remedy, in place of a NAG of noise."""
-    from nagindex.backbone import load_backbone
+    from nagindex.backbone.load import load_backbone
 
     backbone = load_backbone(str(golden / "models" / "qwen3"), device="cpu", dtype="float32")
     with torch.no_grad():
@@ -137,7 +137,7 @@ def test_texts_that_spell_a_special_token_become_it(tiny_backbone):
 
 def test_special_tokens_are_not_added(golden):
     """A tokenizer that would put a token before every text does not."""
-    from nagindex.backbone import load_backbone
+    from nagindex.backbone.load import load_backbone
 
     backbone = load_backbone(str(golden / "models" / "llama"), device="cpu", dtype="float32")
     with_special = backbone.tokenizer("the cat")["input_ids"]

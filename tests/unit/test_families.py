@@ -10,11 +10,11 @@ import torch
 import transformers
 from families import FAMILIES, HEADS, LAYERS, MIXTURES, SIZE, TYPES, Trace, random_model
 
-from nagindex import taps
-from nagindex.batch import padded
+from nagindex.backbone import hooks
+from nagindex.backbone.hooks import impacts_of, probe
+from nagindex.backbone.projections import find_projections
+from nagindex.encode.batch import padded
 from nagindex.errors import UnsupportedBackboneError
-from nagindex.projections import find_projections
-from nagindex.taps import impacts_of, probe
 
 TEXTS = [[5, 9, 30, 7, 7], [3, 4, 11], [8, 20, 31, 59, 4, 4, 17, 12, 13]]
 
@@ -93,8 +93,8 @@ def test_padding_does_not_change_impacts(name, side):
 def test_sums_on_a_gpu_may_overwrite_padding(name, monkeypatch):
     """They zero it in the model's own tensors, which changes nothing for the tokens of any type."""
     model, kinds = model_of(name), FAMILIES[name].types
-    expected, real = impacts(model, kinds), taps.token_sums
-    monkeypatch.setattr(taps, "token_sums", lambda *given, fused: real(*given, fused=True))
+    expected, real = impacts(model, kinds), hooks.token_sums
+    monkeypatch.setattr(hooks, "token_sums", lambda *given, fused: real(*given, fused=True))
     for found, values in zip(impacts(model, kinds), expected, strict=True):
         np.testing.assert_allclose(found, values, rtol=1e-4, atol=1e-5)
 

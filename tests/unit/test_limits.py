@@ -14,7 +14,7 @@ import pytest
 from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
 from nagindex.index import Index
 from nagindex.nag import CODE_DTYPE, MAX_WIDTH, NagSpec, invalid_rows
-from nagindex.profile import contrast_of, profile_of
+from nagindex.search.profile import contrast_of, profile_of
 from nagindex.storage import manifest as manifests
 from nagindex.storage.files import FileEntry
 from nagindex.storage.manifest import Manifest, SegmentEntry, Settings

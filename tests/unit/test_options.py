@@ -9,10 +9,10 @@ import pytest
 
 from nagindex.errors import BadInputError
 from nagindex.nag import NagSpec
-from nagindex.options import QueryOptions, exactly
-from nagindex.profile import contrast_of
-from nagindex.select import shares_of
-from nagindex.view import View, layers_of
+from nagindex.search.profile import contrast_of
+from nagindex.search.view import View, layers_of
+from nagindex.select.budget import shares_of
+from nagindex.select.options import QueryOptions, exactly
 
 REFUSED = {
     "mix 'both': one of merge, distinct, union, max": {"mix": "both"},

@@ -12,7 +12,7 @@ import pytest
 from children import SOON, child, gone, interrupt_when, nothing_left, until  # noqa: F401 - nothing_left is a fixture
 
 from nagindex import errors
-from nagindex.processes import Child, merged
+from nagindex.workers.parent import Child, merged
 
 HERE = str(Path(__file__).parent)
 OWN_ERRORS = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from children import SOON, child, gone, interrupt_when, nothing_left, until  # noqa: F401 - nothing_left is a fixture
 
-from nagindex.processes import merged
+from nagindex.workers.parent import merged
 
 HERE = str(Path(__file__).parent)
 

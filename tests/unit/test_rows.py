@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from nagindex.errors import DamagedIndexError
-from nagindex.search import rows as module
-from nagindex.search.rows import FileRows
+from nagindex.search import file_rows as module
+from nagindex.search.file_rows import FileRows
 
 
 @pytest.fixture(params=[np.int8, np.float16, np.uint16])

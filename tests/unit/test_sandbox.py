@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 
 import nagindex
-from nagindex import building, index, models, structure
-from nagindex.backbone import load_backbone
+from nagindex import builder as building
+from nagindex import index
+from nagindex.backbone import describe as structure
+from nagindex.backbone import locate as models
+from nagindex.backbone.load import load_backbone
 from nagindex.errors import BadInputError, NagIndexError
 from nagindex.storage.docs import open_docs, run_select
-from nagindex.templates import fill_template
+from nagindex.targets.templates import fill_template
 
 PACKAGE = Path(nagindex.__file__).parent
 ROOT = PACKAGE.parent

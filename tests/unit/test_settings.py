@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from nagindex.errors import BadInputError, SettingsMismatchError
-from nagindex.fingerprint import Fingerprint
 from nagindex.index import Index
 from nagindex.nag import NagSpec
-from nagindex.select import Budget
+from nagindex.select.budget import Budget
+from nagindex.storage.fingerprint import Fingerprint
 from nagindex.storage.manifest import Settings
 
 SPEC = NagSpec("up", (8, 8), 3)

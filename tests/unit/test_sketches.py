@@ -6,11 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
-from nagindex.derived.sketches import current_sketches
 from nagindex.errors import BadInputError
 from nagindex.nag import NagSpec
-from nagindex.optimize import drift
 from nagindex.search import plan
+from nagindex.sketches.build import drift
+from nagindex.sketches.store import current_sketches
 
 LAYERS, TOP_K, WIDTH = 3, 4, 40
 SPEC = NagSpec("up", (WIDTH,) * LAYERS, TOP_K)
@@ -84,7 +84,7 @@ def test_when_a_new_basis_is_fitted(index, asked, why):
 
 def test_a_new_basis_is_fitted_where_the_pool_has_doubled(index, monkeypatch):
     index.optimize()
-    monkeypatch.setattr("nagindex.optimize.GROWTH", 0.9)
+    monkeypatch.setattr("nagindex.sketches.build.GROWTH", 0.9)
     assert "has grown from 300 to 300" in index.optimize().why
 
 
@@ -166,7 +166,7 @@ def test_drift_tells_documents_unlike_those_that_were_fitted(write_index, random
     index = write_index(tmp_path / "i", codes, ids, [1] * 600, width=60, cuts=(200, 400))
     everything, index.segments = index.segments, index.segments[:1]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nagindex.optimize.segments_of", lambda path, manifest: index.segments)
+        patch.setattr("nagindex.sketches.build.segments_of", lambda path, manifest: index.segments)
         sketches = index.optimize(dims=64).sketches
     index.refresh()
     index.optimize()
@@ -217,7 +217,7 @@ def test_a_forced_engine_that_cannot_answer_is_refused():
 def test_a_search_that_reads_too_much_is_given_up_for_the_scan(index, monkeypatch):
     index.optimize()
     monkeypatch.setattr(plan, "OVERHEAD", -1.0)
-    monkeypatch.setattr("nagindex.search.certified.admitted", lambda *of: 0.01)  # a sample can mislead
+    monkeypatch.setattr("nagindex.search.sketch_search.admitted", lambda *of: 0.01)  # a sample can mislead
     monkeypatch.setattr(plan, "LIMIT", 0.02)
     found = index.query(index.codes[0][:5], n=20)
     assert found.plan.engine == "scan"

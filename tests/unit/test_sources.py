@@ -2,7 +2,7 @@
 
 import pytest
 
-from nagindex.corpus import find_sources
+from nagindex.corpus.sources import find_sources
 from nagindex.errors import BadInputError, InputNotFoundError
 
 

@@ -11,9 +11,9 @@ from nagindex.errors import DamagedIndexError, InputNotFoundError, UnknownFormat
 from nagindex.index import Index
 from nagindex.nag import NagSpec
 from nagindex.storage import manifest as manifests
+from nagindex.storage.checksummed_json import digest
 from nagindex.storage.files import create_exclusively, replacing
 from nagindex.storage.manifest import Manifest, Settings, commit, manifest_path, publish, read_latest, read_manifest
-from nagindex.storage.sealed import digest
 
 SPEC = NagSpec("up", (8, 8), 3)
 

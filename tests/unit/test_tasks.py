@@ -10,7 +10,7 @@ import lm_eval.tasks
 import pytest
 
 from nagindex.errors import BadInputError, MissingDependencyError
-from nagindex.tasks import PRESETS, Harness
+from nagindex.targets.lm_eval import PRESETS, Harness
 
 ROWS = [
     {"q": "What sings", "a": "violin", "opts": ["kettle", "violin"], "label": 1, "many": ["a violin", "fiddles"]},

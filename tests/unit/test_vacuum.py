@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from nagindex import maintain
 from nagindex.errors import BadInputError
 from nagindex.index import Index
+from nagindex.maintenance import vacuum
 from nagindex.storage.manifest import commit, publish, read_latest
 from nagindex.storage.segment import with_deleted
 
@@ -20,8 +20,8 @@ def index(tmp_path, write_index, random_codes):
 @pytest.mark.parametrize("clock", [0.0, 86_400.0])
 def test_a_vacuum_whose_clock_is_ahead_costs_a_writer_its_work_and_never_the_index(index, monkeypatch, clock):
     """By the clock that stamps files nothing looks old; where that one jumps, what is published is whole, or the writer is told."""
-    monkeypatch.setattr(maintain.time, "time", lambda now=maintain.time.time: now() + 86_400)
-    monkeypatch.setattr(maintain, "_clock_of_files", lambda path, now=maintain._clock_of_files: now(path) + clock)
+    monkeypatch.setattr(vacuum.time, "time", lambda now=vacuum.time.time: now() + 86_400)
+    monkeypatch.setattr(vacuum, "_clock_of_files", lambda path, now=vacuum._clock_of_files: now(path) + clock)
 
     def change(current):
         entry = with_deleted(index.path, current.segments[0], np.array([0]), tokens=0)
@@ -40,13 +40,13 @@ def test_a_vacuum_keeps_what_is_published_while_it_looks(index, monkeypatch):
     """However old its files look."""
     entry = with_deleted(index.path, index.manifest.segments[0], np.array([0]), tokens=0)
     following = index.manifest.following("delete", (entry, *index.manifest.segments[1:]))
-    real = maintain.stale
+    real = vacuum.stale
 
     def published_meanwhile(*arguments):
         assert publish(index.path, following)
         return real(*arguments)
 
-    monkeypatch.setattr(maintain, "stale", published_meanwhile)
+    monkeypatch.setattr(vacuum, "stale", published_meanwhile)
     index.vacuum(grace=0)
     assert read_latest(index.path) == following
     assert list(Index.open(index.path).verify()) == []

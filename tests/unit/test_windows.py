@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from nagindex import windows
-from nagindex.corpus import Source, find_sources
+from nagindex.corpus.sources import Source, find_sources
 from nagindex.errors import BadInputError, SourceChangedError
-from nagindex.storage.coverage import Coverage, JointCoverage
+from nagindex.ingest import windows
+from nagindex.ingest.coverage import Coverage, JointCoverage
+from nagindex.ingest.windows import Shard, SourcesSeen, grouped, read_windows, shared_bytes
 from nagindex.storage.manifest import Settings
 from nagindex.storage.segment import SourceSpan
-from nagindex.windows import Shard, SourcesSeen, grouped, read_windows, shared_bytes
 
 EXAMPLES = settings(
     max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

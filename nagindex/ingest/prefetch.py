@@ -1,0 +1,48 @@
+"""The feed of a run: prepared windows from this process, or from a worker process that reads and tokenises ahead of the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from nagindex.corpus.sources import Source
+from nagindex.encode.tokenize import Tokeniser
+from nagindex.ingest.coverage import Coverage, JointCoverage
+from nagindex.ingest.windows import Prepared, Shard, prepared_windows, shared_bytes
+from nagindex.storage.manifest import Settings
+from nagindex.workers.parent import Child
+
+SMALL_CORPUS = 16 << 20  # starting a process takes longer than reading this
+WINDOWS_AHEAD = 4
+
+
+@contextmanager
+def feed(
+    sources: Sequence[Source],
+    settings: Settings,
+    coverage: Coverage | JointCoverage,
+    *,
+    shard: Shard,
+    tokeniser: Tokeniser,
+    max_length: int,
+    workers: int | None,
+) -> Iterator[Iterator[Prepared]]:
+    """Yield the prepared windows of a run as an iterator; see `windows.prepared_windows`.
+
+    Args:
+        sources: in the order to read them.
+        settings: which columns to read, and how many rows make a window.
+        coverage: what is accounted for; what it learns later is seen only without a worker.
+        shard: which of the windows are wanted.
+        tokeniser: the backbone's.
+        max_length: token ids to keep of each document.
+        workers: 1 reads ahead in a process of its own, 0 does not; by default where the corpus is worth one.
+    """
+    if workers is None:
+        workers = int(shared_bytes(sources, shard) >= SMALL_CORPUS)
+    if not workers or not tokeniser.portable:
+        yield prepared_windows(sources, settings, coverage, shard, tokeniser, max_length)
+        return
+    job = (list(sources), settings, coverage, shard, tokeniser.to_json(), max_length)
+    with Child("nagindex.ingest.windows:prepared_windows", *job, ahead=WINDOWS_AHEAD) as child:
+        yield iter(child)

@@ -1,0 +1,168 @@
+"""What the documents of a list are ordered by: one target's sums, the best of several targets, either blended with quality."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.search.profile import Target
+from nagindex.search.scan import ROWS_PER_TASK, Part, SumsOf
+from nagindex.select.options import QueryOptions
+
+EXACT_SQUARES = 1 << 25
+"""Sums below this can be squared and added up by the block in 64 bits."""
+
+Blend = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], npt.NDArray[np.float64]]
+"""f(keys [n], values [n]): normalised distance plus weighted normalised lack of quality, float64 [n], the best lowest."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """How documents of one list are ordered.
+
+    Attributes:
+        base: f(sums [targets, n]): keys, int64 or float64 [n], the best highest.
+        low, high: no key of `base` is outside these.
+        blend: what makes the order of keys and quality; None where there is no quality signal.
+        weight: of quality in the blend.
+    """
+
+    base: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
+    low: float
+    high: float
+    blend: Blend | None = None
+    weight: float = 0.0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """No key is outside these."""
+        return (self.low, self.high) if self.blend is None else (-1.0 - self.weight, 0.0)
+
+    def key(self, part: Part) -> Callable[[slice, npt.NDArray[np.int64]], npt.NDArray[Any]]:
+        """Open a part of the pool: f(rows, sums [targets, n]) gives keys [n], the best highest."""
+        blend = self.blend
+        if blend is None or part.values is None:
+            return lambda rows, sums: self.base(sums)
+        values = part.values()
+        return lambda rows, sums: -blend(self.base(sums), values[rows])
+
+
+def by_target(number: int, target: Target) -> Criterion:
+    """Return the order of one target: its sums."""
+    return Criterion(lambda sums: sums[number], target.low, target.high)
+
+
+def by_best(parts: Sequence[Part], sums_of: SumsOf, targets: Sequence[Target]) -> tuple[Criterion, Standardised]:
+    """Return the order by each document's best standardised score: standard deviations above a target's mean.
+
+    Args:
+        parts: the candidates, over which means and deviations are taken.
+        sums_of: gives their sums.
+        targets: one or more.
+    """
+    count, totals, squares = 0, [0] * len(targets), [0] * len(targets)
+    for sums, alive, _ in _blocks(parts, sums_of):
+        count += int(alive.sum())
+        for number in range(len(targets)):
+            own = sums[number, alive]
+            if max(-targets[number].low, targets[number].high) < EXACT_SQUARES:
+                totals[number] += int(own.sum())
+                squares[number] += int((own * own).sum())
+            else:
+                totals[number] += sum(own.tolist())
+                squares[number] += sum(value * value for value in own.tolist())
+    means = [float(Fraction(total, count)) for total in totals]
+    deviations = [
+        math.sqrt(Fraction(count * square - total * total, count * count))
+        for total, square in zip(totals, squares, strict=True)
+    ]
+    found = Standardised(np.array(means)[:, None], np.array([d or math.inf for d in deviations])[:, None])
+    lows, highs = (found(np.array([[getattr(target, end)] for target in targets])) for end in ("low", "high"))
+    return Criterion(lambda sums: found(sums).max(axis=0), float(lows.min()), float(highs.max())), found
+
+
+@dataclass(frozen=True)
+class Standardised:
+    """Means and standard deviations of targets' sums, float64 [targets, 1]; where all are equal the deviation counts as infinite."""
+
+    means: npt.NDArray[np.float64]
+    deviations: npt.NDArray[np.float64]
+
+    def __call__(self, sums: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return standardised scores, float64 [targets, n], of sums [targets, n]."""
+        standardised: npt.NDArray[np.float64] = (sums - self.means) / self.deviations
+        return standardised
+
+
+def with_quality(
+    bases: Sequence[Criterion], parts: Sequence[Part], sums_of: SumsOf, options: QueryOptions
+) -> list[Criterion]:
+    """Return the orders by criteria and the candidates' quality, all normalised over the candidates.
+
+    Source: arXiv 2604.15706 for min-max normalisation and equal weights.
+    """
+    signals = (
+        [*(base.base(sums)[alive] for base in bases), values[alive]]
+        for sums, alive, values in _blocks(parts, sums_of)
+        if alive.any()
+    )
+    if options.normalise == "rank":
+        found = [_by_rank(np.sort(np.concatenate(column))) for column in zip(*signals, strict=True)]
+    else:
+        ends = [[(own.min(), own.max()) for own in block] for block in signals]
+        found = [_by_range(min(e[0] for e in column), max(e[1] for e in column)) for column in zip(*ends, strict=True)]
+    *scores, quality = found
+    weight, lower_is_better = options.quality_weight, options.lower_is_better
+
+    def blended(base: Criterion, score: Normalise) -> Criterion:
+        def blend(keys: npt.NDArray[Any], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            normalised = quality(values, False)
+            return score(keys, True) + weight * (normalised if lower_is_better else 1 - normalised)
+
+        return dataclasses.replace(base, blend=blend, weight=weight)
+
+    return [blended(base, score) for base, score in zip(bases, scores, strict=True)]
+
+
+Normalise = Callable[[npt.NDArray[Any], bool], npt.NDArray[np.float64]]
+"""f(values [n], falling): 0 for the least value, or the greatest where they are falling, to 1 for the other end."""
+
+
+def _by_range(low: Any, high: Any) -> Normalise:
+    """Return the place of values between two others; 0 where these are one."""
+    width = high - low
+    if not width:
+        return lambda values, falling: np.zeros(len(values))
+    return lambda values, falling: (high - values if falling else values - low) / width
+
+
+def _by_rank(ordered: npt.NDArray[Any]) -> Normalise:
+    """Return the rank of values among others in ascending order, equal values having the mean of their ranks."""
+    count = len(ordered)
+
+    def ranked(values: npt.NDArray[Any], falling: bool) -> npt.NDArray[np.float64]:
+        first, last = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
+        below = first + (last - first - 1) / 2
+        return np.asarray((count - 1 - below if falling else below) / max(count - 1, 1), np.float64)
+
+    return ranked
+
+
+def _blocks(
+    parts: Sequence[Part], sums_of: SumsOf
+) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_], npt.NDArray[np.float64]]]:
+    """Yield (sums [targets, n], candidates bool [n], values [n]) of the pool, in its order."""
+    for part in parts:
+        alive = part.alive() if part.alive else np.ones(part.documents, bool)
+        values = part.values() if part.values else np.zeros(part.documents)
+        block = sums_of(part)
+        for first in range(0, part.documents, ROWS_PER_TASK):
+            rows = slice(first, first + ROWS_PER_TASK)
+            yield block(rows), alive[rows], values[rows]

@@ -1,0 +1,39 @@
+"""Creating an index: an empty one, or the one that is there with the same encoding and settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from nagindex.errors import BadInputError, DamagedIndexError
+from nagindex.storage.files import make_folders
+from nagindex.storage.fingerprint import Fingerprint
+from nagindex.storage.manifest import Manifest, Settings, now, publish, read_latest, versions
+
+FOLDERS = ("manifests", "segments")
+
+
+def create_index(folder: Path, fingerprint: Fingerprint, settings: Settings) -> Manifest:
+    """Make an empty index, or find the one that is there with the same encoding and settings; return its current version.
+
+    Raises:
+        SettingsMismatchError: an index is there with others; names both values.
+        BadInputError: the folder holds something else.
+        DamagedIndexError: segments are left there, and no version.
+    """
+    if not versions(folder):
+        if folder.exists() and (not folder.is_dir() or any(p.name not in FOLDERS for p in folder.iterdir())):
+            raise BadInputError(f"{folder}: exists and is not an index; name another place with -i")
+        if any(folder.glob("segments/*")):
+            raise DamagedIndexError(folder / "manifests", "no version is left, though segments are")
+        make_folders(*(folder / name for name in FOLDERS))
+        publish(folder, Manifest(1, "create", now(), fingerprint, settings))
+    manifest = read_latest(folder)
+    differing = manifest.fingerprint.differences(fingerprint) + manifest.settings.differences(settings)
+    if differing and not manifest.segments:  # a first attempt that read nothing binds nobody to its settings
+        anew = dataclasses.replace(manifest.following("create", ()), fingerprint=fingerprint, settings=settings)
+        publish(folder, anew)
+        manifest = read_latest(folder)
+    manifest.fingerprint.require(fingerprint, where=str(folder))
+    manifest.settings.require(settings, where=str(folder))
+    return manifest

@@ -1,0 +1,122 @@
+"""Codes of texts that queries brought, kept in the index by content so that no text is encoded twice.
+
+Derived data: a file that is damaged, or that cannot be written, costs a new encoding and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.nag import CODE_DTYPE, Codes
+from nagindex.storage.files import create_exclusively
+from nagindex.storage.fingerprint import Fingerprint
+from nagindex.storage.verified import is_plain
+
+MAX_BYTES = 256 << 20
+KEY_BYTES = 32
+
+
+class TargetCache:
+    """A bounded, content-addressed store of NAGs; the files used least recently go first.
+
+    Each file is an array of (key, codes) records named by its own SHA-256, which is checked before a record is believed. A
+    text's key is the SHA-256 of the encoding's key and the text.
+    """
+
+    NO_NAG = np.iinfo(np.uint16).max
+    """Fills the codes of a text without tokens: no NAG holds one neuron twice."""
+
+    def __init__(self, folder: Path, fingerprint: Fingerprint, *, max_bytes: int = MAX_BYTES) -> None:
+        self.folder, self.max_bytes = folder, max_bytes
+        self.encoding = fingerprint.key().encode()
+        self.record = np.dtype([("key", "V", KEY_BYTES), ("codes", CODE_DTYPE, fingerprint.spec.shape)])
+
+    @staticmethod
+    def is_no_nag(codes: npt.NDArray[np.uint16]) -> bool:
+        """Whether a cached row, uint16 [L, K], says that its text has no token."""
+        return bool((codes == TargetCache.NO_NAG).all()) and codes.size > 0
+
+    def get(self, texts: Sequence[str]) -> dict[str, Codes]:
+        """Return the codes, uint16 [L, K] each, of those texts that the cache holds."""
+        wanted = {self._key(text): text for text in texts}
+        found: dict[str, Codes] = {}
+        for path in self._files():
+            if len(found) == len(wanted):
+                break
+            records = self._read(path)
+            keys = [key.tobytes() for key in records["key"]]
+            hits = {wanted[key]: records["codes"][i] for i, key in enumerate(keys) if key in wanted}
+            if hits:
+                found |= hits
+                _touch(path)
+        return found
+
+    def put(self, texts: Sequence[str], codes: Codes) -> None:
+        """Keep the codes, uint16 [n, L, K], of n different texts, and drop old files above the bound."""
+        records = np.empty(len(texts), self.record)
+        records["key"] = np.array([self._key(text) for text in texts], f"V{KEY_BYTES}")
+        records["codes"] = codes
+        buffer = io.BytesIO()
+        np.save(buffer, records, allow_pickle=False)
+        content = buffer.getvalue()
+        if len(content) > self.max_bytes or self.folder.is_symlink():
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            create_exclusively(self.folder / f"{hashlib.sha256(content).hexdigest()}.npy", content)
+            room = self.max_bytes
+            for path in self._files():
+                room -= path.stat().st_size
+                if room < 0:
+                    path.unlink(missing_ok=True)
+        except OSError:  # read-only media or a full disk: the query goes on without the cache
+            return
+
+    def _key(self, text: str) -> bytes:
+        return hashlib.sha256(self.encoding + text.encode()).digest()
+
+    def _files(self) -> list[Path]:
+        """Return the cache's files, the one used last first."""
+        if self.folder.is_symlink():  # it would lead out of the index
+            return []
+        try:
+            stamped = [(path.stat().st_mtime_ns, path) for path in self.folder.glob("[0-9a-f]*.npy")]
+        except OSError:
+            return []
+        return [path for _, path in sorted(stamped, reverse=True)]
+
+    def _read(self, path: Path) -> npt.NDArray[np.void]:
+        """Return a file's records, none where it is damaged or of another shape."""
+        try:
+            content = path.read_bytes() if is_plain(path) else b""
+            if hashlib.sha256(content).hexdigest() == path.stem:
+                records: npt.NDArray[np.void] = np.load(io.BytesIO(content), allow_pickle=False)
+                if records.dtype == self.record:
+                    return records
+            else:  # its name would be taken when the same codes are kept again
+                path.unlink()
+        except (OSError, ValueError):
+            pass
+        return np.empty(0, self.record)
+
+
+def damaged_files(folder: Path) -> Iterator[Path]:
+    """Yield the files of a cache whose content is not what their names say."""
+    for path in [] if folder.is_symlink() else sorted(folder.glob("[0-9a-f]*.npy")):
+        with contextlib.suppress(FileNotFoundError):  # another query needed its room
+            content = path.read_bytes() if is_plain(path) else b""
+            if hashlib.sha256(content).hexdigest() != path.stem:
+                yield path
+
+
+def _touch(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        os.utime(path)
