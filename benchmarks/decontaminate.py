@@ -2,7 +2,7 @@
 
     python benchmarks/decontaminate.py --pool corpus/pool --evaluation corpus/targets/gsm8k.jsonl corpus/targets/mmlu.jsonl
 
-Both normalise the same and answer in the same run, which contaminated documents there are and by which 13 words. Without
+Both normalize the same and answer in the same run, which contaminated documents there are and by which 13 words. Without
 --pool the texts are made up of Zipf's words with a seed, and one document in a hundred holds part of an evaluation text; without
 --evaluation they are cut from the pool's documents. Nothing runs in parallel. Memory is what remains allocated after building.
 """

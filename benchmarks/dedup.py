@@ -17,7 +17,7 @@ from report import emit, options
 from synthetic import SPEC, make_codes
 
 from nagindex.nag import Codes
-from nagindex.select.near_duplicates import Neighbours
+from nagindex.select.near_duplicates import NearDuplicates
 
 LEASTS = (1, 0.9, 0.8)
 SAMPLE = 1000
@@ -44,12 +44,12 @@ def pool(n: int, *, seed: int = 0) -> Codes:
 
 def admitted(codes: Codes, least: float) -> npt.NDArray[np.bool_]:
     """Return which documents are chosen, bool [n], with every so many of them as a sample."""
-    return Neighbours(SPEC, least, sample=codes[:: max(1, len(codes) // SAMPLE)]).admit(codes)
+    return NearDuplicates(SPEC, least, sample=codes[:: max(1, len(codes) // SAMPLE)]).admit(codes)
 
 
 def admitted_one_by_one(codes: Codes, least: float) -> int:
     """Return how many documents are chosen where each is asked for and added alone."""
-    chosen = Neighbours(SPEC, least, sample=codes[:: max(1, len(codes) // SAMPLE)])
+    chosen = NearDuplicates(SPEC, least, sample=codes[:: max(1, len(codes) // SAMPLE)])
     kept = 0
     for nag in codes:
         if not chosen.overlaps(nag):

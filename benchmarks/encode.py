@@ -3,7 +3,7 @@
     python benchmarks/encode.py --pool DIR [--quick] [--json FILE]
     python benchmarks/encode.py --device cuda --shape qwen3-1.7b        # on a GPU: texts of 120 tokens, in bfloat16
 
-See peers.py for the two others. All three tokenise, run the model and end with lists
+See peers.py for the two others. All three tokenize, run the model and end with lists
 of the top K neurons in CPU memory, each in a process of its own, taking turns. The model is random: its weights do not matter
 for time.
 """
@@ -31,30 +31,30 @@ from peers import MAX_LENGTH, SHAPES, published, straightforward, texts_of, trai
 from report import emit, options
 
 from nagindex.backbone import hooks
-from nagindex.backbone.load import Backbone, tap_model
+from nagindex.backbone.load import Backbone, wrap_model
 from nagindex.encode import batch
-from nagindex.encode.batch_size import measured_batch_tokens
+from nagindex.encode.batch_size import measure_batch_tokens
 from nagindex.encode.cpu_workers import keep_freed_memory
 from nagindex.encode.encoder import Encoder, default_window
-from nagindex.encode.tokenize import Tokeniser
+from nagindex.encode.tokenize import PrefixTokenizer
 
 LONG = 120
 DATA = Path(__file__).parent.parent / "data"
 
 
-def ours(encoder: Encoder, tokeniser: Tokeniser, texts: Sequence[str]) -> np.ndarray:
+def ours(encoder: Encoder, prefix_tokenizer: PrefixTokenizer, texts: Sequence[str]) -> np.ndarray:
     """Return the codes of the texts, window by window, as a build makes them."""
     window = default_window(encoder.backbones[0])
     parts = []
     for start in range(0, len(texts), window):
-        ids = tokeniser(texts[start : start + window], max_length=MAX_LENGTH, count=False).ids
+        ids = prefix_tokenizer(texts[start : start + window], max_length=MAX_LENGTH, count=False).ids
         parts.append(encoder.encode(ids)[0])
     return np.concatenate(parts)
 
 
 @contextmanager
-def timed_parts(encoder: Encoder, tokeniser: Tokeniser, seconds: dict[str, float]) -> Iterator[Any]:
-    """Add to `seconds` what goes into tokenising, the taps, the top K and the model's forward pass without its taps."""
+def timed_parts(encoder: Encoder, prefix_tokenizer: PrefixTokenizer, seconds: dict[str, float]) -> Iterator[Any]:
+    """Add to `seconds` what goes into tokenizing, the taps, the top K and the model's forward pass without its taps."""
     model = encoder.backbones[0].model
     device = model.device
 
@@ -77,7 +77,7 @@ def timed_parts(encoder: Encoder, tokeniser: Tokeniser, seconds: dict[str, float
     model.forward = clocked("forward pass", forward)
     model.forward.__signature__ = inspect.signature(forward)
     try:
-        yield clocked("tokenising", tokeniser)
+        yield clocked("tokenizing", prefix_tokenizer)
     finally:
         hooks.token_sums, batch.top_k_of = token_sums, top_k_of
         del model.forward
@@ -125,7 +125,7 @@ def prepare(chosen: Any) -> tuple[dict[str, list[str]], Any, Backbone]:
     device = torch.device(chosen.device)
     config = transformers.Qwen3Config(**SHAPES[chosen.shape], pad_token_id=0)
     causal = transformers.Qwen3ForCausalLM(config).to(device=device, dtype=dtype_of(chosen)).eval()
-    return sets, causal, tap_model("random Qwen3", causal.model, tokenizer)
+    return sets, causal, wrap_model("random Qwen3", causal.model, tokenizer)
 
 
 def documents(chosen: Any) -> int:
@@ -144,12 +144,12 @@ def serve(chosen: Any) -> None:
     sets, causal, backbone = prepare(chosen)
     spec = backbone.fingerprint(max_length=MAX_LENGTH).spec
     work: Callable[[Sequence[str]], np.ndarray]
-    encoder = tokeniser = None
+    encoder = prefix_tokenizer = None
     if chosen.serve == PIPELINES[2]:
         keep_freed_memory()
-        budget = 1024 if chosen.quick else measured_batch_tokens([backbone], [spec], max_length=MAX_LENGTH)
-        encoder, tokeniser = Encoder([backbone], [spec], budget), Tokeniser(backbone.tokenizer)
-        work = partial(ours, encoder, tokeniser)
+        budget = 1024 if chosen.quick else measure_batch_tokens([backbone], [spec], max_length=MAX_LENGTH)
+        encoder, prefix_tokenizer = Encoder([backbone], [spec], budget), PrefixTokenizer(backbone.tokenizer)
+        work = partial(ours, encoder, prefix_tokenizer)
     else:
         pipeline, model = (published, causal) if chosen.serve == PIPELINES[0] else (straightforward, backbone.model)
         work = partial(pipeline, model, backbone.tokenizer, k=spec.top_k)
@@ -159,8 +159,8 @@ def serve(chosen: Any) -> None:
         answer: dict[str, Any] = {}
         if wanted == "codes":  # which also warms up
             answer["codes"] = np.sort(work(sets[name])).tolist()
-        elif wanted == "parts" and encoder is not None and tokeniser is not None:
-            answer = parts_of(encoder, tokeniser, sets[name])
+        elif wanted == "parts" and encoder is not None and prefix_tokenizer is not None:
+            answer = parts_of(encoder, prefix_tokenizer, sets[name])
             answer |= {"matrix_rate": matrix_rate(device, dtype_of(chosen)), "budget": encoder.batch_tokens}
         started = now(device)
         work(sets[name])
@@ -168,18 +168,18 @@ def serve(chosen: Any) -> None:
         print(json.dumps(answer), flush=True)
 
 
-def parts_of(encoder: Encoder, tokeniser: Tokeniser, texts: Sequence[str]) -> dict[str, Any]:
+def parts_of(encoder: Encoder, prefix_tokenizer: PrefixTokenizer, texts: Sequence[str]) -> dict[str, Any]:
     """Return where the time of a pass goes, as shares, and the matrix operations a text."""
     seconds: dict[str, float] = {}
-    backbone, lanes = encoder.backbones[0], encoder._lanes
-    encoder._lanes = None  # one batch at a time, so that the parts add up
-    with timed_parts(encoder, tokeniser, seconds) as tokenise:
+    backbone, lanes = encoder.backbones[0], encoder._workers
+    encoder._workers = None  # one batch at a time, so that the parts add up
+    with timed_parts(encoder, prefix_tokenizer, seconds) as tokenize:
         started = now(backbone.model.device)
-        ours(encoder, tokenise, texts)
+        ours(encoder, tokenize, texts)
         total = now(backbone.model.device) - started
-    encoder._lanes = lanes
+    encoder._workers = lanes
     seconds["batches, copies, rest"] = total - sum(seconds.values())
-    tokens = np.minimum(tokeniser(texts, max_length=MAX_LENGTH).counts, MAX_LENGTH).mean()
+    tokens = np.minimum(prefix_tokenizer(texts, max_length=MAX_LENGTH).counts, MAX_LENGTH).mean()
     shares = {part: taken / total for part, taken in seconds.items()}
     return {"shares": shares, "operations": 2 * multiplications(backbone) * float(tokens), "tokens": float(tokens)}
 

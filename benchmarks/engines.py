@@ -128,14 +128,14 @@ def faiss_search(path: str, kind: str, budget: int) -> dict[str, Any]:
     read = [sketches.read(segment.entry) for segment in index.segments]
     blocks = [(own.offsets[:-1] + own.steps[:-1] * own.values[:][:, :-1]).astype(np.float32) for own in read if own]
     dims = blocks[0].shape[1]
-    quantiser = faiss.ScalarQuantizer.QT_8bit
+    quantizer = faiss.ScalarQuantizer.QT_8bit
     started = time.perf_counter()
     if kind == "flat":
-        searched = faiss.IndexScalarQuantizer(dims, quantiser, faiss.METRIC_INNER_PRODUCT)
+        searched = faiss.IndexScalarQuantizer(dims, quantizer, faiss.METRIC_INNER_PRODUCT)
     else:
         lists = int(4 * len(index) ** 0.5)
         coarse = faiss.IndexFlatIP(dims)
-        searched = faiss.IndexIVFScalarQuantizer(coarse, dims, lists, quantiser, faiss.METRIC_INNER_PRODUCT)
+        searched = faiss.IndexIVFScalarQuantizer(coarse, dims, lists, quantizer, faiss.METRIC_INNER_PRODUCT)
         searched.cp.niter = 4
         searched.nprobe = max(1, lists // 20)
     searched.train(blocks[0])

@@ -25,7 +25,7 @@ from nagindex.backbone.load import Backbone, load_backbone
 from nagindex.corpus.reading import read_documents
 from nagindex.corpus.sources import find_sources
 from nagindex.encode.encoder import encode_ids
-from nagindex.encode.tokenize import tokenise
+from nagindex.encode.tokenize import tokenize
 from nagindex.nag import Codes
 
 DATA = Path(__file__).parent.parent / "data"
@@ -76,7 +76,7 @@ def best(scores: np.ndarray) -> set[int]:
 def encoded(backbone: Backbone, texts: Sequence[str]) -> Codes:
     """Return the texts' codes."""
     spec = backbone.fingerprint().spec
-    ids = [row or [0] for row in tokenise(backbone.tokenizer, texts, max_length=120, count=False).ids]
+    ids = [row or [0] for row in tokenize(backbone.tokenizer, texts, max_length=120, count=False).ids]
     return encode_ids(backbone, ids, spec, batch_tokens=2048 if backbone.model.device.type == "cpu" else 65536)
 
 

@@ -80,7 +80,7 @@ def random_codes(encoder: encode.Encoder, ids: list[Any]) -> list[Any]:
 def measure(case: str, folder: Path) -> None:
     """Do a case on the small pool, then on the pool, and print what the second took as JSON."""
     backbone.backbone_of = lambda *_, **__: Model()
-    pipeline.Tokeniser = Model
+    pipeline.PrefixTokenizer = Model
     encode.Encoder.encode = random_codes
     do(case, folder, "small.nagindex")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here

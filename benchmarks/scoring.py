@@ -2,7 +2,7 @@
 
     python benchmarks/scoring.py --index pool.nagindex --pool corpus/pool --targets corpus/targets
 
-For three target sets of a labelled pool, the share of documents with the labels that belong to the target among the best 500, 1,500
+For three target sets of a labeled pool, the share of documents with the labels that belong to the target among the best 500, 1,500
 and 5 %, for each way to score with nagindex, for BM25 (bm25s, mean of the ten best examples), for embeddings of the same model
 (cosine, mean of the ten nearest examples, and of all) and at random. The index is built where it is not there. `--quick` takes the
 project's sample data.
@@ -77,7 +77,7 @@ def mean_of_best(scores: np.ndarray, count: int) -> np.ndarray:
 
 
 def embedded(texts: list[str], cache: Path | None) -> np.ndarray:
-    """Return normalised embeddings, float32 [n, 384], of the same 120 tokens that the index reads."""
+    """Return normalized embeddings, float32 [n, 384], of the same 120 tokens that the index reads."""
     if cache is not None and cache.exists():
         found: np.ndarray = np.load(cache)
         return found
@@ -93,7 +93,7 @@ def main() -> None:
     """Rank by every method and report shares."""
     arguments = options(
         __doc__ or "",
-        pool={"help": "folder of labelled documents"},
+        pool={"help": "folder of labeled documents"},
         index={"type": Path, "help": "index of the pool, with the label kept; built where it is not there"},
         targets={"type": Path, "help": "folder of target files"},
         label={"default": "dataset", "help": "column of the label"},

@@ -1,4 +1,4 @@
-"""What a labelled pool's selections consist of, for several targets, beside the pool's own shares (random selection).
+"""What a labeled pool's selections consist of, for several targets, beside the pool's own shares (random selection).
 
     python benchmarks/selection.py --pool corpus/pool --targets corpus/targets/gsm8k.jsonl corpus/targets/hellaswag.jsonl
 
@@ -38,7 +38,7 @@ def main() -> None:
     """Build, query, and report."""
     arguments = options(
         __doc__ or "",
-        pool={"help": "folder of labelled documents"},
+        pool={"help": "folder of labeled documents"},
         targets={"nargs": "+", "type": Path, "help": "files of examples"},
         label={"default": "dataset", "help": "column of the label"},
         documents={"type": int, "default": 1500, "help": "documents to select"},

@@ -20,9 +20,9 @@ def backbones(model: str, revision: str | None, trust_remote_code: bool, as_json
 
     MODEL is a Hugging Face name, a folder, or minilm. Only its configuration is read.
     """
-    from nagindex.backbone.describe import structure_of
+    from nagindex.backbone.describe import describe_model
 
-    found = structure_of(model, revision=revision, trust_remote_code=trust_remote_code)
+    found = describe_model(model, revision=revision, trust_remote_code=trust_remote_code)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found)))
         return

@@ -23,7 +23,7 @@ from .progress import StepLine
     help="Type of these values: one byte or two. [default: as before, or i8]",
 )
 @click.option("--refit", is_flag=True, help="Fit anew to what the pool holds now, even if what is there would do.")
-@click.option("--graph", is_flag=True, help="Connect documents by neighbour graphs, too: for --approx and neighbors.")
+@click.option("--graph", is_flag=True, help="Connect documents by neighbor graphs, too: for --approx and neighbors.")
 def optimize(index: Path, dims: str | None, dtype: Literal["i8", "f16"] | None, refit: bool, graph: bool) -> None:
     """Make sketches, with which queries read only the documents that can win.
 

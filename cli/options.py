@@ -64,7 +64,7 @@ shard_option = click.option(
 workers_option = click.option(
     "--workers",
     type=click.IntRange(0, 1),
-    help="1: read and tokenise ahead in a process of its own; 0: do not. [default: 1 for 16 MB and more]",
+    help="1: read and tokenize ahead in a process of its own; 0: do not. [default: 1 for 16 MB and more]",
 )
 check_option = click.option(
     "--check",

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 PREVIEW_ROWS = 20
 NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
-DECIMAL_COLUMNS = ("score", "standardised", "quality_value", "combined")
+DECIMAL_COLUMNS = ("score", "standardized", "quality_value", "combined")
 FORMATS_BY_SUFFIX = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", "": "parquet"}
 
 
@@ -57,7 +57,7 @@ FORMATS_BY_SUFFIX = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl
 @device_option
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
 @click.option(
-    "--approx", is_flag=True, help="Let neighbour graphs answer, and estimate how much they found; for small -n."
+    "--approx", is_flag=True, help="Let neighbor graphs answer, and estimate how much they found; for small -n."
 )
 @click.option("--explain-plan", "explain", is_flag=True, help="Say which engine answered, why, and what it took.")
 @click.option("--no-cache", is_flag=True, help="Neither read nor fill the index's cache of encoded targets.")

@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from nagindex.select.options import MIXES, MODES, NORMALISATIONS
+from nagindex.select.options import MIXES, MODES, NORMALIZATIONS
 
 from .options import COUNT
 
@@ -124,7 +124,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         default="merge",
         show_default=True,
         help="How several targets share the budget: each its share (merge), the same without the second copy of a document "
-        "(distinct), no document twice and shares refilled in turns (union), or one list by the best standardised score (max).",
+        "(distinct), no document twice and shares refilled in turns (union), or one list by the best standardized score (max).",
     ),
     click.option(
         "--target-weight",
@@ -159,8 +159,8 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option("--lower-is-better", is_flag=True, help="Small values mean quality."),
     click.option(
-        "--normalise",
-        type=click.Choice(NORMALISATIONS),
+        "--normalize",
+        type=click.Choice(NORMALIZATIONS),
         default="minmax",
         show_default=True,
         help="How score and quality become comparable.",

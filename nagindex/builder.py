@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.sources import Paths, find_sources
-from nagindex.encode.batch_size import measured_batch_tokens
+from nagindex.encode.batch_size import measure_batch_tokens
 from nagindex.encode.encoder import default_batch_tokens, default_window
 from nagindex.index import Index
 from nagindex.ingest.pipeline import EncodingProgress
@@ -18,7 +18,7 @@ from nagindex.ingest.prefetch import SMALL_CORPUS
 from nagindex.ingest.run import Job, run, visible_devices
 from nagindex.ingest.windows import Shard
 from nagindex.ingest.writer import IngestReport
-from nagindex.sketches.build import FROM_DOCUMENTS, follow
+from nagindex.sketches.build import FROM_DOCUMENTS, sketch_new_segments
 from nagindex.sketches.build import Progress as Optimizing
 from nagindex.storage.manifest import Settings, read_latest, versions
 
@@ -107,7 +107,7 @@ def build(
         corpus_root: source names are relative to it; by default the deepest folder that holds everything named.
         on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in already.
         shard: which part of the corpus is this process's, where several build the index together.
-        workers: 1 reads and tokenises ahead in a process of its own, 0 does not; by default where the corpus is worth one.
+        workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default where the corpus is worth one.
         optimize: whether to end with sketches where the index holds a million documents or more and no shard is built.
         progress: called after each batch.
         backbone: a loaded model to use in place of `model`, in this process.
@@ -189,7 +189,7 @@ def build_types(
         if options.optimize and options.shard == Shard() and len(index) >= FROM_DOCUMENTS:
             index.optimize(progress=optimizing)
         else:
-            follow(index.path, index.segments)
+            sketch_new_segments(index.path, index.segments)
     return list(zip(opened, reports, strict=True))
 
 
@@ -213,7 +213,7 @@ def _create(
     if batch_tokens is None and begun:
         batch_tokens = read_latest(begun[0]).settings.batch_tokens
     elif batch_tokens is None and worth_measuring:
-        batch_tokens = measured_batch_tokens(views, [f.spec for f in fingerprints], max_length=options.max_length)
+        batch_tokens = measure_batch_tokens(views, [f.spec for f in fingerprints], max_length=options.max_length)
     columns = options.columns
     settings = Settings(
         text_column=columns.text,

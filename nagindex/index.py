@@ -25,7 +25,7 @@ from nagindex.search.view import View
 from nagindex.select.budget import Budget
 from nagindex.select.options import QueryOptions
 from nagindex.sketches import build as optimizing
-from nagindex.sketches.build import follow
+from nagindex.sketches.build import sketch_new_segments
 from nagindex.storage.create import create_index
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 from nagindex.storage.manifest import Manifest, Settings
@@ -108,7 +108,7 @@ class Index(Pinned):
             on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in already.
             accept_libraries: whether to mix encodings by different library versions.
             shard: which part of the corpus is this process's, where several add it to the index together.
-            workers: 1 reads and tokenises ahead in a process of its own, 0 does not; by default where the corpus is worth one.
+            workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default where the corpus is worth one.
             progress: called after each batch.
 
         Raises:
@@ -132,7 +132,7 @@ class Index(Pinned):
             [report] = run(job, backbone=self._backbone, progress=progress)
         finally:
             self.refresh()
-        follow(self.path, self.segments)
+        sketch_new_segments(self.path, self.segments)
         return report
 
     def recheck(self, corpus: Paths | None = None, **where: Any) -> Recheck:
@@ -259,7 +259,7 @@ class Index(Pinned):
         self.refresh()
         compact(self.path, self.manifest)
         self.refresh()
-        follow(self.path, self.segments)
+        sketch_new_segments(self.path, self.segments)
 
     def optimize(
         self,

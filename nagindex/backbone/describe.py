@@ -52,7 +52,7 @@ class Structure:
     missing: dict[str, str]
 
 
-def structure_of(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Structure:
+def describe_model(name: str, *, revision: str | None = None, trust_remote_code: bool = False) -> Structure:
     """Return what would be tapped in a model.
 
     Args:

@@ -19,12 +19,12 @@ PROBE_TOKENS = (7, 11, 13)  # lengths to try: one that is no number of heads tel
 SAME = 1e-5
 
 
-class _AllTapped(Exception):
+class _LastHookReached(Exception):
     """Raised inside a forward pass when the last projection has been tapped: the rest of the model need not run."""
 
 
 @contextmanager
-def tapped(projections: Sequence[Projection], collect: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
+def hooked(projections: Sequence[Projection], collect: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
     """Call `collect(position, output of the module)` in every forward pass inside the block."""
 
     def hook(position: int) -> Callable[..., None]:
@@ -77,9 +77,9 @@ def impacts_of(
         sums = token_sums(by_token, projection.columns, padding, fused=device.type != "cpu")
         found[position] = sums / counts
         if len(found) == len(projections):
-            raise _AllTapped
+            raise _LastHookReached
 
-    with torch.inference_mode(), tapped(projections, collect), suppress(_AllTapped):
+    with torch.inference_mode(), hooked(projections, collect), suppress(_LastHookReached):
         model(input_ids=_sent(ids, device), **options)
     return [found[position] for position in range(len(projections))]
 
@@ -135,7 +135,7 @@ def probe(model: Any, projections: Sequence[Projection]) -> tuple[tuple[Projecti
     ids = torch.arange(3, 3 + tokens).repeat(2, 1)
     ids[1, -1] = 3
     outputs: list[list[torch.Tensor]] = [[] for _ in projections]
-    with torch.inference_mode(), tapped(projections, lambda position, output: outputs[position].append(output)):
+    with torch.inference_mode(), hooked(projections, lambda position, output: outputs[position].append(output)):
         model(input_ids=ids.to(model.device), **_mask_options(model, torch.ones_like(ids), causal=False))
     found, causal = [], True
     for projection, seen in zip(projections, outputs, strict=True):

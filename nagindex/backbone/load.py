@@ -149,7 +149,7 @@ def load_backbone(
         )
     if not tokenizer("the", add_special_tokens=False)["input_ids"]:  # transformers makes one up where files are missing
         raise UnsupportedBackboneError(f"{name}: its tokenizer knows no words; add the model's tokenizer files")
-    return tap_model(name, model.to(where), tokenizer, neuron_type=neuron_type, missing=told["missing_keys"])
+    return wrap_model(name, model.to(where), tokenizer, neuron_type=neuron_type, missing=told["missing_keys"])
 
 
 def backbone_of(
@@ -191,7 +191,7 @@ def backbone_of(
     return loaded
 
 
-def tap_model(
+def wrap_model(
     name: str, model: Any, tokenizer: Any, *, neuron_type: str = "up", missing: Sequence[str] = ()
 ) -> Backbone:
     """Return a backbone around a loaded model and tokenizer.

@@ -56,7 +56,7 @@ def start_batch(backbones: Sequence[Backbone], specs: Sequence[NagSpec], rows: T
         return Result([_sent(part.codes) for part in parts], _sent(finite), _event(first.model.device))
 
 
-def arrived(backbones: Sequence[Backbone], result: Result) -> list[Codes]:
+def synchronize(backbones: Sequence[Backbone], result: Result) -> list[Codes]:
     """Return a batch's codes, uint16 [batch, L, K] of each type, once they are in CPU memory.
 
     Raises:

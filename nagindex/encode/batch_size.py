@@ -20,7 +20,7 @@ BATCHES = 2
 WORTHWHILE = 0.97
 
 
-def measured_batch_tokens(backbones: Sequence[Backbone], specs: Sequence[NagSpec], *, max_length: int) -> int:
+def measure_batch_tokens(backbones: Sequence[Backbone], specs: Sequence[NagSpec], *, max_length: int) -> int:
     """Return the smallest budget of padded tokens a batch whose speed is within 3 % of the best, as measured here and now.
 
     Larger budgets are not tried once memory runs out or ten seconds have passed.

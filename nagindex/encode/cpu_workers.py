@@ -1,4 +1,4 @@
-"""Lanes: batches side by side on a CPU's cores, where one batch on all of them would wait at every step for the slowest."""
+"""CpuWorkers: batches side by side on a CPU's cores, where one batch on all of them would wait at every step for the slowest."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEPT = (1 << 31) - 1, 1 << 30
 OLD_LIMIT = 32 << 20  # the largest threshold that older C libraries accept
 
 
-class Lanes:
+class CpuWorkers:
     """Threads that each run batches through a copy of the model's modules, all with the same weights.
 
     A batch's arithmetic does not depend on how many lanes there are, as long as each has one core.
@@ -46,7 +46,7 @@ class Lanes:
         )
 
     @classmethod
-    def of(cls, backbones: Sequence[Backbone]) -> Lanes | None:
+    def of(cls, backbones: Sequence[Backbone]) -> CpuWorkers | None:
         """Return a lane for each core that torch may use, at most eight; None for a single one."""
         import torch
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.encode.batch import TokenIds, arrived, start_batch
-from nagindex.encode.cpu_workers import Lanes, keep_freed_memory
+from nagindex.encode.batch import TokenIds, start_batch, synchronize
+from nagindex.encode.cpu_workers import CpuWorkers, keep_freed_memory
 from nagindex.nag import CODE_DTYPE, Codes, NagSpec
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def default_window(backbone: Backbone) -> int:
     return WINDOW.get(backbone.model.device.type, WINDOW["cuda"])
 
 
-def affordable(batch_tokens: int, backbone: Backbone) -> int:
+def clamp_to_memory(batch_tokens: int, backbone: Backbone) -> int:
     """Return a budget of tokens a batch, bounded where it was found on a GPU and the backbone is on a CPU."""
     return min(batch_tokens, CPU_MOST) if backbone.model.device.type == "cpu" else batch_tokens
 
@@ -55,18 +55,18 @@ class Encoder:
     on_batch: Callable[[int, int], None] = field(default=lambda texts, tokens: None)
 
     def __post_init__(self) -> None:
-        self._lanes: Lanes | None = None
+        self._workers: CpuWorkers | None = None
         if self.backbones[0].model.device.type == "cpu":
             keep_freed_memory()
-            self._lanes = Lanes.of(self.backbones)
+            self._workers = CpuWorkers.of(self.backbones)
 
     @property
     def side_by_side(self) -> int:
         """How many batches run at once."""
-        return 1 if self._lanes is None else self._lanes.count
+        return 1 if self._workers is None else self._workers.count
 
     def encode(self, ids: TokenIds) -> list[Codes]:
-        """Return the NAGs of tokenised texts, one uint16 [n, L, K] for each type, in the order given.
+        """Return the NAGs of tokenized texts, one uint16 [n, L, K] for each type, in the order given.
 
         Args:
             ids: token ids of each text, at least one.
@@ -115,14 +115,14 @@ class Encoder:
 
     def _start(self, rows: TokenIds) -> Callable[[], list[Codes]]:
         """Queue a batch on the device, or on one of the CPU's lanes, and return what waits for its codes."""
-        if self._lanes is None:
-            return partial(arrived, self.backbones, start_batch(self.backbones, self.specs, rows))
-        future = self._lanes.submit(self.specs, rows)
-        return lambda: arrived(self.backbones, future.result())
+        if self._workers is None:
+            return partial(synchronize, self.backbones, start_batch(self.backbones, self.specs, rows))
+        future = self._workers.submit(self.specs, rows)
+        return lambda: synchronize(self.backbones, future.result())
 
 
 def encode_ids(backbone: Backbone, ids: TokenIds, spec: NagSpec, *, batch_tokens: int) -> Codes:
-    """Return the NAGs of tokenised texts, uint16 [n, L, K], in the order given; see `Encoder.encode`."""
+    """Return the NAGs of tokenized texts, uint16 [n, L, K], in the order given; see `Encoder.encode`."""
     return Encoder([backbone], [spec], batch_tokens).encode(ids)[0]
 
 

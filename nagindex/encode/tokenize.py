@@ -3,7 +3,7 @@
 Why a text may be cut. The cut stands between a letter or digit and a space or line feed. No added token can lie across it
 (one that holds such a pair is not trusted), every trusted normalizer leaves the pair two characters side by side, a trusted
 pre-tokenizer always splits there, without having looked further, and a model works inside one split. So the tokens of the
-prefix are the first tokens of the whole. Whatever is not known to behave so is tokenised whole.
+prefix are the first tokens of the whole. Whatever is not known to behave so is tokenized whole.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ KNOWN_PATTERN = re.compile(rf"{_ALTERNATIVE}(?:\|{_ALTERNATIVE})*")
 
 
 class Tokens(NamedTuple):
-    """Tokenised texts.
+    """Tokenized texts.
 
     Attributes:
         ids: the first `max_length` token ids of each text.
@@ -58,7 +58,7 @@ class Tokens(NamedTuple):
     counts: npt.NDArray[np.int64]
 
 
-class Tokeniser:
+class PrefixTokenizer:
     """A tokenizer that reads of a text no more than it must.
 
     Args:
@@ -82,8 +82,8 @@ class Tokeniser:
         return json.dumps({"tokenizer": self._backend.to_str(), "encode_special_tokens": special})
 
     @classmethod
-    def from_json(cls, text: str) -> Tokeniser:
-        """Return the tokeniser that `to_json` described."""
+    def from_json(cls, text: str) -> PrefixTokenizer:
+        """Return the tokenizer that `to_json` described."""
         from tokenizers import Tokenizer
 
         described = json.loads(text)
@@ -92,7 +92,7 @@ class Tokeniser:
         return cls(tokenizer)
 
     def __call__(self, texts: Sequence[str], *, max_length: int, count: bool | Sequence[bool] = True) -> Tokens:
-        """Return what `tokenise` returns."""
+        """Return what `tokenize` returns."""
         flags = [count] * len(texts) if isinstance(count, bool) else [bool(flag) for flag in count]
         if len(flags) != len(texts):
             raise ValueError(f"{len(flags)} count flags for {len(texts)} texts")
@@ -121,7 +121,7 @@ class Tokeniser:
         self._backend.no_padding()
         sizes = np.cumsum([len(text) for text in texts])
         start = 0
-        while start < len(texts):  # a whole window of books, tokenised at once, would take gigabytes
+        while start < len(texts):  # a whole window of books, tokenized at once, would take gigabytes
             done = sizes[start - 1] if start else 0
             stop = max(start + 1, int(np.searchsorted(sizes, done + CHARACTERS_AT_ONCE, "right")))
             for encoding in self._backend.encode_batch_fast(texts[start:stop], add_special_tokens=False):
@@ -152,26 +152,26 @@ class Tokeniser:
         normalizers, pre_tokenizers, post_processors, _ = self._parts
         if not all(map(_is_local, normalizers)) or not all(map(_adds_no_text, post_processors)):
             return None
-        normalise = self._backend.normalizer.normalize_str if normalizers else str
+        normalize = self._backend.normalizer.normalize_str if normalizers else str
         added = [token.content for token in self._backend.get_added_tokens_decoder().values()]
-        if any(re.search(f"{LETTER}[{SPACES}]", form) for text in added for form in (text, normalise(text))):
+        if any(re.search(f"{LETTER}[{SPACES}]", form) for text in added for form in (text, normalize(text))):
             return None
         becomes = {n["content"][0] for n in normalizers if n["type"] == "Replace" and n["content"][:1] in set(SPACES)}
         places = []
         for space in " \n":
-            outcomes = [(script, _outcomes(script, space, normalise)) for script in SCRIPTS]
+            outcomes = [(script, _outcomes(script, space, normalize)) for script in SCRIPTS]
             safe = [s for s, found in outcomes if found and all(_splits(pre_tokenizers, c) for c in found | becomes)]
             places += [f"[{''.join(safe)}](?={space})"] if safe else []
         return re.compile("|".join(places)) if places else None
 
 
-def tokenise(tokenizer: Any, texts: Sequence[str], *, max_length: int, count: bool | Sequence[bool] = True) -> Tokens:
+def tokenize(tokenizer: Any, texts: Sequence[str], *, max_length: int, count: bool | Sequence[bool] = True) -> Tokens:
     """Return the token ids of each text's beginning and the token count of the whole; no special tokens are added.
 
     Text that spells a special token becomes that token, as in the published code.
 
     Args:
-        tokenizer: one of transformers, a `tokenizers.Tokenizer`, or a `Tokeniser`, which is quicker called again.
+        tokenizer: one of transformers, a `tokenizers.Tokenizer`, or a `PrefixTokenizer`, which is quicker called again.
         texts: the texts.
         max_length: ids to keep of each.
         count: whether to count the tokens of the whole text, of all or of each; the ids are the same either way.
@@ -179,8 +179,8 @@ def tokenise(tokenizer: Any, texts: Sequence[str], *, max_length: int, count: bo
     Raises:
         ValueError: there are not as many count flags as texts.
     """
-    tokeniser = tokenizer if isinstance(tokenizer, Tokeniser) else Tokeniser(tokenizer)
-    return tokeniser(texts, max_length=max_length, count=count)
+    prefix_tokenizer = tokenizer if isinstance(tokenizer, PrefixTokenizer) else PrefixTokenizer(tokenizer)
+    return prefix_tokenizer(texts, max_length=max_length, count=count)
 
 
 def _flat(component: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -209,10 +209,10 @@ def _adds_no_text(post_processor: dict[str, Any]) -> bool:
     return post_processor["type"] in {"ByteLevel", "BertProcessing", "RobertaProcessing"}
 
 
-def _outcomes(script: str, space: str, normalise: Any) -> set[str]:
-    """Return what a space after a letter of the script is normalised to; empty if a letter may become none."""
+def _outcomes(script: str, space: str, normalize: Any) -> set[str]:
+    """Return what a space after a letter of the script is normalized to; empty if a letter may become none."""
     letters = range(ord(script[0]), ord(script[2]) + 1)
-    forms = [normalise(f"{chr(letter)}{space}a") for letter in letters[:: 1 + len(letters) // 100]]
+    forms = [normalize(f"{chr(letter)}{space}a") for letter in letters[:: 1 + len(letters) // 100]]
     kept = [re.fullmatch(f".*{LETTER}([{SPACES}])a", form, re.DOTALL) for form in forms]
     return {match[1] for match in kept if match} if all(kept) else set()
 

@@ -14,7 +14,7 @@ from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import read_documents
 from nagindex.corpus.sources import Position, Source
 from nagindex.encode.encoder import Encoder
-from nagindex.encode.tokenize import tokenise
+from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def estimate(
     documents = sum(parquet.row_count(source) for source in tables) + in_streams
 
     started = time.perf_counter()
-    tokens = tokenise(backbones[0].tokenizer, texts, max_length=max_length)
+    tokens = tokenize(backbones[0].tokenizer, texts, max_length=max_length)
     Encoder(backbones, specs, batch_tokens).encode([row for row in tokens.ids if row])
     rate = len(texts) / (time.perf_counter() - started)
     counts = [count if own is None else own for own, count in zip(stated, tokens.counts.tolist(), strict=True)]

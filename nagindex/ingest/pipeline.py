@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nagindex.corpus.sources import Source
-from nagindex.encode.encoder import Encoder, affordable
-from nagindex.encode.tokenize import Tokeniser
+from nagindex.encode.encoder import Encoder, clamp_to_memory
+from nagindex.encode.tokenize import PrefixTokenizer
 from nagindex.ingest.coverage import JointCoverage
 from nagindex.ingest.prefetch import feed
-from nagindex.ingest.windows import Prepared, Shard, SourcesSeen, shared_bytes
+from nagindex.ingest.windows import Prepared, Shard, SourceReport, shared_bytes
 from nagindex.ingest.writer import Destination, IngestReport, SegmentWriter
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def ingest(
     encoder = Encoder(
         [d.backbone for d in destinations],
         [d.manifest.fingerprint.spec for d in destinations],
-        affordable(batch_tokens or first.settings.batch_tokens, destinations[0].backbone),
+        clamp_to_memory(batch_tokens or first.settings.batch_tokens, destinations[0].backbone),
         on_batch,
     )
     runs = [SegmentWriter(destination, encoder, sources, on_duplicate) for destination in destinations]
@@ -93,11 +93,11 @@ def ingest(
         first.settings,
         JointCoverage([run.coverage for run in runs]),
         shard=shard,
-        tokeniser=Tokeniser(destinations[0].backbone.tokenizer),
+        prefix_tokenizer=PrefixTokenizer(destinations[0].backbone.tokenizer),
         max_length=first.fingerprint.max_length,
         workers=workers,
     )
-    seen = SourcesSeen()
+    seen = SourceReport()
     try:
         with reading as windows:
             for prepared in _timed(windows, progress):

@@ -1,4 +1,4 @@
-"""Windows: fixed blocks of rows of the input, read, tokenised and encoded together.
+"""Windows: fixed blocks of rows of the input, read, tokenized and encoded together.
 
 Batches are formed inside a window and segments end where a window ends, so a run that was killed goes on at a window's start
 and repeats the same batches, and with them the same rounding. Where windows begin depends on the list of sources alone, not on
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import NOT_WANTED, Document, read_documents
 from nagindex.corpus.sources import Position, Source, content_hash
-from nagindex.encode.tokenize import Tokeniser
+from nagindex.encode.tokenize import PrefixTokenizer
 from nagindex.errors import BadInputError, SourceChangedError
 from nagindex.ingest.coverage import Coverage, JointCoverage
 from nagindex.storage.manifest import Settings
@@ -61,7 +61,7 @@ class Shard:
 
 
 @dataclass
-class SourcesSeen:
+class SourceReport:
     """What a run found its sources to be.
 
     Attributes:
@@ -107,7 +107,7 @@ class Prepared:
     rows: Rows
     spans: list[SourceSpan]
     skipped: list[SkippedRow]
-    seen: SourcesSeen
+    seen: SourceReport
 
     @property
     def ids(self) -> list[npt.NDArray[np.int32]]:
@@ -120,29 +120,29 @@ def prepared_windows(
     settings: Settings,
     coverage: Coverage | JointCoverage,
     shard: Shard,
-    tokeniser: Tokeniser | str,
+    prefix_tokenizer: PrefixTokenizer | str,
     max_length: int,
 ) -> Iterator[Prepared]:
-    """Yield the windows that versions do not account for, tokenised; the last one has no documents, only what was seen.
+    """Yield the windows that versions do not account for, tokenized; the last one has no documents, only what was seen.
 
     Args:
         sources: in the order to read them.
         settings: which columns to read, and how many rows make a window.
         coverage: what is accounted for.
         shard: which of the windows are wanted.
-        tokeniser: the backbone's, or its `to_json`.
+        prefix_tokenizer: the backbone's, or its `to_json`.
         max_length: token ids to keep of each document.
 
     Raises:
         SourceChangedError: a source changed while it was read.
         BadInputError: a source holds what it must not.
     """
-    if isinstance(tokeniser, str):
-        tokeniser = Tokeniser.from_json(tokeniser)
-    seen = SourcesSeen()
+    if isinstance(prefix_tokenizer, str):
+        prefix_tokenizer = PrefixTokenizer.from_json(prefix_tokenizer)
+    seen = SourceReport()
     for window in read_windows(sources, settings, coverage, shard, seen):
-        yield _prepared(window, settings, seen, tokeniser, max_length)
-    yield _prepared(Window(), settings, seen, tokeniser, max_length)
+        yield _prepared(window, settings, seen, prefix_tokenizer, max_length)
+    yield _prepared(Window(), settings, seen, prefix_tokenizer, max_length)
 
 
 def grouped(sources: Sequence[Source]) -> list[list[Source]]:
@@ -171,7 +171,7 @@ def read_windows(
     settings: Settings,
     coverage: Coverage | JointCoverage,
     shard: Shard,
-    seen: SourcesSeen,
+    seen: SourceReport,
 ) -> Iterator[Window]:
     """Yield the windows of a shard that versions do not account for; see `prepared_windows`.
 
@@ -200,7 +200,7 @@ class _GroupReader:
         self,
         settings: Settings,
         coverage: Coverage | JointCoverage,
-        seen: SourcesSeen,
+        seen: SourceReport,
         takes: Callable[[int], bool],
     ) -> None:
         self.size, self.coverage, self.seen, self.takes = settings.window, coverage, seen, takes
@@ -265,11 +265,13 @@ def _state(source: Source) -> tuple[int, int]:
     return found.st_size, found.st_mtime_ns
 
 
-def _prepared(window: Window, settings: Settings, seen: SourcesSeen, tokeniser: Tokeniser, max_length: int) -> Prepared:
+def _prepared(
+    window: Window, settings: Settings, seen: SourceReport, prefix_tokenizer: PrefixTokenizer, max_length: int
+) -> Prepared:
     readable = [document for _, document in window.documents if document.problem is None]
     uncounted = [settings.count_tokens and document.tokens is None for document in readable]
     texts = [document.text or "" for document in readable]
-    tokens = tokeniser(texts, max_length=max_length, count=uncounted)
+    tokens = prefix_tokenizer(texts, max_length=max_length, count=uncounted)
     found = iter(zip(tokens.ids, tokens.counts.tolist(), strict=True))
     rows, skipped, ids = Rows(), [], []
     for name, document in window.documents:

@@ -1,4 +1,4 @@
-"""Compaction: small neighbouring segments become one, and deleted rows go for good."""
+"""Compaction: small neighboring segments become one, and deleted rows go for good."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nagindex.storage.tables import DOCS_ROW_GROUP, scan_sql
 
 
 def compact(index: Path, manifest: Manifest) -> Manifest:
-    """Merge runs of small neighbouring segments and drop deleted rows for good; return the resulting version.
+    """Merge runs of small neighboring segments and drop deleted rows for good; return the resulting version.
 
     The order of documents stays. A segment that another writer changes meanwhile is left as it is.
     """
@@ -46,7 +46,7 @@ def compact(index: Path, manifest: Manifest) -> Manifest:
 
 
 def _groups(index: Path, manifest: Manifest) -> list[list[SegmentEntry]]:
-    """Return runs of neighbouring segments worth merging: together no larger than a segment, or one with deleted rows."""
+    """Return runs of neighboring segments worth merging: together no larger than a segment, or one with deleted rows."""
     groups: list[list[SegmentEntry]] = []
     size = 0
     names: dict[str, str] = {}

@@ -56,14 +56,14 @@ def _warnings(index: Pinned) -> list[str]:
 
 def _sketches(index: Pinned) -> dict[str, Any] | None:
     """Return what there is to know about the index's sketches, None where it has none."""
-    from nagindex.sketches.build import drift
+    from nagindex.sketches.build import residual_drift
     from nagindex.sketches.store import current_sketches
 
     try:
         found = current_sketches(index.path, index.manifest.fingerprint.spec)
         if found is None:
             return None
-        documents, drifted = drift(found, index.segments)
+        documents, drifted = residual_drift(found, index.segments)
     except NagIndexError as error:
         return {"damage": str(error)}
     return {

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.sources import Paths, find_sources
 from nagindex.corpus.sql import connect
-from nagindex.encode.encoder import affordable, encode_ids
-from nagindex.encode.tokenize import tokenise
+from nagindex.encode.encoder import clamp_to_memory, encode_ids
+from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError, SourceChangedError
 from nagindex.nag import Codes
 from nagindex.storage.fingerprint import LIBRARIES, installed_libraries
@@ -230,10 +230,10 @@ def _stored(segments: Sequence[Segment], positions: npt.NDArray[np.int64]) -> Co
 def _encoded(index: Index, backbone: Backbone, texts: Sequence[str], *, together: bool) -> Codes:
     """Return the NAGs of texts, uint16 [n, L, K], in batches of the index's size or each alone; one without a token has no NAG."""
     spec = index.manifest.fingerprint.spec
-    ids = tokenise(backbone.tokenizer, texts, max_length=index.manifest.fingerprint.max_length, count=False).ids
+    ids = tokenize(backbone.tokenizer, texts, max_length=index.manifest.fingerprint.max_length, count=False).ids
     codes = np.full((len(texts), *spec.shape), np.iinfo(np.uint16).max, np.uint16)
     present = [place for place, row in enumerate(ids) if row]
-    budget = affordable(index.manifest.settings.batch_tokens, backbone) if together else 1
+    budget = clamp_to_memory(index.manifest.settings.batch_tokens, backbone) if together else 1
     if present:
         codes[present] = encode_ids(backbone, [ids[place] for place in present], spec, batch_tokens=budget)
     return codes

@@ -107,11 +107,11 @@ def _opened(ranker: Ranker, sketches: SketchSet) -> list[Graph]:
 
 def _task(ranker: Ranker, sketches: SketchSet, target: Target, ranking: Ranking) -> Task:
     from nagindex.search.graph_search import Task
-    from nagindex.search.sketch import Seen
+    from nagindex.search.sketch import ProjectedQuery
 
     scorer = scorer_of([target], ranker.view)
     if isinstance(target, Profile):
-        seen = Seen.of(sketches.basis, ranker.whole_weights(target.weights))
+        seen = ProjectedQuery.of(sketches.basis, ranker.whole_weights(target.weights))
         return Task([seen.inside], seen, scorer, ranking)
     return Task([_inside(ranker, sketches, codes) for codes in target.codes], None, scorer, ranking)
 

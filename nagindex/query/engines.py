@@ -159,12 +159,12 @@ class Ranker:
         return hits
 
     def _task(self, sketches: SketchSet, target: Target, ranking: Ranking) -> Task:
-        from nagindex.search.sketch import Seen
+        from nagindex.search.sketch import ProjectedQuery
         from nagindex.search.sketch_search import Task
 
         weights = self.whole_weights(target.weights) if isinstance(target, Profile) else np.zeros((1, 1), np.int64)
         share = ranking.budget / max(self.pool, 1)
-        return Task(Seen.of(sketches.basis, weights), scorer_of([target], self.view), ranking, share)
+        return Task(ProjectedQuery.of(sketches.basis, weights), scorer_of([target], self.view), ranking, share)
 
     def sketch(self, sketches: SketchSet, part: Part) -> Sketch | None:
         """Return a part's sketches, None where it has none that can be used."""

@@ -42,11 +42,11 @@ class Neighbors:
 def neighbors(
     index: Index, names: Sequence[str], codes: Sequence[Codes], k: int, *, exact: bool, threads: int | None
 ) -> Neighbors:
-    """Return the k documents whose NAGs overlap each of some NAGs most; a document is not its own neighbour.
+    """Return the k documents whose NAGs overlap each of some NAGs most; a document is not its own neighbor.
 
     Args:
         index: a pinned index.
-        names: ids of the documents that neighbours are looked for.
+        names: ids of the documents that neighbors are looked for.
         codes: uint16 [L, K] of each.
         k: how many, at least one.
         exact: whether to leave graphs aside; without graphs answers are exact anyway.
@@ -56,7 +56,7 @@ def neighbors(
         BadInputError: the index is empty, or k is below 1.
     """
     if k < 1:
-        raise BadInputError(f"k {k}: at least one neighbour must be asked for")
+        raise BadInputError(f"k {k}: at least one neighbor must be asked for")
     mode = "auto" if exact or not _connected(index) else "graph"
     targets = [
         TargetSet(own[None], [name], [], name=str(number))

@@ -21,9 +21,9 @@ from nagindex.search.top_n import Hits
 from nagindex.search.view import View
 from nagindex.select.budget import Budget, exact_cut, shares_of
 from nagindex.select.candidates import Candidates
-from nagindex.select.choose import Rules, check_targets, choose
+from nagindex.select.choose import Constraints, check_targets, choose
 from nagindex.select.options import QueryOptions, exactly
-from nagindex.select.ranking_key import Criterion, Standardised, by_best, by_target, with_quality
+from nagindex.select.ranking_key import RankingKey, Standardized, by_best, by_target, with_quality
 from nagindex.storage.docs import ids_at
 from nagindex.storage.fingerprint import installed_libraries
 from nagindex.storage.segment import check_all
@@ -82,7 +82,7 @@ class _Query:
         # Weights that fit no target and shares that leave one nothing are told before anything is read.
         self._shares(max(budget.amount(pool_tokens=manifest.tokens), 1))
         check_all(index.segments, threads=threads)
-        self.rules = Rules.of(options, self.view, self.names if self._lists > 1 else [""])
+        self.rules = Constraints.of(options, self.view, self.names if self._lists > 1 else [""])
         self.candidates = Candidates(index, options)
         self.amount = budget.amount(pool_tokens=self.candidates.tokens)
         self.shares = self._shares(self.amount)
@@ -104,7 +104,7 @@ class _Query:
             self.sums_of = self.kept
         pool = self.candidates.tokens if budget.counts_tokens else self.candidates.documents
         self.ranker = Ranker(index, self.view, self.scored, self.parts, options, pool=pool, threads=threads)
-        self.standardised: Standardised | None = None
+        self.standardized: Standardized | None = None
         self.criteria = self._criteria()
 
     @property
@@ -135,10 +135,10 @@ class _Query:
             return [contrast_of(codes, pool, documents, exactly(options.contrast), spec) for codes in seen]
         return [profile_of(codes, spec) for codes in seen]
 
-    def _criteria(self) -> list[Criterion]:
+    def _criteria(self) -> list[RankingKey]:
         """Return how each list is ordered."""
         if self.options.mix == "max":
-            best, self.standardised = by_best(self.parts, self.sums_of, self.scored)
+            best, self.standardized = by_best(self.parts, self.sums_of, self.scored)
             found = [best]
         else:
             found = [by_target(number, target) for number, target in enumerate(self.scored)]
@@ -187,16 +187,16 @@ class _Query:
         extra: dict[str, npt.NDArray[Any]] = {}
         sums = keys[None] if self.kept is None else self.kept.sums[:, positions].astype(np.int64)
         of = np.zeros_like(lists) if self.kept is None else lists
-        if self.standardised is not None:
-            standardised = self.standardised(sums)
-            of, extra["standardised"] = standardised.argmax(axis=0), standardised.max(axis=0)
+        if self.standardized is not None:
+            standardized = self.standardized(sums)
+            of, extra["standardized"] = standardized.argmax(axis=0), standardized.max(axis=0)
         scales = np.array([target.scale for target in self.scored], np.float64)
         scores = sums[of, np.arange(len(positions))] / scales[of if self.kept is not None else lists]
         if self.options.has_quality:
             extra["quality_value"] = self.candidates.values_at(positions)
             extra["combined"] = -keys
         if len(self.targets) > 1:
-            owner = of if self.standardised is not None else lists
+            owner = of if self.standardized is not None else lists
             extra["target"] = np.array(self.names, dtype=object)[owner]
         return Chosen(positions, lists, keys, scores, extra)
 

@@ -125,7 +125,7 @@ def fit(codes: Codes, spec: NagSpec, directions: int, seed: int) -> tuple[npt.ND
     )
     turned = matrix.T.tocsr()
     mean = np.asarray(matrix.mean(axis=0), np.float32).reshape(-1)
-    centred = LinearOperator(
+    centered = LinearOperator(
         matrix.shape,
         dtype=np.float32,
         matvec=lambda v: matrix @ v.reshape(-1) - mean @ v.reshape(-1),
@@ -137,7 +137,7 @@ def fit(codes: Codes, spec: NagSpec, directions: int, seed: int) -> tuple[npt.ND
     if wanted > 0:
         start = np.random.default_rng(seed).standard_normal(min(matrix.shape)).astype(np.float32)
         _, singular, found = svds(
-            centred, k=wanted, tol=TOLERANCE, v0=start, return_singular_vectors="vh", maxiter=20 * sum(matrix.shape)
+            centered, k=wanted, tol=TOLERANCE, v0=start, return_singular_vectors="vh", maxiter=20 * sum(matrix.shape)
         )
     order = np.argsort(-singular)
     stacked = np.concatenate([mean[None], found[order]]).astype(np.float64)

@@ -20,8 +20,8 @@ from nagindex.search.recall import Recall, Stratum, estimate_recall
 from nagindex.search.rescore import rescore
 from nagindex.search.scan import Part, Ranking, scan, sums_from_codes, sweep
 from nagindex.search.scorers import Scorer
-from nagindex.search.sketch import Seen
-from nagindex.search.sketch_search import ROWS_PER_TASK, SketchOf, joined, rough_cut
+from nagindex.search.sketch import ProjectedQuery
+from nagindex.search.sketch_search import ROWS_PER_TASK, SketchOf, approximate_cut, joined
 from nagindex.search.top_n import Hits
 from nagindex.workers.cpus import thread_count
 
@@ -35,7 +35,7 @@ WORTH_IT = 0.25
 """Share of a graph's documents from which on scoring all of them is better than searching."""
 LATE = 0.001
 """Share of the answer that the last third of a graph's documents may hold before more are asked for."""
-EXAMPLE_NEIGHBOURS = 10
+EXAMPLE_NEIGHBORS = 10
 EDGES = (-1.0, 0.0, 1.0, 2.0, 3.0, 5.0)
 """Strata: how many standard deviations of the estimates' error a document's likeliest score lies below the last one returned."""
 WHOLE, PART = 4096, 32_768
@@ -78,7 +78,7 @@ class Task:
     """
 
     queries: Sequence[npt.NDArray[np.float64]]
-    seen: Seen | None
+    seen: ProjectedQuery | None
     scorer: Scorer
     ranking: Ranking
 
@@ -114,7 +114,7 @@ def search(
         new = np.setdiff1d(np.concatenate([np.zeros(0, np.int64), *living]), found.positions)
         scored = Hits(new, rescore(parts, new, task.scorer, threads=threads), np.ones(len(new), np.int64))
         found = joined([found, scored])
-        answer = rough_cut(task.ranking.budget, found)
+        answer = approximate_cut(task.ranking.budget, found)
         # The last third of what a graph gave, in its order, should hold next to nothing of the answer.
         late = [np.isin(own[2 * len(own) // 3 :], answer.positions).sum() for own in living]
         short = len(answer.keys) < task.ranking.budget
@@ -183,7 +183,7 @@ def recall(
 
 def _likeliest(graph: Graph, task: Task, count: int) -> npt.NDArray[np.int64]:
     """Return positions, int64 [m], of so many documents that a graph finds, the likeliest first; of several queries in turns."""
-    nodes, each = len(graph.index), count if len(task.queries) == 1 else count // len(task.queries) + EXAMPLE_NEIGHBOURS
+    nodes, each = len(graph.index), count if len(task.queries) == 1 else count // len(task.queries) + EXAMPLE_NEIGHBORS
     if count >= WORTH_IT * nodes:
         return graph.positions(np.arange(nodes))
     found = [nearest(graph.index, query, each) for query in task.queries]
@@ -194,7 +194,7 @@ def _likeliest(graph: Graph, task: Task, count: int) -> npt.NDArray[np.int64]:
 
 
 def _reaching(
-    parts: Sequence[Part], sketch_of: SketchOf, seen: Seen, last: int, threads: int | None
+    parts: Sequence[Part], sketch_of: SketchOf, seen: ProjectedQuery, last: int, threads: int | None
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Return the documents, ascending int64 [m], whose bound reaches a score, and their likeliest scores, float64 [m]."""
     found: list[tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]] = []

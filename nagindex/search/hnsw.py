@@ -1,6 +1,6 @@
-"""Neighbour graphs (HNSW, by usearch) over sketches: the likeliest documents of a large pool without looking at all of it.
+"""Neighbor graphs (HNSW, by usearch) over sketches: the likeliest documents of a large pool without looking at all of it.
 
-Coordinates are centred and lifted to constant length by one more value, which holds what they lack of it. The order by cosine to
+Coordinates are centered and lifted to constant length by one more value, which holds what they lack of it. The order by cosine to
 (a, 0) is then the order by y'a, the likeliest scores. What a graph finds is always scored exactly afterwards.
 """
 
@@ -24,7 +24,7 @@ MARGIN = 1.0 + 1e-5
 def build(
     sketches: Sequence[Sketch], dtype: SketchType, progress: Callable[[int], None] = lambda documents: None
 ) -> tuple[Any, npt.NDArray[np.float64]]:
-    """Return a usearch index over the documents of some sketches, and what their coordinates were centred by, float64 [d].
+    """Return a usearch index over the documents of some sketches, and what their coordinates were centered by, float64 [d].
 
     Args:
         sketches: of one basis, with at least one document altogether.

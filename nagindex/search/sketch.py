@@ -78,7 +78,7 @@ class Sketch:
 
 
 @dataclass(frozen=True)
-class Plane:
+class LinearScorer:
     """What a sketch's values are multiplied by to tell scores: a score is about, or at most, `unit` * product + `constant`."""
 
     weights: npt.NDArray[Any]
@@ -107,7 +107,7 @@ class Plane:
 
 
 @dataclass(frozen=True)
-class Seen:
+class ProjectedQuery:
     """A target's weights as a basis sees them.
 
     Attributes:
@@ -123,36 +123,36 @@ class Seen:
     places: int
 
     @classmethod
-    def of(cls, basis: Basis, weights: npt.NDArray[np.int64]) -> Seen:
+    def of(cls, basis: Basis, weights: npt.NDArray[np.int64]) -> ProjectedQuery:
         """Return how a basis sees integer weights [L, max d_l]."""
         return cls(*basis.split(weights), basis.spec.layers * basis.spec.top_k)
 
-    def estimate(self, sketch: Sketch) -> Plane:
+    def estimate(self, sketch: Sketch) -> LinearScorer:
         """Return the plane whose scores are the likeliest ones."""
         plane, _ = self._plane(sketch, 0.0)
         return plane
 
-    def bound(self, sketch: Sketch) -> Plane:
+    def bound(self, sketch: Sketch) -> LinearScorer:
         """Return the plane whose scores no document exceeds."""
         plane, rounding = self._plane(sketch, self.beside)
         length = float(np.sqrt(self.places)) * 1.01
         inside = np.abs(np.append(self.inside, self.beside))
         slack = rounding + float(inside @ sketch.errors) + self.leak * length
         slack += RELATIVE * (float(np.linalg.norm(inside)) * length + abs(plane.constant))
-        return Plane(plane.weights, plane.unit, plane.constant + slack)
+        return LinearScorer(plane.weights, plane.unit, plane.constant + slack)
 
-    def _plane(self, sketch: Sketch, beside: float) -> tuple[Plane, float]:
+    def _plane(self, sketch: Sketch, beside: float) -> tuple[LinearScorer, float]:
         """Return the plane that gives what is beside the basis so much weight, and how far rounding its weights can move a score."""
         wanted = np.append(self.inside, beside)
         constant = float(wanted @ sketch.offsets)
         scaled = wanted * sketch.steps
         if sketch.values.dtype == np.int8:
             unit = max(float(np.abs(scaled).max()) / LARGEST_WEIGHT, 1e-300)
-            return Plane(np.rint(scaled / unit).astype(np.int16), unit, constant), 0.51 * unit * LARGEST_CODE * len(
-                scaled
-            )
+            return LinearScorer(
+                np.rint(scaled / unit).astype(np.int16), unit, constant
+            ), 0.51 * unit * LARGEST_CODE * len(scaled)
         products = float(np.linalg.norm(scaled)) * float(np.sqrt(self.places)) * 2
         size = max(float(np.abs(scaled).max()), 1e-300)  # integers of contrast can exceed float32
-        return Plane((scaled / size).astype(np.float32) * HALF_SHIFT, size, constant), 2 * UNIT * (
+        return LinearScorer((scaled / size).astype(np.float32) * HALF_SHIFT, size, constant), 2 * UNIT * (
             len(scaled) + 2
         ) * products

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from nagindex.search.rescore import rescore
 from nagindex.search.scan import PARTS_OPEN, Part, Ranking, Sums, SumsOf, scan, sums_from_codes, sweep
 from nagindex.search.scorers import Scorer
-from nagindex.search.sketch import Seen, Sketch
+from nagindex.search.sketch import ProjectedQuery, Sketch
 from nagindex.search.top_n import Hits
 
 LIMIT = 0.25
@@ -54,7 +54,7 @@ class Reading:
 class Task:
     """One target of a search: how sketches see it, what sums codes, what is to be kept of the sums, and what share of the pool."""
 
-    seen: Seen
+    seen: ProjectedQuery
     scorer: Scorer
     ranking: Ranking
     share: float
@@ -79,7 +79,7 @@ def search(
     """
     reading = Reading()
     estimates = [
-        dataclasses.replace(task.ranking, key=partial(_row, number), cut=partial(rough_cut, task.ranking.budget))
+        dataclasses.replace(task.ranking, key=partial(_row, number), cut=partial(approximate_cut, task.ranking.budget))
         for number, task in enumerate(tasks)
     ]
     likeliest = scan(parts, _estimates(sketch_of, tasks), estimates, threads=threads, rows=ROWS_PER_TASK)
@@ -196,7 +196,7 @@ def _row(number: int, part: Part) -> Callable[[slice, Sums], npt.NDArray[Any]]:
     return lambda rows, sums: sums[number]
 
 
-def rough_cut(budget: int, hits: Hits, final: bool = True) -> Hits:
+def approximate_cut(budget: int, hits: Hits, final: bool = True) -> Hits:
     """Return the documents of largest keys that fill a budget and one more; equal keys in the order of the pool."""
     order = np.lexsort((hits.positions, -hits.keys))
     return hits.take(order[: int(np.searchsorted(np.cumsum(hits.weights[order]), budget, side="right")) + 1])

@@ -19,7 +19,7 @@ from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
 from nagindex.select.decontaminate import EvaluationTexts, Match
 from nagindex.select.greedy import Ranked, walk
-from nagindex.select.near_duplicates import Neighbours
+from nagindex.select.near_duplicates import NearDuplicates
 from nagindex.select.options import QueryOptions, exactly
 from nagindex.storage.docs import places_of
 from nagindex.storage.source_texts import Texts
@@ -32,7 +32,7 @@ TEXTS_PER_BATCH = 4096
 
 
 @dataclass(frozen=True)
-class Rules:
+class Constraints:
     """What a selection must keep to beside its budget.
 
     Attributes:
@@ -52,7 +52,7 @@ class Rules:
     names: Sequence[str]
 
     @classmethod
-    def of(cls, options: QueryOptions, view: View, names: Sequence[str]) -> Rules:
+    def of(cls, options: QueryOptions, view: View, names: Sequence[str]) -> Constraints:
         """Return the rules that a query's options state; evaluation texts are read.
 
         Raises:
@@ -93,7 +93,7 @@ def choose(
     ranked: Callable[[Sequence[int]], list[Hits]],
     shares: Sequence[int],
     candidates: Candidates,
-    rules: Rules,
+    rules: Constraints,
     texts: Texts,
 ) -> Outcome:
     """Return what the rules choose of ranked lists within each list's share of the budget.
@@ -141,7 +141,7 @@ def choose(
 
 
 def _walked(
-    ranked: Callable[[Sequence[int]], list[Hits]], shares: Sequence[int], candidates: Candidates, rules: Rules
+    ranked: Callable[[Sequence[int]], list[Hits]], shares: Sequence[int], candidates: Candidates, rules: Constraints
 ) -> tuple[list[Hits], list[str]]:
     """Return what is chosen one by one, from as much of the lists as that needs, and sentences for the user."""
     together, least = rules.mix == "union", rules.dedup
@@ -162,7 +162,7 @@ def _walked(
             shares,
             caps=[partial(_part, share) for share in rules.caps.values()],
             together=together,
-            neighbours=None if least is None else partial(Neighbours, rules.view.spec, least, sample=sample),
+            neighbors=None if least is None else partial(NearDuplicates, rules.view.spec, least, sample=sample),
             codes_at=codes_at,
         )
         if walks is not None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.nag import Codes
-from nagindex.select.near_duplicates import Neighbours
+from nagindex.select.near_duplicates import NearDuplicates
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class _State:
     limits: Sequence[int]
     taken: set[int]
     used_by_group: list[dict[int, int]]
-    neighbours: Neighbours | None
+    neighbors: NearDuplicates | None
     at: int = 0
     used: int = 0
     chosen: list[int] = field(default_factory=list)
@@ -66,7 +66,7 @@ def walk(
     *,
     caps: Sequence[Callable[[int], int]] = (),
     together: bool = False,
-    neighbours: Callable[[], Neighbours] | None = None,
+    neighbors: Callable[[], NearDuplicates] | None = None,
     codes_at: Callable[[int], Codes],
 ) -> list[Walk] | None:
     """Return what is chosen of each list; None where a list that goes on ended too early to tell.
@@ -79,14 +79,14 @@ def walk(
         shares: each list's part of the budget.
         caps: for each capped column, how much of a budget its documents of one value may take.
         together: whether the lists make one selection: no document twice, caps and near duplicates counted over all.
-        neighbours: makes what finds near duplicates.
+        neighbors: makes what finds near duplicates.
         codes_at: from a position in the pool to the codes that overlaps are counted on.
     """
-    common: tuple[Any, ...] = (set(), [{} for _ in caps], neighbours() if neighbours else None)
+    common: tuple[Any, ...] = (set(), [{} for _ in caps], neighbors() if neighbors else None)
     states = []
     for ranked, share in zip(lists, shares, strict=True):
         taken, used_by_group, near = (
-            common if together else (set(), [{} for _ in caps], neighbours() if neighbours else None)
+            common if together else (set(), [{} for _ in caps], neighbors() if neighbors else None)
         )
         limits = [cap(sum(shares) if together else share) for cap in caps]
         states.append(_State(ranked, share, limits, taken, used_by_group, near))
@@ -108,7 +108,7 @@ def _take_one(state: _State, codes_at: Callable[[int], Codes]) -> None:
         state.at += 1
         if position in state.taken or _over_cap(state, at, weight):
             continue
-        near = state.neighbours
+        near = state.neighbors
         if near is not None and near.overlaps(codes_at(position)):
             continue
         fits = state.used + weight <= state.share

@@ -34,7 +34,7 @@ ROWS_PER_PASS = 1024
 Admitted = npt.NDArray[np.bool_]
 
 
-class Neighbours:
+class NearDuplicates:
     """The NAGs of the documents chosen so far, asked whether a new one overlaps one of them too much.
 
     The overlap of two NAGs is the number of (layer, neuron) that both hold / (L * K). One thread at a time may ask and add.

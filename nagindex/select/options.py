@@ -13,7 +13,7 @@ from typing import Any
 from nagindex.errors import BadInputError
 
 MIXES = ("merge", "distinct", "union", "max")
-NORMALISATIONS = ("minmax", "rank")
+NORMALIZATIONS = ("minmax", "rank")
 MODES = ("auto", "scan", "sketch", "graph")
 
 
@@ -32,7 +32,7 @@ class QueryOptions:
         scores: file of (id, value) with a value for each document.
         quality_weight: how much quality counts, the score counting 1.
         lower_is_better: whether a small value means quality.
-        normalise: `minmax` or `rank`: how score and quality become comparable.
+        normalize: `minmax` or `rank`: how score and quality become comparable.
         where: SQL condition on the documents; others are no candidates.
         cap: for columns, the largest share of the budget that documents of one value may take.
         exclude: files of ids, or earlier selections, whose documents are no candidates.
@@ -53,7 +53,7 @@ class QueryOptions:
     scores: str | None = None
     quality_weight: float = 1.0
     lower_is_better: bool = False
-    normalise: str = "minmax"
+    normalize: str = "minmax"
     where: str | None = None
     cap: Mapping[str, float] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ class QueryOptions:
 
     def _check(self) -> None:
         _one_of("mix", self.mix, MIXES)
-        _one_of("normalise", self.normalise, NORMALISATIONS)
+        _one_of("normalize", self.normalize, NORMALIZATIONS)
         _one_of("mode", self.mode, MODES)
         if self.nearest is not None and self.contrast:
             raise BadInputError(f"contrast goes with score mean: score {self.score} has no frequencies to weigh")
@@ -119,7 +119,7 @@ class QueryOptions:
             raise BadInputError(f"dedup {self.dedup}: an overlap is above 0 and at most 1; 1 drops exact duplicates")
         if self.ngram < 1:
             raise BadInputError(f"ngram {self.ngram}: an n-gram has at least one word")
-        if not self.has_quality and (self.lower_is_better or self.normalise != "minmax" or self.quality_weight != 1):
+        if not self.has_quality and (self.lower_is_better or self.normalize != "minmax" or self.quality_weight != 1):
             raise BadInputError(
                 "settings of quality without quality: name a column with quality-column, or a file with scores"
             )

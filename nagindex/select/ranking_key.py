@@ -20,11 +20,11 @@ EXACT_SQUARES = 1 << 25
 """Sums below this can be squared and added up by the block in 64 bits."""
 
 Blend = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], npt.NDArray[np.float64]]
-"""f(keys [n], values [n]): normalised distance plus weighted normalised lack of quality, float64 [n], the best lowest."""
+"""f(keys [n], values [n]): normalized distance plus weighted normalized lack of quality, float64 [n], the best lowest."""
 
 
 @dataclass(frozen=True)
-class Criterion:
+class RankingKey:
     """How documents of one list are ordered.
 
     Attributes:
@@ -54,13 +54,13 @@ class Criterion:
         return lambda rows, sums: -blend(self.base(sums), values[rows])
 
 
-def by_target(number: int, target: Target) -> Criterion:
+def by_target(number: int, target: Target) -> RankingKey:
     """Return the order of one target: its sums."""
-    return Criterion(lambda sums: sums[number], target.low, target.high)
+    return RankingKey(lambda sums: sums[number], target.low, target.high)
 
 
-def by_best(parts: Sequence[Part], sums_of: SumsOf, targets: Sequence[Target]) -> tuple[Criterion, Standardised]:
-    """Return the order by each document's best standardised score: standard deviations above a target's mean.
+def by_best(parts: Sequence[Part], sums_of: SumsOf, targets: Sequence[Target]) -> tuple[RankingKey, Standardized]:
+    """Return the order by each document's best standardized score: standard deviations above a target's mean.
 
     Args:
         parts: the candidates, over which means and deviations are taken.
@@ -83,37 +83,37 @@ def by_best(parts: Sequence[Part], sums_of: SumsOf, targets: Sequence[Target]) -
         math.sqrt(Fraction(count * square - total * total, count * count))
         for total, square in zip(totals, squares, strict=True)
     ]
-    found = Standardised(np.array(means)[:, None], np.array([d or math.inf for d in deviations])[:, None])
+    found = Standardized(np.array(means)[:, None], np.array([d or math.inf for d in deviations])[:, None])
     lows, highs = (found(np.array([[getattr(target, end)] for target in targets])) for end in ("low", "high"))
-    return Criterion(lambda sums: found(sums).max(axis=0), float(lows.min()), float(highs.max())), found
+    return RankingKey(lambda sums: found(sums).max(axis=0), float(lows.min()), float(highs.max())), found
 
 
 @dataclass(frozen=True)
-class Standardised:
+class Standardized:
     """Means and standard deviations of targets' sums, float64 [targets, 1]; where all are equal the deviation counts as infinite."""
 
     means: npt.NDArray[np.float64]
     deviations: npt.NDArray[np.float64]
 
     def __call__(self, sums: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Return standardised scores, float64 [targets, n], of sums [targets, n]."""
-        standardised: npt.NDArray[np.float64] = (sums - self.means) / self.deviations
-        return standardised
+        """Return standardized scores, float64 [targets, n], of sums [targets, n]."""
+        standardized: npt.NDArray[np.float64] = (sums - self.means) / self.deviations
+        return standardized
 
 
 def with_quality(
-    bases: Sequence[Criterion], parts: Sequence[Part], sums_of: SumsOf, options: QueryOptions
-) -> list[Criterion]:
-    """Return the orders by criteria and the candidates' quality, all normalised over the candidates.
+    bases: Sequence[RankingKey], parts: Sequence[Part], sums_of: SumsOf, options: QueryOptions
+) -> list[RankingKey]:
+    """Return the orders by criteria and the candidates' quality, all normalized over the candidates.
 
-    Source: arXiv 2604.15706 for min-max normalisation and equal weights.
+    Source: arXiv 2604.15706 for min-max normalization and equal weights.
     """
     signals = (
         [*(base.base(sums)[alive] for base in bases), values[alive]]
         for sums, alive, values in _blocks(parts, sums_of)
         if alive.any()
     )
-    if options.normalise == "rank":
+    if options.normalize == "rank":
         found = [_by_rank(np.sort(np.concatenate(column))) for column in zip(*signals, strict=True)]
     else:
         ends = [[(own.min(), own.max()) for own in block] for block in signals]
@@ -121,21 +121,21 @@ def with_quality(
     *scores, quality = found
     weight, lower_is_better = options.quality_weight, options.lower_is_better
 
-    def blended(base: Criterion, score: Normalise) -> Criterion:
+    def blended(base: RankingKey, score: Normalize) -> RankingKey:
         def blend(keys: npt.NDArray[Any], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-            normalised = quality(values, False)
-            return score(keys, True) + weight * (normalised if lower_is_better else 1 - normalised)
+            normalized = quality(values, False)
+            return score(keys, True) + weight * (normalized if lower_is_better else 1 - normalized)
 
         return dataclasses.replace(base, blend=blend, weight=weight)
 
     return [blended(base, score) for base, score in zip(bases, scores, strict=True)]
 
 
-Normalise = Callable[[npt.NDArray[Any], bool], npt.NDArray[np.float64]]
+Normalize = Callable[[npt.NDArray[Any], bool], npt.NDArray[np.float64]]
 """f(values [n], falling): 0 for the least value, or the greatest where they are falling, to 1 for the other end."""
 
 
-def _by_range(low: Any, high: Any) -> Normalise:
+def _by_range(low: Any, high: Any) -> Normalize:
     """Return the place of values between two others; 0 where these are one."""
     width = high - low
     if not width:
@@ -143,7 +143,7 @@ def _by_range(low: Any, high: Any) -> Normalise:
     return lambda values, falling: (high - values if falling else values - low) / width
 
 
-def _by_rank(ordered: npt.NDArray[Any]) -> Normalise:
+def _by_rank(ordered: npt.NDArray[Any]) -> Normalize:
     """Return the rank of values among others in ascending order, equal values having the mean of their ranks."""
     count = len(ordered)
 

@@ -73,7 +73,7 @@ def optimize(
         dtype: `i8` or `f16`; by default as before, or `i8`.
         seed: of the sample.
         refit: whether to fit a new basis in any case.
-        graph: whether to connect what is sketched by neighbour graphs, too, for approximate answers.
+        graph: whether to connect what is sketched by neighbor graphs, too, for approximate answers.
         progress: called before the fit and after each segment.
 
     Raises:
@@ -149,7 +149,7 @@ def sketch_missing(
     return done
 
 
-def follow(index: Path, members: Sequence[Segment]) -> None:
+def sketch_new_segments(index: Path, members: Sequence[Segment]) -> None:
     """Sketch new segments of an index that has sketches; where these cannot be used, leave everything as it is."""
     with suppress(NagIndexError):
         sketches = current_sketches(index, members[0].spec) if members else None
@@ -157,7 +157,7 @@ def follow(index: Path, members: Sequence[Segment]) -> None:
             sketch_missing(sketches, members)
 
 
-def drift(sketches: SketchSet, members: Sequence[Segment]) -> tuple[int, float]:
+def residual_drift(sketches: SketchSet, members: Sequence[Segment]) -> tuple[int, float]:
     """Return how many documents are sketched, and how much more of them the basis leaves aside than of those it was fitted to.
 
     The second is a share: 0.05 means that the mean square of what is left is 5 % larger.

@@ -1,4 +1,4 @@
-"""Neighbour graphs on disk, beside the sketches that they connect: derived, rebuildable, and never changed once written.
+"""Neighbor graphs on disk, beside the sketches that they connect: derived, rebuildable, and never changed once written.
 
 derived/sketch-000003/graph-<id>.json   the segments that it connects, in order; it counts once this file is there
 derived/sketch-000003/graph-<id>.usearch
@@ -15,7 +15,7 @@ from pathlib import Path
 from nagindex.errors import DamagedIndexError, NagIndexError, UnknownFormatError
 from nagindex.sketches.store import SketchSet
 from nagindex.storage.checksummed_json import damaged, described, seal
-from nagindex.storage.files import FileEntry, check_content, check_once, create_exclusively, sync_folder, writing
+from nagindex.storage.files import FileEntry, create_exclusively, sync_folder, verify_content, verify_once, writing
 from nagindex.storage.manifest import SegmentEntry
 
 FORMAT_VERSION = 1
@@ -53,12 +53,12 @@ class GraphFile:
 
     def check(self) -> None:
         """Raise DamagedIndexError unless the file holds what was written; usearch believes whatever it maps."""
-        check_once(self.path, self.entry, segment=self.path.parent.name)
+        verify_once(self.path, self.entry, segment=self.path.parent.name)
 
     def damage(self) -> DamagedIndexError | None:
         """Return what is wrong with the file, down to every byte; None where nothing is."""
         try:
-            check_content(self.path, self.entry, segment=self.path.parent.name)
+            verify_content(self.path, self.entry, segment=self.path.parent.name)
         except DamagedIndexError as error:
             return error
         return None

@@ -27,8 +27,8 @@ from nagindex.search.basis import Basis
 from nagindex.search.file_rows import FileRows
 from nagindex.search.sketch import Sketch, SketchType
 from nagindex.storage.arrays import first_byte, mapped, write_array
-from nagindex.storage.checksummed_json import damaged, described, seal, unseal
-from nagindex.storage.files import FileEntry, check_content, check_once, create_exclusively, make_folders, sync_folder
+from nagindex.storage.checksummed_json import damaged, described, load_json, seal
+from nagindex.storage.files import FileEntry, create_exclusively, make_folders, sync_folder, verify_content, verify_once
 from nagindex.storage.manifest import SegmentEntry
 
 FORMAT_VERSION = 1
@@ -111,7 +111,7 @@ class SketchSet(Fitted):
             DamagedIndexError: its file is not what was written.
         """
         path = self.folder / "basis.npy"
-        check_once(path, self.file, segment=self.name)
+        verify_once(path, self.file, segment=self.name)
         vectors = mapped(path, np.dtype(np.float32), (int(self.spec.offsets[-1]), len(self.rounding)))
         return Basis(vectors, self.skew, np.array(self.rounding), self.spec)
 
@@ -151,12 +151,12 @@ class SketchSet(Fitted):
             if stated is None:
                 return None
             path, file = self.folder / stated.file, FileEntry(stated.bytes, stated.content)
-            check_once(path, file, segment=entry.id)
+            verify_once(path, file, segment=entry.id)
             start = first_byte(path, DTYPES[self.dtype], shape)
             arrays = [np.array(own, np.float64) for own in (stated.offsets, stated.steps, stated.errors)]
             self._decoding[entry.id] = path, file, start, *arrays, stated.residual
         path, file, start, *decoding = self._decoding[entry.id]
-        check_once(path, file, segment=entry.id)
+        verify_once(path, file, segment=entry.id)
         return Sketch(FileRows(path, start, DTYPES[self.dtype], shape), *decoding)
 
     def residual_of(self, entry: SegmentEntry) -> float | None:
@@ -168,9 +168,9 @@ class SketchSet(Fitted):
         """Return what is wrong with the basis, or with a segment's sketches, down to every byte; None where nothing is."""
         try:
             if entry is None:
-                check_content(self.folder / "basis.npy", self.file, segment=self.name)
+                verify_content(self.folder / "basis.npy", self.file, segment=self.name)
             elif stated := self._stated(entry):
-                check_content(self.folder / stated.file, FileEntry(stated.bytes, stated.content), segment=entry.id)
+                verify_content(self.folder / stated.file, FileEntry(stated.bytes, stated.content), segment=entry.id)
         except (DamagedIndexError, UnknownFormatError) as error:
             return error
         return None
@@ -257,7 +257,7 @@ def stale(index: Path, segments: set[str]) -> list[Path]:
     used = {"basis.json", "basis.npy"}
     for path in current.glob("*.json"):
         try:
-            content, _ = unseal(path, "")
+            content, _ = load_json(path, "")
         except (DamagedIndexError, FileNotFoundError):
             continue
         listed = content.get("segments")

@@ -26,7 +26,7 @@ def seal(content: dict[str, Any]) -> bytes:
     return text.encode() + b"\n"
 
 
-def unseal(path: Path, what: str) -> tuple[dict[str, Any], bool]:
+def load_json(path: Path, what: str) -> tuple[dict[str, Any], bool]:
     """Return the values of a file, and whether they and every byte are what was written.
 
     Args:
@@ -56,7 +56,7 @@ def described(path: Path, kind: type[T], version: int, what: str) -> T:
         UnknownFormatError: another nagindex wrote it.
         DamagedIndexError: it is not what was written.
     """
-    content, whole = unseal(path, what)
+    content, whole = load_json(path, what)
     found = content.pop("format_version", None)
     if whole and found != version:  # a flipped bit in the number is damage, which `optimize` puts right
         told = textwrap.shorten(str(found), 60)

@@ -131,7 +131,7 @@ def check_length(path: Path, entry: FileEntry, *, segment: str) -> os.stat_resul
     return found
 
 
-def check_content(path: Path, entry: FileEntry, *, segment: str) -> None:
+def verify_content(path: Path, entry: FileEntry, *, segment: str) -> None:
     """Raise DamagedIndexError unless the file's length and checksum are those that the manifest states; read all of it."""
     told = check_length(path, entry, segment=segment)
     with open(path, "rb") as file:
@@ -141,7 +141,7 @@ def check_content(path: Path, entry: FileEntry, *, segment: str) -> None:
     verified.note(told, entry.sha256)
 
 
-def check_once(path: Path, entry: FileEntry, *, segment: str) -> None:
+def verify_once(path: Path, entry: FileEntry, *, segment: str) -> None:
     """Do the same, but read a file only if it may have changed since it was last found whole: before anything is made of its content."""
-    if not verified.is_whole(check_length(path, entry, segment=segment), entry.sha256):
-        check_content(path, entry, segment=segment)
+    if not verified.is_verified(check_length(path, entry, segment=segment), entry.sha256):
+        verify_content(path, entry, segment=segment)

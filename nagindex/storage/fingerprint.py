@@ -24,7 +24,7 @@ class Fingerprint:
     Attributes:
         backbone: name or path that the model was loaded from.
         weights: SHA-256 over the model's tensors.
-        tokenizer: SHA-256 of the tokenizer's serialised form.
+        tokenizer: SHA-256 of the tokenizer's serialized form.
         spec: neuron type, widths and K.
         max_length: tokens of a document that the backbone reads.
         dtype: the model's floating-point type, e.g. float32.

@@ -20,7 +20,7 @@ from nagindex.errors import (
     SettingsMismatchError,
     UnknownFormatError,
 )
-from nagindex.storage.checksummed_json import damaged, seal, unseal
+from nagindex.storage.checksummed_json import damaged, load_json, seal
 from nagindex.storage.files import FileEntry, create_exclusively
 from nagindex.storage.fingerprint import Fingerprint
 from nagindex.storage.schema import LARGEST, typed
@@ -175,7 +175,7 @@ def read_manifest(index: Path, version: int) -> Manifest:
     """
     path = manifest_path(index, version)
     try:
-        content, whole = unseal(path, "the manifest")
+        content, whole = load_json(path, "the manifest")
     except FileNotFoundError:
         kept = ", ".join(map(str, versions(index))) or "none"
         raise InputNotFoundError(f"{index}: no version {version}; versions kept are {kept}") from None

@@ -17,7 +17,7 @@ from nagindex.corpus.reading import Value
 from nagindex.errors import DamagedIndexError
 from nagindex.nag import CODE_DTYPE, Codes, NagSpec
 from nagindex.storage.arrays import first_byte, mapped, write_array
-from nagindex.storage.files import FileEntry, check_content, check_length, check_once, sync_folder, writing
+from nagindex.storage.files import FileEntry, check_length, sync_folder, verify_content, verify_once, writing
 from nagindex.storage.manifest import Manifest, SegmentEntry
 from nagindex.storage.tables import kept_type, read_table, write_table
 from nagindex.storage.verified import require_folder
@@ -245,14 +245,14 @@ class Segment:
 
     def _whole(self, name: str) -> Path:
         """Return the path of a file whose content has been checked since it came here."""
-        check_once(self.folder / name, self.entry.files[name], segment=self.entry.id)
+        verify_once(self.folder / name, self.entry.files[name], segment=self.entry.id)
         return self.folder / name
 
     def damage(self) -> Iterator[DamagedIndexError]:
         """Yield one error for each file whose length or checksum is not the manifest's."""
         for name, entry in self.entry.files.items():
             try:
-                check_content(self.folder / name, entry, segment=self.entry.id)
+                verify_content(self.folder / name, entry, segment=self.entry.id)
             except DamagedIndexError as error:
                 yield error
 
@@ -281,7 +281,7 @@ def deleted_rows(index: Path, entry: SegmentEntry) -> npt.NDArray[np.uint32]:
     if entry.deleted is None:
         return np.empty(0, np.uint32)
     path = index / "segments" / entry.id / entry.deleted
-    check_once(path, entry.files[entry.deleted], segment=entry.id)
+    verify_once(path, entry.files[entry.deleted], segment=entry.id)
     rows = np.array(mapped(path, DELETED_DTYPE, (entry.deleted_documents,)))
     if len(rows) and (rows[-1] >= entry.documents or (rows[1:] <= rows[:-1]).any()):
         raise DamagedIndexError(path, f"no rows of segment {entry.id} in their order")

@@ -71,9 +71,9 @@ def kept_type(values: Sequence[Value]) -> tuple[str, list[Value]]:
     they spell where all of them spell numbers or all spell truth values. A segment whose values are all missing is BOOLEAN,
     which every other type widens.
     """
-    spelt = {v: _spelt(str(v)) for v in values if isinstance(v, Field)}
-    if spelt and (None not in spelt.values()) and len({type(v) is bool for v in spelt.values()}) == 1:
-        values = [spelt[v] if isinstance(v, Field) else v for v in values]
+    spelled = {v: _spelt(str(v)) for v in values if isinstance(v, Field)}
+    if spelled and (None not in spelled.values()) and len({type(v) is bool for v in spelled.values()}) == 1:
+        values = [spelled[v] if isinstance(v, Field) else v for v in values]
     kinds = {type(v) for v in values if v is not None}
     if kinds <= {bool}:
         return "BOOLEAN", list(values)

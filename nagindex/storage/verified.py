@@ -28,7 +28,7 @@ def notes_path() -> Path:
     return Path(cached, "nagindex", "checked")
 
 
-def is_whole(found: os.stat_result, sha256: str) -> bool:
+def is_verified(found: os.stat_result, sha256: str) -> bool:
     """Return whether a file, as `stat` tells of it, has been found to have a checksum."""
     return _key(found, sha256) in _known(os.getpid(), notes_path())
 

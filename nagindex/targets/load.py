@@ -14,8 +14,8 @@ import numpy as np
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import read_documents
 from nagindex.corpus.sources import Source, content_hash, find_sources, format_of
-from nagindex.encode.encoder import affordable, encode_ids
-from nagindex.encode.tokenize import tokenise
+from nagindex.encode.encoder import clamp_to_memory, encode_ids
+from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError
 from nagindex.nag import CODE_DTYPE, Codes
 from nagindex.storage.fingerprint import Fingerprint
@@ -210,12 +210,12 @@ def _encoded(
     new = list(dict.fromkeys(text for text in texts if text not in found))
     if new:
         backbone = load()
-        ids = tokenise(backbone.tokenizer, new, max_length=fingerprint.max_length, count=False).ids
+        ids = tokenize(backbone.tokenizer, new, max_length=fingerprint.max_length, count=False).ids
         present = [position for position, row in enumerate(ids) if row]
-        # A text without tokens has no NAG: it is cached as a row that no NAG equals, so that it is not tokenised again.
+        # A text without tokens has no NAG: it is cached as a row that no NAG equals, so that it is not tokenized again.
         fresh = np.full((len(new), *fingerprint.spec.shape), TargetCache.NO_NAG, CODE_DTYPE)
         fresh[present] = encode_ids(
-            backbone, [ids[p] for p in present], fingerprint.spec, batch_tokens=affordable(batch_tokens, backbone)
+            backbone, [ids[p] for p in present], fingerprint.spec, batch_tokens=clamp_to_memory(batch_tokens, backbone)
         )
         found |= dict(zip(new, fresh, strict=True))
         if cache:

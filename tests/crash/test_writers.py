@@ -10,7 +10,7 @@ from harness import Content, Server, Unbroken, content, faults, make_corpus, ver
 
 from nagindex.corpus.sources import find_sources
 from nagindex.ingest.coverage import Coverage
-from nagindex.ingest.windows import Shard, SourcesSeen, read_windows
+from nagindex.ingest.windows import Shard, SourceReport, read_windows
 from nagindex.storage.manifest import Manifest, read_manifest
 
 
@@ -77,7 +77,7 @@ def test_windows_stay_where_they_are_when_another_writer_is_ahead(unbroken: Unbr
     def windows(learnt: Manifest) -> list[tuple[bool, list[tuple[str, int]]]]:
         """Return each window's rows, and whether it was of use, for a builder that learns of a version after its first."""
         coverage, found = Coverage(unbroken.index, manifests[0]), []
-        for window in read_windows(sources, manifests[0].settings, coverage, Shard(), SourcesSeen()):
+        for window in read_windows(sources, manifests[0].settings, coverage, Shard(), SourceReport()):
             useful = not all(coverage.holds(span) for span in window.spans)
             found.append((useful, [(name, document.row) for name, document in window.documents]))
             coverage.learn(learnt)

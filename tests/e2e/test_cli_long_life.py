@@ -13,7 +13,7 @@ from shell import INDEX, Shell, jsonl
 import nagindex
 from nagindex._version import __version__
 from nagindex.storage import fingerprint
-from nagindex.storage.checksummed_json import seal, unseal
+from nagindex.storage.checksummed_json import load_json, seal
 
 INSTALLED = fingerprint.installed_libraries()
 COMMANDS = {
@@ -41,7 +41,7 @@ def other_torch(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def resealed(path: Path, **changes: object) -> None:
     """Rewrite a sealed JSON file with other values and the checksum that fits them."""
-    content, whole = unseal(path, "")
+    content, whole = load_json(path, "")
     assert whole
     path.write_bytes(seal(content | changes))
 
@@ -182,7 +182,7 @@ def changed_codes(shell: Shell, change: Any) -> None:
     """Rewrite the stored codes of every segment, as a model that encodes otherwise would have written them, and their checksums."""
     index = nagindex.open(shell.folder / INDEX)
     manifest = max((shell.folder / INDEX / "manifests").glob("*.json"))
-    content, _ = unseal(manifest, "")
+    content, _ = load_json(manifest, "")
     for number, segment in enumerate(index.segments):
         path = segment.folder / "nags.npy"
         codes = np.load(path)

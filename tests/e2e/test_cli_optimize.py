@@ -1,4 +1,4 @@
-"""What a user sees of sketches, graphs and neighbours."""
+"""What a user sees of sketches, graphs and neighbors."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from nagindex.backbone.hooks import impacts_of
 from nagindex.backbone.load import load_backbone
 from nagindex.encode.batch import padded
 from nagindex.encode.encoder import Encoder
-from nagindex.encode.tokenize import tokenise
+from nagindex.encode.tokenize import tokenize
 
 RELATIVE = 1e-5
 ABSOLUTE = 1e-12
@@ -27,7 +27,7 @@ def encoded(request):
     backbone = load_backbone(str(data.DATA / "models" / request.param), device="cpu", dtype="float32")
     backbones = {kind: backbone.of_type(ours) for kind, ours in data.TYPES.items()}
     texts = [row["doc"] for row in data.table("docs.parquet") + data.table("targets.parquet")]
-    tokens = tokenise(backbone.tokenizer, texts, max_length=data.MAX_LENGTH)
+    tokens = tokenize(backbone.tokenizer, texts, max_length=data.MAX_LENGTH)
     specs = [b.fingerprint(top_k=data.TOP_K, max_length=data.MAX_LENGTH).spec for b in backbones.values()]
     encode = partial(_encode, list(backbones.values()), specs, tokens.ids)
     return SimpleNamespace(
@@ -77,7 +77,7 @@ def test_nags_equal_the_reference(encoded, kind):
         return  # every value stands there twice: which of the two is listed is the reference's chance
     assert _lists_that_differ(np.sort(found), np.sort(expected)) == 0
     swapped = _lists_that_differ(found, expected)
-    print(f"{encoded.arch} {kind}: {swapped} of 220 lists have neighbours swapped within rounding")
+    print(f"{encoded.arch} {kind}: {swapped} of 220 lists have neighbors swapped within rounding")
     assert swapped <= 2
 
 

@@ -75,7 +75,7 @@ def test_all_quality_rankings_are_compared():
 
 @pytest.mark.parametrize("name", QUALITIES)
 def test_quality_ranks_as_the_reference_does(golden_index, name):
-    """Min-max normalised distance and quality, added up, order the pool; rows without quality are left out of pool and budget."""
+    """Min-max normalized distance and quality, added up, order the pool; rows without quality are left out of pool and budget."""
     arch, (kind, target, fraction) = name.split("/")[1], name.split("/")[2].removesuffix(".parquet").split("__")
     expected = data.table(name)
     selection = golden_index(arch).query(

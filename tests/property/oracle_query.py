@@ -31,7 +31,7 @@ def sums(pool, examples, *, nearest=None, contrast=Fraction(0), living=()):
     return [a * own - b * theirs for a, b in zip(plain, common, strict=True)], size * len(examples) * own
 
 
-def standardised(values, candidates):
+def standardized(values, candidates):
     """Return each value's distance from the candidates' mean in standard deviations, 0 where these are none."""
     count = len(candidates)
     total, squares = sum(values[i] for i in candidates), sum(values[i] ** 2 for i in candidates)
@@ -40,7 +40,7 @@ def standardised(values, candidates):
     return [(v - mean) / deviation if deviation else 0.0 for v in values]
 
 
-def normalised(values, candidates, how):
+def normalized(values, candidates, how):
     """Return a dict from candidates to 0 for the least value up to 1 for the greatest."""
     own = {i: values[i] for i in candidates}
     low, high = min(own.values()), max(own.values())
@@ -52,9 +52,9 @@ def normalised(values, candidates, how):
 
 
 def blended(keys, quality, candidates, *, how, weight, lower_is_better):
-    """Return what to minimise: normalised distance plus weighted normalised lack of quality."""
-    distance = normalised([-k for k in keys], candidates, how)
-    good = normalised(quality, candidates, how)
+    """Return what to minimise: normalized distance plus weighted normalized lack of quality."""
+    distance = normalized([-k for k in keys], candidates, how)
+    good = normalized(quality, candidates, how)
     return {i: distance[i] + weight * (good[i] if lower_is_better else 1 - good[i]) for i in candidates}
 
 

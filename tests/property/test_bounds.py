@@ -6,7 +6,7 @@ from pools import frozen
 
 from nagindex.nag import NagSpec
 from nagindex.search.basis import Basis, fit
-from nagindex.search.sketch import Seen, Sketch
+from nagindex.search.sketch import ProjectedQuery, Sketch
 
 WIDTHS = (9, 30, 5, 17)
 UNEVEN = NagSpec("up", WIDTHS, 4)
@@ -56,7 +56,7 @@ def weights_of(values):
 
 def assert_bounded(basis, sketch, vectors, values):
     """No document's sum of these neurons' weights exceeds its bound, nor is the document missed by its own sum."""
-    plane = Seen.of(basis, weights_of(values)).bound(sketch)
+    plane = ProjectedQuery.of(basis, weights_of(values)).bound(sketch)
     sums = [sum(int(values[k]) for k in np.flatnonzero(x)) for x in vectors]
     assert all(s <= bound for s, bound in zip(sums, plane.scores(sketch.values).tolist(), strict=True))
     assert all(row in plane.reaches(sketch.values, s) for row, s in enumerate(sums))
@@ -125,6 +125,6 @@ def test_a_bound_holds_where_every_rounding_goes_against_it():
     weights = np.zeros((1, 300), np.int64)
     weights[0, :4] = 1 << 40
     weights[0, 4:131] = int(0.49 * 4 * (1 << 40) / 32767)
-    plane = Seen.of(basis, weights).bound(sketch)
+    plane = ProjectedQuery.of(basis, weights).bound(sketch)
     assert (plane.weights[1:-1] == 0).all()
     assert weights[0, codes[:, 0]].sum(axis=1).tolist() <= plane.scores(sketch.values).tolist()

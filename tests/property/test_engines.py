@@ -24,7 +24,7 @@ from nagindex.search.basis import Basis, fit
 from nagindex.search.profile import profile_of
 from nagindex.search.scan import Part, Ranking
 from nagindex.search.scorers import scorer_of
-from nagindex.search.sketch import Seen, Sketch
+from nagindex.search.sketch import ProjectedQuery, Sketch
 from nagindex.search.view import View
 from nagindex.select.budget import exact_cut
 from nagindex.select.ranking_key import by_target
@@ -244,7 +244,9 @@ def test_any_pool_in_any_basis_is_searched_as_by_the_oracle(question, kind):
         cut = partial(exact_cut, budget=budget, ids_of=lambda positions: ids[positions])
         criterion = by_target(0, profile)
         ranking = Ranking(criterion.key, *criterion.bounds, budget, cut)
-        tasks.append(sketch_search.Task(Seen.of(basis, profile.weights), scorer_of([profile], view), ranking, 0.5))
+        tasks.append(
+            sketch_search.Task(ProjectedQuery.of(basis, profile.weights), scorer_of([profile], view), ranking, 0.5)
+        )
         sums = oracle.scores(pool.codes.tolist(), examples.tolist())
         limit = {"tokens": pool.tokens, "budget": budget} if tokens else {"n": max(budget, 1)}
         wanted.append({i: sums[i] for i in oracle.select(sums, pool.ids, alive=pool.alive, **limit)})

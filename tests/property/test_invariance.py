@@ -14,9 +14,9 @@ from nagindex import open as open_index
 from nagindex.backbone.load import load_backbone
 from nagindex.encode import encoder
 from nagindex.encode.batch import padded
-from nagindex.encode.cpu_workers import Lanes
+from nagindex.encode.cpu_workers import CpuWorkers
 from nagindex.encode.encoder import Encoder, encode_ids
-from nagindex.encode.tokenize import tokenise
+from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError
 from nagindex.ingest.windows import Shard
 
@@ -33,7 +33,7 @@ class Subject:
         self.place = name if name == "minilm" else str(golden / "models" / name)
         self.backbone = self.loaded()
         documents = duckdb.sql(f"SELECT docid, doc FROM '{golden / 'docs.parquet'}'").fetchall()
-        ids = tokenise(self.backbone.tokenizer, [text for _, text in documents], max_length=120).ids
+        ids = tokenize(self.backbone.tokenizer, [text for _, text in documents], max_length=120).ids
         self.documents = [document for document, row in zip(documents, ids, strict=True) if row]
         self.ids = [row for row in ids if row]
         self.spec = self.backbone.fingerprint(top_k=TOP_K).spec
@@ -149,7 +149,7 @@ def test_shards_windows_and_workers_give_the_same_nags(subject, tmp_path, monkey
 def test_lanes_give_the_same_bytes_as_one_batch_after_the_other(subject):
     """Batches side by side, each on a core of its own with copied modules and shared weights, change nothing."""
     alone = Encoder([subject.backbone], [subject.spec], 700)
-    alone._lanes = None
+    alone._workers = None
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -157,11 +157,11 @@ def test_lanes_give_the_same_bytes_as_one_batch_after_the_other(subject):
     finally:
         torch.set_num_threads(before)
     beside = Encoder([subject.backbone], [subject.spec], 700)
-    beside._lanes = Lanes([subject.backbone], 3, 3)
+    beside._workers = CpuWorkers([subject.backbone], 3, 3)
     for _ in range(3):
         assert beside.encode(subject.ids)[0].tobytes() == expected
     weights = subject.backbone.model.state_dict()
-    for backbone in beside._lanes._free.get():
+    for backbone in beside._workers._free.get():
         assert all(t.data_ptr() == weights[name].data_ptr() for name, t in backbone.model.state_dict().items())
     assert not any(p.module._forward_hooks for p in subject.backbone.projections)
 

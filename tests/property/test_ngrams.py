@@ -15,7 +15,7 @@ from nagindex.select.decontaminate import EvaluationTexts, Match
 
 JANITOR = str.maketrans(string.ascii_uppercase, string.ascii_lowercase, string.punctuation)
 NGRAMS = [1, 2, 3, 13]
-# As written in a text; several are the same word once normalised, and some are none.
+# As written in a text; several are the same word once normalized, and some are none.
 WRITTEN = [
     "a",
     "A",

@@ -1,4 +1,4 @@
-"""Cutting a text before it is tokenised never changes the ids that are kept, whatever the tokenizer and the text."""
+"""Cutting a text before it is tokenized never changes the ids that are kept, whatever the tokenizer and the text."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ from made_tokenizers import BUILDERS, FRAGMENTS, TEXTS, WHOLE
 from tokenizers import pre_tokenizers
 
 from nagindex.encode import tokenize as tokenizing
-from nagindex.encode.tokenize import Tokeniser
+from nagindex.encode.tokenize import PrefixTokenizer
 
 
 @pytest.fixture(scope="module", params=BUILDERS)
@@ -22,9 +22,9 @@ def whole(tokenizer, texts):
     return [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
 
 
-def assert_every_cut_is_safe(tokeniser, tokenizer, text):
+def assert_every_cut_is_safe(prefix_tokenizer, tokenizer, text):
     """At every place where the text may be cut, the prefix's tokens are the whole's first."""
-    prefixes = [text[: match.end()] for match in tokeniser._cut.finditer(text)]
+    prefixes = [text[: match.end()] for match in prefix_tokenizer._cut.finditer(text)]
     *rows, expected = whole(tokenizer, [*prefixes, text])
     for prefix, row in zip(prefixes, rows, strict=True):
         assert row == expected[: len(row)], (prefix, text)
@@ -32,23 +32,23 @@ def assert_every_cut_is_safe(tokeniser, tokenizer, text):
 
 def test_a_cut_is_safe_at_every_place(tokenizer):
     """Of texts of fragments chosen to break it, whatever stands before and after the cut."""
-    tokeniser = Tokeniser(tokenizer)
+    prefix_tokenizer = PrefixTokenizer(tokenizer)
 
     @settings(max_examples=60, derandomize=True, deadline=None)
     @given(TEXTS)
     def check(parts):
-        assert_every_cut_is_safe(tokeniser, tokenizer, "".join(parts))
+        assert_every_cut_is_safe(prefix_tokenizer, tokenizer, "".join(parts))
 
     check()
 
 
 def test_a_cut_is_safe_between_fragments(tokenizer):
     """A quarter of all pairs of fragments, one before a cut and one after it, and one text of them all."""
-    tokeniser = Tokeniser(tokenizer)
+    prefix_tokenizer = PrefixTokenizer(tokenizer)
     for spaced in ("a {}b {}", "{}9\n{}я \n"):
-        assert_every_cut_is_safe(tokeniser, tokenizer, "".join(spaced.format(f, f) for f in FRAGMENTS))
+        assert_every_cut_is_safe(prefix_tokenizer, tokenizer, "".join(spaced.format(f, f) for f in FRAGMENTS))
         texts = [spaced.format(first, second) for i, first in enumerate(FRAGMENTS) for second in FRAGMENTS[i % 4 :: 4]]
-        cuts = [(i, match.end()) for i, text in enumerate(texts) for match in tokeniser._cut.finditer(text)]
+        cuts = [(i, match.end()) for i, text in enumerate(texts) for match in prefix_tokenizer._cut.finditer(text)]
         expected = whole(tokenizer, texts)
         for (i, end), row in zip(cuts, whole(tokenizer, [texts[i][:end] for i, end in cuts]), strict=True):
             assert row == expected[i][: len(row)], (texts[i], end)
@@ -61,7 +61,7 @@ def test_ids_are_those_of_the_whole_wherever_the_cut_falls(tokenizer, tight, mon
         for name in ("SPARE_CHARACTERS", "SPARE_TOKENS"):
             monkeypatch.setattr(tokenizing, name, 0)
         monkeypatch.setattr(tokenizing, "CHARACTERS_PER_TOKEN", 1)
-    tokeniser = Tokeniser(tokenizer)
+    prefix_tokenizer = PrefixTokenizer(tokenizer)
     nasty = [
         "e\u0301 \n\n the <msk>  word<mask> \u0301don't 12345 \r\n",
         "a   <msk>",
@@ -74,7 +74,7 @@ def test_ids_are_those_of_the_whole_wherever_the_cut_falls(tokenizer, tight, mon
     texts = [*slid, *long, *mixed]
     expected = whole(tokenizer, texts)
     for max_length in (0, 1, 5, 12):
-        found = tokeniser(texts, max_length=max_length, count=False)
+        found = prefix_tokenizer(texts, max_length=max_length, count=False)
         assert found.ids == [row[:max_length] for row in expected]
         assert (found.counts == -1).all()
 
@@ -97,7 +97,7 @@ class Spy:
 def test_of_a_long_text_only_the_beginning_is_read(tokenizer, words):
     """A megabyte of words costs its first thousand characters or so."""
     spy = Spy(tokenizer)
-    Tokeniser(SimpleNamespace(backend_tokenizer=spy))([words * 60_000], max_length=120, count=False)
+    PrefixTokenizer(SimpleNamespace(backend_tokenizer=spy))([words * 60_000], max_length=120, count=False)
     metaspace_of_lines = isinstance(tokenizer.pre_tokenizer, pre_tokenizers.Metaspace) and "\n" in words
     assert spy.given < 2000 or (metaspace_of_lines and spy.given == 960_000)
 
@@ -106,8 +106,8 @@ def test_of_a_long_text_only_the_beginning_is_read(tokenizer, words):
 def test_what_is_not_known_to_be_safe_is_tokenised_whole(name):
     """Components, patterns and added tokens that look across a space."""
     tokenizer = WHOLE[name]()
-    tokeniser = Tokeniser(tokenizer)
-    assert tokeniser._cut is None
+    prefix_tokenizer = PrefixTokenizer(tokenizer)
+    assert prefix_tokenizer._cut is None
     text = "The light bends where the water is deep\n" * 50
     if name != "dropout":
-        assert tokeniser([text], max_length=9, count=False).ids == [whole(tokenizer, [text])[0][:9]]
+        assert prefix_tokenizer([text], max_length=9, count=False).ids == [whole(tokenizer, [text])[0][:9]]

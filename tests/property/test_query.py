@@ -27,7 +27,7 @@ OPTIONS = {
     "mix": [{"mix": "distinct"}, {"mix": "union"}, {"mix": "max"}],
     "target_weights": [{"target_weights": {"a": 0.5}}, {"target_weights": {"a": 0.2, "b": 0.2}}],
     "quality": [{"quality_column": "q"}, {"quality_column": "q", "lower_is_better": True, "quality_weight": 0.3}],
-    "scores": [{"scores": "scores.jsonl"}, {"scores": "scores.jsonl", "normalise": "rank"}],
+    "scores": [{"scores": "scores.jsonl"}, {"scores": "scores.jsonl", "normalize": "rank"}],
     "where": [{"where": "source = 'web' OR tokens > 40"}],
     "cap": [{"cap": {"source": 0.4}}, {"cap": {"source": 0.5, "file": 0.6}}],
     "exclude": [{"exclude": ["seen.txt"]}],
@@ -111,11 +111,11 @@ def expected(world, targets, options):
     amount = get("n") or get("tokens") or int(total * o.fraction)
     lists, names = [s for s, _ in scored], list(targets)
     if o.mix == "max":
-        z = [naive.standardised(s, candidates) for s in lists]
+        z = [naive.standardized(s, candidates) for s in lists]
         lists = [[max(column) for column in zip(*z, strict=True)]]
     keys = lists
     if get("quality_column") or get("scores"):
-        how = {"how": get("normalise", "minmax"), "weight": get("quality_weight", 1.0)}
+        how = {"how": get("normalize", "minmax"), "weight": get("quality_weight", 1.0)}
         blends = [
             naive.blended(k, quality, candidates, lower_is_better=get("lower_is_better", False), **how) for k in lists
         ]
@@ -165,7 +165,7 @@ def test_standardised_scores_of_large_integers_are_exact(world):
     """A contrast of many decimals makes sums beyond 2^50: means and deviations are those of a shorter one of nearly the same size."""
     given = {name: frozen(world.targets[name]) for name in "ab"}
     fine, coarse = (world.index.query(given, n=9, mix="max", contrast=c) for c in (0.1234567890123, 0.12345679))
-    np.testing.assert_allclose(fine.column("standardised"), coarse.column("standardised"), rtol=1e-5)
+    np.testing.assert_allclose(fine.column("standardized"), coarse.column("standardized"), rtol=1e-5)
 
 
 def test_sums_in_a_temporary_file_answer_the_same(world, monkeypatch):

@@ -27,7 +27,7 @@ from questions import CONDITIONS, IDS, ask, drawn_corpus, living, unpublished
 
 from nagindex.errors import BadInputError, InputNotFoundError, NagIndexError, SettingsMismatchError
 from nagindex.index import Index
-from nagindex.sketches.build import follow
+from nagindex.sketches.build import sketch_new_segments
 from nagindex.storage.manifest import versions
 
 EXAMPLES, STEPS, SEEDS = 14, 50, range(4)
@@ -123,7 +123,7 @@ class Machine(RuleBasedStateMachine):
     def append(self, of, sketched):
         self._run(self._operation("append", of))
         if sketched:
-            follow(self.path, Index.open(self.path).segments)
+            sketch_new_segments(self.path, Index.open(self.path).segments)
 
     @precondition(lambda self: self.corpora)
     @rule(of=seeds)

@@ -10,8 +10,8 @@ import torch
 import transformers
 from families import FAMILIES, LAYERS, WIDTH, random_model
 
-from nagindex.backbone.hooks import impacts_of, probe, tapped, token_sums
-from nagindex.backbone.load import load_backbone, tap_model
+from nagindex.backbone.hooks import hooked, impacts_of, probe, token_sums
+from nagindex.backbone.load import load_backbone, wrap_model
 from nagindex.backbone.projections import find_projections
 from nagindex.errors import BadInputError, InputNotFoundError, UnsupportedBackboneError
 
@@ -83,13 +83,13 @@ def test_taps_are_removed_whatever_happens(tiny_backbone):
         assert _hooks(tiny_backbone) == len(tiny_backbone.projections)
         raise RuntimeError("inside")
 
-    with pytest.raises(RuntimeError, match="inside"), tapped(tiny_backbone.projections, fail):
+    with pytest.raises(RuntimeError, match="inside"), hooked(tiny_backbone.projections, fail):
         tiny_backbone.model(input_ids=torch.tensor([[5, 6]]))
     assert _hooks(tiny_backbone) == 0
     with pytest.raises(IndexError):
         tiny_backbone.impacts(torch.tensor([[10**6]]), torch.tensor([[1]]))
     assert _hooks(tiny_backbone) == 0
-    with pytest.raises(AttributeError), tapped((*tiny_backbone.projections, object()), fail):
+    with pytest.raises(AttributeError), hooked((*tiny_backbone.projections, object()), fail):
         pass
     assert _hooks(tiny_backbone) == 0
 
@@ -139,7 +139,7 @@ def test_sums_over_tokens_are_exact_to_float32(shape, columns, dtype, fused):
 
 def test_another_type_is_a_view_of_the_same_model():
     """Its weights and tokenizer are the same, its projections and fingerprint are not."""
-    backbone = tap_model("Llama", random_model(FAMILIES["Llama"]), _Tokenizer())
+    backbone = wrap_model("Llama", random_model(FAMILIES["Llama"]), _Tokenizer())
     other = backbone.of_type("k_repeated")
     assert backbone.of_type("up") is backbone
     assert other.model is backbone.model
@@ -156,7 +156,7 @@ def test_the_fingerprint_knows_the_weights(golden, tiny_backbone):
     assert again.fingerprint() == tiny_backbone.fingerprint()
     with torch.no_grad():
         again.projections[0].module.weight[0, 0] += 1
-    changed = tap_model(again.name, again.model, again.tokenizer)
+    changed = wrap_model(again.name, again.model, again.tokenizer)
     assert changed.weights != tiny_backbone.weights
     assert changed.tokenizer_hash == tiny_backbone.tokenizer_hash
     other = load_backbone(str(golden / "models" / "llama"), device="cpu", dtype="float32")
@@ -166,7 +166,7 @@ def test_the_fingerprint_knows_the_weights(golden, tiny_backbone):
 def test_tokenising_does_not_change_the_tokenizers_hash(tiny_backbone):
     """Truncation or padding left switched on by a call is no part of the tokenizer."""
     tiny_backbone.tokenizer(["a b c", "d"], padding=True, truncation=True, max_length=2)
-    again = tap_model(tiny_backbone.name, tiny_backbone.model, tiny_backbone.tokenizer)
+    again = wrap_model(tiny_backbone.name, tiny_backbone.model, tiny_backbone.tokenizer)
     assert again.tokenizer_hash == tiny_backbone.tokenizer_hash
 
 
@@ -181,7 +181,7 @@ def test_settings_that_make_no_sense_are_refused(tiny_backbone, options):
 def test_the_limit_of_positions_is_what_the_model_can_run(name, states, reads):
     """RoBERTa counts positions from behind its padding index, so two of those it states are no use."""
     model = random_model(FAMILIES[name], changes={"max_position_embeddings": states})
-    backbone = tap_model(name, model, _Tokenizer())
+    backbone = wrap_model(name, model, _Tokenizer())
     assert backbone.fingerprint(max_length=reads).max_length == reads
     backbone.impacts(torch.full((1, reads), 5), torch.ones(1, reads, dtype=int))
     with pytest.raises(BadInputError, match=f"1 to {reads} tokens"):

@@ -242,19 +242,19 @@ def test_the_measured_budget_is_the_smallest_of_the_fast_ones(
 
     monkeypatch.setattr(batch_size, "Encoder", Fake)
     monkeypatch.setattr(batch_size, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    found = batch_size.measured_batch_tokens([tiny_backbone], [tiny_backbone.fingerprint().spec], max_length=32)
+    found = batch_size.measure_batch_tokens([tiny_backbone], [tiny_backbone.fingerprint().spec], max_length=32)
     assert (found, max(tried)) == (expected, largest)
 
 
 def test_the_real_probe_gives_a_candidate(tiny_backbone):
     """Whatever this machine is worth, the budget is one of those listed."""
-    found = batch_size.measured_batch_tokens([tiny_backbone], [tiny_backbone.fingerprint().spec], max_length=16)
+    found = batch_size.measure_batch_tokens([tiny_backbone], [tiny_backbone.fingerprint().spec], max_length=16)
     assert found in batch_size.CANDIDATES["cpu"]
 
 
 def test_a_budget_is_measured_for_new_indexes_of_large_corpora_only(corpus, tiny_backbone, tmp_path, monkeypatch):
     """What the user gives comes first, then what the index has, then what is measured, then the default."""
-    monkeypatch.setattr("nagindex.builder.measured_batch_tokens", lambda *arguments, **options: 777)
+    monkeypatch.setattr("nagindex.builder.measure_batch_tokens", lambda *arguments, **options: 777)
 
     def budget_of(name, **options):
         index, _ = build(corpus, tmp_path / name, backbone=tiny_backbone, workers=0, **options)

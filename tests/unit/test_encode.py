@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nagindex.encode.encoder import encode_ids, length_sorted_batches
-from nagindex.encode.tokenize import tokenise
+from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError
 from nagindex.nag import NagSpec, default_top_k, invalid_rows
 
@@ -43,7 +43,7 @@ def texts():
 @pytest.fixture(scope="module")
 def prepared(tiny_backbone, texts):
     """Token ids of 60 texts of 1 to 120 tokens, the spec, and NAGs and impacts of each text alone."""
-    ids = tokenise(tiny_backbone.tokenizer, texts, max_length=120).ids
+    ids = tokenize(tiny_backbone.tokenizer, texts, max_length=120).ids
     spec = tiny_backbone.fingerprint(top_k=20).spec
     alone = encode_ids(tiny_backbone, ids, spec, batch_tokens=1)
     impacts = [
@@ -107,7 +107,7 @@ def test_no_text_gives_no_nag(tiny_backbone):
     """An empty list is encoded to an empty array of the right shape."""
     spec = tiny_backbone.fingerprint(top_k=20).spec
     assert encode_ids(tiny_backbone, [], spec, batch_tokens=100).shape == (0, 4, 20)
-    assert tokenise(tiny_backbone.tokenizer, [], max_length=5).ids == []
+    assert tokenize(tiny_backbone.tokenizer, [], max_length=5).ids == []
 
 
 def test_impacts_that_are_not_finite_are_refused(golden):
@@ -124,7 +124,7 @@ def test_impacts_that_are_not_finite_are_refused(golden):
 def test_token_counts_are_the_tokenizers(tiny_backbone, texts):
     """Counts are of the whole text without special tokens, ids its first max_length tokens."""
     texts = [*texts, "", " ", "<|endoftext|> spelled out", "a\x00b\u200b"]
-    tokens = tokenise(tiny_backbone.tokenizer, texts, max_length=7)
+    tokens = tokenize(tiny_backbone.tokenizer, texts, max_length=7)
     expected = [tiny_backbone.tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     assert tokens.counts.tolist() == [len(ids) for ids in expected]
     assert tokens.ids == [ids[:7] for ids in expected]
@@ -132,7 +132,7 @@ def test_token_counts_are_the_tokenizers(tiny_backbone, texts):
 
 def test_texts_that_spell_a_special_token_become_it(tiny_backbone):
     """As in the published code, `<|endoftext|>` in a text is the token 0."""
-    assert tokenise(tiny_backbone.tokenizer, ["<|endoftext|>"], max_length=5).ids == [[0]]
+    assert tokenize(tiny_backbone.tokenizer, ["<|endoftext|>"], max_length=5).ids == [[0]]
 
 
 def test_special_tokens_are_not_added(golden):
@@ -142,15 +142,15 @@ def test_special_tokens_are_not_added(golden):
     backbone = load_backbone(str(golden / "models" / "llama"), device="cpu", dtype="float32")
     with_special = backbone.tokenizer("the cat")["input_ids"]
     assert with_special[0] == 2
-    assert tokenise(backbone.tokenizer, ["the cat"], max_length=50).ids == [with_special[1:]]
+    assert tokenize(backbone.tokenizer, ["the cat"], max_length=50).ids == [with_special[1:]]
 
 
 def test_truncation_left_on_does_not_shorten_counts(tiny_backbone):
     """A tokenizer that someone set to truncate still counts whole documents."""
     text = "the cat sat on a mat " * 50
-    whole = tokenise(tiny_backbone.tokenizer, [text], max_length=5).counts[0]
+    whole = tokenize(tiny_backbone.tokenizer, [text], max_length=5).counts[0]
     tiny_backbone.tokenizer([text, "a"], truncation=True, max_length=3, padding=True)
-    assert tokenise(tiny_backbone.tokenizer, [text], max_length=5).counts[0] == whole > 100
+    assert tokenize(tiny_backbone.tokenizer, [text], max_length=5).counts[0] == whole > 100
 
 
 @given(st.lists(st.integers(1, 130), max_size=60), st.integers(1, 600))
@@ -206,7 +206,7 @@ def test_an_index_of_texts_holds_their_nags_in_order(make_index, tiny_backbone, 
     """Row i of an index's codes is the NAG of document i, as encoding the same texts gives it."""
     index = make_index([(str(i), text) for i, text in enumerate(texts)], top_k=20)
     spec = index.manifest.fingerprint.spec
-    ids = tokenise(tiny_backbone.tokenizer, texts, max_length=120).ids
+    ids = tokenize(tiny_backbone.tokenizer, texts, max_length=120).ids
     expected = encode_ids(tiny_backbone, ids, spec, batch_tokens=index.manifest.settings.batch_tokens)
     assert np.array_equal(np.concatenate(index.codes), expected)
     assert index.sql("SELECT id FROM docs ORDER BY _segment, _position").fetchall() == [

@@ -16,7 +16,7 @@ from nagindex.select.options import QueryOptions, exactly
 
 REFUSED = {
     "mix 'both': one of merge, distinct, union, max": {"mix": "both"},
-    "normalise 'z': one of minmax, rank": {"normalise": "z", "quality_column": "q"},
+    "normalize 'z': one of minmax, rank": {"normalize": "z", "quality_column": "q"},
     "score 'top:0': write mean, max, or top:R": {"score": "top:0"},
     "score 'median'": {"score": "median"},
     "contrast goes with score mean": {"score": "max", "contrast": 0.5},
@@ -48,7 +48,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(message, given):
 
 
 DEFAULTS = {
-    "score": "mean", "contrast": 0.0, "mix": "merge", "quality-weight": 1.0, "lower-is-better": False, "normalise": "minmax",
+    "score": "mean", "contrast": 0.0, "mix": "merge", "quality-weight": 1.0, "lower-is-better": False, "normalize": "minmax",
     "ngram": 13,
     "mode": "auto",
 }  # fmt: skip
@@ -59,13 +59,13 @@ def test_everything_that_is_asked_is_recorded():
     assert QueryOptions().to_json() == DEFAULTS
     asked = {
         "layers": "0,2", "top_k": 3, "score": "top:5", "mix": "union", "target_weights": {"a": 0.4}, "quality_column": "q",
-        "scores": "s.jsonl", "quality_weight": 2.0, "lower_is_better": True, "normalise": "rank", "where": "x > 1",
+        "scores": "s.jsonl", "quality_weight": 2.0, "lower_is_better": True, "normalize": "rank", "where": "x > 1",
         "cap": {"source": 0.3}, "exclude": "seen.txt", "dedup": 0.9, "decontaminate": ["e.jsonl"], "ngram": 8,
     }  # fmt: skip
     record = QueryOptions.of(**asked).to_json()
     assert json.loads(json.dumps(record)) == DEFAULTS | {
         "layers": "0,2", "top-k": 3, "score": "top:5", "mix": "union", "target-weight": {"a": 0.4}, "quality-column": "q",
-        "scores": os.path.abspath("s.jsonl"), "quality-weight": 2.0, "lower-is-better": True, "normalise": "rank", "where": "x > 1",
+        "scores": os.path.abspath("s.jsonl"), "quality-weight": 2.0, "lower-is-better": True, "normalize": "rank", "where": "x > 1",
         "cap": {"source": 0.3}, "exclude": [os.path.abspath("seen.txt")], "dedup": 0.9,
         "decontaminate": [os.path.abspath("e.jsonl")], "ngram": 8,
     }  # fmt: skip

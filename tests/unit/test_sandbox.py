@@ -79,7 +79,7 @@ def test_the_search_for_dangers_finds_them(source):
     "function",
     [
         *(nagindex.build, building.BuildOptions, index.Index.append, index.Index.backbone, load_backbone),
-        *(structure.structure_of, models.locate),
+        *(structure.describe_model, models.locate),
     ],
     ids=lambda function: function.__qualname__,
 )

@@ -9,7 +9,7 @@ import pytest
 from nagindex.errors import BadInputError
 from nagindex.nag import NagSpec
 from nagindex.search import plan
-from nagindex.sketches.build import drift
+from nagindex.sketches.build import residual_drift
 from nagindex.sketches.store import current_sketches
 
 LAYERS, TOP_K, WIDTH = 3, 4, 40
@@ -170,9 +170,9 @@ def test_drift_tells_documents_unlike_those_that_were_fitted(write_index, random
         sketches = index.optimize(dims=64).sketches
     index.refresh()
     index.optimize()
-    alike, other = (drift(sketches, [segment]) for segment in everything[1:])
+    alike, other = (residual_drift(sketches, [segment]) for segment in everything[1:])
     assert (alike[0], other[0]) == (200, 200)
-    assert abs(drift(sketches, everything[:1])[1]) < 0.01
+    assert abs(residual_drift(sketches, everything[:1])[1]) < 0.01
     assert other[1] > alike[1] + 0.5
 
 

@@ -15,7 +15,7 @@ from nagindex.corpus.sources import Source, find_sources
 from nagindex.errors import BadInputError, SourceChangedError
 from nagindex.ingest import windows
 from nagindex.ingest.coverage import Coverage, JointCoverage
-from nagindex.ingest.windows import Shard, SourcesSeen, grouped, read_windows, shared_bytes
+from nagindex.ingest.windows import Shard, SourceReport, grouped, read_windows, shared_bytes
 from nagindex.storage.manifest import Settings
 from nagindex.storage.segment import SourceSpan
 
@@ -81,7 +81,7 @@ def expected_windows(sources, files, size):
 
 def read(sources, size, shard=Shard(), coverage=None):
     """Return the windows of a shard, as `expected_windows` has them, in the order they come."""
-    windows_read = read_windows(sources, Settings(window=size), coverage or no_coverage(), shard, SourcesSeen())
+    windows_read = read_windows(sources, Settings(window=size), coverage or no_coverage(), shard, SourceReport())
     return [
         (
             [(name, document.row) for name, document in window.documents],
@@ -180,7 +180,7 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path):
     """No window of a source that another process wrote to meanwhile claims that the source is complete."""
     path = tmp_path / "a.jsonl"
     path.write_text(RECORD * 10)
-    reading = read_windows(find_sources(path).sources, Settings(window=4), no_coverage(), Shard(), SourcesSeen())
+    reading = read_windows(find_sources(path).sources, Settings(window=4), no_coverage(), Shard(), SourceReport())
     first = next(reading)
     assert not any(span.complete for span in first.spans)
     with open(path, "a") as file:
@@ -194,7 +194,7 @@ def test_what_the_sources_turn_out_to_be_is_told(tmp_path):
     for name, text in (("a", RECORD * 3), ("b", ""), ("c", RECORD), ("d", json.dumps({"text": "x"}))):
         (tmp_path / f"{name}.jsonl").write_text(text)
     sources = find_sources(tmp_path).sources
-    coverage, seen = no_coverage(), SourcesSeen()
+    coverage, seen = no_coverage(), SourceReport()
     coverage.add(SourceSpan("c.jsonl", str(tmp_path), 1, _sha(sources[2]), 0, 1, True))
     coverage.add(SourceSpan("d.jsonl", str(tmp_path), 1, "other content", 0, 9, True))
     list(read_windows(sources, Settings(window=2), coverage, Shard(), seen))

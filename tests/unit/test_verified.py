@@ -7,7 +7,7 @@ import pytest
 
 from nagindex.errors import DamagedIndexError
 from nagindex.storage import files, verified
-from nagindex.storage.files import FileEntry, check_content, check_once
+from nagindex.storage.files import FileEntry, verify_content, verify_once
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def reads(monkeypatch):
 
     def counted(path, *arguments, **named):
         found.append(path)
-        return check_content(path, *arguments, **named)
+        return verify_content(path, *arguments, **named)
 
-    monkeypatch.setattr(files, "check_content", counted)
+    monkeypatch.setattr(files, "verify_content", counted)
     return found
 
 
@@ -51,7 +51,7 @@ def flip(path):
 def test_what_this_user_wrote_is_not_read_again(file, reads):
     entry = FileEntry.of(file)
     forget()
-    check_once(file, entry, segment="s")
+    verify_once(file, entry, segment="s")
     assert reads == []
 
 
@@ -60,7 +60,7 @@ def test_what_came_from_elsewhere_is_read_once(file, reads, tmp_path):
     copy = tmp_path / "copy"
     shutil.copy2(file, copy)
     for _ in range(3):
-        check_once(copy, entry, segment="s")
+        verify_once(copy, entry, segment="s")
         forget()
     assert reads == [copy]
 
@@ -79,13 +79,13 @@ def test_a_changed_byte_is_found_however_it_was_changed(file, how, tmp_path):
         if how == "same times":
             os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(DamagedIndexError, match="SHA-256"):
-        check_once(file, entry, segment="s")
+        verify_once(file, entry, segment="s")
 
 
 def test_another_checksum_of_the_same_file_is_not_believed(file):
     entry = FileEntry.of(file)
     with pytest.raises(DamagedIndexError, match="SHA-256"):
-        check_once(file, FileEntry(entry.bytes, "0" * 64), segment="s")
+        verify_once(file, FileEntry(entry.bytes, "0" * 64), segment="s")
 
 
 def test_damaged_notes_cost_a_reading_and_nothing_else(file, reads, notes):
@@ -93,7 +93,7 @@ def test_damaged_notes_cost_a_reading_and_nothing_else(file, reads, notes):
     for content in (b"\xff\x00 torn", b"", notes.read_bytes()[:-5]):
         forget()
         notes.write_bytes(content)
-        check_once(file, entry, segment="s")
+        verify_once(file, entry, segment="s")
     assert reads == [file] * 3
 
 
@@ -102,8 +102,8 @@ def test_notes_that_cannot_be_kept_hold_for_the_process(file, reads, notes):
     shutil.rmtree(notes.parent)
     notes.parent.write_text("a file where the folder should be")
     forget()
-    check_once(file, entry, segment="s")
-    check_once(file, entry, segment="s")
+    verify_once(file, entry, segment="s")
+    verify_once(file, entry, segment="s")
     assert reads == [file]
 
 
@@ -121,10 +121,10 @@ def test_a_link_is_no_file_of_an_index(file, target, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(tmp_path / target)
     with pytest.raises(DamagedIndexError, match="no plain file"):
-        check_once(link, entry, segment="s")
+        verify_once(link, entry, segment="s")
 
 
 def test_a_pipe_is_refused_rather_than_waited_for(tmp_path, notes):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DamagedIndexError, match="no plain file"):
-        check_once(tmp_path / "pipe", FileEntry(0, "0" * 64), segment="s")
+        verify_once(tmp_path / "pipe", FileEntry(0, "0" * 64), segment="s")

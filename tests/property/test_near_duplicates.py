@@ -11,7 +11,7 @@ from pools import frozen, nags
 from nagindex.errors import BadInputError
 from nagindex.nag import NagSpec
 from nagindex.select import near_duplicates as module
-from nagindex.select.near_duplicates import Neighbours
+from nagindex.select.near_duplicates import NearDuplicates
 
 SHAPES = [(1, 1, 2), (1, 2, 3), (1, 10, 14), (2, 5, 7), (3, 2, 5), (4, 5, 8), (6, 10, 24), (5, 20, 40)]
 # 0.3 of 10, 0.07 of 100 and 0.95 of 60 are whole numbers, though not all in binary; 0.31, 0.6999 and 0.951 are just beside them.
@@ -23,7 +23,7 @@ def _members(nag):
 
 
 class Oracle:
-    """What `Neighbours` must answer, from the definition."""
+    """What `NearDuplicates` must answer, from the definition."""
 
     def __init__(self, least):
         self.part, self.whole = Fraction(str(least)).as_integer_ratio()
@@ -63,7 +63,7 @@ def near_duplicates(draw, *, most=60):
 
 def _chosen(shape, least, pool=None):
     layers, k, width = shape
-    return Neighbours(NagSpec("up", (width,) * layers, k), least, sample=pool)
+    return NearDuplicates(NagSpec("up", (width,) * layers, k), least, sample=pool)
 
 
 @given(near_duplicates(), st.sampled_from(LEASTS), st.booleans(), st.integers(1, 70))
@@ -159,7 +159,7 @@ def test_shared_neurons_are_counted_exactly(least, needed):
 
 def test_layers_of_different_widths_and_large_ones_are_told_apart():
     """The same code in two layers is two neurons, up to the last of the largest layer."""
-    chosen = Neighbours(NagSpec("up", (3, 65_536, 5), 2), 0.5)
+    chosen = NearDuplicates(NagSpec("up", (3, 65_536, 5), 2), 0.5)
     chosen.add(np.array([[1, 2], [65_535, 0], [3, 4]], np.uint16))
     assert not chosen.overlaps(np.array([[0, 1], [2, 1], [4, 0]], np.uint16))
     assert chosen.overlaps(np.array([[0, 1], [65_535, 1], [4, 0]], np.uint16))
@@ -168,7 +168,7 @@ def test_layers_of_different_widths_and_large_ones_are_told_apart():
 def test_very_many_neurons_are_listed_and_met():
     """A NAG that must be met more often than a byte counts is found."""
     width, k = 30_000, 12_000
-    chosen = Neighbours(NagSpec("up", (width,), k), 0.9)
+    chosen = NearDuplicates(NagSpec("up", (width,), k), 0.9)
     chosen.add(np.arange(k, dtype=np.uint16)[None])
     assert chosen.overlaps(np.arange(1200, k + 1200, dtype=np.uint16)[None])
     assert not chosen.overlaps(np.arange(1201, k + 1201, dtype=np.uint16)[None])
@@ -179,14 +179,14 @@ def test_mapped_codes_are_taken_as_they_are(tmp_path):
     np.save(tmp_path / "codes.npy", np.arange(24, dtype=np.uint16).reshape(2, 3, 4))
     codes = np.load(tmp_path / "codes.npy", mmap_mode="r")[:, ::2, ::-1]
     for least in (0.5, 1.0):
-        chosen = Neighbours(NagSpec("up", (24, 24), 4), least, sample=codes)
+        chosen = NearDuplicates(NagSpec("up", (24, 24), 4), least, sample=codes)
         assert chosen.admit(codes).tolist() == [True, True]
         assert chosen.overlaps(codes[0])
 
 
 def test_damaged_codes_reach_no_other_memory():
     """Codes that no layer has are compared like any others."""
-    chosen = Neighbours(NagSpec("up", (4, 4), 2), 0.75, sample=np.full((1, 2, 2), 65_535, np.uint16))
+    chosen = NearDuplicates(NagSpec("up", (4, 4), 2), 0.75, sample=np.full((1, 2, 2), 65_535, np.uint16))
     assert chosen.admit(
         np.array([[[65_535, 65_534]] * 2, [[0, 1]] * 2, [[65_535, 65_534]] * 2], np.uint16)
     ).tolist() == [

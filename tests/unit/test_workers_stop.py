@@ -129,7 +129,7 @@ def test_a_second_interrupt_kills_the_child(tmp_path):
 def test_a_parent_that_is_gone_takes_its_child_along(tmp_path, killed):
     code = f"""
 import sys, time; sys.path.insert(0, {HERE!r})
-from nagindex.processes import Child
+from nagindex.workers.parent import Child
 child = Child("child_functions:endless", {str(tmp_path / "out")!r}, 100_000)
 items = iter(child)
 next(items)
