@@ -32,6 +32,7 @@ lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 # known vulnerabilities of what is installed; asks pypi.org, and fails where that cannot answer, so it is no part of .ci/run
 audit: $(AUDIT)/.installed

@@ -1,4 +1,4 @@
-"""Faults in the files of an index, one at a time: what is done to which file, and what must be told of it."""
+"""Faults injected into the files of an index, one at a time, and how each must be detected."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ALWAYS = ("scan", "sketch", "graph", "skipped", "sources")
 
 @dataclass(frozen=True)
 class Fault:
-    """What is done to some files, and what must be told of it.
+    """A change to some files, and how it must be detected.
 
     Attributes:
-        what: its name.
-        changes: the files' new bytes, None for a file that is removed.
-        told: files of which `verify` must name one; none where nothing can tell the fault from an index that never had the file.
-        opening: whether opening must refuse.
+        what: the fault's name.
+        changes: the files' new bytes; None for a file that is removed.
+        told: files of which `verify` must name at least one; empty if the fault looks like an index that never had the file.
+        opening: whether opening must fail.
     """
 
     what: str
@@ -37,13 +37,13 @@ class Kind:
     """Files of one kind.
 
     Attributes:
-        name: as the table has it.
-        pattern: of their paths in the index's folder, or beside it.
-        derived: whether they can be made again.
-        opening: which faults opening must see: `all`, those of `length` (and absence), or `none`.
-        removed: whether `verify` can tell that one was removed.
-        pair: whether another file belongs to each, either of which may be named where the two do not fit.
-        asked: what is asked besides what every index is asked.
+        name: the name in the table.
+        pattern: glob of their paths in the index's folder, or next to it.
+        derived: whether they can be rebuilt.
+        opening: which faults opening must detect: `all`, those of `length` (and missing files), or `none`.
+        removed: whether `verify` can detect that one was removed.
+        pair: whether each has a companion file; if the two do not match, `verify` may name either.
+        asked: names of further questions for these files, in addition to `ALWAYS`.
     """
 
     name: str
@@ -56,10 +56,11 @@ class Kind:
 
 
 SAVED = "saved targets"
-"""They lie outside of the index: `verify` does not know of them, and another file of such targets is none the worse."""
+"""They lie outside the index: `verify` does not check them, and another valid file of targets is not a fault."""
 KINDS = (
-    Kind("manifest, current", "manifests/*.json", opening="all", removed=False, asked=("documents",)),
-    Kind("manifest, older", "manifests/*.json", opening="all", removed=True),
+    Kind("manifest, current", "manifests/[0-9]*.json", opening="all", asked=("documents",)),
+    Kind("manifest, older", "manifests/[0-9]*.json", opening="all"),
+    Kind("version hint", "manifests/latest.json", removed=False),
     Kind("nags.npy", "segments/*/nags.npy", opening="length", asked=("documents",)),
     Kind("docs.parquet", "segments/*/docs.parquet", opening="length", asked=("documents",)),
     Kind("sources.parquet", "segments/*/sources.parquet", opening="length", asked=("documents",)),
@@ -78,8 +79,8 @@ KINDS = (
 
 
 def files_of(index: Path, kind: Kind) -> list[Path]:
-    """Return an index's files of a kind; of those of segments and sketches, the ones that the current version uses."""
-    manifests = sorted((index / "manifests").glob("*.json"))
+    """Return an index's files of a kind; of segment and sketch files, those that the current version uses."""
+    manifests = sorted((index / "manifests").glob("[0-9]*.json"))
     if kind.name.startswith("manifest"):
         return manifests[-1:] if kind.name.endswith("current") else manifests[:-1]
     if kind.name == SAVED:
@@ -102,15 +103,15 @@ def files_of(index: Path, kind: Kind) -> list[Path]:
 
 
 def faults_of(index: Path, kind: Kind, rng: random.Random, *, cuts: int, flips: int, files: int) -> Iterator[Fault]:
-    """Yield faults in the files of a kind: bytes cut at the end, bits flipped one at a time, files emptied, exchanged and removed.
+    """Yield faults in files of a kind: truncated, one bit flipped, emptied, exchanged, or removed.
 
     Args:
         index: the index's folder.
-        kind: of the files.
+        kind: kind of the files.
         rng: chooses files and bits.
-        cuts: how many times bytes are cut, from 1 to 100 of them.
-        flips: how many bits, each in one of the files.
-        files: how many of the files are emptied, exchanged and removed.
+        cuts: number of truncations, by 1 to 100 bytes.
+        flips: number of bit flips, each in one of the files.
+        files: number of files that are emptied, exchanged and removed.
     """
     own = files_of(index, kind)
     if not own:
@@ -148,7 +149,7 @@ def faults_of(index: Path, kind: Kind, rng: random.Random, *, cuts: int, flips: 
 
 
 def _like(index: Path, kind: Kind, path: Path) -> list[Path]:
-    """Return other files of the same kind, of whichever version, that hold something else."""
+    """Return other files of the same kind, of any version, with different content."""
     name = path.name.partition("-")[0] if kind.name == "files of older versions" else ""
     content = path.read_bytes()
     return sorted(
@@ -157,7 +158,7 @@ def _like(index: Path, kind: Kind, path: Path) -> list[Path]:
 
 
 def apply(fault: Fault) -> dict[Path, bytes]:
-    """Do a fault, and return what undoes it."""
+    """Apply a fault; return the previous contents, for `undo`."""
     before = {path: path.read_bytes() for path in fault.changes}
     for path, content in fault.changes.items():
         path.unlink() if content is None else _written(path, content)
@@ -165,13 +166,13 @@ def apply(fault: Fault) -> dict[Path, bytes]:
 
 
 def undo(before: dict[Path, bytes]) -> None:
-    """Write the files again as they were."""
+    """Restore the previous contents."""
     for path, content in before.items():
         _written(path, content)
 
 
 def _written(path: Path, content: bytes) -> None:
-    """Write a file beside the one of its name, and then in its place, as a copying program does."""
+    """Write a temporary file and rename it to its name, as a copying program does."""
     temporary = path.with_name("." + path.name)
     temporary.write_bytes(content)
     os.replace(temporary, path)

@@ -1,8 +1,8 @@
-"""An index with files of every kind, and what is made of it after a fault.
+"""A sample index with files of every kind, and the responses of an index after a fault.
 
     python benchmarks/damaged.py
 
-As a program it looks at the indexes that it is told of, a JSON line each: a process of its own, so that a crash or a hang is seen.
+Run as a program, it examines the indexes named on stdin, one JSON line each. The separate process makes a crash or a hang detectable.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ WORDS = [
     "walnut",
 ]
 DOCUMENTS = 60
-"""Of a segment."""
+"""Documents of a segment."""
 BEST = 8
 MODES = ("scan", "sketch", "auto", "graph")
 
 
 def make(folder: Path) -> Path:
-    """Make an index with files of every kind, several versions, two sets of sketches and two graphs, and return it; a second or two."""
+    """Return a new index with files of every kind, several versions, two sets of sketches and two graphs; takes a second or two."""
     index, backbone, rng = folder / "sample.nagindex", loaded(), random.Random(0)
     for part in range(4):
         corpus = folder / f"part-{part}.jsonl"
         rows = [{"id": f"d{part}-{i:02d}", "text": " ".join(rng.choices(WORDS, k=20))} for i in range(DOCUMENTS)]
         rows += [{"id": f"none-{part}-{i}", "text": None} for i in range(part + 1)]
         corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with mock.patch("secrets.token_hex", lambda count: rng.randbytes(count).hex()):  # the same names every time
+    with mock.patch("secrets.token_hex", lambda count: rng.randbytes(count).hex()):  # reproducible names
         _fill(folder, index, backbone)
     return index
 
@@ -91,13 +91,13 @@ def loaded() -> Any:
 
 
 def look(index: Path, version: int | None, asked: Sequence[str], *, repair: bool) -> dict[str, Any]:
-    """Return what is made of an index: `verify`'s lines, opening's refusal, each question's answer or refusal, and what crashed.
+    """Return an index's responses: errors of `verify` and of opening, answers or errors by question, crashes.
 
     Args:
         index: the index's folder.
-        version: to open; None for the current one.
+        version: version to open; None for the current one.
         asked: names of questions.
-        repair: whether to see what `optimize` makes of a copy.
+        repair: whether to run `optimize` on a copy and report the result.
     """
     from nagindex.index import Index
     from nagindex.maintenance.verify import verify
@@ -119,7 +119,7 @@ def look(index: Path, version: int | None, asked: Sequence[str], *, repair: bool
 
 
 def _asked(question: Callable[[], Any], crashes: list[str]) -> Any:
-    """Return an answer, or a refusal; an error that nagindex does not raise on purpose is a crash."""
+    """Return an answer, or nagindex's error as a refusal; any other exception is a crash."""
     from nagindex.errors import NagIndexError
 
     try:
@@ -132,7 +132,7 @@ def _asked(question: Callable[[], Any], crashes: list[str]) -> Any:
 
 
 def questions(place: Path, opened: Any, warnings: list[str]) -> dict[str, Callable[[], Any]]:
-    """Return what is asked of an opened index: queries by every engine, its documents, skipped rows and sources."""
+    """Return the questions for an open index: queries with every engine, its documents, skipped rows and sources."""
     codes = np.load(place / "targets.npy")
 
     def query(targets: Any, **options: Any) -> list[Any]:
@@ -155,7 +155,7 @@ def questions(place: Path, opened: Any, warnings: list[str]) -> dict[str, Callab
 
 
 def _repaired(index: Path) -> dict[str, Any]:
-    """Run `optimize` on a copy of an index, and return what is still wrong with it, what it warns of, and its answers."""
+    """Run `optimize` on a copy of an index; return the remaining errors, the warnings, and the answers."""
     from nagindex.index import Index
 
     place = index.parent / "copy"
@@ -169,7 +169,7 @@ def _repaired(index: Path) -> dict[str, Any]:
 
 
 def serve() -> None:
-    """Look at the indexes that stdin names, and print what is made of each."""
+    """Examine the indexes named on stdin, and print the responses of each."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:

@@ -1,10 +1,11 @@
-"""Decontamination against the plain way: a Python set of the evaluation texts' joined 13-grams, asked for each of a document's.
+"""Decontamination against a plain implementation: a Python set of the evaluation texts' joined 13-grams.
 
     python benchmarks/decontaminate.py --pool corpus/pool --evaluation corpus/targets/gsm8k.jsonl corpus/targets/mmlu.jsonl
 
-Both normalize the same and answer in the same run, which contaminated documents there are and by which 13 words. Without
---pool the texts are made up of Zipf's words with a seed, and one document in a hundred holds part of an evaluation text; without
---evaluation they are cut from the pool's documents. Nothing runs in parallel. Memory is what remains allocated after building.
+Both normalize texts the same way and must find the same contaminated documents and n-grams in the same run. Without --pool, texts
+are random words with Zipf frequencies and a fixed seed, and one document in a hundred contains part of an evaluation text. Without
+--evaluation, the evaluation texts are cut from the pool's documents. Nothing runs in parallel. Memory is what remains allocated after
+building.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ Row = tuple[str, int, str, str]
 
 
 def made_up(count: int, words: int, rng: np.random.Generator) -> list[str]:
-    """Return texts of random words, the r-th most frequent with a share of 1 / (r + 2.7), some capitalised or with a comma."""
+    """Return texts of random words, the r-th with a frequency of 1 / (r + 2.7), some capitalized or with a comma."""
     spelling = np.random.default_rng(1)
     letters = np.array(list("etaoinshrdlucmfwypvbgkjqxz"))
     lengths = spelling.integers(2, 10, DISTINCT)
@@ -47,7 +48,7 @@ def made_up(count: int, words: int, rng: np.random.Generator) -> list[str]:
 
 
 def planted(documents: list[str], evaluation: list[str], rng: np.random.Generator) -> None:
-    """Write 12 to 40 words of an evaluation text into one document in a hundred: with 12 it is not contaminated."""
+    """Insert 12 to 40 words of an evaluation text into one document in a hundred; 12 words are no contamination."""
     for at in range(0, len(documents), CONTAMINATED):
         words, source = documents[at].split(), evaluation[rng.integers(len(evaluation))].split()
         place, length = int(rng.integers(len(words))), int(rng.integers(NGRAM - 1, 41))
@@ -66,7 +67,7 @@ def texts_in(paths: list[str]) -> list[Row]:
 
 
 def excerpts(documents: list[str]) -> list[str]:
-    """Return 100 words from the middle of one document in a hundred, which thereby is contaminated."""
+    """Return 100 words from the middle of one document in a hundred, which makes the document contaminated."""
     halves = [(words, len(words) // 2) for words in (text.split() for text in documents[::CONTAMINATED])]
     return [" ".join(words[middle : middle + EVALUATION_WORDS]) for words, middle in halves]
 
@@ -91,7 +92,7 @@ def naive_matches(grams: set[str], documents: list[str]) -> list[str | None]:
 
 
 def built(build: Callable[[], Any]) -> tuple[Any, float, float]:
-    """Return what is built, the seconds that it took, and the bytes that it holds, measured in another run."""
+    """Return the built object, the seconds to build it, and its bytes, measured in a second run."""
     started = time.perf_counter()
     build()
     seconds = time.perf_counter() - started
@@ -134,7 +135,7 @@ def main() -> None:
     seconds = {
         "nagindex": median_seconds(lambda: ours.matches(documents)),
         "set of joined strings": median_seconds(lambda: naive_matches(peer, documents), repeat=2),
-        "normalising and splitting alone": median_seconds(
+        "normalizing and splitting alone": median_seconds(
             lambda: [len(d.translate(JANITOR).split()) for d in documents]
         ),
     }

@@ -1,8 +1,9 @@
 """Near duplicates dropped from documents in order, exactly, against scipy's sparse product of all pairs.
 
-The pool is synthetic (28 layers, K = 20): one document in ten is a copy of an earlier one with some of its neurons replaced, up
-to a quarter, and its layers shuffled. scipy computes what all pairs share, in blocks, and then drops in the same order; it is
-timed on the smallest pool only, and must drop the same documents. Its product is made once and counted for each overlap.
+The pool is synthetic (28 layers, K = 20): one document in ten is a copy of an earlier one with up to a quarter of its neurons
+replaced, and the neurons of each layer shuffled. scipy computes the overlaps of all pairs, in blocks, and then drops documents in the
+same order; it is timed on the smallest pool only, and must drop the same documents. Its product is computed once, and its time
+counts for each overlap.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ def pool(n: int, *, seed: int = 0) -> Codes:
 
 
 def admitted(codes: Codes, least: float) -> npt.NDArray[np.bool_]:
-    """Return which documents are chosen, bool [n], with every so many of them as a sample."""
+    """Return which documents are kept, bool [n]; an evenly spaced sample of them tells which neurons are rare."""
     return NearDuplicates(SPEC, least, sample=codes[:: max(1, len(codes) // SAMPLE)]).admit(codes)
 
 
 def admitted_one_by_one(codes: Codes, least: float) -> int:
-    """Return how many documents are chosen where each is asked for and added alone."""
+    """Return how many documents are kept when each is tested and added individually."""
     chosen = NearDuplicates(SPEC, least, sample=codes[:: max(1, len(codes) // SAMPLE)])
     kept = 0
     for nag in codes:
@@ -59,7 +60,7 @@ def admitted_one_by_one(codes: Codes, least: float) -> int:
 
 
 def shared_by_scipy(codes: Codes) -> npt.NDArray[np.uint16]:
-    """Return how many neurons each document shares with those before it, uint16 [n, n], made in blocks of rows."""
+    """Return how many neurons each document shares with earlier ones, uint16 [n, n], computed in blocks of rows."""
     n, places = len(codes), SPEC.layers * SPEC.top_k
     columns = codes.reshape(n, places) + np.repeat(SPEC.offsets[:-1], SPEC.top_k).astype(np.int32)
     holds = sp.csr_matrix(
@@ -74,17 +75,17 @@ def shared_by_scipy(codes: Codes) -> npt.NDArray[np.uint16]:
 
 
 def admitted_by_scipy(shared: npt.NDArray[np.uint16], least: float) -> npt.NDArray[np.bool_]:
-    """Return which documents are chosen, bool [n], from what each shares with those before it."""
+    """Return which documents are kept, bool [n], given the neurons that each shares with earlier ones."""
     chosen = np.zeros(len(shared), bool)
     for i, row in enumerate(shared):
         chosen[i] = not (
             row[:i][chosen[:i]] >= round(least * SPEC.layers * SPEC.top_k)
-        ).any()  # whole for all of LEASTS
+        ).any()  # an integer for all of LEASTS
     return chosen
 
 
 def measured(codes: Codes, least: float) -> tuple[npt.NDArray[np.bool_], float]:
-    """Return which documents are chosen, and the seconds it takes: of few documents, the median of three runs."""
+    """Return which documents are kept, and the seconds taken: for small pools, the median of three runs."""
     times = []
     for _ in range(3 if len(codes) <= CHEAP else 1):
         started = time.perf_counter()

@@ -54,7 +54,7 @@ def ours(encoder: Encoder, prefix_tokenizer: PrefixTokenizer, texts: Sequence[st
 
 @contextmanager
 def timed_parts(encoder: Encoder, prefix_tokenizer: PrefixTokenizer, seconds: dict[str, float]) -> Iterator[Any]:
-    """Add to `seconds` what goes into tokenizing, the taps, the top K and the model's forward pass without its taps."""
+    """Add to `seconds` the time of tokenizing, the hooks, the top K and the model's forward pass without its hooks."""
     model = encoder.backbones[0].model
     device = model.device
 
@@ -91,7 +91,7 @@ def now(device: torch.device) -> float:
 
 
 def multiplications(backbone: Backbone) -> int:
-    """Return the multiply-adds a token in the model's matrices up to the last tap, embeddings and attention scores aside."""
+    """Return the multiply-adds a token in the model's matrices up to the last hook, embeddings and attention scores aside."""
     layers = backbone.model.layers
     linear = [sum(m.weight.numel() for m in layer.modules() if isinstance(m, torch.nn.Linear)) for layer in layers]
     return sum(linear) - layers[-1].mlp.down_proj.weight.numel()
@@ -171,13 +171,13 @@ def serve(chosen: Any) -> None:
 def parts_of(encoder: Encoder, prefix_tokenizer: PrefixTokenizer, texts: Sequence[str]) -> dict[str, Any]:
     """Return where the time of a pass goes, as shares, and the matrix operations a text."""
     seconds: dict[str, float] = {}
-    backbone, lanes = encoder.backbones[0], encoder._workers
+    backbone, workers = encoder.backbones[0], encoder._workers
     encoder._workers = None  # one batch at a time, so that the parts add up
     with timed_parts(encoder, prefix_tokenizer, seconds) as tokenize:
         started = now(backbone.model.device)
         ours(encoder, tokenize, texts)
         total = now(backbone.model.device) - started
-    encoder._workers = lanes
+    encoder._workers = workers
     seconds["batches, copies, rest"] = total - sum(seconds.values())
     tokens = np.minimum(prefix_tokenizer(texts, max_length=MAX_LENGTH).counts, MAX_LENGTH).mean()
     shares = {part: taken / total for part, taken in seconds.items()}

@@ -1,4 +1,4 @@
-"""The engines that find the best documents of a large pool: scan, certified sketches, graphs; and scipy, faiss beside them.
+"""The engines that find the best documents of a large pool: scan, sketches, graphs; and scipy and faiss for comparison.
 
 A synthetic pool (28 layers, K = 20) is written and optimized once, or taken from --pool, where it stays. Each line is measured in a
 process of its own: warm is the median of some searches after one that does not count; cold is the first search of a process
@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,18 @@ from scan import sparse_pool
 from synthetic import SPEC, make_codes, write_pool
 
 import nagindex
-from nagindex.query.run import _Query
+from nagindex.query.engines import Engine, GraphEngine, ScoredPool, open_engine
 from nagindex.search.profile import profile_of
-from nagindex.select.budget import Budget
-from nagindex.select.options import QueryOptions
+from nagindex.search.rescore import rescore
+from nagindex.search.scan import Ranking, sums_from_codes
+from nagindex.search.scorers import scorer_of
+from nagindex.search.view import View
+from nagindex.select.budget import exact_cut
+from nagindex.select.candidates import Candidates
+from nagindex.select.ranking_key import by_target
 from nagindex.sketches.store import current_sketches
+from nagindex.storage.docs import ids_at
+from nagindex.storage.segment import verify_segments
 from nagindex.targets.saved import TargetSet
 
 EXAMPLES = 200
@@ -57,6 +65,21 @@ def drop_pages(path: Path) -> None:
             os.close(descriptor)
 
 
+def scored_pool(index: nagindex.Index, sets: list[TargetSet]) -> ScoredPool:
+    """Return all documents of an index, scored by the profiles of some target sets."""
+    view, profiles = View.of(SPEC), [profile_of(own.codes, SPEC) for own in sets]
+    sums_of = sums_from_codes(scorer_of(profiles, view), len(profiles))
+    parts = Candidates(index.snapshot).parts(tokens=False)
+    return ScoredPool(parts, index.manifest.segments, view, profiles, sums_of, None, len(index), None)
+
+
+def rankings_of(index: nagindex.Index, pool: ScoredPool, budget: int) -> list[Ranking]:
+    """Return what is to be ranked: the best documents of each target."""
+    cut = partial(exact_cut, budget=budget, ids_of=partial(ids_at, index.snapshot))
+    keys = [by_target(number, target) for number, target in enumerate(pool.targets)]
+    return [Ranking(key.key, *key.bounds, budget, cut) for key in keys]
+
+
 def engine(path: str, mode: str, targets: int, budget: int, cold: bool) -> dict[str, Any]:
     """Search with one engine; seconds are of the ranking alone, from opening its files to the last document."""
     index = nagindex.open(path)
@@ -65,38 +88,37 @@ def engine(path: str, mode: str, targets: int, budget: int, cold: bool) -> dict[
     if cold:
         warm_up({own.name: own.codes for own in sets}, n=targets, mode=mode)
         drop_pages(Path(path))
-    seconds, found, plan = [], np.empty(0), None
+    verify_segments(index.segments)
+    seconds, found = [], np.empty(0)
     for _ in range(1 if cold else REPEAT + 1):
-        one = _Query(index, sets, Budget(documents=budget * targets), QueryOptions(mode=mode), None)
+        pool = scored_pool(index, sets)
         started = time.perf_counter()
-        hits = one.ranked(one.shares)
+        one: Engine = open_engine(index.snapshot, pool, mode=mode, score="mean")
+        hits = one.rank(rankings_of(index, pool, budget))
         seconds.append(time.perf_counter() - started)
-        plan = one.ranker.plan
         found = np.concatenate([np.sort(own.positions) for own in hits])
     np.save(Path(path).parent / f"found-{mode}-{targets}-{budget}.npy", found)
-    actual = {} if plan is None else plan.actual
+    actual = one.plan.actual
     share = float(actual.get("documents", 0)) / len(index)
     recall = [own["recall"] for own in actual.get("recall", [])]
     taken = statistics.median(seconds[min(1, len(seconds) - 1) :])
     if mode == "graph":  # the estimate of recall is a search of its own, and reported beside
         taken = statistics.median(_graph_only(index, sets, budget))
-    return {"seconds": taken, "read": share, "estimate": recall, "engine": plan.engine if plan else ""}
+    return {"seconds": taken, "read": share, "estimate": recall, "engine": one.plan.engine}
 
 
 def _graph_only(index: nagindex.Index, sets: list[TargetSet], budget: int) -> list[float]:
     """Return the seconds of searching graphs without the estimate of recall."""
-    from nagindex.query import approximation
     from nagindex.search import graph_search
 
-    one = _Query(index, sets, Budget(documents=budget * len(sets)), QueryOptions(mode="graph"), None)
-    sketches = one.ranker.opened()
-    graphs = approximation._opened(one.ranker, sketches) if sketches else []
+    pool = scored_pool(index, sets)
+    opened = GraphEngine.open(index.snapshot, pool)
+    rankings = rankings_of(index, pool, budget)
     seconds = []
     for _ in range(REPEAT + 2):
-        rankings = one.rankings(one.shares)
         started = time.perf_counter()
-        for target, ranking in zip(one.scored, rankings, strict=True):
-            graph_search.search(one.parts, graphs, approximation._task(one.ranker, sketches, target, ranking))
+        for number, ranking in enumerate(rankings):
+            graph_search.search(pool.parts, opened.graphs, opened._target(number, ranking))
         seconds.append(time.perf_counter() - started)
     return seconds[2:]
 
@@ -104,8 +126,7 @@ def _graph_only(index: nagindex.Index, sets: list[TargetSet], budget: int) -> li
 def scipy_product(path: str, targets: int) -> dict[str, Any]:
     """Multiply what fits memory."""
     index = nagindex.open(path)
-    index.segments = index.segments[: max(1, SCIPY_DOCUMENTS // 131_072)]
-    matrix = sparse_pool(index)
+    matrix = sparse_pool(index.codes[: max(1, SCIPY_DOCUMENTS // 131_072)])
     weights = [np.concatenate(profile_of(own.codes, SPEC).weights).astype(np.float32) for own in targets_of(targets)]
     wanted = weights[0] if targets == 1 else np.stack(weights, axis=1)
     matrix @ wanted
@@ -115,11 +136,6 @@ def scipy_product(path: str, targets: int) -> dict[str, Any]:
 def faiss_search(path: str, kind: str, budget: int) -> dict[str, Any]:
     """Search the sketches of one target with faiss, score twice the budget exactly, and say how much of the scan's answer that holds."""
     import faiss
-
-    from nagindex.search.rescore import rescore
-    from nagindex.search.scan import Part
-    from nagindex.search.scorers import scorer_of
-    from nagindex.search.view import View
 
     index, [target] = nagindex.open(path), targets_of(1)
     sketches = current_sketches(index.path, SPEC)
@@ -144,9 +160,8 @@ def faiss_search(path: str, kind: str, budget: int) -> dict[str, Any]:
     built = time.perf_counter() - started
     del blocks
     profile = profile_of(target.codes, SPEC)
-    query = sketches.basis.split(profile.weights)[0].astype(np.float32)[None]
-    starts = np.cumsum([0, *(segment.entry.documents for segment in index.segments)]).tolist()
-    parts = [Part(start, s.entry.documents, s.codes) for start, s in zip(starts, index.segments, strict=False)]
+    query = sketches.basis.project(profile.weights)[0].astype(np.float32)[None]
+    parts = Candidates(index.snapshot).parts(tokens=False)
     scorer = scorer_of([profile], View.of(SPEC))
 
     def search() -> np.ndarray:

@@ -1,10 +1,10 @@
-"""How faithful lower precision is: NAGs, scores and selections of each dtype and attention against float32.
+"""Fidelity of lower precision: NAGs, scores and selections of each dtype and attention against float32.
 
     python benchmarks/fidelity.py --pool DIR --targets FILE [--quick] [--json FILE]
 
-For all-MiniLM-L6-v2 and random models: the share of NAG members that float32 with the default attention has too, the Spearman
-correlation of the documents' scores, and the overlap of the selected 20 % of the documents. The peer is float32 with another
-attention implementation, which differs by rounding alone.
+For all-MiniLM-L6-v2 and randomly initialized models: the share of NAG members that float32 with the default attention has too, the
+Spearman correlation of the documents' scores, and the overlap of the selected 20 % of the documents. The peer is float32 with another
+attention implementation, which differs only by rounding.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ SHARE = 0.2
 
 
 def random_models(tokenizer: Any) -> dict[str, Any]:
-    """Return random models of three architectures, in float32."""
+    """Return randomly initialized models of three architectures, in float32."""
     shape = {**SHAPES["small"], "vocab_size": len(tokenizer), "num_hidden_layers": 4, "hidden_size": 128}
     shape |= {"intermediate_size": 384, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 32}
     gated = {**shape, "pad_token_id": 0, "bos_token_id": 0, "eos_token_id": 0}
@@ -63,7 +63,7 @@ def scores_of(pool: Codes, targets: Codes, widths: Sequence[int]) -> np.ndarray:
 
 
 def shared_members(codes: Codes, others: Codes) -> float:
-    """Return the share of NAG members, of all documents and layers, that the other codes [n, L, K] have too."""
+    """Return the share of NAG members, over all documents and layers, that the other codes [n, L, K] contain too."""
     lists = 65_536 * np.arange(codes.shape[0] * codes.shape[1]).reshape(codes.shape[0], codes.shape[1], 1)
     return float(np.isin(codes + lists, others + lists).mean())
 
@@ -81,13 +81,13 @@ def encoded(backbone: Backbone, texts: Sequence[str]) -> Codes:
 
 
 def variants(place: str, device: str) -> Iterator[tuple[str, str, Backbone]]:
-    """Yield (dtype, attention, backbone) of one model, each loaded anew as a build loads it."""
+    """Yield (dtype, attention, backbone) of one model, each loaded from disk as a build loads it."""
     for dtype, attention in VARIANTS:
         yield dtype, attention, load_backbone(place, device=device, dtype=dtype, attention=attention)
 
 
 def main() -> None:
-    """Encode pool and targets with every variant and compare."""
+    """Encode pool and targets with every variant, and compare."""
     chosen = options(
         __doc__.splitlines()[0],
         pool={"type": Path, "default": DATA / "corpus", "help": "folder of documents; by default the sample corpus"},

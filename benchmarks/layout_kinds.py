@@ -1,4 +1,4 @@
-"""Layouts of NAGs in bytes, each with its way there and back, for the trial of layouts."""
+"""Candidate layouts of NAGs in bytes, each with an encoder and a decoder, for `layouts.py`."""
 
 from __future__ import annotations
 
@@ -36,18 +36,19 @@ SMALL, LARGE = 1024, 16_384
 
 @dataclass(frozen=True)
 class Layout:
-    """A way to write blocks of documents.
+    """A byte layout for blocks of documents.
 
     Attributes:
         ordered: whether it keeps the impact order.
-        ranked: whether its values are places by frequency instead of neurons.
-        block: documents written together.
-        encode: bytes of values uint16 [m, L, K] in impact order.
-        decode: values of m documents, uint16, in the arrangement of their axes.
-        sums: what a scan makes of m documents, in place of decoding and then summing.
-        single: whether one document can be read without its block, by a place of two bytes.
-        limit: documents it is tried on, 0 for as many as others.
-        slow: whether it is encoded once only.
+        ranked: whether its values are popularity ranks instead of neurons.
+        block: number of documents encoded together.
+        encode: f(values uint16 [m, L, K] in impact order) -> bytes.
+        decode: f(bytes, m) -> values of m documents, uint16, with the axes in the order of `arrangement`.
+        arrangement: a key of `AXES`.
+        sums: f(bytes, m, sums) that sums m documents directly, without decoding them first; None to decode and then sum.
+        single: whether one document can be read without its block, given an offset of two bytes.
+        limit: number of documents it is measured on, 0 for the default.
+        slow: whether it is encoded only once.
     """
 
     name: str
@@ -68,12 +69,12 @@ BACK = {"documents": (0, 1, 2), "layers": (1, 0, 2), "columns": (2, 0, 1)}
 
 
 def gaps_of(ordered: Codes) -> Codes:
-    """Return sorted values as the first of each row and how many lie between each and the next."""
+    """Return sorted values as the first of each row, and the number of integers between each value and the next."""
     return np.diff(ordered.astype(np.int32), axis=2, prepend=-1).astype(np.uint16) - np.uint16(1)
 
 
 def four_classes(symbols: Codes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the widths and starts, int64 [L, 4], of the classes that take the fewest bits for each layer's symbols."""
+    """Return widths and starts, int64 [L, 4], of the four classes that take the fewest bits for each layer's symbols."""
     widths, starts = [], []
     three = np.array(list(combinations_with_replacement(range(13), 3)))
     begin = np.concatenate([np.zeros((len(three), 1), np.int64), np.cumsum(1 << three, axis=1)], axis=1)
@@ -88,18 +89,18 @@ def four_classes(symbols: Codes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
 
 
 def words_for(values: Codes) -> npt.NDArray[np.uint64]:
-    """Return room for whatever the packers write of some values."""
+    """Return a zeroed buffer large enough for any packer's output for some values."""
     return np.zeros(values.size // 2 + values.shape[0] * values.shape[1] * 2 + 2, np.uint64)
 
 
 def packed(pack: Callable[..., int], values: Codes) -> bytes:
-    """Return what a packer of bits writes."""
+    """Return the output of a bit packer as bytes."""
     words = words_for(values)
     return words[: (pack(values, words) >> 6) + 2].tobytes()
 
 
 def bit_layouts(pool: Pool, room: int) -> Iterator[Layout]:
-    """Give the layouts in bits, and in one or two bytes a value."""
+    """Yield the bit-packed layouts, and those of one or two bytes per value."""
     shape = pool.codes.shape[1:]
     found = np.empty((room, *shape), np.uint16)
     sample = pool.codes[:LARGE]
@@ -141,7 +142,7 @@ def bit_layouts(pool: Pool, room: int) -> Iterator[Layout]:
 
 
 def class_layout(name: str, make: Any, gaps: bool, heads: Any, sample: Codes, found: Codes) -> Layout:
-    """Return the layout of four widths a layer, fitted to a sample of values."""
+    """Return the layout with four widths per layer, fitted to a sample of values."""
     if gaps:
         ordered = np.sort(sample, axis=2).astype(np.int64)
         before = np.concatenate([np.full_like(ordered[..., :1], -1), ordered[..., :-1]], axis=2)
@@ -150,7 +151,7 @@ def class_layout(name: str, make: Any, gaps: bool, heads: Any, sample: Codes, fo
     else:
         symbols = sample
     widths, starts = four_classes(symbols)
-    widths[:, 3] = 16  # what the sample does not hold must be writable too
+    widths[:, 3] = 16  # values that are not in the sample must fit too
 
     def encode(values: Codes) -> bytes:
         values = np.sort(values, axis=2) if gaps else np.ascontiguousarray(values)
@@ -164,7 +165,7 @@ def class_layout(name: str, make: Any, gaps: bool, heads: Any, sample: Codes, fo
 
 
 def escaped_layout(pool: Pool, room: int) -> Layout:
-    """Return ranks as a byte each, those from 255 on apart; a scan sums bytes by a table that stays in the first-level cache."""
+    """Return the layout of one-byte ranks, with ranks from 255 on stored separately; its byte table fits in the L1 cache."""
     layers, top_k = pool.codes.shape[1:]
     group = min((1 << 16) // pool.width, 255 // top_k)
     groups = -(-layers // group)
@@ -202,7 +203,7 @@ def escaped_layout(pool: Pool, room: int) -> Layout:
 def block_layout(
     pool: Pool, arrangement: str, block: int, codec: str, level: int, *, ordered: bool, kind: str = "neurons"
 ) -> Layout:
-    """Return compressed blocks of neurons, or of ranks with their low bytes before their high ones."""
+    """Return a layout of compressed blocks of neurons, or of ranks split into low bytes and high bytes."""
     layers, top_k = pool.codes.shape[1:]
 
     def encode(values: Codes) -> bytes:
@@ -233,7 +234,7 @@ def block_layout(
 
 
 def compress(data: bytes, codec: str, level: int) -> bytes:
-    """Return data compressed by zstd, or by LZ4 where pyarrow is installed."""
+    """Return data compressed by zstd, or by LZ4 if pyarrow is installed."""
     if codec == "zstd":
         return zstd.compress(data, level)
     import pyarrow
@@ -263,7 +264,7 @@ def on_top(layout: Layout) -> Layout:
 
 
 def layouts(pool: Pool, quick: bool) -> Iterator[Layout]:
-    """Give every layout that is tried."""
+    """Yield every layout that is measured."""
     room = room_of(pool)
     packs = [*bit_layouts(pool, room), escaped_layout(pool, room)]
     yield from packs

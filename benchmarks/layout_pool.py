@@ -1,4 +1,4 @@
-"""The codes that layouts are tried on, and how they are called when numbered by how frequent they are."""
+"""The codes that layouts are measured on, and their neurons ranked by popularity."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ ROOM = 1 << 20
 
 @dataclass(frozen=True)
 class Pool:
-    """Codes, what they are called when numbered by how frequent they are in their layer, and the tables of a scan.
+    """Codes, popularity ranks of their neurons in each layer, and the tables of a scan.
 
     Attributes:
         codes: uint16 [n, L, K], mapped from a file.
         width: neurons of a layer.
-        ranks: uint16 [L, d], each neuron's place by falling frequency.
-        neurons: uint16 [L, d], the neuron of each place.
-        frequencies: float64 [L, d], the share of documents that hold each neuron.
-        tables: by whether values are ranks, the counts that a scan sums.
+        ranks: uint16 [L, d], each neuron's rank by descending popularity.
+        neurons: uint16 [L, d], the neuron of each rank.
+        frequencies: float64 [L, d], popularity: the share of documents with each neuron.
+        tables: the counts that a scan sums, indexed by neurons and by ranks.
     """
 
     codes: Codes
@@ -39,7 +39,7 @@ class Pool:
 
 
 def make_pool(codes: Codes, width: int, path: Path) -> Pool:
-    """Return a pool whose codes are mapped from a new file, with the profile of its first 200 documents."""
+    """Return a pool whose codes are mapped from a new file; the tables are the profile of its first 200 documents."""
     np.save(path, codes)
     mapped = np.load(path, mmap_mode="r")
     layers = codes.shape[1]
@@ -58,5 +58,5 @@ def mapped_to(values: Codes, names: npt.NDArray[np.uint16]) -> Codes:
 
 
 def room_of(pool: Pool) -> int:
-    """Return the documents whose codes are decoded at a time."""
+    """Return the number of documents decoded at a time."""
     return 1 << int(math.log2(ROOM / pool.codes[0].nbytes) + 0.5)

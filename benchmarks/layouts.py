@@ -1,9 +1,9 @@
-"""Compact layouts of the codes beside the plain one: bytes a document, speed in one thread, and what a scan would reach.
+"""Compact layouts of the codes against the plain one: bytes a document, speed in one thread, and modeled scan speed.
 
-Each layout is checked to give back every document's neurons, and their impact order where it is said to keep it; layouts that
-sort them need the order beside them as a permutation, in a file that a scan leaves unread. Speeds of a scan are ratios to the plain
-kernel over mapped codes, timed just before and just after, in processor time of the one thread. The last column is a model of a
-cold scan: the slower of a disk of 0.9 GB/s and two such threads, as a ratio to the same for plain codes.
+Each layout is checked to return every document's neurons, and their impact order if it claims to keep it. Layouts that sort neurons
+need the order as a separate permutation, in a file that a scan does not read. Scan speeds are ratios to the plain kernel over mapped
+codes, timed just before and just after, in processor time of one thread. The last column models a cold scan: the slower of a disk of
+0.9 GB/s and two such threads, relative to plain codes.
 
     python benchmarks/layouts.py [--pool INDEX] [--json FILE]
 """
@@ -44,7 +44,7 @@ except ImportError:
 REPEAT = 3
 DOCUMENTS = 131_072
 TRIED = 16
-"""Times these bytes that a layout is tried on; the plain scan reads the whole pool, as it would from memory."""
+"""A layout is measured on so many times `layout_pool.ROOM` bytes of codes; the plain scan reads the whole pool, as from memory."""
 SMALL, LARGE = 1024, 16_384
 DISK = 0.9e9
 """Bytes a second of a cold, sequential scan."""
@@ -52,20 +52,20 @@ THREADS = 2
 
 
 def require(holds: object, why: str) -> None:
-    """End where what must hold does not."""
+    """Exit with a message unless a condition holds."""
     if not holds:
         raise SystemExit(why)
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Return the processor time of one run, which other programs on the same cores lengthen less than the clock's."""
+    """Return the processor time of one run, which other programs on the same cores affect less than wall-clock time."""
     started = time.thread_time()
     work()
     return time.thread_time() - started
 
 
 def alternating(work: Callable[[], object], peer: Callable[[], object], repeat: int) -> tuple[float, float, float]:
-    """Return the median seconds of two works that take turns, and the median of the peer's over the work's."""
+    """Time two functions in alternation; return their median seconds and the median ratio of the peer's time to the work's."""
     work()
     times = [(seconds(peer), seconds(work), seconds(peer)) for _ in range(repeat)]
     return (
@@ -76,7 +76,7 @@ def alternating(work: Callable[[], object], peer: Callable[[], object], repeat: 
 
 
 def measure(pool: Pool, layout: Layout, order_bytes: float, repeat: int) -> dict[str, Any]:
-    """Return the figures of one layout; ends the script where it loses anything."""
+    """Return the figures of one layout; exit if it loses information."""
     codes = pool.codes[: layout.limit or TRIED * room_of(pool)]
     n, layers, top_k = codes.shape
     blocks = []
@@ -142,7 +142,7 @@ def measure(pool: Pool, layout: Layout, order_bytes: float, repeat: int) -> dict
 
 
 def order_alone(pool: Pool, repeat: int) -> dict[str, Any]:
-    """Return what the impact order takes beside sorted values: as one number a row, or the digits of it under zstd."""
+    """Return the bytes of the impact order stored next to sorted values: as one number per row, or as digits under zstd."""
     codes = np.asarray(pool.codes[: TRIED * room_of(pool)])
     n, layers, top_k = codes.shape
     require(top_k <= 20, "K! must fit into 64 bits")
@@ -176,7 +176,7 @@ def order_alone(pool: Pool, repeat: int) -> dict[str, Any]:
 
 
 def floors(pool: Pool) -> dict[str, float]:
-    """Return the bytes a document of ideal coders that know nothing but how frequent neurons are in their layer, or in their place."""
+    """Return bytes a document for ideal coders that know only the popularity of neurons, by layer or by position in it."""
     n, layers, top_k = pool.codes.shape
 
     def bits(shares: npt.NDArray[np.float64]) -> float:

@@ -1,9 +1,9 @@
 """Peak memory of a query and of an append, on a pool of 100,000 and on one of 1,000,000 synthetic documents.
 
-Each measurement runs in a process of its own, which does the same on a pool of no size first, so that what compilers and
-libraries take is not counted; then its peak resident set, mapped pages included, is held against the set before. An append
-draws its codes at random in place of a model, whose memory does not depend on the pool. Beside them stands scipy's sparse
-matrix of the pool, which a product with it must hold.
+Each measurement runs in a separate process, which first performs the same operation on a tiny pool, so that memory taken by
+compilers and libraries is not counted. The figure is the peak resident set, mapped pages included, minus the resident set before. An
+append draws random codes instead of running a model, whose memory does not depend on the pool. The peer is scipy's sparse matrix of
+the pool, which a product needs in memory.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ CASES = {
 
 
 def memory_mb(field: str) -> float:
-    """Return a line of this process's memory status in MB: VmRSS (resident now) or VmHWM (its peak)."""
+    """Return a field of this process's memory status in MB: VmRSS (current resident set) or VmHWM (its peak)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(field)) * 1024 / 1e6
 
 
 def do(case: str, folder: Path, pool: str) -> None:
-    """Do one case on one of the pools."""
+    """Run one case on one of the pools."""
     index = nagindex.open(folder / pool)
     if case == "query":
         index.query(np.load(folder / "targets.npy"), n=TOP).to_parquet(folder / "selection.parquet")
@@ -53,11 +53,11 @@ def do(case: str, folder: Path, pool: str) -> None:
     else:
         from scan import sparse_pool
 
-        sparse_pool(index)
+        sparse_pool(index.codes)
 
 
 class Model:
-    """Stands where a backbone and its tokenizer would: every text is one token."""
+    """Stub for a backbone and its tokenizer: every text is one token."""
 
     tokenizer = None
     portable = False
@@ -71,19 +71,19 @@ class Model:
 
 
 def random_codes(encoder: encode.Encoder, ids: list[Any]) -> list[Any]:
-    """Return NAGs whose neurons are a run from a random start, uint16 [n, L, K]."""
+    """Return NAGs of consecutive neurons from a random start, uint16 [n, L, K]."""
     [spec] = encoder.specs
     starts = np.random.default_rng(len(ids)).integers(0, spec.widths[0] - spec.top_k, (len(ids), spec.layers, 1))
     return [(starts + np.arange(spec.top_k)).astype(np.uint16)]
 
 
 def measure(case: str, folder: Path) -> None:
-    """Do a case on the small pool, then on the pool, and print what the second took as JSON."""
-    backbone.backbone_of = lambda *_, **__: Model()
+    """Run a case on the small pool, then on the pool, and print the second run's peak memory as JSON."""
+    backbone.load_matching_backbone = lambda *_, **__: Model()
     pipeline.PrefixTokenizer = Model
     encode.Encoder.encode = random_codes
     do(case, folder, "small.nagindex")
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = memory_mb("VmRSS")
     do(case, folder, "pool.nagindex")
     print(json.dumps(memory_mb("VmHWM") - before))

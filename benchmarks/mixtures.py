@@ -1,8 +1,8 @@
-"""Six targets at once over a synthetic pool: mixtures, quality and a filter, beside the published way of ranking.
+"""Six targets at once over a synthetic pool: mixtures, quality and a filter, against the published ranking.
 
-The published code reads every document's features from JSON lines for each target, sums up a dictionary of frequencies in Python
-and sorts. `published` does that work, written for this comparison, on as many documents as it does in reasonable time, and its
-figures are given per document too. Each line runs in a process of its own, which reports its seconds and its peak memory.
+The published code reads every document's features from JSON lines for each target, sums a dictionary of frequencies in Python
+and sorts. `published` reimplements this for the comparison, on a smaller number of documents, and its figures are also given per
+document. Each row runs in a separate process, which reports its seconds and its peak memory.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ QUERIES = {
     "distinct": {"mix": "distinct"},
     "union": {"mix": "union"},
     "max": {"mix": "max"},
-    "merge, quality": {"quality_column": "quality"},
+    "merge, quality": {"quality": nagindex.Quality("quality")},
     "merge, filter": {"where": "quality > 0.5"},
-    "merge, quality and filter": {"quality_column": "quality", "where": "tokens > 200"},
-    "union, quality and filter": {"mix": "union", "quality_column": "quality", "where": "tokens > 200"},
+    "merge, quality and filter": {"quality": nagindex.Quality("quality"), "where": "tokens > 200"},
+    "union, quality and filter": {"mix": "union", "quality": nagindex.Quality("quality"), "where": "tokens > 200"},
     "union, cap 10 % a source": {"mix": "union", "cap": {"file": 0.1}},
     "merge, dedup 0.9": {"dedup": 0.9},
     "merge, contrast 0.5": {"contrast": 0.5},
@@ -48,7 +48,7 @@ def query(path: str, name: str, budget: int, targets: dict[str, np.ndarray]) -> 
 
 
 def published(features: str, budget: int, targets: dict[str, np.ndarray]) -> int:
-    """Rank as the published code does, target by target, and return how many documents are selected."""
+    """Rank as the published code does, target by target, and return the number of selected documents."""
     selected = 0
     for target in targets.values():
         frequency = [Counter(target[:, layer].ravel().tolist()) for layer in range(SPEC.layers)]
@@ -67,14 +67,14 @@ def published(features: str, budget: int, targets: dict[str, np.ndarray]) -> int
 
 
 def measured(*arguments: object) -> tuple[float, float]:
-    """Run this script for one line and return its seconds, start of Python left out, and its peak memory in MB."""
+    """Run this script for one row and return its seconds, without Python startup, and its peak memory in MB."""
     command = [sys.executable, __file__, "--one", *map(str, arguments)]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     return float(output[-2]), float(output[-1])
 
 
 def one(kind: str, path: str, budget: str, name: str = "") -> None:
-    """Do one line's work, the first time to compile and to map, and print the seconds of the second."""
+    """Do one row's work twice and print the seconds of the second run; the first one compiles and maps."""
     with np.load(Path(path).parent / "targets.npz") as file:
         targets = dict(file)
     if kind == "query":

@@ -1,7 +1,7 @@
 """Sums of the R largest overlaps with T examples against scipy's sparse product and numpy's partition, two threads each.
 
-Both look at the same synthetic documents (28 layers, K = 20, as a real model's), scipy at a sample of them, for which both
-must give the same sums. scipy multiplies documents by examples a block at a time; a block's overlaps are then partitioned.
+Both use the same synthetic documents (28 layers, K = 20, as in a real model), scipy a sample of them, for which both must give
+the same sums. scipy multiplies documents by examples one block at a time; the overlaps of a block are then partitioned.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nagindex.search.nearest import nearest_scorer
 
 THREADS = 2
 ROWS_PER_TASK = 8192
-PEER_OVERLAPS = 1 << 20  # per block: what scipy makes of it then takes some megabytes
+PEER_OVERLAPS = 1 << 20  # per block: the product then takes a few megabytes
 SAMPLE = {200: 8192, 1000: 2048, 10_000: 512}
 PLACES = SPEC.layers * SPEC.top_k
 
@@ -35,13 +35,13 @@ def matrix(codes: Codes) -> sp.csr_matrix:
 
 
 def in_blocks(work: Callable[[slice], None], documents: int, block: int) -> None:
-    """Do the work for all blocks of documents, on as many threads as are compared."""
+    """Run the work for all blocks of documents, on the compared number of threads."""
     with ThreadPoolExecutor(THREADS) as pool:
         list(pool.map(lambda first: work(slice(first, first + block)), range(0, documents, block)))
 
 
 def scipy_sums(documents: sp.csr_matrix, examples: sp.csr_matrix, nearest: int) -> npt.NDArray[np.int64]:
-    """Return the sums, int64 [n], of documents and transposed examples, both CSR."""
+    """Return the sums, int64 [n], for documents and transposed examples, both CSR."""
     count = documents.shape[0]
     sums = np.empty(count, np.int64)
 

@@ -1,4 +1,4 @@
-"""Compiled loops that pack NAGs into fewer bytes and unpack them again, for the trial of layouts."""
+"""Compiled loops that pack and unpack NAGs, for `layouts.py`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ESCAPE = 255
 
 @JIT
 def put(words, place, value, width):
-    """Write the low bits of a value at a bit's place of uint64 words that are zero there; return the next place."""
+    """Write a value's low bits at a bit offset into zeroed uint64 words; return the next bit offset."""
     at, off = place >> 6, np.uint64(place & 63)
     words[at] |= np.uint64(value) << off
     if off + np.uint64(width) > np.uint64(64):
@@ -28,7 +28,7 @@ def put(words, place, value, width):
 
 @JIT
 def get(words, place, width):
-    """Return the width < 64 bits at a bit's place."""
+    """Return the `width` bits, fewer than 64, at a bit offset."""
     at, off = place >> 6, np.uint64(place & 63)
     value = (words[at] >> off) | ((words[at + 1] << ONE) << (np.uint64(63) - off))
     return value & ((ONE << np.uint64(width)) - ONE)
@@ -36,7 +36,7 @@ def get(words, place, width):
 
 @JIT
 def pack_fixed(symbols, words):
-    """Write each row of K with as many bits a value as its largest needs, and that number in 5 bits before it."""
+    """Pack each row of K with the bit width of its largest value, preceded by that width in 5 bits."""
     place = 0
     for i in range(symbols.shape[0]):
         for layer in range(symbols.shape[1]):
@@ -52,7 +52,7 @@ def pack_fixed(symbols, words):
 
 @JIT
 def unpack_fixed(words, gaps, found):
-    """Undo `pack_fixed`; gaps become the values they lie between."""
+    """Invert `pack_fixed`; gaps are converted back to values."""
     place = 0
     for i in range(found.shape[0]):
         for layer in range(found.shape[1]):
@@ -70,15 +70,15 @@ def unpack_fixed(words, gaps, found):
 
 @JIT
 def class_of(value, starts):
-    """Return the last of four classes that starts at or below a value."""
+    """Return the last of four classes whose start is at most a value."""
     return np.int64(value >= starts[1]) + np.int64(value >= starts[2]) + np.int64(value >= starts[3])
 
 
 @JIT
 def pack_classes(values, gaps, heads, widths, starts, words):
-    """Write values by their layer's four classes of widths: two bits for the class, then the place inside it.
+    """Pack values by the four width classes of their layer: two bits for the class, then the offset in it.
 
-    Where a layer has a head, the values below it are a bit each, and the sorted others follow as gaps.
+    In a layer with a head, each value below the head is one bit, and the others follow sorted, as gaps.
     """
     place = 0
     for i in range(values.shape[0]):
@@ -102,7 +102,7 @@ def pack_classes(values, gaps, heads, widths, starts, words):
 
 @JIT
 def unpack_classes(words, gaps, heads, widths, starts, found):
-    """Undo `pack_classes`."""
+    """Invert `pack_classes`."""
     place = 0
     for i in range(found.shape[0]):
         for layer in range(found.shape[1]):
@@ -116,7 +116,7 @@ def unpack_classes(words, gaps, heads, widths, starts, found):
                     first += 1
             last = head - 1
             for k in range(first, found.shape[2]):
-                code = get(words, place, 18)  # the class and the widest value in one look
+                code = get(words, place, 18)  # the class and the widest value in one read
                 kind = np.int64(code & np.uint64(3))
                 width = widths[layer, kind]
                 value = np.int64((code >> np.uint64(2)) & ((ONE << np.uint64(width)) - ONE)) + starts[layer, kind]
@@ -129,7 +129,7 @@ def unpack_classes(words, gaps, heads, widths, starts, found):
 
 @JIT
 def pack_bytes(symbols, cut, data):
-    """Write values below the cut as a byte, others as two; return the bytes written."""
+    """Pack values below the cut as one byte, others as two; return the number of bytes written."""
     place = 0
     for value in symbols.flat:
         if value < cut:
@@ -144,7 +144,7 @@ def pack_bytes(symbols, cut, data):
 
 @JIT
 def unpack_bytes(data, cut, gaps, found):
-    """Undo `pack_bytes`."""
+    """Invert `pack_bytes`."""
     place = 0
     for i in range(found.shape[0]):
         for layer in range(found.shape[1]):
@@ -189,7 +189,7 @@ def sum_columns(block, table, width, sums):
 def sum_escaped(top_k: int) -> Callable[..., None]:
     """Return f(low uint8 [n, L*K], counts, rest, small, table, width, group, sums), with K a constant as in `sum_one`.
 
-    It sums bytes by a small table [L*256] whose escapes are zero, then the escaped ones by the whole table.
+    f sums bytes with a small table [L*256] that is zero for escapes, then the escaped values with the whole table.
     """
 
     def f(low, counts, rest, small, table, width, group, sums):
@@ -213,7 +213,7 @@ def sum_escaped(top_k: int) -> Callable[..., None]:
 
 @JIT
 def order_numbers(values, ordered, words, width):
-    """Write each row's order, among its values as sorted, as a number below K! in a fixed width."""
+    """Write each row's order relative to its sorted values, as a number below K! of fixed width."""
     top_k, place = values.shape[2], 0
     for i in range(values.shape[0]):
         for layer in range(values.shape[1]):
@@ -229,7 +229,7 @@ def order_numbers(values, ordered, words, width):
 
 @JIT
 def put_in_order(words, width, values):
-    """Bring sorted values [n, L, K] into the order that `order_numbers` wrote."""
+    """Restore the order that `order_numbers` wrote to sorted values [n, L, K]."""
     top_k, place = values.shape[2], 0
     digits, left = np.empty(top_k, np.int64), np.empty(top_k, np.uint16)
     for i in range(values.shape[0]):
@@ -249,7 +249,7 @@ def put_in_order(words, width, values):
 
 @JIT
 def unescape(low, rest, group, width, found):
-    """Fill uint16 [n, L, K] with the values of bytes [n, L, K] and of the escaped ones, which follow one another."""
+    """Fill uint16 [n, L, K] from bytes [n, L, K] and the consecutive escaped values."""
     place = 0
     for i in range(found.shape[0]):
         for layer in range(found.shape[1]):

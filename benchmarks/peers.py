@@ -1,8 +1,8 @@
-"""What nagindex's encoding is measured on and against: random models, texts, and two pipelines in plain transformers.
+"""Models, texts and two peer pipelines in plain transformers for the encoding benchmark.
 
-The published pipeline is re-enacted: a causal language model with logits at every position, the up projection applied twice,
-impacts of all six neuron types, batches of 8 in the order of the input. The straightforward one is the model without its head,
-hooks on the up projections, the same batches.
+The published pipeline is reimplemented: a causal language model with logits at every position, the up projection applied twice,
+impacts of all six neuron types, batches of 8 in input order. The straightforward pipeline is the model without its head, with hooks
+on the up projections, and the same batches.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ SHAPES = {
 
 
 def texts_of(pool: Path, count: int) -> list[str]:
-    """Return texts from all sources of a pool, mixed, the same ones on every call."""
+    """Return a shuffled sample of texts from all sources of a pool, the same on every call."""
     texts = [d.text for source in find_sources(pool).sources for d in read_documents(source) if d.text]
     order = np.random.default_rng(0).permutation(len(texts))
     return [texts[i] for i in order[:count]]
 
 
 def trained_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
-    """Return a byte-level BPE tokenizer with at most so many tokens, trained on some texts."""
+    """Return a byte-level BPE tokenizer of limited vocabulary, trained on some texts."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
@@ -62,7 +62,7 @@ def trained_tokenizer(texts: Sequence[str], vocabulary: int) -> Any:
 
 
 def batches_of_eight(tokenizer: Any, texts: Sequence[str], device: torch.device) -> Iterator[Any]:
-    """Yield the texts' first 120 tokens in padded batches of 8, in the order of the input."""
+    """Yield the texts' first 120 tokens in padded batches of 8, in input order."""
     for start in range(0, len(texts), BATCH):
         rows = list(texts[start : start + BATCH])
         settings = {"truncation": True, "max_length": MAX_LENGTH, "padding": True, "add_special_tokens": False}
@@ -70,7 +70,7 @@ def batches_of_eight(tokenizer: Any, texts: Sequence[str], device: torch.device)
 
 
 def published(model: Any, tokenizer: Any, texts: Sequence[str], k: int) -> np.ndarray:
-    """Return the top K up neurons [n, L, K] by the published pipeline's work."""
+    """Return the top K up neurons [n, L, K], computed as in the published pipeline."""
     found = []
     for batch in batches_of_eight(tokenizer, texts, model.device):
         kept: dict[str, list[torch.Tensor]] = {name: [] for name in ("up", "down", "q", "k", "v", "o")}
@@ -86,7 +86,7 @@ def published(model: Any, tokenizer: Any, texts: Sequence[str], k: int) -> np.nd
 
 
 def six_hooks(layer: Any, mask: torch.Tensor, kept: dict[str, list[torch.Tensor]]) -> list[Any]:
-    """Return hooks on one layer that keep the impacts of all six types, applying the up projection a second time."""
+    """Return hooks on one layer that record the impacts of all six types and apply the up projection a second time."""
     attention, mlp = layer.self_attn, layer.mlp
     repeats = attention.num_key_value_groups
 

@@ -1,12 +1,12 @@
-"""What becomes of faults in the files of an index: whether they are detected, and whether an answer is ever wrong.
+"""Fault injection into the files of an index: are faults detected, and is an answer ever wrong?
 
     python benchmarks/reliability.py [--seed 0] [--quick] [--kinds NAME]... [--kills N] [--json FILE]
 
-An index is made with files of every kind. For each kind 1 to 100 bytes are cut at the end, 200 random bits flipped one at a time, and files
-emptied, exchanged for those of another segment or version, and removed. After each fault a process of its own verifies
-and opens the index and asks it queries by every engine, its documents, skipped rows and sources. Each answer must be the right one or a
-refusal; what lies under derived/ must never stand in the way of the right one, and `optimize` must put it right. --kills adds the
-killed processes of tests/crash/kill_many.py.
+The script builds an index with files of every kind. For each kind it cuts 1 to 100 bytes off the end, flips 200 random bits one at a
+time, and empties files, exchanges them for those of another segment or version, and removes them. After each fault a separate process
+verifies and opens the index, runs a query with every engine, and reads its documents, skipped rows and sources. Each answer must be
+right or refused; damage under derived/ must never prevent a right answer, and `optimize` must repair it. --kills adds the killed
+processes of tests/crash/kill_many.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from damaged import BEST, MODES, make
 from report import emit, options
 
 PATIENCE = 120.0
-"""Seconds after which a process hangs."""
+"""Seconds after which a process counts as hanging."""
 FULL = {"cuts": 100, "flips": 200, "files": 3}
 QUICK = {"cuts": 4, "flips": 8, "files": 1}
 LEAST = {"cuts": 1, "flips": 1, "files": 1}
@@ -41,7 +41,7 @@ KILL_MANY = Path(__file__).parent.parent / "tests" / "crash" / "kill_many.py"
 
 
 class Looker:
-    """A process that looks at damaged indexes; where one crashes or hangs, another takes its place."""
+    """A process that examines damaged indexes; replaced by a new one if it crashes or hangs."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[str] | None = None
@@ -49,7 +49,7 @@ class Looker:
     def __call__(
         self, index: Path, asked: Sequence[str], version: int | None = None, *, repair: bool = False
     ) -> dict[str, Any]:
-        """Return what is made of an index; a crash or a hang is among it."""
+        """Return an index's responses, including a crash or a hang."""
         if self.process is None:
             command = [sys.executable, str(Path(__file__).with_name("damaged.py"))]
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
@@ -77,14 +77,14 @@ class Looker:
 def judge(
     kind: Kind, fault: Fault, said: dict[str, Any], right: dict[str, Any], earlier: dict[str, Any]
 ) -> Counter[str]:
-    """Return what a fault came to: `detected`, `opening` and so on, and those of BROKEN for each promise that it broke.
+    """Return the outcome of a fault as counts, including those of `BROKEN` for each promise that it broke.
 
     Args:
-        kind: of the file.
-        fault: what was done.
-        said: what was made of it.
+        kind: kind of the file.
+        fault: the fault that was applied.
+        said: the index's responses.
         right: the right answers.
-        earlier: those of the version before, which are right where the current manifest is removed.
+        earlier: answers of the previous version, which are right if the current manifest is removed.
     """
     found = Counter({"faults": 1, "crashes": len(said["crashes"])})
     outside = kind.name == SAVED
@@ -99,7 +99,7 @@ def judge(
         found["wrong"] += not refused and answer != expected[name]
         found["right"] += not refused and answer == expected[name]
         found["refused"] += refused
-        # An engine that is asked for by name must have what it reads: the refusal says so.
+        # An engine requested by name cannot answer without its files: its refusal is right.
         found["in the way"] += refused and kind.derived and name not in ("sketch", "graph")
     used = kind.derived and kind.name != "cached targets"
     noticed = found["refused"] or any("not used" in warning for warning in said["warnings"])
@@ -121,18 +121,18 @@ BROKEN = ("untold", "silent", "unseen", "wrong", "crashes", "in the way", "unrep
 
 
 class Worker:
-    """A copy of the sample, the process that looks at it, and what it must answer."""
+    """A copy of the sample, the process that examines it, and the right answers."""
 
     def __init__(self, sample: Path, place: Path) -> None:
         shutil.copytree(sample.parent, place)
         self.index, self.looker = place / sample.name, Looker()
-        newest = int(max((self.index / "manifests").glob("*.json")).stem)
+        newest = int(max((self.index / "manifests").glob("[0-9]*.json")).stem)
         undamaged = self.looker(self.index, ASKED)
         require_fit(undamaged)
         self.right, self.earlier = undamaged["answers"], self.looker(self.index, ASKED, newest - 1)["answers"]
 
     def attempt(self, kind: Kind, seed: int, sizes: dict[str, int]) -> tuple[Counter[str], list[str]]:
-        """Try the faults of a kind; return what they came to, and each broken promise in words."""
+        """Apply the faults of a kind; return their outcomes, and a description of each broken promise."""
         rng, total, stories = random.Random(f"{seed} {kind.name}"), Counter[str](), list[str]()
         for number, fault in enumerate(faults_of(self.index, kind, rng, **sizes)):
             path = next(iter(fault.changes))
@@ -153,7 +153,7 @@ class Worker:
 
 
 def _told(said: dict[str, Any], right: dict[str, Any]) -> str:
-    """Return what was made of a fault, without the right answers."""
+    """Return the responses to a fault as JSON, without the right answers."""
     other = {name: answer for name, answer in said["answers"].items() if answer != right[name]}
     repaired = said.get("repaired", {}) | {"answers": None}
     return json.dumps(said | {"answers": other, "repaired": repaired})[:2000]
@@ -162,7 +162,7 @@ def _told(said: dict[str, Any], right: dict[str, Any]) -> str:
 def attempts(
     sample: Path, folder: Path, kinds: Sequence[Kind], seed: int, sizes: dict[str, int]
 ) -> dict[str, tuple[Counter[str], list[str]]]:
-    """Try all kinds, some at a time, and return what became of each."""
+    """Apply the faults of all kinds, several kinds concurrently, and return the outcomes by kind."""
     left, done = list(reversed(kinds)), dict[str, tuple[Counter[str], list[str]]]()
 
     def work(number: int) -> None:
@@ -180,7 +180,7 @@ def attempts(
 
 
 def require_fit(said: dict[str, Any]) -> None:
-    """Raise AssertionError unless the undamaged sample is whole and every engine gives the same answer."""
+    """Raise AssertionError unless the undamaged sample verifies and every engine gives the same answer."""
     answers = said["answers"]
     if said["verify"] or said["crashes"] or any(answers[mode] != answers["scan"] for mode in MODES):
         raise AssertionError(f"the undamaged sample will not do: {said}")
@@ -230,20 +230,20 @@ def killed(kills: int, seed: int, folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Try everything, report, and return 1 where a promise was broken."""
+    """Run all faults, report, and return 1 if a promise was broken."""
     names = [kind.name for kind in KINDS]
     arguments = options(
         __doc__ or "",
         least={"action": "store_true", "help": "one fault of each sort, for tests"},
-        seed={"type": int, "default": 0, "help": "of files and bits"},
+        seed={"type": int, "default": 0, "help": "seed of the choice of files and bits"},
         kinds={"action": "append", "choices": names, "help": "only files of this kind"},
-        kills={"type": int, "default": 0, "metavar": "N", "help": "kill so many processes, too"},
+        kills={"type": int, "default": 0, "metavar": "N", "help": "also kill N processes"},
     )
     began, sizes = time.monotonic(), LEAST if arguments.least else QUICK if arguments.quick else FULL
     kinds = [kind for kind in KINDS if kind.name in (arguments.kinds or names)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(os.path.realpath(name))
-        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")  # of notes of files found whole: not the user's
+        os.environ["XDG_CACHE_HOME"] = str(folder / "cache")  # records of verified files: not in the user's cache
         (folder / "sample").mkdir()
         sample = make(folder / "sample")
         done = attempts(sample, folder, kinds, arguments.seed, sizes)

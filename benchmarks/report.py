@@ -1,4 +1,4 @@
-"""What all benchmark scripts share: their options, the machine's description, medians, and results as table and JSON."""
+"""Shared by all benchmark scripts: options, description of the machine, medians, and results as table and JSON."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def options(description: str, **extra: dict[str, Any]) -> argparse.Namespace:
 
 
 def median_seconds(work: Callable[[], object], *, repeat: int = 5) -> float:
-    """Return the median time of some runs, after one that does not count."""
+    """Return the median time of some runs, after a warm-up run."""
     work()
     times = []
     for _ in range(repeat):
@@ -40,7 +40,7 @@ def median_seconds(work: Callable[[], object], *, repeat: int = 5) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """Return what the figures depend on: processor, cores, memory, versions and the date."""
+    """Return a description of the machine: processor, cores, memory, versions and the date."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     processor = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "")
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -55,7 +55,7 @@ def machine() -> dict[str, Any]:
 
 
 def emit(headings: list[str], rows: list[list[Any]], results: dict[str, Any], path: Path | None) -> None:
-    """Print the machine and a table, and write the results with both to a JSON file if one was named."""
+    """Print the machine and a table; if a path is given, write both and the results as JSON."""
     about = machine()
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     print(

@@ -1,7 +1,7 @@
 """The exact scan against scipy's sparse product: top 10,000 of one target, and six targets in one pass.
 
-Both look at the same synthetic pool (28 layers, K = 20), warm, in the same run. scipy computes scores and nothing else; the
-scan also selects, down to the order of equal scores.
+Both use the same synthetic pool (28 layers, K = 20), warm, in the same run. scipy only computes scores; the scan also selects, in
+exact order, ties included.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,12 +19,14 @@ from report import emit, median_seconds, options
 from synthetic import SPEC, make_codes, write_pool
 
 import nagindex
+from nagindex.nag import Codes
 from nagindex.search.profile import Profile, profile_of
-from nagindex.search.scan import Part, Ranking, scan, sums_from_codes
+from nagindex.search.scan import Ranking, scan, sums_from_codes
 from nagindex.search.scorers import scorer_of
 from nagindex.search.top_n import Hits
 from nagindex.search.view import View
 from nagindex.select.budget import exact_cut
+from nagindex.select.candidates import Candidates
 from nagindex.select.ranking_key import by_target
 from nagindex.storage.docs import ids_at
 
@@ -31,11 +34,10 @@ TOP = 10_000
 EXAMPLES = 200
 
 
-def sparse_pool(index: nagindex.Index) -> sp.csr_matrix:
-    """Return the pool as a scipy matrix of zeros and ones, float32 [documents, all neurons]."""
+def sparse_pool(segments: Sequence[Codes]) -> sp.csr_matrix:
+    """Return NAGs, uint16 [n_i, L, K] each, as a scipy matrix of zeros and ones, float32 [documents, all neurons]."""
     offsets = np.repeat(SPEC.offsets[:-1], SPEC.top_k).astype(np.int32)
     places = SPEC.layers * SPEC.top_k
-    segments = index.codes
     columns = np.empty((sum(map(len, segments)), places), np.int32)
     first = 0
     for codes in segments:
@@ -58,11 +60,10 @@ def main() -> None:
         write_pool(path, documents)
         index = nagindex.open(path)
         print(f"{documents:,} synthetic documents written in {time.perf_counter() - started:.0f} s")
-        starts = np.cumsum([0, *(segment.entry.documents for segment in index.segments)])
-        parts = [Part(int(start), s.entry.documents, s.codes) for start, s in zip(starts, index.segments, strict=False)]
+        parts = Candidates(index.snapshot).parts(tokens=False)
         targets = [make_codes(EXAMPLES, seed=900 + topic, topic=topic) for topic in range(6)]
         profiles = [profile_of(codes, SPEC) for codes in targets]
-        cut = partial(exact_cut, budget=top, ids_of=partial(ids_at, index.segments))
+        cut = partial(exact_cut, budget=top, ids_of=partial(ids_at, index.snapshot))
 
         def search(chosen: list[Profile]) -> list[Hits]:
             sums_of = sums_from_codes(scorer_of(chosen, View.of(SPEC)), len(chosen))
@@ -74,7 +75,7 @@ def main() -> None:
             "nagindex scan, six targets": median_seconds(lambda: search(profiles)),
             "nagindex query, one target": median_seconds(lambda: index.query(targets[0], n=top)),
         }
-        matrix = sparse_pool(index)
+        matrix = sparse_pool(index.codes)
         weights = [np.concatenate(p.weights).astype(np.float32) for p in profiles]
         seconds["scipy CSR product, one target"] = median_seconds(lambda: matrix @ weights[0])
         six = np.stack(weights, axis=1)

@@ -1,10 +1,10 @@
-"""How documents are scored, by what is found: the share of in-domain documents among the best, beside BM25 and embeddings.
+"""Ways to score, compared by the share of in-domain documents among the best, with BM25 and embeddings as peers.
 
     python benchmarks/scoring.py --index pool.nagindex --pool corpus/pool --targets corpus/targets
 
 For three target sets of a labeled pool, the share of documents with the labels that belong to the target among the best 500, 1,500
 and 5 %, for each way to score with nagindex, for BM25 (bm25s, mean of the ten best examples), for embeddings of the same model
-(cosine, mean of the ten nearest examples, and of all) and at random. The index is built where it is not there. `--quick` takes the
+(cosine, mean of the ten nearest examples, and of all) and at random. The index is built if it does not exist. `--quick` uses the
 project's sample data.
 """
 
@@ -77,12 +77,12 @@ def mean_of_best(scores: np.ndarray, count: int) -> np.ndarray:
 
 
 def embedded(texts: list[str], cache: Path | None) -> np.ndarray:
-    """Return normalized embeddings, float32 [n, 384], of the same 120 tokens that the index reads."""
+    """Return normalized embeddings, float32 [n, 384], of the same 120 tokens that the index encodes."""
     if cache is not None and cache.exists():
         found: np.ndarray = np.load(cache)
         return found
     model = SentenceTransformer(locate("minilm", revision=None, trust_remote_code=False)[1], device="cpu")
-    model.max_seq_length = 122  # 120 tokens and the two special ones that this model was trained with
+    model.max_seq_length = 122  # 120 tokens and the two special tokens that this model was trained with
     found = model.encode(texts, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
     if cache is not None:
         np.save(cache, found)

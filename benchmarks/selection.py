@@ -1,10 +1,10 @@
-"""What a labeled pool's selections consist of, for several targets, beside the pool's own shares (random selection).
+"""Composition of selections from a labeled pool, for several targets, against the pool's own shares (random selection).
 
     python benchmarks/selection.py --pool corpus/pool --targets corpus/targets/gsm8k.jsonl corpus/targets/hellaswag.jsonl
 
 Builds an index with all-MiniLM-L6-v2 through the command line, queries it once for each target, and reports the share of each
 label in the selection, the seconds of building and of each query (the first encodes the targets, the second finds them in the
-cache) and the peak memory of each command. `--quick` takes the project's sample data.
+cache) and the peak memory of each command. `--quick` uses the project's sample data.
 """
 
 from __future__ import annotations

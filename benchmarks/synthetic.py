@@ -1,8 +1,8 @@
-"""Synthetic pools: NAGs with topics and skewed popularity, much like a real model's, made fast and written as an index.
+"""Synthetic pools: NAGs with topics and skewed popularity, similar to a real model's, written as an index.
 
-A neuron's popularity falls with its rank in its layer, in another order in each layer; each document has a topic whose own
-favourites take some of its places. With 28 layers and K = 20 the similarity of documents to a profile of 200 examples of one
-topic has a mean near 0.50 and a standard deviation near 0.035, as on real text.
+A neuron's popularity falls with its rank in its layer, and each layer has a different ranking. Each document has a topic with a
+ranking of its own, from which some of the document's neurons are drawn. With 28 layers and K = 20 the similarity of documents to a
+profile of 200 examples of one topic has a mean near 0.50 and a standard deviation near 0.035, as on real text.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def _fill(codes, ranks, orders, topic_orders, topics, own_share, seed):
 
 
 def make_codes(n: int, *, seed: int = 0, topic: int | None = None, spec: NagSpec = SPEC) -> Codes:
-    """Return the NAGs of n synthetic documents, uint16 [n, L, K]; all of one topic where one is given."""
-    world = np.random.default_rng(12345)  # the model is the same whatever documents are drawn
+    """Return the NAGs of n synthetic documents, uint16 [n, L, K]; all of one topic if `topic` is given."""
+    world = np.random.default_rng(12345)  # the model does not depend on the seed
     width = spec.widths[0]
     popularity = 1 / (np.arange(width) + 4.0) ** SKEW
     ranks = np.searchsorted(np.cumsum(popularity / popularity.sum()), (np.arange(RESOLUTION) + 0.5) / RESOLUTION)
@@ -71,7 +71,7 @@ def make_codes(n: int, *, seed: int = 0, topic: int | None = None, spec: NagSpec
 
 
 def write_pool(path: Path, documents: int, *, seed: int = 0, spec: NagSpec = SPEC, quality: bool = False) -> None:
-    """Write an index of synthetic documents of 20 sources, up to 2,000 tokens each, in full segments; with a quality, 0 to 1."""
+    """Write an index of synthetic documents from 20 sources, up to 2,000 tokens each, in full segments, with a quality of 0 to 1."""
     for name in ("manifests", "segments"):
         (path / name).mkdir(parents=True)
     fingerprint = Fingerprint("synthetic", "0" * 64, "0" * 64, spec, 120, "float32", "sdpa", installed_libraries())

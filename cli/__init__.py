@@ -15,6 +15,8 @@ import click
 from nagindex._version import __version__
 from nagindex.errors import NagIndexError
 
+from .messages import one_line
+
 COMMANDS = {
     "build": "build",
     "append": "build",
@@ -34,7 +36,7 @@ COMMANDS = {
 
 
 class _Commands(click.Group):
-    """The commands, each imported from its module when it is asked for; failures are one line on stderr and status 1."""
+    """The commands, each imported from its module on first use; failures are one line on stderr and status 1."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -55,18 +57,18 @@ class _Commands(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(0)
         except (NagIndexError, OSError) as error:
-            raise click.ClickException(_one_line(error)) from error
+            raise click.ClickException(one_line(error)) from error
         except Exception as error:
             if "duckdb" in type(error).__module__:  # a full disk, no memory for a sort, and the like
-                raise click.ClickException(_one_line(error)) from error
+                raise click.ClickException(one_line(error)) from error
             if type(error).__name__ == "OutOfMemoryError":
-                raise click.ClickException(f"{_one_line(error)}; try another --device, such as cpu") from error
+                raise click.ClickException(f"{one_line(error)}; try another --device, such as cpu") from error
             raise
 
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Make SIGTERM, as a scheduler sends it, do what Ctrl-C does: what is half done is cleared away."""
+    """Handle SIGTERM, which schedulers send, like Ctrl-C: unfinished files are removed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -77,11 +79,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(line.strip() for line in str(error).splitlines() if line.strip()) or type(error).__name__
-
-
-HELP = """Pick the pretraining documents that train a task.
+HELP = """Select the pretraining documents that train a task.
 
 \b
 Encode a pool once:        nagindex build corpus/

@@ -7,6 +7,8 @@ import json
 
 import click
 
+import nagindex
+
 from .options import json_option, revision_option, table, trust_option
 
 
@@ -16,13 +18,11 @@ from .options import json_option, revision_option, table, trust_option
 @trust_option
 @json_option
 def backbones(model: str, revision: str | None, trust_remote_code: bool, as_json: bool) -> None:
-    """Say what would be tapped in MODEL: layers, widths, K and parameters of each neuron type.
+    """Describe MODEL: layers, widths, K and module of each neuron type.
 
     MODEL is a Hugging Face name, a folder, or minilm. Only its configuration is read.
     """
-    from nagindex.backbone.describe import describe_model
-
-    found = describe_model(model, revision=revision, trust_remote_code=trust_remote_code)
+    found = nagindex.describe_model(model, revision=revision, trust_remote_code=trust_remote_code)
     if as_json:
         click.echo(json.dumps(dataclasses.asdict(found)))
         return

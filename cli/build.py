@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from nagindex.backbone.projections import NEURON_TYPES
+import nagindex
 
-from .dry_run import tell_cost
+from .dry_run import print_cost
 from .options import (
     COUNT,
     check_option,
@@ -30,18 +30,19 @@ from .options import (
     workers_option,
 )
 from .progress import ProgressLine, StepLine
-from .recheck import tell_recheck
+from .recheck import print_recheck
 
 if TYPE_CHECKING:
-    from nagindex.corpus.sources import Listing
-    from nagindex.ingest.writer import IngestReport
+    from nagindex import Index, IngestReport
+
+DEFAULTS = nagindex.BuildOptions
 
 on_duplicate_option = click.option(
     "--on-duplicate",
-    type=click.Choice(["skip", "error", "replace"]),
-    default="skip",
+    type=click.Choice(nagindex.ON_DUPLICATE),
+    default=DEFAULTS.on_duplicate,
     show_default=True,
-    help="What happens to a document whose id is in already.",
+    help="What happens to a document whose id is in the index already.",
 )
 
 
@@ -50,7 +51,7 @@ on_duplicate_option = click.option(
 @index_option
 @click.option(
     "--model",
-    default="Qwen/Qwen3-0.6B-Base",
+    default=DEFAULTS.model,
     show_default=True,
     help="Backbone: a Hugging Face name, a folder, or minilm (packaged, no download).",
 )
@@ -60,7 +61,7 @@ on_duplicate_option = click.option(
     default="up",
     show_default=True,
     metavar="T[,T...]",
-    help="Projection whose neurons are looked at: up, down, gate, q, k, v, o. Several, with commas, make an index each from one "
+    help="Projection whose neurons are used: up, down, gate, q, k, v, o. Several, with commas, make an index each from one "
     "pass of the model: INDEX.nagindex becomes INDEX.T.nagindex.",
 )
 @click.option(
@@ -77,7 +78,7 @@ on_duplicate_option = click.option(
 @click.option(
     "--max-length",
     type=click.IntRange(min=1),
-    default=120,
+    default=DEFAULTS.max_length,
     show_default=True,
     metavar="T",
     help="Tokens of each document that the backbone reads.",
@@ -85,14 +86,14 @@ on_duplicate_option = click.option(
 @click.option(
     "--dtype",
     type=click.Choice(["auto", "fp32", "bf16", "fp16", "float32", "bfloat16", "float16"]),
-    default="auto",
+    default=DEFAULTS.dtype,
     show_default="fp32 on a CPU, bf16 on a GPU",
     help="Floating-point type of the backbone.",
 )
 @click.option(
     "--attention",
     type=click.Choice(["auto", "sdpa", "eager", "flash_attention_2"]),
-    default="auto",
+    default=DEFAULTS.attention,
     show_default="what transformers prefers",
     help="Attention implementation.",
 )
@@ -158,35 +159,30 @@ def build(
 
     A build that was interrupted goes on where it was when the same command is run again.
     """
-    from nagindex.builder import BuildOptions, build_types
-    from nagindex.corpus.columns import Columns
-    from nagindex.corpus.sources import find_sources
-    from nagindex.ingest.windows import Shard
-
     if dry_run and shard is not None:
         raise click.UsageError(
             f"--dry-run looks at the whole corpus and not at --shard {shard}; leave one of the two out"
         )
-    columns = Columns(text_column, id_column, token_column, keep)
-    part = Shard() if dry_run else Shard(*shard_of(shard))
-    options = BuildOptions(columns=columns, corpus_root=corpus_root, shard=part, **encoding)
+    columns = nagindex.Columns(text_column, id_column, token_column, keep)
+    part = nagindex.Shard() if dry_run else nagindex.Shard(*shard_of(shard))
+    options = nagindex.BuildOptions(columns=columns, corpus_root=corpus_root, shard=part, **encoding)
     indexes = _indexes(index, neuron_types, repeat_kv)
-    listing = find_sources(corpus, root=corpus_root)
-    _tell_ignored(listing)
+    _print_ignored(corpus, corpus_root)
     if dry_run:
-        tell_cost(listing.sources, options, list(indexes), as_json)
+        print_cost(corpus, options, list(indexes), as_json)
         return
     with _running(list(indexes.values())) as progress, StepLine() as line:
-        built = build_types(corpus, indexes, options, progress=progress, optimizing=line)
+        built = nagindex.build_types(corpus, indexes, options=options, progress=progress, sketching=line)
     for opened, report in built:
-        _tell(report, opened.path, as_json)
+        _print_clipped(opened, options.top_k)
+        _print_report(report, opened.path, as_json)
 
 
 def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str | Path]:
     """Return the folder of each type's index: the one named, or one beside it for each of several types."""
     kinds = list(dict.fromkeys(name.strip() for name in neuron_types.split(",")))
-    if unknown := [name for name in kinds if name not in NEURON_TYPES]:
-        raise click.UsageError(f"--neuron-type {unknown[0]}: known are {', '.join(NEURON_TYPES)}")
+    if unknown := [name for name in kinds if name not in nagindex.NEURON_TYPES]:
+        raise click.UsageError(f"--neuron-type {unknown[0]}: known are {', '.join(nagindex.NEURON_TYPES)}")
     named = {f"{kind}_repeated" if repeat_kv and kind in ("k", "v") else kind: kind for kind in kinds}
     if repeat_kv and not {"k", "v"} & set(kinds):
         raise click.UsageError("--repeat-kv is about k and v, and neither is among the neuron types")
@@ -226,26 +222,22 @@ def append(
 
     Files that the index holds already, by name, size and content, are passed over.
     """
-    from nagindex.corpus.sources import find_sources
-    from nagindex.index import Index
-    from nagindex.ingest.windows import Shard
-
     if check:
-        tell_recheck(Index.open(index), as_json)
+        print_recheck(nagindex.open(index), as_json)
         return
     if not corpus:
         raise click.UsageError("Missing argument 'CORPUS...'.")
-    part = Shard(*shard_of(shard))
-    opened = Index.open(index)
-    _tell_ignored(find_sources(corpus, root=corpus_root))
+    part = nagindex.Shard(*shard_of(shard))
+    opened = nagindex.open(index)
+    _print_ignored(corpus, corpus_root)
     with _running([index]) as progress:
         report = opened.append(corpus, corpus_root=corpus_root, shard=part, progress=progress, **options)
-    _tell(report, index, as_json)
+    _print_report(report, index, as_json)
 
 
 @contextmanager
 def _running(indexes: Sequence[str | Path]) -> Iterator[Callable[[Any], None]]:
-    """Draw progress; on Ctrl-C or SIGTERM, what is complete gets committed and the user is told how to go on."""
+    """Show progress; on Ctrl-C or SIGTERM, commit the complete windows and print how to continue."""
     line = ProgressLine()
 
     def interrupt(_signal: int, _frame: object) -> None:
@@ -255,11 +247,10 @@ def _running(indexes: Sequence[str | Path]) -> Iterator[Callable[[Any], None]]:
     try:
         yield line
     except KeyboardInterrupt:
-        from nagindex.storage.manifest import read_latest, versions
-
         line.close()
-        index = Path(indexes[0])
-        committed = read_latest(index).documents if versions(index) else 0
+        index, committed = Path(indexes[0]), 0
+        with suppress(nagindex.InputNotFoundError):
+            committed = len(nagindex.open(index, check=False))
         raise click.ClickException(
             f"interrupted; {plural(committed, 'document')} are committed in {index}; run the same command to go on"
         ) from None
@@ -268,7 +259,8 @@ def _running(indexes: Sequence[str | Path]) -> Iterator[Callable[[Any], None]]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _tell_ignored(listing: Listing) -> None:
+def _print_ignored(corpus: Sequence[str], corpus_root: Path | None) -> None:
+    listing = nagindex.find_sources(corpus, root=corpus_root)
     if listing.ignored:
         click.echo(
             f"Passing over {plural(len(listing.ignored), 'file')} of other kinds, such as {listing.ignored[0]}",
@@ -276,13 +268,21 @@ def _tell_ignored(listing: Listing) -> None:
         )
 
 
-def _tell(report: IngestReport, index: Path, as_json: bool) -> None:
+def _print_clipped(index: Index, top_k: int | None) -> None:
+    """Print that K was clipped to the narrowest layer's width, where it was."""
+    spec = index.manifest.fingerprint.spec
+    if top_k is not None and spec.top_k < top_k:
+        narrowest = f"the narrowest layer has {plural(spec.top_k, 'neuron')}"
+        click.echo(f"Warning: --top-k {top_k}: {narrowest}, and all of them are kept", err=True)
+
+
+def _print_report(report: IngestReport, index: Path, as_json: bool) -> None:
     if as_json:
         fields = {k: (dict(v) if k == "skipped" else v) for k, v in vars(report).items()}
         click.echo(json.dumps({"index": str(index)} | fields))
     for name in report.changed:
         known = f"Warning: {name}: the index holds a file of this name with other content"
-        remedy = "where ids are FILE:ROW, --corpus-root with a folder further up tells the files apart"
+        remedy = "where ids are FILE:ROW, --corpus-root with a folder further up distinguishes the files"
         click.echo(f"{known}, and ids that are in already were treated as duplicates; {remedy}", err=True)
     for name in report.empty:
         click.echo(f"Warning: {name}: the file is empty; replace it if it should not be", err=True)

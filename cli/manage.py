@@ -9,10 +9,13 @@ from typing import Any
 
 import click
 
+import nagindex
+
+from .messages import warn, with_flags
 from .options import index_option, json_option, plural, size, table
 
 DRIFT = 0.05
-"""How much more than at the fit sketches may leave aside before a new fit is advised."""
+"""Residual drift from which a new fit is advised."""
 
 
 @click.command()
@@ -21,10 +24,8 @@ DRIFT = 0.05
 @click.option("--version", "version", type=click.IntRange(min=1), metavar="V", help="Look at an older version.")
 @json_option
 def info(index: Path, skipped: bool, version: int | None, as_json: bool) -> None:
-    """Say what an index holds and how it was encoded."""
-    from nagindex.index import Index
-
-    opened = Index.open(index, version=version)
+    """Describe an index: its documents, size and encoding."""
+    opened = nagindex.open(index, version=version)
     if skipped:
         rows = [vars(row) for row in opened.skipped()]
         if as_json:
@@ -39,9 +40,10 @@ def info(index: Path, skipped: bool, version: int | None, as_json: bool) -> None
             )
         return
     found = opened.info()
+    found["warnings"] = list(map(with_flags, found["warnings"]))
     click.echo(json.dumps(found) if as_json else _described(found))
     for warning in found["warnings"] if not as_json else ():
-        click.echo(f"Warning: {warning}", err=True)
+        warn(warning)
 
 
 def _described(found: dict[str, Any]) -> str:
@@ -90,12 +92,9 @@ def _sketched(sketches: dict[str, Any] | None, stored: int) -> str:
 @json_option
 def verify(index: Path, as_json: bool) -> None:
     """Check every byte and every code of an index."""
-    from nagindex.maintenance.verify import verify as problems
-    from nagindex.storage.manifest import read_latest
-
-    place = index.expanduser()
-    manifest = read_latest(place)
-    found = [str(error) for error in problems(place, manifest)]
+    opened = nagindex.open(index, check=False)
+    manifest = opened.manifest
+    found = [with_flags(str(error)) for error in opened.verify()]
     if as_json:
         click.echo(json.dumps({"index": str(index), "version": manifest.version, "damage": found}))
     else:
@@ -119,18 +118,15 @@ def delete(index: Path, ids_file: Any, where: str | None) -> None:
     """Delete documents; their rows go at the next compact."""
     if (ids_file is None) == (where is None):
         raise click.UsageError("give --ids FILE or --where SQL")
-    from nagindex.errors import BadInputError
-    from nagindex.index import Index
-
     ids = None
     if ids_file is not None:
         try:
             ids = list(dict.fromkeys(line for line in ids_file.read().decode().split("\n") if line))
         except UnicodeDecodeError as error:
-            raise BadInputError(
+            raise nagindex.BadInputError(
                 f"{getattr(ids_file, 'name', '-')}: not UTF-8 at byte {error.start}; ids are text, one a line"
             ) from None
-    opened = Index.open(index)
+    opened = nagindex.open(index)
     removed = opened.delete(ids=ids, where=where)
     if ids is not None and removed < len(ids):
         click.echo(f"Warning: {plural(len(ids) - removed, 'id')} of {len(ids):,} not in the index", err=True)
@@ -147,9 +143,7 @@ def compact(index: Path) -> None:
 
     The order of documents stays.
     """
-    from nagindex.index import Index
-
-    opened = Index.open(index)
+    opened = nagindex.open(index)
     before = len(opened.segments)
     opened.compact()
     done = f"{plural(before, 'segment')} before, {len(opened.segments):,} now, version {opened.manifest.version}"
@@ -169,9 +163,7 @@ def compact(index: Path) -> None:
 )
 def vacuum(index: Path, keep: int, grace: float) -> None:
     """Remove old versions and files that none names."""
-    from nagindex.index import Index
-
-    done = Index.open(index).vacuum(keep=keep, grace=60 * grace)
+    done = nagindex.open(index).vacuum(keep=keep, grace=60 * grace)
     click.echo(
         f"Removed {plural(done.versions, 'version')} and {plural(done.files, 'file')}, {size(done.bytes)}", err=True
     )
@@ -187,9 +179,7 @@ def sql(statement: str, index: Path, as_json: bool) -> None:
     The view docs has the columns id, file, row, tokens and the kept ones, and _segment and _position: a document's
     place in the codes.
     """
-    from nagindex.index import Index
-
-    opened = Index.open(index)
+    opened = nagindex.open(index)
     result = opened.sql(statement)
     names = [column[0] for column in result.description or []]
     if any("TIME ZONE" in str(column[1]) for column in result.description or []):

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import click
 
+import nagindex
+
+from .messages import warn
 from .options import device_option, index_option, json_option, table, text_column_option
 
 
 @click.command()
 @click.argument("of", nargs=-1, required=True, metavar="ID|FILE...")
 @click.option("-k", "k", type=click.IntRange(min=1), default=10, show_default=True, help="Documents for each.")
-@click.option("--exact", is_flag=True, help="Leave graphs aside, which otherwise answer where there are any.")
+@click.option("--exact", is_flag=True, help="Search without graphs, which are otherwise used if there are any.")
 @index_option
 @text_column_option
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
@@ -35,25 +38,19 @@ def neighbors(
 
     Each argument is the id of a document in the index, or a file of texts, saved NAGs included, each of which is looked up.
     """
-    from nagindex.index import Index
-    from nagindex.query.neighbors import COLUMNS, codes_of
-    from nagindex.query.neighbors import neighbors as search
-
-    opened = Index.open(index)
-    names, codes = [], []
+    opened = nagindex.open(index)
+    wanted: list[str | nagindex.TargetSet] = []
     for name in of:
         if Path(name).exists():
-            for target in opened.encode(name, text_column=text_column, model=model, device=device):
-                names += target.ids
-                codes += list(target.codes)
+            wanted += opened.encode(name, text_column=text_column, model=model, device=device)
         else:
-            names.append(name)
-            codes += codes_of(opened, [name])
-    found = search(opened, names, codes, k, exact=exact, threads=threads)
+            wanted.append(name)
+    found = opened.neighbors(wanted, k=k, exact=exact, threads=threads)
     for warning in found.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        warn(warning)
     if as_json:
         click.echo(json.dumps({"neighbors": found.rows, "plan": found.plan, "warnings": found.warnings}))
         return
     cells = [[f"{v:.4f}" if n == "score" else str(v)[:60] for n, v in row.items()] for row in found.rows]
-    click.echo(table(list(COLUMNS), cells, right=lambda c: COLUMNS[c] in ("rank", "score", "tokens", "row")))
+    columns = list(found.columns)
+    click.echo(table(columns, cells, right=lambda c: columns[c] in ("rank", "score", "tokens", "row")))

@@ -7,6 +7,8 @@ from typing import Literal
 
 import click
 
+import nagindex
+
 from .options import index_option, plural
 from .progress import StepLine
 
@@ -25,14 +27,12 @@ from .progress import StepLine
 @click.option("--refit", is_flag=True, help="Fit anew to what the pool holds now, even if what is there would do.")
 @click.option("--graph", is_flag=True, help="Connect documents by neighbor graphs, too: for --approx and neighbors.")
 def optimize(index: Path, dims: str | None, dtype: Literal["i8", "f16"] | None, refit: bool, graph: bool) -> None:
-    """Make sketches, with which queries read only the documents that can win.
+    """Make sketches, so that queries read only part of the codes.
 
     Answers stay exact. What has a sketch already keeps it, unless other --dims or another --sketch-dtype are asked for, the
     pool has doubled since, or --refit is given. An optimize that was interrupted goes on where it was.
     """
-    from nagindex.index import Index
-
-    opened = Index.open(index)
+    opened = nagindex.open(index)
     with StepLine() as line:
         done = opened.optimize(
             dims=None if dims is None else int(dims), dtype=dtype, refit=refit, graph=graph, progress=line

@@ -83,7 +83,7 @@ corpus_root_option = click.option(
 
 
 def shard_of(written: str | None) -> tuple[int, int]:
-    """Return (number, count) of the shard that was asked for, on the command line or by a launcher's environment.
+    """Return (number, count) of the shard that the command line or a launcher's environment names.
 
     An array of jobs, each of which starts ranks, is as many shards as there are ranks in all.
     """
@@ -92,14 +92,14 @@ def shard_of(written: str | None) -> tuple[int, int]:
         if match is None or int(match[1]) >= int(match[2]):
             raise click.UsageError(f"--shard {written}: write I/N with I from 0 to N - 1, such as 0/4")
         return int(match[1]), int(match[2])
-    number, count, told = 0, 1, []
+    number, count, variables = 0, 1, []
     for kind, total in (("RANK", "WORLD_SIZE"), ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT")):
         if kind in os.environ and total in os.environ:
-            told.append(f"{kind} {os.environ[kind]}, {total} {os.environ[total]}")
+            variables.append(f"{kind} {os.environ[kind]}, {total} {os.environ[total]}")
             own, of = _launched(kind, total)
             number, count = own * count + number, count * of
     if count > 1:
-        click.echo(f"Shard {number}/{count} ({'; '.join(told)})", err=True)
+        click.echo(f"Shard {number}/{count} ({'; '.join(variables)})", err=True)
     return number, count
 
 
@@ -112,8 +112,8 @@ def _launched(kind: str, total: str) -> tuple[int, int]:
     except (ValueError, ZeroDivisionError):
         own, of = 0, 0
     if not 0 <= own < of:
-        told = f"{kind} {os.environ[kind]!r} and {total} {os.environ[total]!r}"
-        raise click.UsageError(f"{told} name no part of a whole; give --shard I/N, 0/1 for all")
+        variables = f"{kind} {os.environ[kind]!r} and {total} {os.environ[total]!r}"
+        raise click.UsageError(f"{variables} name no part of a whole; give --shard I/N, 0/1 for all")
     return own, of
 
 

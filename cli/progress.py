@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from .options import duration
 
 if TYPE_CHECKING:
-    from nagindex.ingest.pipeline import EncodingProgress
-    from nagindex.sketches.build import Progress as Step
+    from nagindex import EncodingProgress, SketchProgress
 
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_BETWEEN_REDRAWS = 0.2
@@ -71,9 +70,11 @@ class StepLine:
         if self.terminal and self.last:
             sys.stderr.write("\r\x1b[K")
 
-    def __call__(self, progress: Step) -> None:
+    def __call__(self, progress: SketchProgress) -> None:
         """Print the state; where there is no terminal, only what it is doing."""
-        line = progress.doing if not self.terminal else f"{progress.doing}  {progress.documents:,} of {progress.of:,}"
+        line = (
+            progress.stage if not self.terminal else f"{progress.stage}  {progress.documents:,} of {progress.total:,}"
+        )
         if line == self.last:
             return
         self.last = line

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+import nagindex
+
+from .messages import warn, with_flags
 from .options import device_option, index_option, json_option, plural, size, table, text_column_option
-from .query_options import QueryCommand, chosen_index, query_options, settle, target_column_option
+from .query_options import QueryCommand, budget_of, chosen_index, query_options, query_options_of, target_column_option
 
 if TYPE_CHECKING:
-    from nagindex.query.selection import Selection
-    from nagindex.search.plan import Plan
+    from nagindex import Plan, Selection
 
 PREVIEW_ROWS = 20
 NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
@@ -86,25 +88,26 @@ def query(
 
     One budget is needed: -n, --tokens or --fraction.
     """
-    settle(ctx, options)
     if approx and options["mode"] not in ("auto", "graph"):
         raise click.UsageError(f"--approx is --mode graph, and --mode {options['mode']} was given; leave one out")
     options["mode"] = "graph" if approx else options["mode"]
+    evaluation_texts = options["decontaminate"]
+    budget, asked = budget_of(ctx, options), query_options_of(options)
     if as_json and output in (None, "-"):
         raise click.UsageError("--json prints a summary to stdout, so the selection needs a file: -o FILE")
-    if dropped is not None and not options["decontaminate"]:
+    if dropped is not None and not evaluation_texts:
         raise click.UsageError(
             "--dropped lists what --decontaminate finds; name evaluation texts with --decontaminate FILE"
         )
     _format_of(output or "-", format_)
-    from nagindex.index import Index
-
-    opened = Index.open(chosen_index(ctx, index))
-    selection = opened.query(_named(targets), cache=not no_cache, corpus_root=corpus_root, **options)
+    opened = nagindex.open(chosen_index(ctx, index))
+    selection = opened.query(
+        _named(targets), **budget, options=asked, cache=not no_cache, corpus_root=corpus_root, **options
+    )
     for warning in selection.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+        warn(warning)
     if dropped is not None:
-        _list_dropped(selection, dropped)
+        selection.write_dropped(dropped)
     if output is None and sys.stdout.isatty():
         _preview(selection)
     else:
@@ -114,7 +117,11 @@ def query(
         click.echo(
             json.dumps(
                 found
-                | {"output": output, "warnings": selection.warnings, "dropped": len(selection.dropped)}
+                | {
+                    "output": output,
+                    "warnings": list(map(with_flags, selection.warnings)),
+                    "dropped": len(selection.dropped),
+                }
                 | ({"plan": selection.plan.to_json(timed=True)} if explain else {})
             )
         )
@@ -141,20 +148,16 @@ def encode(
     device: str,
 ) -> None:
     """Encode TEXTS once, to stand wherever TARGETS is; each file, or value of --target-column, stays a target of its own."""
-    from nagindex.errors import BadInputError
-    from nagindex.index import Index
-    from nagindex.targets.saved import write_nags
-
     if output.suffix != ".parquet":
-        raise BadInputError(f"{output}: NAGs are saved as Parquet; name a file that ends in .parquet")
-    opened = Index.open(index)
+        raise nagindex.BadInputError(f"{output}: NAGs are saved as Parquet; name a file that ends in .parquet")
+    opened = nagindex.open(index)
     encoded = opened.encode(
         _named(texts), text_column=text_column, target_column=target_column, model=model, device=device
     )
     for target in encoded:
         for reason in target.skipped:
             click.echo(f"Warning: not an example: {reason}", err=True)
-    write_nags(output, encoded, opened.manifest.fingerprint)
+    opened.save_targets(encoded, output)
     count = plural(sum(len(target.ids) for target in encoded), "text")
     targets = f" of {plural(len(encoded), 'target')}" if len(encoded) > 1 else ""
     click.echo(f"Encoded {count}{targets} to {output}", err=True)
@@ -171,25 +174,16 @@ def _named(targets: tuple[str, ...]) -> tuple[str, ...] | dict[str, str]:
     return found
 
 
-def _list_dropped(selection: Selection, path: Path) -> None:
-    from nagindex.storage.files import replacing
-
-    with replacing(path) as temporary:
-        temporary.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in selection.dropped))
-
-
 def _write(selection: Selection, output: str, format_: str | None, with_text: bool, corpus_root: Path | None) -> None:
-    from nagindex.query.export import write
-
     kind = _format_of(output, format_)
     if kind == "parquet" and output == "-" and sys.stdout.isatty():
         raise click.UsageError("Parquet does not go to a terminal; redirect it, or give --format jsonl")
     if output != "-":
-        write(selection, output, format=kind, with_text=with_text, corpus_root=corpus_root)
+        selection.write(output, format=kind, with_text=with_text, corpus_root=corpus_root)
         return
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "selection")
-        write(selection, path, format=kind, with_text=with_text, corpus_root=corpus_root)
+        selection.write(path, format=kind, with_text=with_text, corpus_root=corpus_root)
         with open(path, "rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.flush()
@@ -203,8 +197,8 @@ def _format_of(output: str, format_: str | None) -> str:
 
 
 def _explained(plan: Plan) -> str:
-    """Return a plan as lines: engine and reason, then predicted and actual cost."""
-    lines = [f"engine     {plan.engine}: {plan.fell_back or plan.why}"]
+    """Return a plan as lines: engine and reason, then predicted, expected and actual cost."""
+    lines = [f"engine     {plan.engine}: {with_flags(plan.fell_back or plan.why)}"]
     lines.append("predicted  " + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in plan.predicted.items()))
     lines += [f"{name:<9}  {_cost(cost)}" for name, cost in (("expected", plan.expected), ("actual", plan.actual))]
     return "\n".join(lines)

@@ -1,21 +1,24 @@
-"""What a query can be asked, as options of the command line, and as a file that was written down."""
+"""The options of a query on the command line, and in a file that was written or recorded before."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from nagindex.select.options import MIXES, MODES, NORMALIZATIONS
+import nagindex
 
 from .options import COUNT
 
 SEVERAL = "--decontaminate"
 BUDGETS = ("documents", "tokens", "fraction")
+ALIASES = {"--normalise": "--normalize"}
+"""Older spellings, accepted but not listed."""
 NOT_IN_CONFIGS = ("config", "as_json", "approx", "explain")
 
 
@@ -39,7 +42,7 @@ class NamedNumber(click.ParamType):  # type: ignore[type-arg]  # generic only si
 
 
 def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
-    """Take the values of a file as defaults, which what is on the command line overrides."""
+    """Take the values of a file as defaults, which the command line overrides."""
     if path is None:
         return None
     options = {
@@ -53,7 +56,8 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
     for key, value in _written(path).items():
         if value is None:
             continue
-        own = options.get(str(key).replace("_", "-"))
+        name = str(key).replace("_", "-")
+        own = options.get(ALIASES.get(f"--{name}", name).removeprefix("--"))
         if own is None or own.name is None:
             raise click.UsageError(
                 f"{path}: no option {key!r}; there are {', '.join(sorted(n for n in options if n[0] != '-'))}"
@@ -75,23 +79,19 @@ def _written(path: Path) -> Mapping[str, Any]:
     Raises:
         click.UsageError: it holds none.
     """
-    from nagindex.errors import BadInputError
-
     if path.suffix == ".parquet":
-        from nagindex.query.export import settings_of
-
-        found = settings_of(path)
+        found: Any = nagindex.settings_of(path)
     else:
         import yaml
 
         try:
             found = yaml.safe_load(path.read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise BadInputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+            raise nagindex.BadInputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
     if isinstance(found, Mapping) and isinstance(found.get("query"), Mapping):
         found = found["query"]  # a selection's whole record
     if not isinstance(found, Mapping):
-        raise BadInputError(f"{path}: not a query; write options as in 'n: 1000', one a line")
+        raise nagindex.BadInputError(f"{path}: not a query; write options as in 'n: 1000', one a line")
     return found
 
 
@@ -120,7 +120,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     target_column_option,
     click.option(
         "--mix",
-        type=click.Choice(MIXES),
+        type=click.Choice(nagindex.MIXES),
         default="merge",
         show_default=True,
         help="How several targets share the budget: each its share (merge), the same without the second copy of a document "
@@ -160,7 +160,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--lower-is-better", is_flag=True, help="Small values mean quality."),
     click.option(
         "--normalize",
-        type=click.Choice(NORMALIZATIONS),
+        type=click.Choice(nagindex.NORMALIZATIONS),
         default="minmax",
         show_default=True,
         help="How score and quality become comparable.",
@@ -196,7 +196,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     ),
     click.option(
         "--mode",
-        type=click.Choice(MODES),
+        type=click.Choice(nagindex.MODES),
         default="auto",
         show_default=True,
         help="Engine: the scan reads all codes, sketch those that can win (see nagindex optimize); both are exact. graph is --approx.",
@@ -215,10 +215,11 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class QueryCommand(click.Command):
-    """A command whose --decontaminate takes all values up to the next option."""
+    """A command whose --decontaminate takes all values up to the next option, and which accepts older spellings of options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Write the option before each of its values, as click has it."""
+        """Repeat the option before each of its values, as click expects."""
+        args = [_current_spelling(arg) for arg in args]
         written: list[str] = []
         taking = False
         for position, arg in enumerate(args):
@@ -232,26 +233,59 @@ class QueryCommand(click.Command):
 
 
 def chosen_index(ctx: click.Context, index: Path) -> Path:
-    """Return the index of a --config where nothing but the environment says otherwise."""
+    """Return the index that --config names, unless the command line names one."""
     written = (ctx.default_map or {}).get("index")
     from_environment = ctx.get_parameter_source("index") is ParameterSource.ENVIRONMENT
     return Path(written) if from_environment and written is not None else index
 
 
-def settle(ctx: click.Context, options: dict[str, Any]) -> None:
-    """Make click's values what `Index.query` takes, and let a budget on the command line take the place of a file's.
+def budget_of(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
+    """Take the budget out of click's values, as keywords of `Index.query`; one on the command line replaces a file's.
 
     Raises:
         click.UsageError: there is not one budget.
     """
     typed = [name for name in BUDGETS if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
-    if typed:
-        options.update({name: None for name in BUDGETS if name not in typed})
-    if sum(options[name] is not None for name in BUDGETS) != 1:
+    given = {name: options.pop(name) for name in BUDGETS}
+    budget = {name: value if name in typed or not typed else None for name, value in given.items()}
+    if sum(value is not None for value in budget.values()) != 1:
         raise click.UsageError("give one budget: -n (documents), --tokens or --fraction")
-    options["n"] = options.pop("documents")
-    for name in ("target_weights", "cap"):
-        pairs = options[name]
-        if len(dict(pairs)) < len(pairs):
-            raise click.UsageError(f"--{name.replace('_', '-').removesuffix('s')}: a name is given twice")
-        options[name] = dict(pairs)
+    return {"n": budget.pop("documents"), **budget}
+
+
+def query_options_of(options: dict[str, Any]) -> nagindex.QueryOptions:
+    """Take the query options out of click's values, those of quality and decontamination as groups.
+
+    Raises:
+        click.UsageError: a name is given twice.
+        BadInputError: options are out of range or contradict each other.
+    """
+    settings = nagindex.Quality.__dataclass_fields__
+    quality = {
+        "column": options.pop("quality_column"),
+        "scores": options.pop("scores"),
+        "weight": options.pop("quality_weight"),
+        "lower_is_better": options.pop("lower_is_better"),
+        "normalize": options.pop("normalize"),
+    }
+    files, column, ngram = (options.pop(name) for name in ("decontaminate", "evaluation_column", "ngram"))
+    plain = {
+        own.name: options.pop(own.name) for own in dataclasses.fields(nagindex.QueryOptions) if own.name in options
+    }
+    return nagindex.QueryOptions.of(
+        **plain | {name: _by_name(name, plain[name]) for name in ("target_weights", "cap")},
+        quality=nagindex.Quality(**quality) if any(v != settings[k].default for k, v in quality.items()) else None,
+        decontamination=nagindex.Decontamination(files, column, ngram) if files else None,
+    )
+
+
+def _by_name(name: str, pairs: Sequence[tuple[str, float]]) -> dict[str, float]:
+    if len(dict(pairs)) < len(pairs):
+        raise click.UsageError(f"--{name.replace('_', '-').removesuffix('s')}: a name is given twice")
+    return dict(pairs)
+
+
+def _current_spelling(arg: str) -> str:
+    """Return an argument with an older spelling of an option replaced."""
+    option, equals, value = arg.partition("=")
+    return ALIASES.get(option, option) + equals + value

@@ -11,16 +11,13 @@ from click.core import ParameterSource
 from .options import plural
 
 if TYPE_CHECKING:
-    from nagindex.index import Index
-    from nagindex.maintenance.reencode import Recheck
+    from nagindex import Index, Reencoding
 
 OF_APPENDING = ("shard", "on_duplicate", "workers", "accept_libraries")
 
 
-def tell_recheck(index: Index, as_json: bool) -> None:
-    """Encode stored documents again as the options of `append` say, and tell what differs; status 1 where something does."""
-    from nagindex.ingest.run import visible_devices
-
+def print_recheck(index: Index, as_json: bool) -> None:
+    """Encode stored documents again with the options of `append`, and print what differs; status 1 if anything does."""
     context = click.get_current_context()
     for name in OF_APPENDING:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
@@ -33,20 +30,20 @@ def tell_recheck(index: Index, as_json: bool) -> None:
         given["corpus"] or None,
         corpus_root=given["corpus_root"],
         model=given["model"],
-        device=visible_devices(given["device"])[0],
+        device=given["device"],
         trust_remote_code=given["trust_remote_code"],
     )
     if as_json:
         click.echo(json.dumps({"index": str(index.path)} | vars(found)))
-    told = _told(found)
+    summary = _described(found)
     if found.differing:
         raise click.ClickException(
-            f"{index.path}: {told}; install the recorded versions, build another index, or append with --accept-libraries to mix"
+            f"{index.path}: {summary}; install the recorded versions, build another index, or append with --accept-libraries to mix"
         )
-    click.echo(f"{index.path}: {told}", err=True)
+    click.echo(f"{index.path}: {summary}", err=True)
 
 
-def _told(found: Recheck) -> str:
+def _described(found: Reencoding) -> str:
     recorded = ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.recorded.items())
     here = ", ".join(f"{name} {version}" for name, version in found.installed.items())
     libraries = f"(here {here}; recorded {recorded})"

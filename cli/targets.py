@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from nagindex.targets.lm_eval import PRESETS
+import nagindex
 
 from .options import COUNT, plural
 
 if TYPE_CHECKING:
-    from nagindex.targets.templates import ExampleSet
+    from nagindex import ExampleSet
 
 SKIPS_LISTED = 10
 
@@ -36,7 +36,7 @@ def targets() -> None:
 @click.option(
     "--task", "tasks", multiple=True, metavar="TASK", help="Task, group or tag of the harness; repeat for more."
 )
-@click.option("--preset", type=click.Choice([*PRESETS, "all"]), help="A target set of the paper, or all six.")
+@click.option("--preset", type=click.Choice([*nagindex.PRESETS, "all"]), help="A target set of the paper, or all six.")
 @click.option(
     "--split",
     metavar="SPLIT",
@@ -67,13 +67,11 @@ def lm_eval(
         raise click.UsageError("give --task or --preset")
     if preset is not None and (split is not None or limit is not None):
         raise click.UsageError("a preset has its own --split and --limit; give --task for others")
-    from nagindex.targets.lm_eval import Harness
-
-    harness = Harness(include_path)
+    harness = nagindex.Harness(include_path)
     if preset is None:
         found = [harness.examples(task, split=split, limit=limit, seed=seed) for task in dict.fromkeys(tasks)]
     else:
-        found = [harness.preset(name, seed=seed) for name in (PRESETS if preset == "all" else [preset])]
+        found = [harness.preset(name, seed=seed) for name in (nagindex.PRESETS if preset == "all" else [preset])]
     _write(found, output)
 
 
@@ -104,25 +102,22 @@ def template(
 
     FILES are records in any corpus format.
     """
-    from nagindex.errors import BadInputError
-    from nagindex.targets.templates import fill_template
-
     if template is None and template_file is not None:
         try:
             text, called = template_file.read_text(encoding="utf-8"), str(template_file)
         except UnicodeDecodeError:
-            raise BadInputError(f"{template_file}: not UTF-8; save the template as UTF-8") from None
+            raise nagindex.BadInputError(f"{template_file}: not UTF-8; save the template as UTF-8") from None
     elif template is not None and template_file is None:
         text, called = template, "--template"
     else:
         raise click.UsageError("give --template or --template-file")
-    found = fill_template(files, text, template_name=called, id_column=id_column, name=name, limit=limit, seed=seed)
+    found = nagindex.fill_template(
+        files, text, template_name=called, id_column=id_column, name=name, limit=limit, seed=seed
+    )
     _write(found, output)
 
 
 def _write(sets: list[ExampleSet], output: str) -> None:
-    from nagindex.storage.files import replacing
-
     for each in sets:
         for reason in each.skipped[:SKIPS_LISTED]:
             click.echo(f"Warning: not an example: {reason}", err=True)
@@ -135,9 +130,7 @@ def _write(sets: list[ExampleSet], output: str) -> None:
             each.write(sys.stdout.buffer)
         sys.stdout.flush()
     else:
-        with replacing(Path(output)) as temporary, open(temporary, "wb") as file:
-            for each in sets:
-                each.write(file)
+        nagindex.write_examples(sets, output)
     total = plural(sum(len(each.examples) for each in sets), "example")
     where = f" to {output}" if output != "-" else ""
     if len(sets) == 1:

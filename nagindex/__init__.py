@@ -1,4 +1,4 @@
-"""nagindex: pick the pretraining documents that train a task, from an index of neuron activations built once.
+"""nagindex: select the pretraining documents that train a task, from an index of neuron activations built once.
 
     index, report = nagindex.build("corpus/", "my.nagindex", model="Qwen/Qwen3-0.6B-Base")
     index = nagindex.open("my.nagindex")
@@ -12,30 +12,89 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from nagindex._version import __version__
+from nagindex.errors import (
+    BadInputError,
+    DamagedIndexError,
+    DuplicateIdError,
+    InputNotFoundError,
+    MissingDependencyError,
+    NagIndexError,
+    SettingsMismatchError,
+    SourceChangedError,
+    UnknownFormatError,
+    UnsupportedBackboneError,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nagindex.builder import build
+    from nagindex.backbone.describe import describe_model as describe_model
+    from nagindex.backbone.projections import NEURON_TYPES as NEURON_TYPES
+    from nagindex.builder import build, build_types, estimate_build
     from nagindex.corpus.columns import Columns
+    from nagindex.corpus.sources import find_sources as find_sources
     from nagindex.index import Index
+    from nagindex.ingest.options import ON_DUPLICATE as ON_DUPLICATE
+    from nagindex.ingest.options import BuildOptions, Shard
+    from nagindex.ingest.pipeline import EncodingProgress as EncodingProgress
+    from nagindex.ingest.writer import IngestReport as IngestReport
+    from nagindex.maintenance.reencode import Reencoding as Reencoding
+    from nagindex.query.export import settings_of as settings_of
     from nagindex.query.selection import Selection
+    from nagindex.search.plan import Plan as Plan
+    from nagindex.select.options import MIXES as MIXES
+    from nagindex.select.options import MODES as MODES
+    from nagindex.select.options import NORMALIZATIONS as NORMALIZATIONS
+    from nagindex.select.options import Decontamination, Quality, QueryOptions
+    from nagindex.sketches.build import SketchProgress as SketchProgress
+    from nagindex.targets.lm_eval import PRESETS as PRESETS
+    from nagindex.targets.lm_eval import Harness as Harness
+    from nagindex.targets.saved import TargetSet
+    from nagindex.targets.templates import ExampleSet as ExampleSet
+    from nagindex.targets.templates import fill_template as fill_template
+    from nagindex.targets.templates import write_examples as write_examples
 
-__all__ = ["Columns", "Index", "Selection", "__version__", "build", "open"]
+__all__ = [
+    "open", "build", "build_types", "estimate_build",
+    "Index", "Selection", "TargetSet",
+    "BuildOptions", "Columns", "Shard", "QueryOptions", "Quality", "Decontamination",
+    "NagIndexError", "BadInputError", "DamagedIndexError", "DuplicateIdError", "InputNotFoundError", "MissingDependencyError",
+    "SettingsMismatchError", "SourceChangedError", "UnknownFormatError", "UnsupportedBackboneError",
+    "__version__",
+]  # fmt: skip
 
+# Everything public that is imported on first use, by the module that it lives in.
 _HOMES = {
-    "Columns": "nagindex.corpus",
-    "Index": "nagindex.index",
-    "Selection": "nagindex.query.selection",
-    "build": "nagindex.builder",
+    name: module
+    for module, names in {
+        "nagindex.backbone.describe": ["describe_model"],
+        "nagindex.backbone.projections": ["NEURON_TYPES"],
+        "nagindex.builder": ["build", "build_types", "estimate_build"],
+        "nagindex.corpus.columns": ["Columns"],
+        "nagindex.corpus.sources": ["find_sources"],
+        "nagindex.index": ["Index"],
+        "nagindex.ingest.options": ["BuildOptions", "ON_DUPLICATE", "Shard"],
+        "nagindex.ingest.pipeline": ["EncodingProgress"],
+        "nagindex.ingest.writer": ["IngestReport"],
+        "nagindex.maintenance.reencode": ["Reencoding"],
+        "nagindex.query.export": ["settings_of"],
+        "nagindex.query.selection": ["Selection"],
+        "nagindex.search.plan": ["Plan"],
+        "nagindex.select.options": ["MIXES", "MODES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"],
+        "nagindex.sketches.build": ["SketchProgress"],
+        "nagindex.targets.lm_eval": ["Harness", "PRESETS"],
+        "nagindex.targets.saved": ["TargetSet"],
+        "nagindex.targets.templates": ["ExampleSet", "fill_template", "write_examples"],
+    }.items()
+    for name in names
 }
 
 
-def open(path: str | Path, *, version: int | None = None) -> Index:  # noqa: A001 - the verb users expect
-    """Return an index as its current, or an older, version; see `Index.open`."""
+def open(path: str | Path, *, version: int | None = None, check: bool = True) -> Index:  # noqa: A001 - the verb users expect
+    """Return an index at its current version, or at an older one; see `Index.open`."""
     from nagindex.index import Index
 
-    return Index.open(path, version=version)
+    return Index.open(path, version=version, check=check)
 
 
 def __getattr__(name: str) -> Any:
@@ -44,3 +103,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'nagindex' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -1,6 +1,6 @@
-"""The errors nagindex raises: one base class, each error also the fitting standard one.
+"""Exceptions of nagindex: one base class; each exception also derives from the matching built-in one.
 
-The command line prints `str(error)` as its one-line reason, so every message names the file or setting and the remedy.
+The command line prints `str(error)` as one line, so every message names the file or parameter at fault and the remedy.
 """
 
 import copyreg
@@ -8,50 +8,50 @@ from typing import Any
 
 
 class NagIndexError(Exception):
-    """Base of every error that nagindex raises on purpose."""
+    """Base class of all exceptions that nagindex raises itself."""
 
 
 class InputNotFoundError(NagIndexError, FileNotFoundError):
-    """A corpus, target, model or index that was named does not exist."""
+    """A corpus, target file, model or index does not exist or cannot be loaded."""
 
-    # OSError.__str__ formats errno and filename; these errors carry a finished sentence instead.
+    # OSError.__str__ formats errno and filename; these errors carry a complete message instead.
     __str__ = Exception.__str__
 
 
 class BadInputError(NagIndexError, ValueError):
-    """A source file or an argument does not hold what it must; the message names file, row and remedy."""
+    """A source file or an argument is invalid; the message names the file and row, or the parameter."""
 
 
 class SettingsMismatchError(NagIndexError, ValueError):
-    """An index exists with other settings than those asked for; the message names both values."""
+    """The requested settings differ from those of an existing index; the message names both values."""
 
 
 class DuplicateIdError(NagIndexError, ValueError):
-    """A document id occurs twice and `on_duplicate="error"` was asked for."""
+    """A document id occurs twice under `on_duplicate="error"`."""
 
 
 class UnknownFormatError(NagIndexError, ValueError):
-    """An index was written in a format version, or with a feature flag, that this nagindex does not know."""
+    """An index has a format version or a feature flag that this version of nagindex does not support."""
 
 
 class DamagedIndexError(NagIndexError, ValueError):
-    """A file of an index is missing, has the wrong length, checksum or content; the message names file and segment."""
+    """A file of an index is missing or has a wrong length, checksum or content; the message names it."""
 
     def __init__(self, path: object, damage: str) -> None:
         super().__init__(f"{path}: {damage}; restore the file from a copy of the index")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Unpickled without __init__, which would want the path and the damage back.
+        # Unpickling must bypass __init__, whose arguments are not kept.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UnsupportedBackboneError(NagIndexError, ValueError):
-    """A model has no projection that nagindex knows how to tap."""
+    """A model lacks weights, or has no projection in a layout that nagindex supports."""
 
 
 class SourceChangedError(NagIndexError, ValueError):
-    """A source file no longer holds what the index read from it."""
+    """A source file has changed since the index read it."""
 
 
 class MissingDependencyError(NagIndexError, ImportError):
-    """An optional package is needed; the message names the install command."""
+    """An optional package is not installed; the message names the install command."""

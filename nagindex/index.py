@@ -1,64 +1,151 @@
-"""Index: a persistent pool of NAGs that any number of queries look up. Ties the rooms together."""
+"""Index: a pool of documents encoded once, and everything that can be done with it. The facade over the rooms."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
 
 from nagindex.corpus.sources import Paths, find_sources
+from nagindex.errors import BadInputError, NagIndexError
+from nagindex.ingest.options import IngestOptions, ModelOptions, OnDuplicate, Shard
 from nagindex.ingest.pipeline import EncodingProgress
-from nagindex.ingest.run import Job, run
-from nagindex.ingest.windows import Shard
+from nagindex.ingest.run import Job, run_job, visible_devices
 from nagindex.ingest.writer import IngestReport
 from nagindex.maintenance.compact import compact
 from nagindex.maintenance.delete import delete
+from nagindex.maintenance.info import info
 from nagindex.maintenance.vacuum import GRACE_SECONDS, Vacuumed, vacuum
+from nagindex.maintenance.verify import verify
 from nagindex.nag import Codes
 from nagindex.query.selection import Selection
 from nagindex.search.sketch import SketchType
 from nagindex.search.view import View
 from nagindex.select.budget import Budget
-from nagindex.select.options import QueryOptions
-from nagindex.sketches import build as optimizing
-from nagindex.sketches.build import sketch_new_segments
+from nagindex.select.options import QueryKeywords, QueryOptions
+from nagindex.sketches.build import Optimized, SketchProgress, optimize, sketch_new_segments
 from nagindex.storage.create import create_index
+from nagindex.storage.docs import open_docs, run_select
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
-from nagindex.storage.manifest import Manifest, Settings
-from nagindex.storage.snapshot import Pinned
+from nagindex.storage.manifest import Manifest, Settings, read_latest, read_manifest
+from nagindex.storage.segment import Segment, SkippedRow
+from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.cache import TargetCache
 from nagindex.targets.load import Targets, load_targets, named_files, repeatable
-from nagindex.targets.saved import TargetSet
+from nagindex.targets.saved import TargetSet, check_codes, write_nags
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
     from nagindex.backbone.load import Backbone
-    from nagindex.maintenance.reencode import Recheck
+    from nagindex.maintenance.reencode import Reencoding
     from nagindex.query.neighbors import Neighbors
 
 
-class Index(Pinned):
-    """One version of an index on disk, pinned, and all that can be done with it; see `Pinned` for what it holds."""
+class Index:
+    """An index on disk, pinned at one version: what others commit later changes nothing until `refresh`.
+
+    Attributes:
+        snapshot: the pinned version.
+    """
 
     def __init__(self, path: str | Path, manifest: Manifest, *, backbone: Backbone | None = None) -> None:
-        super().__init__(path, manifest)
+        self.snapshot = Snapshot(Path(path).expanduser(), manifest)
         self._backbone = backbone
+
+    @classmethod
+    def open(cls, path: str | Path, *, version: int | None = None, check: bool = True) -> Self:
+        """Return an index at its current version, or at an older one.
+
+        Args:
+            path: the index's folder.
+            version: number of the version; by default the highest.
+            check: whether to check that every file is there with its length; `verify` finds damage without that.
+
+        Raises:
+            InputNotFoundError: there is no index, or no such version.
+            DamagedIndexError: a file is missing or has the wrong length.
+            UnknownFormatError: a newer nagindex wrote it.
+        """
+        folder = Path(path).expanduser()
+        opened = cls(folder, read_latest(folder) if version is None else read_manifest(folder, version))
+        if check:
+            opened.snapshot.check_lengths()
+        return opened
 
     @classmethod
     def create(
         cls, path: str | Path, fingerprint: Fingerprint, settings: Settings, *, backbone: Backbone | None = None
-    ) -> Index:
-        """Return a new empty index, or the one that is there if it has the same encoding and settings.
+    ) -> Self:
+        """Return a new empty index, or the one that exists with the same encoding and settings.
 
         Raises:
-            SettingsMismatchError: an index is there with others; names both values.
+            SettingsMismatchError: an index exists with others; names both values.
             BadInputError: the folder holds something else.
         """
         folder = Path(path).expanduser()
-        return cls(folder, create_index(folder, fingerprint, settings), backbone=backbone)
+        created = cls(folder, create_index(folder, fingerprint, settings), backbone=backbone)
+        created.snapshot.check_lengths()
+        return created
+
+    def __repr__(self) -> str:
+        return f"<Index {self.path} version {self.manifest.version}: {self.manifest.documents} documents>"
+
+    def __len__(self) -> int:
+        return self.manifest.documents
+
+    @property
+    def path(self) -> Path:
+        """The index's folder."""
+        return self.snapshot.path
+
+    @property
+    def manifest(self) -> Manifest:
+        """The manifest of the pinned version."""
+        return self.snapshot.manifest
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """The segments of the pinned version, in the order of the documents."""
+        return self.snapshot.segments
+
+    @property
+    def codes(self) -> list[Codes]:
+        """NAGs of each segment, uint16 [documents, L, K], memory-mapped; deleted documents are among them."""
+        return [segment.codes() for segment in self.segments]
+
+    @property
+    def docs(self) -> DuckDBPyRelation:
+        """The documents as a DuckDB relation; `_segment` and `_position` locate a document's NAG in `codes`."""
+        return open_docs(self.snapshot).sql("SELECT * FROM docs")
+
+    def refresh(self) -> None:
+        """Pin the current version."""
+        self.snapshot = Snapshot.open(self.path)
+
+    def sql(self, statement: str) -> DuckDBPyConnection:
+        """Return the result of one SELECT statement over the view `docs`; nothing else can be read, and nothing written.
+
+        Raises:
+            BadInputError: it is not one SELECT statement.
+        """
+        return run_select(open_docs(self.snapshot), statement)
+
+    def skipped(self) -> list[SkippedRow]:
+        """Return the rows of the sources that became no document, with the reason."""
+        return self.snapshot.skipped()
+
+    def info(self) -> dict[str, Any]:
+        """Return the size, encoding, sketches and warnings of the pinned version, as JSON values."""
+        return info(self.snapshot)
+
+    def verify(self) -> Iterator[NagIndexError]:
+        """Yield one error for each damage found in the index, down to every byte and every code."""
+        return verify(self.snapshot)
 
     def backbone(self, model: str | None = None, *, device: str = "auto", trust_remote_code: bool = False) -> Backbone:
         """Return the model that encodes as this index does, loaded on the first call; library versions may differ.
@@ -71,9 +158,9 @@ class Index(Pinned):
         Raises:
             SettingsMismatchError: the model is another one; names both values.
         """
-        from nagindex.backbone.load import backbone_of
+        from nagindex.backbone.load import load_matching_backbone
 
-        self._backbone = backbone_of(
+        self._backbone = load_matching_backbone(
             self.manifest.fingerprint,
             self._backbone,
             where=str(self.path),
@@ -91,24 +178,24 @@ class Index(Pinned):
         model: str | None = None,
         device: str = "auto",
         trust_remote_code: bool = False,
-        on_duplicate: str = "skip",
+        on_duplicate: OnDuplicate = "skip",
         accept_libraries: bool = False,
         shard: Shard = Shard(),
         workers: int | None = None,
         progress: Callable[[EncodingProgress], None] = lambda progress: None,
     ) -> IngestReport:
-        """Encode what the index does not hold of a corpus, publish it and pin the result; return what was done.
+        """Encode the documents of a corpus that the index lacks, publish them and pin the result; return a report.
 
         Args:
             corpus: files, globs or folders.
-            corpus_root: source names are relative to it; by default the deepest folder that holds everything named.
+            corpus_root: names of sources are relative to it; by default the deepest folder that holds everything named.
             model: where the backbone lies now, if it was moved.
             device: a torch device, several with commas between them, or `auto`: every visible GPU, else the CPU.
             trust_remote_code: whether code that comes with the model may run.
-            on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in already.
+            on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in the index already.
             accept_libraries: whether to mix encodings by different library versions.
-            shard: which part of the corpus is this process's, where several add it to the index together.
-            workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default where the corpus is worth one.
+            shard: this process's part of the corpus, where several add it to the index together.
+            workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default 1 if the corpus is large enough.
             progress: called after each batch.
 
         Raises:
@@ -116,30 +203,50 @@ class Index(Pinned):
             SettingsMismatchError: the model or the libraries are not the index's.
             DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
         """
-        sources = tuple(find_sources(corpus, root=corpus_root).sources)
         job = Job(
             (self.path,),
-            sources,
-            shard,
-            on_duplicate,
-            workers,
-            model,
-            device,
-            trust_remote_code=trust_remote_code,
-            accept_libraries=accept_libraries,
+            tuple(find_sources(corpus, root=corpus_root).sources),
+            IngestOptions(shard, on_duplicate, workers),
+            ModelOptions(model, device, trust_remote_code=trust_remote_code, accept_libraries=accept_libraries),
         )
         try:
-            [report] = run(job, backbone=self._backbone, progress=progress)
+            [report] = run_job(job, backbone=self._backbone, progress=progress)
         finally:
             self.refresh()
         sketch_new_segments(self.path, self.segments)
         return report
 
-    def recheck(self, corpus: Paths | None = None, **where: Any) -> Recheck:
-        """Encode a sample of stored documents again and return what differs; see `nagindex.maintenance.reencode.recheck`."""
-        from nagindex.maintenance.reencode import recheck
+    def recheck(
+        self,
+        corpus: Paths | None = None,
+        *,
+        corpus_root: str | Path | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        trust_remote_code: bool = False,
+        documents: int = 64,
+        seed: int = 0,
+    ) -> Reencoding:
+        """Encode a sample of stored documents again and return what differs; nothing is written.
 
-        return recheck(self, corpus, **where)
+        Args:
+            corpus: files, globs or folders where sources of the index lie now; by default where they were read.
+            corpus_root: names of sources are relative to it; by default the deepest folder that holds everything named.
+            model: where the backbone lies now, if it was moved.
+            device: a torch device.
+            trust_remote_code: whether code that comes with the model may run.
+            documents: size of the sample.
+            seed: seed of the sample.
+
+        Raises:
+            BadInputError: the index holds no document, or none of the named sources.
+            SourceChangedError: a source is missing or no longer holds what was encoded.
+            SettingsMismatchError: the model is another one; names both values.
+        """
+        from nagindex.maintenance.reencode import reencode
+
+        load = partial(self.backbone, model, device=visible_devices(device)[0], trust_remote_code=trust_remote_code)
+        return reencode(self.snapshot, load, corpus, corpus_root=corpus_root, documents=documents, seed=seed)
 
     def encode(
         self,
@@ -151,7 +258,7 @@ class Index(Pinned):
         device: str = "auto",
         cache: bool = True,
     ) -> list[TargetSet]:
-        """Return target sets, from texts or from NAGs saved before, as codes of this index's encoding.
+        """Return target sets, from texts or from saved NAGs, as codes of this index's encoding.
 
         Args:
             targets: a file, glob or folder, or codes uint16 [n, L, K]; several of them, or a mapping of names to them, are several
@@ -161,6 +268,10 @@ class Index(Pinned):
             model: where the backbone lies now, if it was moved.
             device: a torch device.
             cache: whether to look codes up in, and add them to, the index's cache of target texts.
+
+        Raises:
+            BadInputError: a target has no example, or saved NAGs are damaged.
+            SettingsMismatchError: saved NAGs have another encoding.
         """
         fingerprint = self.manifest.fingerprint
         here = dataclasses.replace(fingerprint, libraries=installed_libraries())  # the index's may be older
@@ -174,6 +285,17 @@ class Index(Pinned):
             cache=TargetCache(self.path / "derived" / "targets", here) if cache else None,
         )
 
+    def save_targets(self, targets: Sequence[TargetSet], path: str | Path) -> None:
+        """Write encoded target sets as a Parquet file that can be used as targets of this index, without its backbone.
+
+        Raises:
+            BadInputError: the file's name does not end in .parquet.
+        """
+        file = Path(path)
+        if file.suffix != ".parquet":
+            raise BadInputError(f"{file}: NAGs are saved as Parquet; name a file that ends in .parquet")
+        write_nags(file, targets, self.manifest.fingerprint)
+
     def query(
         self,
         targets: Targets,
@@ -181,6 +303,7 @@ class Index(Pinned):
         n: int | None = None,
         tokens: int | None = None,
         fraction: float | None = None,
+        options: QueryOptions | None = None,
         text_column: str | None = None,
         target_column: str | None = None,
         model: str | None = None,
@@ -188,64 +311,84 @@ class Index(Pinned):
         cache: bool = True,
         corpus_root: str | Path | None = None,
         threads: int | None = None,
-        **options: Any,
+        **keywords: Unpack[QueryKeywords],
     ) -> Selection:
-        """Return the documents that best match one or several target sets, exactly, within one budget.
+        """Return the documents that best match one or several target sets within one budget.
 
         Args:
-            targets: as in `encode`: example texts, NAGs saved by `nagindex encode`, or codes; several, or a mapping, are several
-                targets.
+            targets: as in `encode`.
             n: the budget as a number of documents.
             tokens: the budget as a number of tokens.
             fraction: the budget as a share of the candidates' tokens, 0 to 1; exactly one of the three is given.
-            text_column: as in `encode`, like the next four.
+            options: the query options; by default the paper's.
+            text_column: as in `encode`, like the following four.
             target_column: see there.
             model: see there.
             device: see there.
             cache: see there.
-            corpus_root: where the sources lie now, if `decontaminate` needs texts and they were moved.
-            threads: threads of the scan; by default one a core.
-            options: everything else that can be asked, by the names of `QueryOptions`.
+            corpus_root: where the sources lie now, if decontamination needs texts and they were moved.
+            threads: threads of the search; by default one for each CPU.
+            keywords: fields of `QueryOptions`, in place of `options`.
 
         Raises:
-            BadInputError: the budget, the targets or the options make no sense.
+            BadInputError: the budget, the targets or the options are out of range or contradict each other.
         """
         from nagindex.query.run import query
 
+        if options is not None and keywords:
+            raise BadInputError(f"options are given as an object and as {', '.join(keywords)}; give one of the two")
         targets = repeatable(targets)
-        budget, settings = Budget(n, tokens, fraction), QueryOptions.of(**options)
-        View.of(self.manifest.fingerprint.spec, settings.layers, settings.top_k)  # told before anything is encoded
-        read = {"text_column": text_column, "target_column": target_column}
-        encoded = self.encode(targets, **read, model=model, device=device, cache=cache)
-        columns = {name.replace("_", "-"): column for name, column in read.items() if column is not None}
+        budget, chosen = Budget(n, tokens, fraction), options or QueryOptions.of(**keywords)
+        View.of(self.manifest.fingerprint.spec, chosen.layers, chosen.top_k)  # refused before anything is encoded
+        columns = {"text_column": text_column, "target_column": target_column}
+        encoded = self.encode(targets, **columns, model=model, device=device, cache=cache)
+        recorded = {name.replace("_", "-"): column for name, column in columns.items() if column is not None}
         if corpus_root is not None:
-            columns["corpus-root"] = str(Path(corpus_root).absolute())
-        asked = {"targets": named_files(targets), **columns}
-        return query(self, encoded, budget, settings, asked=asked, corpus_root=corpus_root, threads=threads)
+            recorded["corpus-root"] = str(Path(corpus_root).absolute())
+        return query(
+            self.snapshot,
+            encoded,
+            budget,
+            chosen,
+            recorded={"targets": named_files(targets), **recorded},
+            corpus_root=corpus_root,
+            threads=threads,
+        )
 
     def neighbors(
-        self, of: str | Sequence[str] | Codes, *, k: int = 10, exact: bool = False, threads: int | None = None
+        self,
+        of: str | Sequence[str | TargetSet] | Codes,
+        *,
+        k: int = 10,
+        exact: bool = False,
+        threads: int | None = None,
     ) -> Neighbors:
-        """Return the documents that are most like some, one after the other.
+        """Return the documents whose NAGs overlap most with those of some documents or texts.
 
         Args:
-            of: ids of documents, or codes uint16 [n, L, K].
-            k: how many for each.
-            exact: whether to leave graphs aside, which otherwise answer where there are any.
-            threads: how many work side by side; by default one for each core.
+            of: ids of documents, target sets as `encode` returns them, or codes uint16 [n, L, K].
+            k: number of neighbors of each.
+            exact: whether to search without graphs, which are otherwise used if there are any.
+            threads: threads of the search; by default one for each CPU.
 
         Raises:
-            BadInputError: an id is not in the index.
+            BadInputError: an id is not in the index, or codes are no NAGs of its encoding.
         """
         from nagindex.query.neighbors import codes_of, neighbors
 
+        names: list[str] = []
+        codes: list[Codes] = []
         if isinstance(of, np.ndarray):
-            return neighbors(self, [f"#{n}" for n in range(len(of))], list(of), k, exact=exact, threads=threads)
-        ids = [of] if isinstance(of, str) else list(of)
-        return neighbors(self, ids, codes_of(self, ids), k, exact=exact, threads=threads)
+            names = [f"#{n}" for n in range(len(of))]
+            codes = list(check_codes(of, self.manifest.fingerprint, where="the codes given"))
+        else:
+            for one in [of] if isinstance(of, str) else of:
+                names += [one] if isinstance(one, str) else one.ids
+                codes += list(codes_of(self.snapshot, [one]) if isinstance(one, str) else one.codes)
+        return neighbors(self.snapshot, names, codes, k, exact=exact, threads=threads)
 
     def delete(self, *, ids: Iterable[str] | None = None, where: str | None = None) -> int:
-        """Delete documents by id or by a SQL condition on `docs`, pin the result and return how many went.
+        """Delete documents by id or by a SQL condition on `docs`, pin the result and return how many were deleted.
 
         Raises:
             BadInputError: neither or both are given, or the condition is not SQL.
@@ -268,11 +411,27 @@ class Index(Pinned):
         dtype: SketchType | None = None,
         refit: bool = False,
         graph: bool = False,
-        progress: Callable[[optimizing.Progress], None] = lambda progress: None,
-    ) -> optimizing.Optimized:
-        """Make sketches, with which queries read only what can win, and graphs; see `nagindex.sketches.build.optimize`."""
-        return optimizing.optimize(self.path, dims=dims, dtype=dtype, refit=refit, graph=graph, progress=progress)
+        progress: Callable[[SketchProgress], None] = lambda progress: None,
+    ) -> Optimized:
+        """Make sketches, from which exact queries read only part of the codes, and graphs for approximate ones.
+
+        Args:
+            dims: values of a sketch, 64 or 128; by default as before, or 128.
+            dtype: their type, `i8` or `f16`; by default as before, or `i8`.
+            refit: whether to fit a new basis in any case.
+            graph: whether to make graphs as well.
+            progress: called before the fit and after each segment.
+
+        Raises:
+            BadInputError: the index is empty, or there are no such dims or dtype.
+        """
+        return optimize(self.path, dims=dims, dtype=dtype, refit=refit, graph=graph, progress=progress)
 
     def vacuum(self, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuumed:
-        """Remove old versions and files that no kept version names; see `nagindex.maintenance.vacuum`."""
+        """Remove old versions, and files that no kept version names; return what was removed.
+
+        Args:
+            keep: newest versions to keep, at least one.
+            grace: seconds for which versions and files stay after they were current or written, for running readers and writers.
+        """
         return vacuum(self.path, keep=keep, grace=grace)

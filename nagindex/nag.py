@@ -1,7 +1,8 @@
-"""What a Neuron-Activated Graph is: its shape, the choice of its neurons, and the overlap of two of them."""
+"""Neuron-Activated Graphs (NAGs): their shape, the selection of their neurons, and the overlap of two."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,32 +10,48 @@ import numpy as np
 import numpy.typing as npt
 
 Codes = npt.NDArray[np.uint16]
-"""NAGs of n documents, uint16 [n, L, K]; each row of K is ordered by falling impact."""
+"""NAGs of n documents, uint16 [n, L, K]: neuron indices per layer in descending order of impact."""
 
 CODE_DTYPE = np.dtype("<u2")
 MAX_WIDTH = 1 << 16
 MAX_NEURONS = 1 << 24
-"""In all layers together, each counted as the widest: what a target's weights are kept for in memory."""
+"""Maximum of L times the widest layer's width: the size of a padded table of one weight a neuron."""
 
 
 def default_top_k(width: int) -> int:
-    """Return the neurons kept of a layer with `width` neurons: 0.3 % in tens, at least ten, at most all.
+    """Return the default K for a layer of `width` neurons: 0.3 % of the width in tens.
 
-    This is the paper's table: 6144 -> 20, 8192 -> 20, 11008 -> 30, 3072 -> 10.
+    At least 10, at most `width`. This is the paper's table: 6144 -> 20, 8192 -> 20, 11008 -> 30, 3072 -> 10.
 
     Source: the values of K used in arXiv 2604.15706.
     """
     return min(width, max(10, round(0.003 * width / 10) * 10))
 
 
+def clip_top_k(top_k: int, widths: Sequence[int]) -> int:
+    """Return K clipped to the narrowest layer's width.
+
+    K is the same in all layers, so no layer can keep more neurons than the narrowest one has. A caller that takes K
+    from a user reports it when the result is below the requested value.
+
+    Args:
+        top_k: requested number of neurons kept of each layer.
+        widths: neurons d_l of each layer, at least one layer.
+    """
+    return min(top_k, *widths)
+
+
 @dataclass(frozen=True)
 class NagSpec:
-    """The shape of an index's NAGs: which neurons were looked at and how many of them are kept.
+    """Shape of an index's NAGs: neuron type, layer widths and K.
 
     Attributes:
-        neuron_type: the projection whose output columns are the neurons, e.g. `up`.
+        neuron_type: name of the projection whose output columns are the neurons, e.g. `up`.
         widths: neurons d_l of each layer, length L.
-        top_k: neurons K kept of each layer, the same in all layers.
+        top_k: number of neurons K kept of each layer, the same in all layers.
+
+    Raises:
+        ValueError: no layers, a width or their total out of range, or K not in 1 to the narrowest width.
     """
 
     neuron_type: str
@@ -45,7 +62,9 @@ class NagSpec:
         if not self.widths or min(self.widths) < 1 or max(self.widths) > MAX_WIDTH:
             raise ValueError(f"a layer has 1 to {MAX_WIDTH} neurons, got widths {self.widths}")
         if len(self.widths) * max(self.widths) > MAX_NEURONS:
-            raise ValueError(f"{len(self.widths)} layers of up to {max(self.widths)} neurons are above {MAX_NEURONS}")
+            raise ValueError(
+                f"{len(self.widths)} layers of up to {max(self.widths)} neurons exceed {MAX_NEURONS} in total"
+            )
         if not 1 <= self.top_k <= min(self.widths):
             raise ValueError(f"top_k must be 1 to {min(self.widths)}, got {self.top_k}")
 
@@ -61,21 +80,21 @@ class NagSpec:
 
     @property
     def bytes_per_document(self) -> int:
-        """Bytes of one document's codes."""
+        """Size of one document's codes in bytes."""
         return self.layers * self.top_k * CODE_DTYPE.itemsize
 
     @property
     def offsets(self) -> npt.NDArray[np.int64]:
-        """Position of each layer's first neuron in the concatenation of all layers, int64 [L + 1]."""
+        """Offset of each layer's first neuron in the concatenation of all layers, int64 [L + 1]."""
         return np.concatenate([[0], np.cumsum(self.widths)]).astype(np.int64)
 
 
 def top_k(impacts: npt.NDArray[np.floating[Any]], k: int) -> Codes:
-    """Return the k neurons of largest impact, uint16 [..., k], ordered by falling impact, ties to the lower index.
+    """Return the k neurons of largest impact, uint16 [..., k], impact-descending, ties to the lower index.
 
     Args:
-        impacts: float [..., d], the impact of each of a layer's d neurons.
-        k: how many to keep, 1 to d.
+        impacts: float [..., d], impact of each of a layer's d neurons.
+        k: number of neurons to keep, 1 to d.
 
     Source: arXiv 2604.15706.
     """
@@ -83,11 +102,11 @@ def top_k(impacts: npt.NDArray[np.floating[Any]], k: int) -> Codes:
 
 
 def dice(a: Codes, b: Codes) -> float:
-    """Return the mean over layers of the Dice overlap of two NAGs, 0 to 1.
+    """Return the Dice overlap of two NAGs, averaged over layers, from 0 to 1.
 
     Args:
-        a: uint16 [L, K], a document's NAG.
-        b: uint16 [L, K], another's.
+        a: NAG of one document, uint16 [L, K].
+        b: NAG of another document, uint16 [L, K].
 
     Source: arXiv 2604.15706.
     """
@@ -95,11 +114,11 @@ def dice(a: Codes, b: Codes) -> float:
 
 
 def invalid_rows(codes: Codes, spec: NagSpec) -> npt.NDArray[np.int64]:
-    """Return the positions, int64 [m], of NAGs that hold a neuron twice or one that the layer does not have.
+    """Return the positions, int64 [m], of NAGs with a repeated or an out-of-range neuron.
 
     Args:
         codes: uint16 [n, L, K].
-        spec: the shape they must have.
+        spec: layer widths to check against.
     """
     ordered = np.sort(codes, axis=-1)
     repeated = (ordered[..., 1:] == ordered[..., :-1]).any(axis=-1)

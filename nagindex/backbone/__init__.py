@@ -1,4 +1,4 @@
-"""Frozen language models: finding, loading and describing them, and hooks on the projections whose columns are the neurons.
+"""Frozen language models: loading, describing, finding projections, and reading impacts through hooks.
 
 Knows Hugging Face models; knows nothing of corpora or of an index's files.
 """

@@ -1,4 +1,4 @@
-"""One forward pass with projections tapped by hooks: token ids in, impacts out, and no work after the last tap."""
+"""Impacts from one forward pass, read by forward hooks; the pass ends at the last hooked projection."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-PROBE_TOKENS = (7, 11, 13)  # lengths to try: one that is no number of heads tells tokens from heads
-SAME = 1e-5
+PROBE_TOKENS = (7, 11, 13)  # lengths to try: one that differs from the numbers of heads tells tokens from heads
+CAUSAL_TOLERANCE = 1e-5
 
 
 class _LastHookReached(Exception):
-    """Raised inside a forward pass when the last projection has been tapped: the rest of the model need not run."""
+    """Raised in the last projection's hook to end the forward pass: the rest of the model need not run."""
 
 
 @contextmanager
 def hooked(projections: Sequence[Projection], collect: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
-    """Call `collect(position, output of the module)` in every forward pass inside the block."""
+    """Register a forward hook on each projection for the duration of the block.
 
-    def hook(position: int) -> Callable[..., None]:
-        def tap(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
+    Args:
+        projections: projections to hook.
+        collect: called as `collect(position, output)` with a projection's position and its module's output.
+    """
+
+    def make_hook(position: int) -> Callable[..., None]:
+        def hook(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
             collect(position, output)
 
-        return tap
+        return hook
 
     handles = []
     try:
         for position, projection in enumerate(projections):
-            handles.append(projection.module.register_forward_hook(hook(position)))
+            handles.append(projection.module.register_forward_hook(make_hook(position)))
         yield
     finally:
         for handle in handles:
@@ -46,42 +51,45 @@ def hooked(projections: Sequence[Projection], collect: Callable[[int, torch.Tens
 def impacts_of(
     model: Any, projections: Sequence[Projection], ids: torch.Tensor, mask: torch.Tensor, *, causal: bool
 ) -> list[torch.Tensor]:
-    """Return the neurons' impacts at each projection, float32 [batch, width] on the model's device, from one forward pass.
+    """Return the neurons' impacts at each projection, float32 [batch, width] on the model's device.
 
     The impact of a neuron is the mean over a text's tokens of the projection's absolute output, accumulated in float32.
+    All projections are read in one forward pass, which ends at the last of them.
 
     Args:
-        model: the model that the projections are part of.
-        projections: what to tap; the pass ends as soon as all of them have been.
+        model: the model that the projections belong to.
+        projections: projections to read.
         ids: int64 [batch, tokens] token ids in CPU memory, padded on either side.
         mask: int64 [batch, tokens] in CPU memory, 1 for a token and 0 for padding; each row has at least one token.
-        causal: whether no token is influenced by those after it, so that padding on the right needs no mask.
+        causal: whether attention is causal, so that padding on the right needs no attention mask.
 
     Source: arXiv 2604.15706.
     """
     import torch
 
     device = model.device
-    if not bool(mask[:, 0].all()):  # tokens to the front, where every model counts their positions alike
+    if not bool(mask[:, 0].all()):  # padding goes to the right, where position ids start at 0 in every model
         order = mask.argsort(dim=1, descending=True, stable=True)
         ids, mask = ids.gather(1, order), mask.gather(1, order)
     lengths = mask.sum(dim=1)
-    padding = None if bool(mask.all()) else tuple(_sent(part, device) for part in (mask == 0).nonzero(as_tuple=True))
-    options = _mask_options(model, mask, causal=causal)
-    counts = _sent(lengths.to(torch.float32), device).unsqueeze(1)
-    found: dict[int, torch.Tensor] = {}
+    padding = None
+    if not bool(mask.all()):
+        padding = tuple(_to_device(part, device) for part in (mask == 0).nonzero(as_tuple=True))
+    options = _forward_options(model, mask, causal=causal)
+    counts = _to_device(lengths.to(torch.float32), device).unsqueeze(1)
+    impacts: dict[int, torch.Tensor] = {}
 
     def collect(position: int, output: torch.Tensor) -> None:
         projection = projections[position]
         by_token = _by_token(output, ids.shape, heads_first=projection.heads_first)
         sums = token_sums(by_token, projection.columns, padding, fused=device.type != "cpu")
-        found[position] = sums / counts
-        if len(found) == len(projections):
+        impacts[position] = sums / counts
+        if len(impacts) == len(projections):
             raise _LastHookReached
 
     with torch.inference_mode(), hooked(projections, collect), suppress(_LastHookReached):
-        model(input_ids=_sent(ids, device), **options)
-    return [found[position] for position in range(len(projections))]
+        model(input_ids=_to_device(ids, device), **options)
+    return [impacts[position] for position in range(len(projections))]
 
 
 def token_sums(
@@ -91,14 +99,16 @@ def token_sums(
     *,
     fused: bool,
 ) -> torch.Tensor:
-    """Return the sum over a text's tokens of |output|, float32 [batch, columns], without a float32 copy of the output.
+    """Return the sum of |output| over a text's tokens, float32 [batch, columns].
+
+    The output is accumulated in float32 without a float32 copy of it.
 
     Args:
-        output: a projection's output [batch, tokens, ...], of the model's floating-point type.
-        columns: which of the flattened columns.
-        padding: int64 rows and positions of padding tokens, None where there is none.
-        fused: one kernel for magnitude and sum, the fastest on a GPU; it zeroes the padding in `output` itself, which no
-            token sees. Otherwise the magnitudes are copied, the fastest on a CPU.
+        output: output of a projection [batch, tokens, ...], in the model's floating-point type.
+        columns: selected columns of the flattened output.
+        padding: int64 rows and positions of padding tokens, None without padding.
+        fused: whether to take magnitude and sum in one kernel, the fastest on a GPU, which zeroes the padding in
+            `output` in place (no token attends to it). Otherwise the magnitudes are copied, the fastest on a CPU.
     """
     import torch
 
@@ -118,43 +128,44 @@ def token_sums(
 
 
 def probe(model: Any, projections: Sequence[Projection]) -> tuple[tuple[Projection, ...], bool]:
-    """Return the projections with the layout of their outputs, and whether the model is causal, from one small pass.
+    """Determine the layout of the projections' outputs and whether the model is causal.
 
-    The second of two texts differs from the first in its last token only: where no earlier output differs, none depends on
-    later tokens.
+    One small forward pass runs two texts that differ in their last token only: if no output at an earlier token differs, the model is
+    causal.
+
+    Returns:
+        The projections with `heads_first` set, and whether the model is causal.
 
     Raises:
-        UnsupportedBackboneError: a projection is not passed exactly once by every token, or its output has another width.
+        UnsupportedBackboneError: a projection does not run exactly once in the pass, or its output has an unexpected width.
     """
     import torch
 
-    heads = {
-        getattr(model.config.get_text_config(), name, 0) for name in ("num_attention_heads", "num_key_value_heads")
-    }
+    config = model.config.get_text_config()
+    heads = {getattr(config, name, 0) for name in ("num_attention_heads", "num_key_value_heads")}
     tokens = next(count for count in PROBE_TOKENS if count not in heads)
     ids = torch.arange(3, 3 + tokens).repeat(2, 1)
     ids[1, -1] = 3
     outputs: list[list[torch.Tensor]] = [[] for _ in projections]
     with torch.inference_mode(), hooked(projections, lambda position, output: outputs[position].append(output)):
-        model(input_ids=ids.to(model.device), **_mask_options(model, torch.ones_like(ids), causal=False))
-    found, causal = [], True
-    for projection, seen in zip(projections, outputs, strict=True):
-        name = type(model).__name__
-        if len(seen) != 1:
-            raise UnsupportedBackboneError(f"{name}: tokens pass a tapped projection {len(seen)} times instead of once")
-        heads_first = seen[0].ndim == 4 and seen[0].shape[2] == tokens
-        output = _by_token(seen[0], ids.shape, heads_first=heads_first).flatten(2).float()
+        model(input_ids=ids.to(model.device), **_forward_options(model, torch.ones_like(ids), causal=False))
+    probed, causal, name = [], True, type(model).__name__
+    for projection, runs in zip(projections, outputs, strict=True):
+        if len(runs) != 1:
+            raise UnsupportedBackboneError(f"{name}: tokens pass a projection {len(runs)} times instead of once")
+        heads_first = runs[0].ndim == 4 and runs[0].shape[2] == tokens
+        output = _by_token(runs[0], ids.shape, heads_first=heads_first).flatten(2).float()
         if output.shape != (*ids.shape, projection.outputs):
-            shape = list(seen[0].shape)
-            raise UnsupportedBackboneError(f"{name}: a tapped projection gives {shape} for 2 texts of {tokens} tokens")
+            shape = list(runs[0].shape)
+            raise UnsupportedBackboneError(f"{name}: a projection gives {shape} for 2 texts of {tokens} tokens")
         first, second = output[:, :-1]
-        causal = causal and float((first - second).abs().max()) <= SAME * float(first.abs().max())
-        found.append(dataclasses.replace(projection, heads_first=heads_first))
-    return tuple(found), causal
+        causal = causal and float((first - second).abs().max()) <= CAUSAL_TOLERANCE * float(first.abs().max())
+        probed.append(dataclasses.replace(projection, heads_first=heads_first))
+    return tuple(probed), causal
 
 
-def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Return a CPU tensor on a device; to a GPU the copy is only queued."""
+def _to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy a CPU tensor to a device; a copy to a GPU is asynchronous."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
@@ -165,10 +176,10 @@ def _by_token(output: torch.Tensor, shape: Sequence[int], *, heads_first: bool) 
     return output.transpose(1, 2) if heads_first else output
 
 
-def _mask_options(model: Any, mask: torch.Tensor, *, causal: bool) -> dict[str, Any]:
-    """Return what a forward pass needs besides the ids: no cache, and a mask where padding on the right could be seen."""
+def _forward_options(model: Any, mask: torch.Tensor, *, causal: bool) -> dict[str, Any]:
+    """Return keyword arguments of a forward pass: no cache, and an attention mask if padding matters."""
     parameters = inspect.signature(model.forward).parameters
     options: dict[str, Any] = {"use_cache": False} if "use_cache" in parameters else {}
     if not (causal or bool(mask.all())):
-        options["attention_mask"] = _sent(mask, model.device)
+        options["attention_mask"] = _to_device(mask, model.device)
     return options

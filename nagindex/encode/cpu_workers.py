@@ -1,4 +1,8 @@
-"""CpuWorkers: batches side by side on a CPU's cores, where one batch on all of them would wait at every step for the slowest."""
+"""Encoding on a CPU: worker threads that each run one batch, and settings of the memory allocator.
+
+One batch split over all cores synchronizes them after every operation, so concurrent batches, each on its own cores,
+are faster. `keep_freed_memory` makes glibc reuse the large blocks that their tensors free.
+"""
 
 from __future__ import annotations
 
@@ -13,70 +17,75 @@ from itertools import chain
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from nagindex.encode.batch import Result, TokenIds, start_batch
+from nagindex.encode.batch import BatchResult, TokenIds, start_batch
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
     from nagindex.nag import NagSpec
 
-MOST = 8  # a window has some fifteen batches
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-KEPT = (1 << 31) - 1, 1 << 30
-OLD_LIMIT = 32 << 20  # the largest threshold that older C libraries accept
+MAX_WORKERS = 8  # a window has some fifteen batches
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt
+TRIM_BYTES, MMAP_BYTES = (1 << 31) - 1, 1 << 30
+OLD_MMAP_BYTES = 32 << 20  # maximum that older versions of glibc accept
 
 
 class CpuWorkers:
-    """Threads that each run batches through a copy of the model's modules, all with the same weights.
+    """Threads that run batches, each through its own copy of the modules; the copies share the weights.
 
-    A batch's arithmetic does not depend on how many lanes there are, as long as each has one core.
+    A batch's result does not depend on the number of workers as long as each worker has one core.
+
+    Args:
+        backbones: views of one model, one for each neuron type.
+        count: number of workers, which is the number of concurrent batches.
+        cores: number of cores that the workers share.
 
     Attributes:
-        count: how many batches run at once.
+        count: number of workers.
     """
 
     def __init__(self, backbones: Sequence[Backbone], count: int, cores: int) -> None:
         import torch
 
         self.count = count
-        self._free: SimpleQueue[Sequence[Backbone]] = SimpleQueue()
+        self._replicas: SimpleQueue[Sequence[Backbone]] = SimpleQueue()
         for _ in range(count):
-            self._free.put(_replica(backbones))
+            self._replicas.put(_replicate(backbones))
         self._pool = ThreadPoolExecutor(
             count, "encoding", initializer=torch.set_num_threads, initargs=(max(1, cores // count),)
         )
 
     @classmethod
     def of(cls, backbones: Sequence[Backbone]) -> CpuWorkers | None:
-        """Return a lane for each core that torch may use, at most eight; None for a single one."""
+        """Return one worker for each core that torch may use, at most MAX_WORKERS; None if that is one core."""
         import torch
 
         cores = torch.get_num_threads()
-        return cls(backbones, min(cores, MOST), cores) if cores > 1 else None
+        return cls(backbones, min(cores, MAX_WORKERS), cores) if cores > 1 else None
 
-    def submit(self, specs: Sequence[NagSpec], rows: TokenIds) -> Future[Result]:
-        """Return the future outcome of a batch; see `batch.start_batch`."""
+    def submit(self, specs: Sequence[NagSpec], rows: TokenIds) -> Future[BatchResult]:
+        """Submit a batch to the next free worker; see `batch.start_batch`."""
         return self._pool.submit(self._run, specs, rows)
 
-    def _run(self, specs: Sequence[NagSpec], rows: TokenIds) -> Result:
-        backbones = self._free.get()
+    def _run(self, specs: Sequence[NagSpec], rows: TokenIds) -> BatchResult:
+        backbones = self._replicas.get()
         try:
             return start_batch(backbones, specs, rows)
         finally:
-            self._free.put(backbones)
+            self._replicas.put(backbones)
 
 
-def _replica(backbones: Sequence[Backbone]) -> list[Backbone]:
-    """Return the backbones around a copy of the modules, whose hooks are its own and whose weights are the same tensors."""
+def _replicate(backbones: Sequence[Backbone]) -> list[Backbone]:
+    """Return the backbones with a copy of the model that has its own hooks and shares the weights."""
     model = backbones[0].model
     shared = {id(tensor): tensor for tensor in chain(model.parameters(), model.buffers())}
-    twin = copy.deepcopy(model, shared)
+    replica = copy.deepcopy(model, shared)
     names = {id(module): name for name, module in model.named_modules()}
     return [
         dataclasses.replace(
             backbone,
-            model=twin,
+            model=replica,
             projections=tuple(
-                dataclasses.replace(p, module=twin.get_submodule(names[id(p.module)])) for p in backbone.projections
+                dataclasses.replace(p, module=replica.get_submodule(names[id(p.module)])) for p in backbone.projections
             ),
         )
         for backbone in backbones
@@ -85,10 +94,11 @@ def _replica(backbones: Sequence[Backbone]) -> list[Backbone]:
 
 @cache
 def keep_freed_memory() -> bool:
-    """Have the C library reuse large blocks in place of returning them; whether it does.
+    """Make glibc keep freed large blocks for reuse; return whether the setting took effect.
 
-    By default every tensor above some megabytes is mapped anew, and the system clears its pages one fault at a time: a fifth of
-    the time of a small model on a CPU. A user who set glibc's own variables, or another C library, is left alone.
+    By default glibc maps every block above some megabytes anew, and the kernel zeroes its pages one fault at a time,
+    which takes a fifth of a small model's time on a CPU. Environment variables that configure glibc's malloc take
+    precedence, and other C libraries are left unchanged; the result is False then.
 
     Source: mallopt(3), glibc.
     """
@@ -98,5 +108,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):  # musl, macOS, Windows
         return False
-    mapped = mallopt(M_MMAP_THRESHOLD, KEPT[1]) or mallopt(M_MMAP_THRESHOLD, OLD_LIMIT)
-    return bool(mapped and mallopt(M_TRIM_THRESHOLD, KEPT[0]))
+    mapped = mallopt(M_MMAP_THRESHOLD, MMAP_BYTES) or mallopt(M_MMAP_THRESHOLD, OLD_MMAP_BYTES)
+    return bool(mapped and mallopt(M_TRIM_THRESHOLD, TRIM_BYTES))

@@ -1,4 +1,7 @@
-"""From token ids to NAGs: texts of like length in batches under a token budget, several of them on their way at once."""
+"""Encoding of token ids to NAGs in length-sorted batches, several of them in flight.
+
+The batch size is halved when the device runs out of memory.
+"""
 
 from __future__ import annotations
 
@@ -20,33 +23,44 @@ if TYPE_CHECKING:
 
 BATCH_TOKENS = {"cpu": 2048, "cuda": 65536}
 WINDOW = {"cpu": 256, "cuda": 4096}
-CPU_MOST = 8192
+MAX_CPU_BATCH_TOKENS = 8192
+
+Positions = npt.NDArray[np.int64]
+"""Positions of a batch's texts in the input, int64 [b]."""
 
 
 def default_batch_tokens(backbone: Backbone) -> int:
-    """Return how many padded tokens a batch holds on the backbone's device where nobody measured or chose."""
+    """Return the default batch size on the backbone's device, in padded tokens."""
     return BATCH_TOKENS.get(backbone.model.device.type, BATCH_TOKENS["cuda"])
 
 
 def default_window(backbone: Backbone) -> int:
-    """Return how many rows of the input are batched together on the backbone's device: some seconds of its work."""
+    """Return the default window on the backbone's device: input rows that are sorted into batches together."""
     return WINDOW.get(backbone.model.device.type, WINDOW["cuda"])
 
 
 def clamp_to_memory(batch_tokens: int, backbone: Backbone) -> int:
-    """Return a budget of tokens a batch, bounded where it was found on a GPU and the backbone is on a CPU."""
-    return min(batch_tokens, CPU_MOST) if backbone.model.device.type == "cpu" else batch_tokens
+    """Return the batch size, at most MAX_CPU_BATCH_TOKENS if the backbone is on a CPU.
+
+    An index keeps the batch size that it was built with. One measured on a GPU can be too large for the CPU that
+    encodes targets later; on a GPU no limit is needed, as `Encoder` halves a batch that does not fit.
+
+    Args:
+        batch_tokens: batch size in padded tokens.
+        backbone: the backbone, on the device that will encode.
+    """
+    return min(batch_tokens, MAX_CPU_BATCH_TOKENS) if backbone.model.device.type == "cpu" else batch_tokens
 
 
 @dataclass
 class Encoder:
-    """One model as an encoder of token ids to NAGs of one or several neuron types, from one forward pass.
+    """Encoder of token ids to NAGs of one or several neuron types, in one forward pass a batch.
 
     Attributes:
         backbones: views of the same model, one for each neuron type.
-        specs: the shape of each type's NAGs.
-        batch_tokens: padded tokens in a batch, at least one text; halved whenever the device runs out of memory.
-        on_batch: called with the texts and tokens of each batch that has come back.
+        specs: shape of each type's NAGs.
+        batch_tokens: batch size in padded tokens (a batch has at least one text); halved when memory runs out.
+        on_batch: called with the number of texts and of tokens of each finished batch.
     """
 
     backbones: Sequence[Backbone]
@@ -61,60 +75,58 @@ class Encoder:
             self._workers = CpuWorkers.of(self.backbones)
 
     @property
-    def side_by_side(self) -> int:
-        """How many batches run at once."""
+    def concurrency(self) -> int:
+        """Number of batches that run at the same time."""
         return 1 if self._workers is None else self._workers.count
 
     def encode(self, ids: TokenIds) -> list[Codes]:
-        """Return the NAGs of tokenized texts, one uint16 [n, L, K] for each type, in the order given.
+        """Return the NAGs of tokenized texts, uint16 [n, L, K] for each neuron type, in input order.
 
         Args:
-            ids: token ids of each text, at least one.
+            ids: token ids of each text, at least one token each.
 
         Raises:
-            BadInputError: the backbone's outputs are not finite in its dtype.
+            BadInputError: an impact is not finite in the backbone's dtype.
+            RuntimeError: the device runs out of memory on a single text.
         """
         codes = [np.empty((len(ids), *spec.shape), CODE_DTYPE) for spec in self.specs]
         lengths = [len(row) for row in ids]
-        batches = deque(length_sorted_batches(lengths, batch_tokens=self.batch_tokens))
-        in_flight = self.side_by_side + 1  # the next one waits already
-        flying: deque[tuple[npt.NDArray[np.int64], Callable[[], list[Codes]]]] = deque()
-        while batches or flying:
-            starting = bool(batches) and len(flying) < in_flight
-            positions, arriving = (batches.popleft(), None) if starting else flying.popleft()
+        waiting = deque(length_sorted_batches(lengths, batch_tokens=self.batch_tokens))
+        in_flight: deque[tuple[Positions, Callable[[], list[Codes]]]] = deque()
+        max_in_flight = self.concurrency + 1  # one more than run, so that the device never idles
+        while waiting or in_flight:
+            start = bool(waiting) and len(in_flight) < max_in_flight
+            positions, wait = (waiting.popleft(), None) if start else in_flight.popleft()
             try:
-                if arriving is None:
-                    flying.append((positions, self._start([ids[p] for p in positions])))
+                if wait is None:
+                    in_flight.append((positions, self._start([ids[p] for p in positions])))
                     continue
-                parts = arriving()
+                results = wait()
             except RuntimeError as error:
                 if not _is_out_of_memory(error) or len(positions) == 1:
                     raise
-                batches = self._smaller(lengths, [positions, *batches])
+                waiting = self._halve_batches(lengths, [positions, *waiting])
                 continue
-            for into, part in zip(codes, parts, strict=True):
-                into[positions] = part
+            for array, result in zip(codes, results, strict=True):
+                array[positions] = result
             self.on_batch(len(positions), sum(lengths[p] for p in positions))
         return codes
 
-    def _smaller(
-        self, lengths: Sequence[int], batches: Sequence[npt.NDArray[np.int64]]
-    ) -> deque[npt.NDArray[np.int64]]:
-        """Halve the budget for good and form the batches that are left anew."""
+    def _halve_batches(self, lengths: Sequence[int], batches: Sequence[Positions]) -> deque[Positions]:
+        """Lower the batch size below the first batch's, which ran out of memory, and form the batches anew."""
         import torch
 
         failed = len(batches[0]) * max(lengths[p] for p in batches[0])
-        self.batch_tokens = min(
-            self.batch_tokens, max(1, failed // 2)
-        )  # others of the old size may yet come back failed
+        # Not simply half of the current size: batches of the former size may still be in flight and fail later.
+        self.batch_tokens = min(self.batch_tokens, max(1, failed // 2))
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
-        left = np.concatenate(batches)
-        smaller = length_sorted_batches([lengths[p] for p in left], batch_tokens=self.batch_tokens)
-        return deque(left[places] for places in smaller)
+        remaining = np.concatenate(batches)
+        smaller = length_sorted_batches([lengths[p] for p in remaining], batch_tokens=self.batch_tokens)
+        return deque(remaining[indices] for indices in smaller)
 
     def _start(self, rows: TokenIds) -> Callable[[], list[Codes]]:
-        """Queue a batch on the device, or on one of the CPU's lanes, and return what waits for its codes."""
+        """Start a batch on the GPU or on a CPU worker; return a function that waits for its codes."""
         if self._workers is None:
             return partial(synchronize, self.backbones, start_batch(self.backbones, self.specs, rows))
         future = self._workers.submit(self.specs, rows)
@@ -122,12 +134,17 @@ class Encoder:
 
 
 def encode_ids(backbone: Backbone, ids: TokenIds, spec: NagSpec, *, batch_tokens: int) -> Codes:
-    """Return the NAGs of tokenized texts, uint16 [n, L, K], in the order given; see `Encoder.encode`."""
+    """Return the NAGs of tokenized texts, uint16 [n, L, K], in input order; see `Encoder.encode`."""
     return Encoder([backbone], [spec], batch_tokens).encode(ids)[0]
 
 
-def length_sorted_batches(lengths: Sequence[int], *, batch_tokens: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield positions, int64 [b], of texts to run together: shortest first, padded tokens at most `batch_tokens`."""
+def length_sorted_batches(lengths: Sequence[int], *, batch_tokens: int) -> Iterator[Positions]:
+    """Yield batches of texts of similar length, shortest first, as positions, int64 [b].
+
+    Args:
+        lengths: number of tokens of each text.
+        batch_tokens: maximum of a batch's padded tokens, unless a single text is longer.
+    """
     batch: list[int] = []
     for position in np.argsort(np.asarray(lengths, np.int64), kind="stable"):
         if batch and (len(batch) + 1) * lengths[position] > batch_tokens:
@@ -141,5 +158,5 @@ def length_sorted_batches(lengths: Sequence[int], *, batch_tokens: int) -> Itera
 def _is_out_of_memory(error: BaseException) -> bool:
     import torch
 
-    told = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")  # the CPU's allocator, and a GPU library's
-    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in told)
+    messages = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")  # of torch's CPU allocator and of cuBLAS
+    return isinstance(error, torch.OutOfMemoryError) or any(message in str(error) for message in messages)

@@ -1,4 +1,4 @@
-"""From source files to published segments: windows of rows, duplicates, several devices or processes, resuming.
+"""From source files to published segments: windows of rows, duplicates, shards, devices, resuming.
 
 Knows the corpus, the encoder and the format on disk; knows nothing of queries.
 """

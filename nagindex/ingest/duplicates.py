@@ -1,4 +1,4 @@
-"""Documents whose id an index, or the rows about to join it, hold already."""
+"""Duplicate ids: new documents whose id occurs in the index, or twice among the new ones."""
 
 from __future__ import annotations
 
@@ -19,13 +19,19 @@ from nagindex.storage.manifest import Manifest, SegmentEntry
 from nagindex.storage.segment import Rows, SkippedRow, deleted_rows, with_deleted
 from nagindex.storage.tables import scan_sql
 
-ON_DUPLICATE = ("skip", "error", "replace")
 DUPLICATE = "duplicate id"
 
 
 @dataclass(frozen=True)
 class StoredRow:
-    """A document of the index: segment id, row in it, tokens, and the file and row that it came from."""
+    """A document of the index.
+
+    Attributes:
+        segment: the id of its segment.
+        row: its row there.
+        tokens: its number of tokens.
+        file, file_row: the source and row that it was read from.
+    """
 
     segment: str
     row: int
@@ -35,13 +41,15 @@ class StoredRow:
 
 
 @dataclass
-class Found:
-    """What to do about duplicates.
+class DuplicateRows:
+    """The documents that give way to others of the same id.
 
     Attributes:
-        dropped: positions of new rows that do not join the index, ascending.
-        replaced: documents of the index that new ones take the place of.
-        overtaken: those of them that only stood in the index first because another process was faster.
+        dropped: positions of new rows that are not added to the index, ascending.
+        replaced: documents of the index that new rows replace.
+        overtaken: those of them that precede a new row in the index but follow it in the sources, because another
+            process of the run published its part first. They are listed as skipped, as if one process had read all
+            sources in order.
     """
 
     dropped: list[int] = field(default_factory=list)
@@ -64,11 +72,11 @@ class Found:
 
 @dataclass(frozen=True)
 class SourceOrder:
-    """The list of sources that a run reads, which processes that share the work have in common.
+    """The order of a run's sources, which decides which of two documents is the earlier one.
 
     Attributes:
-        id: the same for the same list.
-        places: place of each source in it, by name.
+        id: a hash of the list of sources, the same in all processes that share a run; segments record it.
+        places: position of each source in the list, by name.
     """
 
     id: str
@@ -76,10 +84,10 @@ class SourceOrder:
 
     @classmethod
     def of(cls, sources: Sequence[Source]) -> SourceOrder:
-        """Return the run over some sources."""
-        listed = json.dumps([(source.name, source.size) for source in sources])
+        """Return the order of a list of sources."""
+        names_and_sizes = json.dumps([(source.name, source.size) for source in sources])
         places = {source.name: number for number, source in enumerate(sources)}
-        return cls(hashlib.sha256(listed.encode()).hexdigest()[:16], places)
+        return cls(hashlib.sha256(names_and_sizes.encode()).hexdigest()[:16], places)
 
 
 def find_duplicates(
@@ -90,54 +98,62 @@ def find_duplicates(
     considered: npt.NDArray[np.bool_],
     on_duplicate: str,
     order: SourceOrder,
-) -> Found:
-    """Return which new rows, and which documents of the index, give way where ids occur twice.
+) -> DuplicateRows:
+    """Return the new rows, and the documents of the index, that give way where ids occur twice.
 
-    What the index holds came earlier, unless a process of the same run put it there from further on in the sources: which of two
-    documents stays must not depend on how many processes shared the work.
+    A document of the index is the earlier one, unless a process of the same run read it from further on in the sources:
+    which of two documents stays must not depend on how many processes share the work.
 
     Args:
         index: the index's folder.
-        manifest: the version that the rows are to join.
+        manifest: the version that the rows are added to.
         rows: the new rows, in order.
-        considered: bool [n], rows that are to join at all.
-        on_duplicate: `skip` drops the later of two, `replace` the earlier, `error` raises.
-        order: of the sources that the rows' process reads.
+        considered: bool [n], the new rows to look at.
+        on_duplicate: `skip` drops the later of two documents, `replace` the earlier one, `error` raises.
+        order: the order of the run's sources.
 
     Raises:
         DuplicateIdError: an id occurs twice and `on_duplicate` is `error`; names both places.
     """
-    place: dict[str, int] = {}
-    dropped: set[int] = set()
-    for position in np.flatnonzero(considered).tolist():
-        first = place.setdefault(rows.ids[position], position)
-        if first == position:
-            continue
-        if on_duplicate == "error":
-            raise _twice(rows, position, f"{rows.files[first]}, row {rows.rows[first]}")
-        if on_duplicate == "replace":
-            place[rows.ids[position]] = position
-        dropped.add(first if on_duplicate == "replace" else position)
+    position_of, dropped = _duplicates_among(rows, considered, on_duplicate)
     runs = {entry.id: entry.run for entry in manifest.segments}
-    found = Found()
-    for identifier, before in _stored(index, manifest, list(place)).items():
-        position = place[identifier]
+    duplicates = DuplicateRows()
+    for identifier, stored in _stored_documents(index, manifest, list(position_of)).items():
+        position = position_of[identifier]
         if on_duplicate == "error":
-            raise _twice(rows, position, f"{before.file}, row {before.file_row} (already in the index)")
-        here = order.places[rows.files[position]], rows.rows[position]
-        overtaken = runs[before.segment] == order.id and (order.places[before.file], before.file_row) > here
+            raise _duplicate_error(rows, position, f"{stored.file}, row {stored.file_row} (already in the index)")
+        place = order.places[rows.files[position]], rows.rows[position]
+        overtaken = runs[stored.segment] == order.id and (order.places[stored.file], stored.file_row) > place
         if overtaken != (on_duplicate == "replace"):
-            found.replaced.append(before)
+            duplicates.replaced.append(stored)
         else:
             dropped.add(position)
         if overtaken and on_duplicate == "skip":
-            found.overtaken.append(SkippedRow(before.file, before.file_row, identifier, DUPLICATE))
-    found.dropped = sorted(dropped)
-    return found
+            duplicates.overtaken.append(SkippedRow(stored.file, stored.file_row, identifier, DUPLICATE))
+    duplicates.dropped = sorted(dropped)
+    return duplicates
 
 
-def _stored(index: Path, manifest: Manifest, ids: list[str]) -> dict[str, StoredRow]:
-    """Return the living documents of a version whose ids are among some, by id."""
+def _duplicates_among(
+    rows: Rows, considered: npt.NDArray[np.bool_], on_duplicate: str
+) -> tuple[dict[str, int], set[int]]:
+    """Return the position of the new row that stays, by id, and the positions of those that do not."""
+    position_of: dict[str, int] = {}
+    dropped: set[int] = set()
+    for position in np.flatnonzero(considered).tolist():
+        first = position_of.setdefault(rows.ids[position], position)
+        if first == position:
+            continue
+        if on_duplicate == "error":
+            raise _duplicate_error(rows, position, f"{rows.files[first]}, row {rows.rows[first]}")
+        if on_duplicate == "replace":
+            position_of[rows.ids[position]] = position
+        dropped.add(first if on_duplicate == "replace" else position)
+    return position_of, dropped
+
+
+def _stored_documents(index: Path, manifest: Manifest, ids: list[str]) -> dict[str, StoredRow]:
+    """Return the documents of a version, deleted ones aside, that have one of some ids, by id."""
     entries = {entry.id: entry for entry in manifest.segments if entry.documents > entry.deleted_documents}
     if not entries or not ids:
         return {}
@@ -163,7 +179,7 @@ def _stored(index: Path, manifest: Manifest, ids: list[str]) -> dict[str, Stored
     }
 
 
-def _twice(rows: Rows, position: int, first: str) -> DuplicateIdError:
+def _duplicate_error(rows: Rows, position: int, first: str) -> DuplicateIdError:
     where = f"{rows.files[position]}, row {rows.rows[position]}"
-    remedy = "give every document its own id, or pass --on-duplicate skip or replace"
+    remedy = 'give every document its own id, or pass `on_duplicate="skip"` or `on_duplicate="replace"`'
     return DuplicateIdError(f"{where}: id {rows.ids[position]!r} occurs in {first} too; {remedy}")

@@ -1,17 +1,17 @@
-"""What a build would cost: documents, tokens, bytes and time, from the sources' footers and a timed sample."""
+"""The cost of a build before it: documents, tokens, bytes and time, estimated from a sample of the sources."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nagindex.corpus import parquet
 from nagindex.corpus.columns import Columns
-from nagindex.corpus.reading import read_documents
+from nagindex.corpus.reading import Document, read_documents
 from nagindex.corpus.sources import Position, Source
 from nagindex.encode.encoder import Encoder
 from nagindex.encode.tokenize import tokenize
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
     from nagindex.nag import NagSpec
 
-SOURCES_LOOKED_AT = 16
-BYTES_LOOKED_AT = 16 << 20
-DOCUMENTS_TIMED = 256
+SOURCES_SAMPLED = 16
+BYTES_SAMPLED = 16 << 20  # of one source
+DOCUMENTS_SAMPLED = 256  # of all sources together
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,14 @@ class Estimate:
     """What a build would cost.
 
     Attributes:
-        sources: files.
-        documents: rows; exact where `counted`, else estimated from a sample's bytes a row.
+        sources: number of files.
+        documents: number of rows; exact where `counted`, else estimated from a sample's bytes per row.
         counted: whether every row was counted.
-        tokens: of the whole documents, estimated.
-        index_bytes: of the finished indexes together, estimated.
-        seconds: of encoding with this machine and model, estimated.
+        tokens: tokens of the whole documents, estimated.
+        index_bytes: size of the finished indexes together, estimated.
+        seconds: time of encoding with this machine and model, estimated.
         documents_per_second: measured on the sample.
+        device: torch device that it was measured on.
     """
 
     sources: int
@@ -47,6 +48,7 @@ class Estimate:
     index_bytes: int
     seconds: float
     documents_per_second: float
+    device: str
 
 
 def estimate(
@@ -58,11 +60,11 @@ def estimate(
     max_length: int,
     batch_tokens: int,
 ) -> Estimate:
-    """Return what indexes of one or several neuron types, from one forward pass over some sources, would cost.
+    """Estimate the cost of indexes of some neuron types, built with one forward pass over a corpus.
 
     Args:
         sources: the corpus.
-        backbones: views of the model that would encode it, one for each neuron type.
+        backbones: the model that would encode it, once for each neuron type.
         specs: the shape of each type's NAGs.
         columns: which columns would be read.
         max_length: tokens of each document that would be read.
@@ -71,51 +73,89 @@ def estimate(
     Raises:
         BadInputError: a sampled source cannot be read, or holds no text.
     """
-    looked_at = [sources[i] for i in np.unique(np.linspace(0, len(sources) - 1, SOURCES_LOOKED_AT).astype(int))]
-    texts: list[str] = []
-    stated: list[int | None] = []
-    kept_bytes, rows, read, whole = 0, 0, 0, set()
-    for source in looked_at:
+    sample = _Sample.of(sources, columns)
+    documents, counted = _count_rows(sources, sample)
+    started = time.perf_counter()
+    tokens = tokenize(backbones[0].tokenizer, sample.texts, max_length=max_length)
+    Encoder(backbones, specs, batch_tokens).encode([row for row in tokens.ids if row])
+    rate = len(sample.texts) / (time.perf_counter() - started)
+    counts = [count if stated is None else stated for stated, count in zip(sample.tokens, tokens.counts, strict=True)]
+    # Ids and paths compress about fourfold in each index's docs.parquet; row and token numbers take some six bytes.
+    row_bytes = sample.column_bytes / len(sample.texts) / 4 + 6
+    return Estimate(
+        sources=len(sources),
+        documents=documents,
+        counted=counted,
+        tokens=round(float(np.mean(counts)) * documents),
+        index_bytes=round(sum(spec.bytes_per_document + row_bytes for spec in specs) * documents),
+        seconds=documents / rate,
+        documents_per_second=rate,
+        device=str(backbones[0].model.device),
+    )
+
+
+@dataclass
+class _Sample:
+    """Documents from evenly spaced sources, and how much of these was read.
+
+    Attributes:
+        texts: the documents' texts.
+        tokens: their token counts, None where the source states none.
+        column_bytes: length of their ids, source names and kept columns.
+        rows: rows read of text sources; those of Parquet files are counted in their footers.
+        bytes: bytes read of text sources.
+        finished: names of the sources that were read to the end.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    tokens: list[int | None] = field(default_factory=list)
+    column_bytes: int = 0
+    rows: int = 0
+    bytes: int = 0
+    finished: set[str] = field(default_factory=set)
+
+    @classmethod
+    def of(cls, sources: Sequence[Source], columns: Columns) -> _Sample:
+        """Return a sample of some sources.
+
+        Raises:
+            BadInputError: a sampled source cannot be read, or none holds a text.
+        """
+        sample = cls()
+        chosen = np.unique(np.linspace(0, len(sources) - 1, SOURCES_SAMPLED).astype(int))
+        for number in chosen.tolist():
+            sample._read(sources[number], columns, documents=-(-DOCUMENTS_SAMPLED // len(chosen)))
+        if not sample.texts:
+            raise BadInputError(
+                f"{sources[0].path}: no text in the sampled sources; name the text column with `text_column`"
+            )
+        return sample
+
+    def _read(self, source: Source, columns: Columns, *, documents: int) -> None:
+        """Add a source's first documents; text sources are read further, to measure their bytes per row."""
         position, taken = Position(), 0
+        is_table = source.format == "parquet"
         for document in read_documents(source, columns, position=position):
-            rows += source.format != "parquet"
-            if document.text and taken * len(looked_at) < DOCUMENTS_TIMED:
-                texts.append(document.text)
-                stated.append(document.tokens)
-                kept_bytes += sum(len(str(value)) for value in (document.id, source.name, *document.kept))
+            self.rows += not is_table
+            if document.text and taken < documents:
+                self._add(document, source)
                 taken += 1
-            if position.bytes > BYTES_LOOKED_AT or (
-                source.format == "parquet" and taken * len(looked_at) >= DOCUMENTS_TIMED
-            ):
+            if position.bytes > BYTES_SAMPLED or (is_table and taken >= documents):
                 break
         else:
-            whole.add(source.name)
-        read += min(position.bytes, source.size) if source.format != "parquet" else 0
-    if not texts:
-        raise BadInputError(
-            f"{sources[0].path}: no text in the sampled sources; name the text column with --text-column"
-        )
-    tables = [source for source in sources if source.format == "parquet"]
-    streams = [source for source in sources if source.format != "parquet"]
-    counted = all(source.name in whole for source in streams)
-    in_streams = rows if counted else round(rows / max(1, read) * sum(source.size for source in streams))
-    documents = sum(parquet.row_count(source) for source in tables) + in_streams
+            self.finished.add(source.name)
+        self.bytes += 0 if is_table else min(position.bytes, source.size)
 
-    started = time.perf_counter()
-    tokens = tokenize(backbones[0].tokenizer, texts, max_length=max_length)
-    Encoder(backbones, specs, batch_tokens).encode([row for row in tokens.ids if row])
-    rate = len(texts) / (time.perf_counter() - started)
-    counts = [count if own is None else own for own, count in zip(stated, tokens.counts.tolist(), strict=True)]
-    per_text = sum(counts) / len(counts)
-    # Ids and paths compress about fourfold in each index's docs.parquet; row and token numbers take some six bytes.
-    per_row = kept_bytes / len(texts) / 4 + 6
-    per_document = sum(spec.bytes_per_document + per_row for spec in specs)
-    return Estimate(
-        len(sources),
-        documents,
-        counted,
-        round(per_text * documents),
-        round(per_document * documents),
-        documents / rate,
-        rate,
-    )
+    def _add(self, document: Document, source: Source) -> None:
+        self.texts.append(document.text or "")
+        self.tokens.append(document.tokens)
+        self.column_bytes += sum(len(str(value)) for value in (document.id, source.name, *document.kept))
+
+
+def _count_rows(sources: Sequence[Source], sample: _Sample) -> tuple[int, bool]:
+    """Return the number of rows of some sources, and whether it is exact."""
+    in_tables = sum(parquet.row_count(source) for source in sources if source.format == "parquet")
+    streams = [source for source in sources if source.format != "parquet"]
+    if all(source.name in sample.finished for source in streams):
+        return in_tables + sample.rows, True
+    return in_tables + round(sample.rows / max(1, sample.bytes) * sum(source.size for source in streams)), False

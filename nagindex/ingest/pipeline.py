@@ -1,4 +1,4 @@
-"""Building and appending: windows of documents become NAGs, and NAGs become published segments."""
+"""The ingest pipeline: windows of documents are encoded, and their codes published in segments."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ import dataclasses
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from nagindex.corpus.sources import Source
 from nagindex.encode.encoder import Encoder, clamp_to_memory
 from nagindex.encode.tokenize import PrefixTokenizer
 from nagindex.ingest.coverage import JointCoverage
-from nagindex.ingest.prefetch import feed
-from nagindex.ingest.windows import Prepared, Shard, SourceReport, shared_bytes
+from nagindex.ingest.options import IngestOptions
+from nagindex.ingest.prefetch import prefetch_windows
+from nagindex.ingest.windows import PreparedWindow, SourceReport, shard_bytes
 from nagindex.ingest.writer import Destination, IngestReport, SegmentWriter
-
-if TYPE_CHECKING:
-    pass
-
-SEGMENT_SECONDS = 300.0
 
 
 @dataclass
@@ -27,11 +22,11 @@ class EncodingProgress:
     """How far a run is; the counts are of this run alone.
 
     Attributes:
-        documents, tokens: encoded so far; tokens as the backbone read them, of each document its first `max_length`.
+        documents, tokens: encoded so far; tokens as the backbone read them, of each document the first `max_length`.
         committed: documents that a published version holds.
         bytes_done, bytes_total: of the source files on disk.
-        bytes_known: of those done, what versions accounted for before the run.
-        waited, busy: seconds in which the device had nothing to work on (reading, publishing), and in which it worked.
+        bytes_known: of those done, bytes that versions accounted for before the run.
+        waited, busy: seconds in which the device waited for reading or publishing, and in which it worked.
     """
 
     documents: int = 0
@@ -47,97 +42,109 @@ class EncodingProgress:
 def ingest(
     destinations: Sequence[Destination],
     sources: Sequence[Source],
+    options: IngestOptions = IngestOptions(),
     *,
-    shard: Shard = Shard(),
-    on_duplicate: str = "skip",
-    workers: int | None = None,
-    batch_tokens: int | None = None,
-    report: Callable[[EncodingProgress], None] = lambda progress: None,
+    on_batch: Callable[[EncodingProgress], None] = lambda progress: None,
 ) -> Generator[EncodingProgress, None, list[IngestReport]]:
-    """Encode what the indexes do not hold of some sources and publish it in segments.
+    """Encode the rows of sources that the indexes lack, and publish them in segments.
 
-    A generator: yields the progress after each window and returns what was done, a report for each index. On an interrupt or an
-    error in the input, all complete windows are published before the exception goes on.
+    A generator: yields the progress after each window and returns a report for each index. On an interrupt or an error
+    in the sources all complete windows are published before the exception is raised.
 
     Args:
-        destinations: indexes of several neuron types of one model, which one forward pass serves; the first one's settings count.
+        destinations: indexes of several neuron types of one model, which share its forward passes. The settings of the
+            first one say how sources are read.
         sources: in the order to read them.
-        shard: which part of the sources is this process's.
-        on_duplicate: what happens to a document whose id is in already: `skip`, `error` or `replace`.
-        workers: see `feed.feed`.
-        batch_tokens: padded tokens in a batch; by default the index's.
-        report: called with the progress after each batch too.
+        options: how to read and add documents.
+        on_batch: called with the progress after each batch.
 
     Raises:
-        BadInputError: a source holds what it must not.
+        BadInputError: a source cannot be read, or holds a value of the wrong type.
         DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
     """
     first = destinations[0].manifest
-    progress, started = EncodingProgress(bytes_total=shared_bytes(sources, shard)), time.monotonic()
-
-    def on_batch(texts: int, tokens: int) -> None:
-        progress.documents += texts
-        progress.tokens += tokens
-        progress.busy = time.monotonic() - started - progress.waited
-        report(progress)
-
-    encoder = Encoder(
-        [d.backbone for d in destinations],
-        [d.manifest.fingerprint.spec for d in destinations],
-        clamp_to_memory(batch_tokens or first.settings.batch_tokens, destinations[0].backbone),
-        on_batch,
-    )
-    runs = [SegmentWriter(destination, encoder, sources, on_duplicate) for destination in destinations]
-    reading = feed(
+    progress = EncodingProgress(bytes_total=shard_bytes(sources, options.shard))
+    encoder = _encoder(destinations, options.batch_tokens, progress, on_batch)
+    writers = [SegmentWriter(each, encoder, sources, options.on_duplicate) for each in destinations]
+    prefetched = prefetch_windows(
         sources,
         first.settings,
-        JointCoverage([run.coverage for run in runs]),
-        shard=shard,
+        JointCoverage([writer.coverage for writer in writers]),
+        shard=options.shard,
         prefix_tokenizer=PrefixTokenizer(destinations[0].backbone.tokenizer),
         max_length=first.fingerprint.max_length,
-        workers=workers,
+        workers=options.workers,
     )
-    seen = SourceReport()
+    report = SourceReport()
     try:
-        with reading as windows:
-            for prepared in _timed(windows, progress):
-                seen = prepared.seen
-                progress.bytes_done, progress.bytes_known = seen.bytes_done, seen.bytes_known
-                _encode(prepared, encoder, runs, progress)
-                progress.committed = runs[0].report.documents
+        with prefetched as windows:
+            for window in _time_waiting(windows, progress):
+                report = window.report
+                progress.bytes_done, progress.bytes_known = report.bytes_done, report.bytes_known
+                if window.spans:
+                    _encode(window, encoder, writers, progress)
+                progress.committed = writers[0].report.documents
                 yield progress
     finally:
-        for run in runs:
-            run.publish()
-        progress.committed = runs[0].report.documents
-        report(progress)
+        for writer in writers:
+            writer.publish()
+        progress.committed = writers[0].report.documents
+        on_batch(progress)
     return [
         dataclasses.replace(
-            run.report, sources=seen.read, already_in=seen.already_in, changed=seen.changed, empty=seen.empty
+            writer.report,
+            sources=report.read,
+            already_in=report.already_in,
+            changed=report.changed,
+            empty=report.empty,
         )
-        for run in runs
+        for writer in writers
     ]
 
 
-def _timed(windows: Iterator[Prepared], progress: EncodingProgress) -> Iterator[Prepared]:
-    """Yield the windows, counting the time until each comes."""
+def _encoder(
+    destinations: Sequence[Destination],
+    batch_tokens: int | None,
+    progress: EncodingProgress,
+    on_batch: Callable[[EncodingProgress], None],
+) -> Encoder:
+    """Return the encoder of all destinations, which updates and reports the progress after each batch."""
+    started = time.monotonic()
+
+    def update(texts: int, tokens: int) -> None:
+        progress.documents += texts
+        progress.tokens += tokens
+        progress.busy = time.monotonic() - started - progress.waited
+        on_batch(progress)
+
+    first = destinations[0]
+    return Encoder(
+        [each.backbone for each in destinations],
+        [each.manifest.fingerprint.spec for each in destinations],
+        clamp_to_memory(batch_tokens or first.manifest.settings.batch_tokens, first.backbone),
+        update,
+    )
+
+
+def _time_waiting(windows: Iterator[PreparedWindow], progress: EncodingProgress) -> Iterator[PreparedWindow]:
+    """Yield the windows, adding the time until each arrives to `progress.waited`."""
     while True:
-        asked = time.monotonic()
-        prepared = next(windows, None)
-        progress.waited += time.monotonic() - asked
-        if prepared is None:
+        started = time.monotonic()
+        window = next(windows, None)
+        progress.waited += time.monotonic() - started
+        if window is None:
             return
-        yield prepared
+        yield window
 
 
-def _encode(prepared: Prepared, encoder: Encoder, runs: Sequence[SegmentWriter], progress: EncodingProgress) -> None:
-    """Encode a window and add it to what each index is to get, publishing what is due."""
-    if not prepared.spans:
-        return
-    for run, codes in zip(runs, encoder.encode(prepared.ids), strict=True):
-        run.pending.append((codes, prepared))
-    encoded = time.monotonic()
-    for run in runs:
-        if run.is_due():
-            run.publish()
-    progress.waited += time.monotonic() - encoded
+def _encode(
+    window: PreparedWindow, encoder: Encoder, writers: Sequence[SegmentWriter], progress: EncodingProgress
+) -> None:
+    """Encode a window for each index, and publish the segments that are due."""
+    for writer, codes in zip(writers, encoder.encode(window.ids), strict=True):
+        writer.pending.append((codes, window))
+    started = time.monotonic()
+    for writer in writers:
+        if writer.is_due():
+            writer.publish()
+    progress.waited += time.monotonic() - started

@@ -1,4 +1,4 @@
-"""The feed of a run: prepared windows from this process, or from a worker process that reads and tokenizes ahead of the device."""
+"""Prefetching: windows are read and tokenized in this process, or ahead of the device in a worker process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from nagindex.corpus.sources import Source
 from nagindex.encode.tokenize import PrefixTokenizer
 from nagindex.ingest.coverage import Coverage, JointCoverage
-from nagindex.ingest.windows import Prepared, Shard, prepared_windows, shared_bytes
+from nagindex.ingest.options import Shard
+from nagindex.ingest.windows import PreparedWindow, prepare_windows, shard_bytes
 from nagindex.storage.manifest import Settings
 from nagindex.workers.parent import Child
 
@@ -17,7 +18,7 @@ WINDOWS_AHEAD = 4
 
 
 @contextmanager
-def feed(
+def prefetch_windows(
     sources: Sequence[Source],
     settings: Settings,
     coverage: Coverage | JointCoverage,
@@ -26,23 +27,23 @@ def feed(
     prefix_tokenizer: PrefixTokenizer,
     max_length: int,
     workers: int | None,
-) -> Iterator[Iterator[Prepared]]:
-    """Yield the prepared windows of a run as an iterator; see `windows.prepared_windows`.
+) -> Iterator[Iterator[PreparedWindow]]:
+    """Yield an iterator over the prepared windows of a shard; see `prepare_windows`.
 
     Args:
         sources: in the order to read them.
         settings: which columns to read, and how many rows make a window.
-        coverage: what is accounted for; what it learns later is seen only without a worker.
-        shard: which of the windows are wanted.
+        coverage: the rows that need not be read; a worker process does not see what is added to it later.
+        shard: the part of the windows to read.
         prefix_tokenizer: the backbone's.
         max_length: token ids to keep of each document.
-        workers: 1 reads ahead in a process of its own, 0 does not; by default where the corpus is worth one.
+        workers: 1 starts a worker process, 0 does not; by default only corpora above 16 MiB are worth one.
     """
     if workers is None:
-        workers = int(shared_bytes(sources, shard) >= SMALL_CORPUS)
+        workers = int(shard_bytes(sources, shard) >= SMALL_CORPUS)
     if not workers or not prefix_tokenizer.portable:
-        yield prepared_windows(sources, settings, coverage, shard, prefix_tokenizer, max_length)
+        yield prepare_windows(sources, settings, coverage, shard, prefix_tokenizer, max_length)
         return
-    job = (list(sources), settings, coverage, shard, prefix_tokenizer.to_json(), max_length)
-    with Child("nagindex.ingest.windows:prepared_windows", *job, ahead=WINDOWS_AHEAD) as child:
+    arguments = (list(sources), settings, coverage, shard, prefix_tokenizer.to_json(), max_length)
+    with Child("nagindex.ingest.windows:prepare_windows", *arguments, ahead=WINDOWS_AHEAD) as child:
         yield iter(child)

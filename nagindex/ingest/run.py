@@ -1,4 +1,4 @@
-"""Where a run's work is done: in this process on one device, or in one process for each of several devices."""
+"""Runs: one device works in this process, several devices in a worker process each."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nagindex.corpus.sources import Source
-from nagindex.errors import BadInputError, NagIndexError
-from nagindex.ingest.duplicates import ON_DUPLICATE
+from nagindex.errors import NagIndexError
+from nagindex.ingest.options import IngestOptions, ModelOptions
 from nagindex.ingest.pipeline import EncodingProgress, ingest
-from nagindex.ingest.windows import Shard, grouped
+from nagindex.ingest.windows import group_sources, shards_take_groups
 from nagindex.ingest.writer import Destination, IngestReport
 from nagindex.storage.manifest import read_latest
+from nagindex.workers.cpus import available_cpus
 from nagindex.workers.parent import Child, merged
 
 if TYPE_CHECKING:
@@ -25,47 +26,38 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What a run is to do; each device's process gets a copy with its own device and shard.
+    """What a run does; each device's process gets a copy with its own device and shard.
 
     Attributes:
         indexes: folders of the indexes to add to, of several neuron types of one model.
         sources: in the order to read them.
-        shard: which part of the sources is this run's.
-        on_duplicate: `skip`, `error` or `replace`.
-        workers: see `feed.feed`.
-        model: where the backbone lies now, None where it lay when the index was made.
-        device: a torch device.
-        threads: of a process that works on the CPU, None for torch's own choice.
-        trust_remote_code, accept_libraries: see `Index.append`.
-        batch_tokens: padded tokens in a batch, None for the index's own.
-
-    Raises:
-        BadInputError: there is no such `on_duplicate`.
+        options: how to read and add documents.
+        model: where the backbone is found and run.
+        threads: torch's threads in a process that works on the CPU; None for torch's own choice.
     """
 
     indexes: tuple[Path, ...]
     sources: tuple[Source, ...]
-    shard: Shard = Shard()
-    on_duplicate: str = "skip"
-    workers: int | None = None
-    model: str | None = None
-    device: str = "auto"
+    options: IngestOptions = IngestOptions()
+    model: ModelOptions = ModelOptions()
     threads: int | None = None
-    trust_remote_code: bool = False
-    accept_libraries: bool = False
-    batch_tokens: int | None = None
 
-    def __post_init__(self) -> None:
-        if self.on_duplicate not in ON_DUPLICATE:
-            raise BadInputError(f"on_duplicate {self.on_duplicate!r}: one of {', '.join(ON_DUPLICATE)}")
+    def part(self, number: int, devices: Sequence[str], *, threads: int | None) -> Job:
+        """Return what one of several devices does."""
+        return dataclasses.replace(
+            self,
+            options=dataclasses.replace(self.options, shard=self.options.shard.part(number, len(devices))),
+            model=dataclasses.replace(self.model, device=devices[number]),
+            threads=threads,
+        )
 
 
 def visible_devices(device: str = "auto") -> list[str]:
     """Return the torch devices that a run uses, one process each.
 
     Args:
-        device: a torch device, several with commas between them, or `auto`: every visible GPU, else the CPU. Processes that a
-            launcher started one to a GPU (it sets LOCAL_RANK) take theirs.
+        device: a torch device, several with commas between them, or `auto`: every visible GPU, else the CPU. Where a
+            launcher started one process for each GPU (it sets LOCAL_RANK), each of them uses its own.
     """
     if device != "auto":
         return [name.strip() for name in device.split(",")]
@@ -77,61 +69,55 @@ def visible_devices(device: str = "auto") -> list[str]:
     return [f"cuda:{number}" for number in range(count)] or ["cpu"]
 
 
-def run(
+def run_job(
     job: Job, *, backbone: Backbone | None = None, progress: Callable[[EncodingProgress], None] = lambda progress: None
 ) -> list[IngestReport]:
-    """Add sources to indexes, on each of the job's devices at once; return a report for each index.
+    """Add sources to indexes, on all devices of a job at once; return a report for each index.
 
     Args:
         job: what to do.
-        backbone: a loaded model, which does all of it in this process.
+        backbone: a loaded model, which encodes everything in this process.
         progress: called with the progress of all processes together.
 
     Raises:
-        NagIndexError: as `ingest`, `backbone_of` and `load_backbone`.
+        NagIndexError: as `ingest`, `load_matching_backbone` and `load_backbone`.
     """
-    devices = visible_devices(job.device)
+    devices = visible_devices(job.model.device)
     if backbone is not None or len(devices) == 1:
-        return _run_here(dataclasses.replace(job, device=devices[0]), backbone, progress)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        here = dataclasses.replace(job, model=dataclasses.replace(job.model, device=devices[0]))
+        return _run_here(here, backbone, progress)
+    cores = available_cpus()
+    share = max(1, cores // len(devices))
     children = [
-        Child(
-            "nagindex.ingest.run:work",
-            dataclasses.replace(
-                job,
-                device=device,
-                shard=job.shard.part(number, len(devices)),
-                threads=max(1, cores // len(devices)) if device == "cpu" else None,
-            ),
-        )
-        for number, device in enumerate(devices)
+        Child("nagindex.ingest.run:run_on_device", job.part(n, devices, threads=share if device == "cpu" else None))
+        for n, device in enumerate(devices)
     ]
     latest: dict[int, EncodingProgress] = {}
     reports: list[list[IngestReport]] = []
     for number, item in merged(children):
         if isinstance(item, EncodingProgress):
             latest[number] = item
-            progress(_sum(list(latest.values())))
+            progress(_sum_progress(list(latest.values())))
         else:
             reports.append(item)
     if len(reports) < len(children):
         raise NagIndexError("a device's process ended early; run the same command again to go on")
-    apart = job.shard.part(0, len(devices)).takes_groups(len(grouped(job.sources)))
-    return [_together(of_one_index, sum if apart else max) for of_one_index in zip(*reports, strict=True)]
+    separate = shards_take_groups(job.options.shard.part(0, len(devices)), len(group_sources(job.sources)))
+    return [merge_reports(of_index, sum if separate else max) for of_index in zip(*reports, strict=True)]
 
 
-def work(job: Job) -> Iterator[EncodingProgress | list[IngestReport]]:
-    """Yield a job's progress and in the end its reports: what a device's process does."""
+def run_on_device(job: Job) -> Iterator[EncodingProgress | list[IngestReport]]:
+    """Yield the progress of a job and finally its reports; the worker process of a device runs this."""
     if job.threads is not None:
         import torch
 
         torch.set_num_threads(job.threads)
-    yield from _steps(job, None, lambda progress: None)
+    yield from _ingest_job(job, None, lambda progress: None)
 
 
 def _run_here(job: Job, backbone: Backbone | None, progress: Callable[[EncodingProgress], None]) -> list[IngestReport]:
     reports: list[IngestReport] = []
-    for item in _steps(job, backbone, progress):
+    for item in _ingest_job(job, backbone, progress):
         if isinstance(item, EncodingProgress):
             progress(item)
         else:
@@ -139,52 +125,48 @@ def _run_here(job: Job, backbone: Backbone | None, progress: Callable[[EncodingP
     return reports
 
 
-def _steps(
-    job: Job, backbone: Backbone | None, progress: Callable[[EncodingProgress], None]
+def _ingest_job(
+    job: Job, backbone: Backbone | None, on_batch: Callable[[EncodingProgress], None]
 ) -> Iterator[EncodingProgress | list[IngestReport]]:
-    from nagindex.backbone.load import backbone_of
+    """Load the backbone of each index and yield from `ingest`, then yield what that returns."""
+    from nagindex.backbone.load import load_matching_backbone
 
     manifests = [read_latest(path) for path in job.indexes]
     destinations = []
     for path, manifest in zip(job.indexes, manifests, strict=True):
-        backbone = backbone_of(
+        backbone = load_matching_backbone(
             manifest.fingerprint,
             backbone,
             where=str(path),
-            model=job.model,
-            device=job.device,
-            trust_remote_code=job.trust_remote_code,
-            accept_libraries=job.accept_libraries,
+            model=job.model.model,
+            device=job.model.device,
+            trust_remote_code=job.model.trust_remote_code,
+            accept_libraries=job.model.accept_libraries,
         )
         destinations.append(Destination(path, manifest, backbone))
-    yield (
-        yield from ingest(
-            destinations,
-            job.sources,
-            shard=job.shard,
-            on_duplicate=job.on_duplicate,
-            workers=job.workers,
-            batch_tokens=job.batch_tokens,
-            report=progress,
-        )
-    )
+    yield (yield from ingest(destinations, job.sources, job.options, on_batch=on_batch))
 
 
-def _sum(parts: Sequence[EncodingProgress]) -> EncodingProgress:
+def _sum_progress(parts: Sequence[EncodingProgress]) -> EncodingProgress:
     return EncodingProgress(
         *(sum(getattr(part, f.name) for part in parts) for f in dataclasses.fields(EncodingProgress))
     )
 
 
-def _together(reports: Sequence[IngestReport], of_sources: Callable[[Iterable[int]], int]) -> IngestReport:
-    """Return one report for what several processes did to one index, each with its own sources (sum) or all with all (max)."""
+def merge_reports(reports: Sequence[IngestReport], combine_sources: Callable[[Iterable[int]], int]) -> IngestReport:
+    """Return one report of what several processes did to one index.
+
+    Args:
+        reports: one for each process.
+        combine_sources: `sum` where each process read sources of its own, `max` where each read through all of them.
+    """
     return IngestReport(
         documents=sum(r.documents for r in reports),
         tokens=sum(r.tokens for r in reports),
         replaced=sum(r.replaced for r in reports),
         skipped=sum((r.skipped for r in reports), Counter()),
-        sources=of_sources(r.sources for r in reports),
-        already_in=of_sources(r.already_in for r in reports),
+        sources=combine_sources(r.sources for r in reports),
+        already_in=combine_sources(r.already_in for r in reports),
         changed=sorted({name for r in reports for name in r.changed}),
         empty=sorted({name for r in reports for name in r.empty}),
         version=max(r.version for r in reports),

@@ -1,4 +1,4 @@
-"""The writer of one index's segments: encoded windows that wait to be published, and their publication."""
+"""The writer of segments: encoded windows are collected, and published with the next version."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import numpy.typing as npt
 from nagindex.corpus.sources import Source
 from nagindex.encode.encoder import Encoder
 from nagindex.ingest.coverage import Coverage
-from nagindex.ingest.duplicates import DUPLICATE, SourceOrder, find_duplicates
-from nagindex.ingest.windows import Prepared
+from nagindex.ingest.duplicates import DUPLICATE, DuplicateRows, SourceOrder, find_duplicates
+from nagindex.ingest.windows import PreparedWindow
 from nagindex.nag import Codes
 from nagindex.storage.fingerprint import installed_libraries
-from nagindex.storage.manifest import Manifest, commit
+from nagindex.storage.manifest import Manifest, SegmentEntry, Settings, commit
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Rows, SkippedRow, SourceSpan, write_segment
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ class IngestReport:
 
     Attributes:
         documents, tokens: added to the index.
-        replaced: documents of the index that newer ones took the place of.
-        skipped: rows that became no document, by reason.
+        replaced: documents of the index that newer ones replaced.
+        skipped: number of rows that became no document, by reason.
         sources: source files read.
-        already_in: source files that the index held whole.
+        already_in: source files that the index held completely.
         changed: names of source files that the index holds with other content.
         empty: names of source files without a row.
         version: the index's version afterwards.
@@ -57,7 +57,13 @@ class IngestReport:
 
 @dataclass(frozen=True)
 class Destination:
-    """An index that a run adds to, its version at the run's start, and the view of the backbone that encodes as it does."""
+    """An index to add documents to.
+
+    Attributes:
+        index: the index's folder.
+        manifest: its version at the start of the run.
+        backbone: the model that encodes as the index does, with the index's neuron type tapped.
+    """
 
     index: Path
     manifest: Manifest
@@ -65,21 +71,28 @@ class Destination:
 
 
 class SegmentWriter:
-    """One index's state in a run: encoded windows that no version holds yet, and what the versions hold."""
+    """Collects encoded windows of one index and publishes them.
+
+    Attributes:
+        pending: (codes, window) that no version holds yet.
+        coverage: the rows that versions account for, as of the last publication.
+        report: what was published so far.
+    """
 
     def __init__(
         self, destination: Destination, encoder: Encoder, sources: Sequence[Source], on_duplicate: str
     ) -> None:
         self.index, self.manifest, self.on_duplicate = destination.index, destination.manifest, on_duplicate
-        self.encoder, self.first_budget, self.order = encoder, encoder.batch_tokens, SourceOrder.of(sources)
+        self.encoder, self.initial_batch_tokens = encoder, encoder.batch_tokens
+        self.order = SourceOrder.of(sources)
         self.libraries = installed_libraries()
         self.coverage = Coverage(self.index, self.manifest)
-        self.pending: list[tuple[Codes, Prepared]] = []
+        self.pending: list[tuple[Codes, PreparedWindow]] = []
         self.last_publication = time.monotonic()
         self.report = IngestReport(version=self.manifest.version)
 
     def is_due(self) -> bool:
-        """Whether the next window would overfill the segment, or five minutes have passed."""
+        """Return whether one more window could overfill the segment, or five minutes have passed."""
         documents = sum(len(codes) for codes, _ in self.pending)
         return (
             documents + self.manifest.settings.window > SEGMENT_DOCUMENTS
@@ -89,84 +102,102 @@ class SegmentWriter:
     def publish(self) -> None:
         """Publish the pending windows as one segment of the next version."""
         if self.pending:
-            done = IngestReport()
+            added = IngestReport()
 
-            def with_pending(current: Manifest) -> Manifest | None:
-                nonlocal done
-                done, following = self._with_pending(current)
+            def extend(current: Manifest) -> Manifest | None:
+                nonlocal added
+                added, following = self._extend(current)
                 return following
 
             try:
-                self.report.version = commit(self.index, with_pending).version
+                self.report.version = commit(self.index, extend).version
             except Exception:
-                self.pending = []  # what failed once must not be tried again on the way out; an interrupt may be
+                self.pending = []  # an error is not retried when the run ends; an interrupt is
                 raise
             self.pending = []
-            self.report.documents += done.documents
-            self.report.tokens += done.tokens
-            self.report.replaced += done.replaced
-            self.report.skipped += done.skipped
+            self.report.documents += added.documents
+            self.report.tokens += added.tokens
+            self.report.replaced += added.replaced
+            self.report.skipped += added.skipped
         self.last_publication = time.monotonic()
 
-    def _with_pending(self, current: Manifest) -> tuple[IngestReport, Manifest | None]:
-        """Return what the pending windows add to `current`, and the version that holds them (None: others hold it all)."""
+    def _extend(self, current: Manifest) -> tuple[IngestReport, Manifest | None]:
+        """Return what the pending windows add to a version, and the version after it, None if they add nothing."""
         current.fingerprint.require(self.manifest.fingerprint, where=str(self.index))
         current.settings.require(self.manifest.settings, where=str(self.index))
-        self.coverage.learn(current)
+        self.coverage.update(current)
+        spans = [span for _, window in self.pending for span in window.spans if not self.coverage.covers_span(span)]
+        if not spans:
+            return IngestReport(), None
         rows = Rows()
         for _, window in self.pending:
             rows.extend(window.rows)
-        spans = [span for _, window in self.pending for span in window.spans]
-        hashes = {span.name: span.sha256 for span in spans}
-        spans = [span for span in spans if not self.coverage.holds(span)]
-        if not spans:
-            return IngestReport(), None
-
-        def is_fresh(name: str, row: int) -> bool:
-            return not self.coverage.covers((name, hashes[name]), row)
-
-        fresh = np.array([is_fresh(name, row) for name, row in zip(rows.files, rows.rows, strict=True)], bool)
-        found = find_duplicates(
-            self.index, current, rows, considered=fresh, on_duplicate=self.on_duplicate, order=self.order
+        missing = self._missing(rows.files, rows.rows)
+        duplicates = find_duplicates(
+            self.index, current, rows, considered=missing, on_duplicate=self.on_duplicate, order=self.order
         )
-        skipped = [s for _, window in self.pending for s in window.skipped if is_fresh(s.file, s.row)]
-        skipped += [SkippedRow(rows.files[p], rows.rows[p], rows.ids[p], DUPLICATE) for p in found.dropped]
-        skipped += found.overtaken
-        skipped.sort(key=lambda row: (self.order.places[row.file], row.row))
-        fresh[found.dropped] = False
+        skipped = self._skipped(rows, duplicates)
+        added = missing.copy()
+        added[duplicates.dropped] = False
         entry = write_segment(
             self.index,
             current.fingerprint.spec,
-            codes=_taken([codes for codes, _ in self.pending], fresh),
-            rows=rows.take(np.flatnonzero(fresh)),
+            codes=_take([codes for codes, _ in self.pending], added),
+            rows=rows.take(np.flatnonzero(added)),
             keep=current.settings.keep_columns,
-            spans=_joined(spans),
+            spans=_join_spans(spans),
             skipped=skipped,
             libraries=self.libraries,
         )
-        overtaken = found.replaced if found.overtaken else []  # counted already, by the process that stored them
-        done = IngestReport(
-            entry.documents - len(overtaken),
-            entry.tokens - sum(stored.tokens for stored in overtaken),
-            len(found.replaced) - len(found.overtaken),
-            Counter(s.reason for s in skipped),
+        segments = (
+            *duplicates.delete_replaced(self.index, current),
+            dataclasses.replace(entry, run=self.order.id),
         )
-        settings = current.settings
-        if self.encoder.batch_tokens < self.first_budget:  # the next run starts with what memory sufficed for
-            settings = dataclasses.replace(settings, batch_tokens=self.encoder.batch_tokens)
-        entry = dataclasses.replace(entry, run=self.order.id)
-        segments = (*found.delete_replaced(self.index, current), entry)
-        return done, current.following("append", segments, settings=settings)
+        following = current.following("append", segments, settings=self._settings(current.settings))
+        return _count(entry, duplicates, skipped), following
+
+    def _missing(self, files: Sequence[str], rows: Sequence[int]) -> npt.NDArray[np.bool_]:
+        """Return whether each pending row is still to be added, bool [n]: another writer may have been faster."""
+        hashes = {span.name: span.sha256 for _, window in self.pending for span in window.spans}
+        covered = (self.coverage.covers_row((file, hashes[file]), row) for file, row in zip(files, rows, strict=True))
+        return ~np.fromiter(covered, bool, len(files))
+
+    def _skipped(self, rows: Rows, duplicates: DuplicateRows) -> list[SkippedRow]:
+        """Return the rows that the segment lists as skipped, in the order of the sources."""
+        pending = [row for _, window in self.pending for row in window.skipped]
+        missing = self._missing([row.file for row in pending], [row.row for row in pending])
+        skipped = [row for row, is_missing in zip(pending, missing, strict=True) if is_missing]
+        skipped += [SkippedRow(rows.files[p], rows.rows[p], rows.ids[p], DUPLICATE) for p in duplicates.dropped]
+        skipped += duplicates.overtaken
+        return sorted(skipped, key=lambda row: (self.order.places[row.file], row.row))
+
+    def _settings(self, current: Settings) -> Settings:
+        """Return the index's settings, with the batch size that memory turned out to suffice for."""
+        if self.encoder.batch_tokens < self.initial_batch_tokens:
+            return dataclasses.replace(current, batch_tokens=self.encoder.batch_tokens)
+        return current
 
 
-def _taken(parts: Sequence[Codes], keep: npt.NDArray[np.bool_]) -> list[Codes]:
+def _count(entry: SegmentEntry, duplicates: DuplicateRows, skipped: Sequence[SkippedRow]) -> IngestReport:
+    """Return what a segment adds to the index."""
+    # Documents that replace overtaken ones were counted by the process that stored those.
+    overtaken = duplicates.replaced if duplicates.overtaken else []
+    return IngestReport(
+        documents=entry.documents - len(overtaken),
+        tokens=entry.tokens - sum(stored.tokens for stored in overtaken),
+        replaced=len(duplicates.replaced) - len(duplicates.overtaken),
+        skipped=Counter(row.reason for row in skipped),
+    )
+
+
+def _take(parts: Sequence[Codes], keep: npt.NDArray[np.bool_]) -> list[Codes]:
     """Return the parts of a concatenation without the rows that are not kept."""
     edges = np.cumsum([0, *map(len, parts)])
     return [part[keep[start:stop]] for part, start, stop in zip(parts, edges[:-1], edges[1:], strict=True)]
 
 
-def _joined(spans: Sequence[SourceSpan]) -> list[SourceSpan]:
-    """Return the spans with those that follow each other in a source made one."""
+def _join_spans(spans: Sequence[SourceSpan]) -> list[SourceSpan]:
+    """Return the spans, with consecutive ones of a source joined."""
     joined: list[SourceSpan] = []
     for span in spans:
         last = joined[-1] if joined else None

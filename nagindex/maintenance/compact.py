@@ -1,4 +1,4 @@
-"""Compaction: small neighboring segments become one, and deleted rows go for good."""
+"""Compaction: merges small neighboring segments, and drops deleted rows from the files."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from nagindex.corpus.sql import connect, quote_value
 from nagindex.storage import segment as segments
 from nagindex.storage.files import writing
 from nagindex.storage.manifest import Manifest, SegmentEntry, commit
-from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SkippedRow, SourceSpan
+from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SourceSpan
 from nagindex.storage.tables import DOCS_ROW_GROUP, scan_sql
 
 
 def compact(index: Path, manifest: Manifest) -> Manifest:
-    """Merge runs of small neighboring segments and drop deleted rows for good; return the resulting version.
+    """Merge runs of small neighboring segments, without their deleted rows; return the resulting version.
 
-    The order of documents stays. A segment that another writer changes meanwhile is left as it is.
+    The order of documents does not change. Segments that another writer changes meanwhile are left alone.
     """
     latest = manifest
     for group in _groups(index, manifest):
@@ -40,76 +41,81 @@ def compact(index: Path, manifest: Manifest) -> Manifest:
             return current.following("compact", tuple(entries))
 
         latest = commit(index, change)
-        if merged not in latest.segments:  # another writer changed the group: what was merged is of no use
+        if merged not in latest.segments:  # another writer changed a segment of the group
             shutil.rmtree(index / "segments" / merged.id, ignore_errors=True)
     return latest
 
 
 def _groups(index: Path, manifest: Manifest) -> list[list[SegmentEntry]]:
-    """Return runs of neighboring segments worth merging: together no larger than a segment, or one with deleted rows."""
+    """Return runs of neighboring segments to rewrite: several that fit into one segment, or one with deleted rows."""
     groups: list[list[SegmentEntry]] = []
     size = 0
-    names: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     for entry in manifest.segments:
-        living = entry.documents - entry.deleted_documents
+        documents = entry.documents - entry.deleted_documents
         spans = Segment(index, entry, manifest.fingerprint.spec).spans()
-        # A segment tells sources apart by name: two of one name and different content must stay in different segments.
-        clash = any(names.get(span.name, span.sha256) != span.sha256 for span in spans)
+        # Documents refer to their source by name, so sources of one name and different content cannot share a segment.
+        clash = any(hashes.get(span.name, span.sha256) != span.sha256 for span in spans)
         same_libraries = bool(groups) and groups[-1][-1].libraries == entry.libraries
-        if not groups or size + living > SEGMENT_DOCUMENTS or clash or not same_libraries:
+        if not groups or size + documents > SEGMENT_DOCUMENTS or clash or not same_libraries:
             groups.append([])
-            size, names = 0, {}
+            size, hashes = 0, {}
         groups[-1].append(entry)
-        size += living
-        names |= {span.name: span.sha256 for span in spans}
+        size += documents
+        hashes |= {span.name: span.sha256 for span in spans}
     return [group for group in groups if len(group) > 1 or group[0].deleted_documents]
 
 
 def _merge(index: Path, manifest: Manifest, group: Sequence[SegmentEntry]) -> SegmentEntry:
-    """Write a segment with the living rows of some others, in order, and return its entry."""
+    """Write a segment with the rows of others that are not deleted, in order; return its entry."""
     spec = manifest.fingerprint.spec
     members = [Segment(index, entry, spec) for entry in group]
-    alive = [member.alive() for member in members]
+    rows = [np.flatnonzero(member.alive()) for member in members]
+    skipped = [row for member in members for row in member.skipped()]
     folder = segments.new_folder(index)
     try:
-        segments.write_codes(
-            folder / "nags.npy", spec, [member.codes()[mask] for member, mask in zip(members, alive, strict=True)]
-        )
-        places = {"path": np.array([str(m.docs_path) for m in members], dtype=object), "place": np.arange(len(members))}
-        kept = {
-            "place": np.repeat(np.arange(len(members)), [int(mask.sum()) for mask in alive]),
-            "position": np.concatenate([np.flatnonzero(mask) for mask in alive]),
-        }
-        scan = scan_sql([m.docs_path for m in members], extra=", filename = true, file_row_number = true")
-        with writing(folder / "docs.parquet"), connect() as connection:
-            connection.register("places", places)
-            connection.register("kept", kept)
-            connection.execute(
-                f"""COPY (SELECT d.* EXCLUDE (filename, file_row_number) FROM kept JOIN places USING (place)
-                JOIN {scan} d ON d.filename = places.path AND d.file_row_number = kept.position ORDER BY kept.place, kept.position)
-                TO {quote_value(folder / "docs.parquet")} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {DOCS_ROW_GROUP})"""
-            )
-        spans: dict[tuple[str, str], SourceSpan] = {}
-        skipped: list[SkippedRow] = []
-        for member in members:
-            skipped += member.skipped()
-            for span in member.spans():
-                before = spans.setdefault((span.name, span.sha256), span)
-                spans[span.name, span.sha256] = dataclasses.replace(
-                    span if span.stop >= before.stop else before,
-                    start=min(before.start, span.start),
-                    complete=before.complete or span.complete,
-                )
-        segments.write_spans(folder / "sources.parquet", list(spans.values()))
+        codes = [member.codes()[kept] for member, kept in zip(members, rows, strict=True)]
+        segments.write_codes(folder / "nags.npy", spec, codes)
+        _write_docs(folder / "docs.parquet", members, rows)
+        segments.write_spans(folder / "sources.parquet", _merged_spans(members))
         segments.write_skipped(folder / "skipped.parquet", skipped)
-        tokens = sum(entry.tokens - entry.deleted_tokens for entry in group)
-        return segments.seal(
+        return segments.finish_segment(
             folder,
-            documents=int(sum(mask.sum() for mask in alive)),
-            tokens=tokens,
+            documents=sum(map(len, rows)),
+            tokens=sum(entry.tokens - entry.deleted_tokens for entry in group),
             skipped=len(skipped),
             libraries=group[0].libraries,
         )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
+
+
+def _write_docs(path: Path, members: Sequence[Segment], rows: Sequence[npt.NDArray[np.int64]]) -> None:
+    """Write docs.parquet with some rows of segments; `rows`: int64 [m_i] of each segment, ascending."""
+    numbers = np.arange(len(members))
+    paths = {"path": np.array([str(m.docs_path) for m in members], dtype=object), "segment": numbers}
+    kept = {"segment": np.repeat(numbers, [len(own) for own in rows]), "position": np.concatenate(rows)}
+    scan = scan_sql([m.docs_path for m in members], extra=", filename = true, file_row_number = true")
+    with writing(path), connect() as connection:
+        connection.register("paths", paths)
+        connection.register("kept", kept)
+        connection.execute(
+            f"""COPY (SELECT d.* EXCLUDE (filename, file_row_number) FROM kept JOIN paths USING (segment)
+            JOIN {scan} d ON d.filename = paths.path AND d.file_row_number = kept.position ORDER BY kept.segment, kept.position)
+            TO {quote_value(path)} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {DOCS_ROW_GROUP})"""
+        )
+
+
+def _merged_spans(members: Sequence[Segment]) -> list[SourceSpan]:
+    """Return one span for each source of the segments, from its first row to its last."""
+    spans: dict[tuple[str, str], SourceSpan] = {}
+    for member in members:
+        for span in member.spans():
+            before = spans.setdefault((span.name, span.sha256), span)
+            spans[span.name, span.sha256] = dataclasses.replace(
+                span if span.stop >= before.stop else before,
+                start=min(before.start, span.start),
+                complete=before.complete or span.complete,
+            )
+    return list(spans.values())

@@ -1,77 +1,80 @@
-"""What there is to know about a version of an index."""
+"""Information about a snapshot: its size, its encoding, its sketches, and warnings."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import Any
 
-from nagindex.errors import NagIndexError
+from nagindex.errors import DamagedIndexError, NagIndexError
 from nagindex.storage.fingerprint import installed_libraries
-from nagindex.storage.manifest import versions
-
-if TYPE_CHECKING:
-    from nagindex.storage.snapshot import Pinned
+from nagindex.storage.manifest import missing_version, versions
+from nagindex.storage.snapshot import Snapshot
 
 
-def info(index: Pinned) -> dict[str, Any]:
-    """Return what an index's pinned version holds and how it was encoded, as JSON values."""
-    size = sum(file.bytes for segment in index.segments for file in segment.entry.files.values())
-    sources = {(span.name, span.sha256) for segment in index.segments for span in segment.spans()}
+def info(snapshot: Snapshot) -> dict[str, Any]:
+    """Return the size, settings, encoding and sketches of a snapshot, and warnings for the user, as JSON values."""
+    size = sum(file.bytes for segment in snapshot.segments for file in segment.entry.files.values())
+    sources = {(span.name, span.sha256) for segment in snapshot.segments for span in segment.spans()}
     return {
-        "path": str(index.path),
-        "version": index.manifest.version,
-        "versions": versions(index.path),
-        "created": index.manifest.created,
-        "operation": index.manifest.operation,
-        "documents": index.manifest.documents,
-        "tokens": index.manifest.tokens,
-        "deleted": sum(s.entry.deleted_documents for s in index.segments),
-        "skipped": sum(s.entry.skipped for s in index.segments),
+        "path": str(snapshot.path),
+        "version": snapshot.manifest.version,
+        "versions": versions(snapshot.path),
+        "created": snapshot.manifest.created,
+        "operation": snapshot.manifest.operation,
+        "documents": snapshot.manifest.documents,
+        "tokens": snapshot.manifest.tokens,
+        "deleted": sum(s.entry.deleted_documents for s in snapshot.segments),
+        "skipped": sum(s.entry.skipped for s in snapshot.segments),
         "sources": len(sources),
-        "segments": len(index.segments),
+        "segments": len(snapshot.segments),
         "bytes": size,
-        "bytes_per_document": round(size / max(1, sum(s.entry.documents for s in index.segments)), 1),
-        "sketches": _sketches(index),
-        "settings": dataclasses.asdict(index.manifest.settings)
-        | {"keep_columns": list(index.manifest.settings.keep_columns)},
-        "fingerprint": index.manifest.fingerprint.to_json(),
+        "bytes_per_document": round(size / max(1, sum(s.entry.documents for s in snapshot.segments)), 1),
+        "sketches": _sketches(snapshot),
+        "settings": dataclasses.asdict(snapshot.manifest.settings)
+        | {"keep_columns": list(snapshot.manifest.settings.keep_columns)},
+        "fingerprint": snapshot.manifest.fingerprint.to_json(),
         "installed": installed_libraries(),
-        "warnings": _warnings(index),
+        "warnings": _warnings(snapshot),
     }
 
 
-def _warnings(index: Pinned) -> list[str]:
-    """Return one sentence where libraries are installed whose versions encode perhaps otherwise than the index was."""
-    from nagindex.maintenance.reencode import other_libraries
+def _warnings(snapshot: Snapshot) -> list[str]:
+    """Return sentences about other library versions than the index's, and about a lost newest version."""
+    warnings = []
+    recorded = snapshot.other_libraries()
+    if recorded:
+        stored = ", ".join(f"{name} {' and '.join(versions)}" for name, versions in recorded.items())
+        installed = ", ".join(f"{name} {installed_libraries()[name]}" for name in recorded)
+        warnings.append(f"encoded with {stored}, and installed is {installed}; see what that changes with `recheck()`")
+    with suppress(DamagedIndexError, OSError):  # `verify` reports a damaged hint
+        if (missing := missing_version(snapshot.path)) is not None:
+            current = versions(snapshot.path)[-1]
+            warnings.append(
+                f"version {missing} was published, but its manifest is missing; version {current} is current now; "
+                "see the damage with `verify()`"
+            )
+    return warnings
 
-    found = other_libraries(index.manifest)
-    if not found:
-        return []
-    told = ", ".join(f"{name} {' and '.join(versions)}" for name, versions in found.items())
-    here = ", ".join(f"{name} {installed_libraries()[name]}" for name in found)
-    return [
-        f"encoded with {told}, and installed is {here}; see what that changes with: nagindex append --check -i {index.path}"
-    ]
 
-
-def _sketches(index: Pinned) -> dict[str, Any] | None:
-    """Return what there is to know about the index's sketches, None where it has none."""
+def _sketches(snapshot: Snapshot) -> dict[str, Any] | None:
+    """Return the properties of the index's sketches and their drift; None if it has none."""
     from nagindex.sketches.build import residual_drift
     from nagindex.sketches.store import current_sketches
 
     try:
-        found = current_sketches(index.path, index.manifest.fingerprint.spec)
-        if found is None:
+        sketches = current_sketches(snapshot.path, snapshot.manifest.fingerprint.spec)
+        if sketches is None:
             return None
-        documents, drifted = residual_drift(found, index.segments)
+        documents, drift = residual_drift(sketches, snapshot.segments)
     except NagIndexError as error:
         return {"damage": str(error)}
     return {
-        "dims": found.dims,
-        "dtype": found.dtype,
+        "dims": sketches.dims,
+        "dtype": sketches.dtype,
         "documents": documents,
-        "fitted_to": found.sample,
-        "fitted_at": found.documents,
-        "variance_kept": round(found.kept, 4),
-        "drift": round(drifted, 4),
+        "fitted_to": sketches.sample,
+        "fitted_at": sketches.documents,
+        "variance_kept": round(sketches.kept, 4),
+        "drift": round(drift, 4),
     }

@@ -1,52 +1,52 @@
-"""Whether what is installed here encodes stored documents as the index has them: a sample of them is read and encoded again."""
+"""Re-encoding: a sample of stored documents is read and encoded again, and compared with the codes in the index."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.corpus.columns import Columns
 from nagindex.corpus.sources import Paths, find_sources
 from nagindex.corpus.sql import connect
 from nagindex.encode.encoder import clamp_to_memory, encode_ids
 from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError, SourceChangedError
 from nagindex.nag import Codes
-from nagindex.storage.fingerprint import LIBRARIES, installed_libraries
-from nagindex.storage.source_texts import Texts
+from nagindex.storage.fingerprint import installed_libraries
+from nagindex.storage.manifest import Manifest
+from nagindex.storage.snapshot import Snapshot
+from nagindex.storage.source_texts import SourceTexts
 from nagindex.storage.tables import scan_sql
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
-    from nagindex.index import Index
-    from nagindex.storage.manifest import Manifest
     from nagindex.storage.segment import Segment, SourceSpan
 
-DOCUMENTS = 64
+SAMPLE_DOCUMENTS = 64
 
 
 @dataclass(frozen=True)
-class Recheck:
-    """What encoding stored documents again came to.
+class Reencoding:
+    """Comparison of newly computed codes with stored ones, on a sample of documents.
 
-    A layer whose codes come out as they are stored in the batches of this check, or with the document alone, counts as equal: how a
-    sum is rounded depends on the texts beside it, with the same libraries too.
+    A layer counts as equal if its codes are the stored ones either in batches or with the document encoded alone: rounding depends on
+    the other texts of a batch, even with the same libraries.
 
     Attributes:
-        documents: encoded again.
-        differing: of those, how many have other codes.
-        codes: of all of them.
-        differing_codes: those that name another neuron than the one stored in their place.
-        differing_neurons: those whose neuron is not among the layer's stored ones at all; the others changed places only.
-        ids: of the documents that differ.
-        recorded: for each library, the versions that encoded what the index holds.
-        installed: the versions here.
+        documents: number of documents in the sample.
+        differing: number of documents with a differing code.
+        codes: number of codes of all documents.
+        differing_codes: number of codes that differ from the stored code at the same position.
+        differing_neurons: number of codes that are not among the stored codes of the layer; the other differing codes are in
+            another order only.
+        ids: ids of the differing documents.
+        recorded: versions that encoded the index, by library.
+        installed: installed versions, by library.
     """
 
     documents: int
@@ -59,78 +59,66 @@ class Recheck:
     installed: dict[str, str]
 
 
-def other_libraries(manifest: Manifest) -> dict[str, list[str]]:
-    """Return for each library whose installed version is not the only one that encoded an index, the versions that did."""
-    return {
-        name: versions
-        for name, versions in recorded_libraries(manifest).items()
-        if versions != [installed_libraries().get(name)]
-    }
-
-
-def recorded_libraries(manifest: Manifest) -> dict[str, list[str]]:
-    """Return for each library the versions that an index's fingerprint and segments state."""
-    stated = [manifest.fingerprint.libraries, *(entry.libraries for entry in manifest.segments)]
-    return {name: sorted({libraries[name] for libraries in stated if name in libraries}) for name in LIBRARIES}
-
-
-def recheck(
-    index: Index,
+def reencode(
+    snapshot: Snapshot,
+    load: Callable[[], Backbone],
     corpus: Paths | None = None,
     *,
     corpus_root: str | Path | None = None,
-    model: str | None = None,
-    device: str = "auto",
-    trust_remote_code: bool = False,
-    documents: int = DOCUMENTS,
+    documents: int = SAMPLE_DOCUMENTS,
     seed: int = 0,
-) -> Recheck:
-    """Encode a sample of stored documents again, from their sources, and return what differs; nothing is written.
+) -> Reencoding:
+    """Encode a sample of stored documents again, from their sources, and compare the codes; the index does not change.
 
     Args:
-        index: the index.
-        corpus: files, globs or folders where sources of the index lie now; documents of others are left out. By default every
-            source is sought where it was read.
-        corpus_root: what names of sources are relative to; by default the deepest folder that holds everything named.
-        model: where the backbone lies now, if it was moved.
-        device: a torch device.
-        trust_remote_code: whether code that comes with the model may run.
-        documents: how many to sample, spread over the segments.
-        seed: of the sample.
+        snapshot: the version of the index.
+        load: loads the backbone.
+        corpus: files, globs or folders with sources of the index; only documents from these are sampled. By default, sources are
+            read at their original paths.
+        corpus_root: names of sources are relative to it; by default the deepest folder that holds all of `corpus`.
+        documents: size of the sample, spread over the segments.
+        seed: seed of the sample.
 
     Raises:
-        BadInputError: the index holds no document, or none that comes from what was named.
-        SourceChangedError: a source is missing or no longer holds what was read.
-        SettingsMismatchError: the model is another one; names both values.
+        BadInputError: the index is empty, or holds no document from `corpus`.
+        SourceChangedError: a source is missing or its content has changed.
+        SettingsMismatchError: the backbone is another one; names both values.
     """
-    sample = _sample(index, _Named.of(corpus, corpus_root), documents, seed)
-    texts = _texts(index, sample)
-    stored = _stored(index.segments, sample.positions)
-    backbone = index.backbone(model, device=device, trust_remote_code=trust_remote_code)
-    here = _encoded(index, backbone, texts, together=True)
-    unlike = np.flatnonzero((here != stored).any(axis=(1, 2)))
-    alone = here.copy()
-    alone[unlike] = _encoded(index, backbone, [texts[at] for at in unlike], together=False)
-    same = (alone == stored).all(axis=2)
-    here[same] = stored[same]
-    other = here != stored
-    new = ~(here[..., None] == stored[:, :, None, :]).any(axis=-1)
-    differing = np.flatnonzero(other.any(axis=(1, 2)))
-    return Recheck(
+    manifest = snapshot.manifest
+    sample = _draw_sample(snapshot, _Sources.find(corpus, corpus_root), documents, seed)
+    texts = _read_texts(snapshot, sample)
+    stored = snapshot.codes_at(sample.positions)
+    backbone = load()
+    computed = _encode(manifest, backbone, texts, clamp_to_memory(manifest.settings.batch_tokens, backbone))
+    retried = np.flatnonzero((computed != stored).any(axis=(1, 2)))
+    alone = computed.copy()
+    alone[retried] = _encode(manifest, backbone, [texts[index] for index in retried], batch_tokens=1)
+    equal_alone = (alone == stored).all(axis=2)
+    computed[equal_alone] = stored[equal_alone]
+    differs = computed != stored
+    is_new = ~(computed[..., None] == stored[:, :, None, :]).any(axis=-1)
+    differing = np.flatnonzero(differs.any(axis=(1, 2)))
+    return Reencoding(
         documents=len(stored),
         differing=len(differing),
         codes=stored.size,
-        differing_codes=int(other.sum()),
-        differing_neurons=int(new.sum()),
-        ids=[sample.ids[at] for at in differing],
-        recorded=recorded_libraries(index.manifest),
+        differing_codes=int(differs.sum()),
+        differing_neurons=int(is_new.sum()),
+        ids=[sample.ids[index] for index in differing],
+        recorded=snapshot.recorded_libraries(),
         installed=installed_libraries(),
     )
 
 
 @dataclass(frozen=True)
 class _Sample:
-    """Documents: positions in the pool, int64 [m], ids, and the root of each one's source, None where it was read."""
+    """A sample of documents.
+
+    Attributes:
+        positions: int64 [m], ascending.
+        ids: their ids.
+        roots: the corpus root of each one's source; None for the original one.
+    """
 
     positions: npt.NDArray[np.int64]
     ids: list[str]
@@ -138,63 +126,69 @@ class _Sample:
 
 
 @dataclass(frozen=True)
-class _Named:
-    """The names and places of sources that may be read, None where all may, and the root of the names."""
+class _Sources:
+    """The sources that may be read.
+
+    Attributes:
+        names: their names relative to `root`; None if all sources of the index may be read.
+        paths: their paths.
+        root: the corpus root; None for the original one.
+    """
 
     names: frozenset[str] | None
-    places: frozenset[str]
+    paths: frozenset[str]
     root: Path | None
 
     @classmethod
-    def of(cls, corpus: Paths | None, root: str | Path | None) -> _Named:
-        """Return what a corpus names; without one, sources lie under the root, or where they were read."""
+    def find(cls, corpus: Paths | None, root: str | Path | None) -> _Sources:
+        """Return the sources in a corpus; without a corpus, all sources of the index."""
         if not corpus:
             return cls(None, frozenset(), None if root is None else Path(root))
-        found = find_sources(corpus, root=root).sources
-        return cls(frozenset(s.name for s in found), frozenset(str(s.path) for s in found), Path(found[0].root))
+        sources = find_sources(corpus, root=root).sources
+        names, paths = frozenset(s.name for s in sources), frozenset(str(s.path) for s in sources)
+        return cls(names, paths, Path(sources[0].root))
 
     def roots(self, spans: Sequence[SourceSpan]) -> dict[str, Path | None]:
-        """Return under which root each of these sources lies, of those that may be read."""
+        """Return the root of each of a segment's sources that may be read, by name; None for the original root."""
         if self.names is None:
             return {span.name: self.root for span in spans}
-        found: dict[str, Path | None] = {}
+        roots: dict[str, Path | None] = {}
         for span in spans:
             if span.name in self.names:
-                found[span.name] = self.root
-            elif str(Path(span.root, span.name)) in self.places:
-                found[span.name] = None
-        return found
+                roots[span.name] = self.root
+            elif str(Path(span.root, span.name)) in self.paths:
+                roots[span.name] = None
+        return roots
 
 
-def _sample(index: Index, named: _Named, count: int, seed: int) -> _Sample:
-    """Return documents from as many segments as can be, as many from each as there are in it or as come to its turn."""
-    draw = np.random.default_rng(seed)
-    starts = np.cumsum([0, *(segment.entry.documents for segment in index.segments)])
-    usable = [number for number, s in enumerate(index.segments) if s.entry.documents > s.entry.deleted_documents]
-    pools: list[list[tuple[int, str, Path | None]]] = []
-    for number in draw.permutation(usable).tolist():
-        segment = index.segments[number]
-        roots = named.roots(segment.spans())
-        found = _documents(segment, roots) if roots else []
-        if found:
-            chosen = draw.choice(len(found), min(count, len(found)), replace=False).tolist()
-            rows = (found[place] for place in chosen)
-            pools.append([(int(starts[number]) + row, name, roots[file]) for row, name, file in rows])
-        if len(pools) == count:
+def _draw_sample(snapshot: Snapshot, sources: _Sources, count: int, seed: int) -> _Sample:
+    """Draw a sample of `count` documents, spread over as many segments as possible."""
+    rng = np.random.default_rng(seed)
+    usable = [number for number, s in enumerate(snapshot.segments) if s.entry.documents > s.entry.deleted_documents]
+    drawn: list[list[tuple[int, str, Path | None]]] = []
+    for number in rng.permutation(usable).tolist():
+        segment = snapshot.segments[number]
+        roots = sources.roots(segment.spans())
+        documents = _documents_from(segment, roots) if roots else []
+        if documents:
+            chosen = rng.choice(len(documents), min(count, len(documents)), replace=False).tolist()
+            rows = (documents[index] for index in chosen)
+            drawn.append([(int(snapshot.starts[number]) + row, name, roots[file]) for row, name, file in rows])
+        if len(drawn) == count:
             break
-    in_turn = [document for turn in zip_longest(*pools) for document in turn if document is not None]
-    taken = sorted(in_turn[:count], key=lambda document: document[0])
-    if not taken:
+    round_robin = [document for turn in zip_longest(*drawn) for document in turn if document is not None]
+    sample = sorted(round_robin[:count], key=lambda document: document[0])
+    if not sample:
         why = "no document of it comes from the files named" if usable else "it holds no document"
         raise BadInputError(
-            f"{index.path}: {why}, so there is nothing to encode again; name its sources, with the --corpus-root they had"
+            f"{snapshot.path}: {why}, so there is nothing to encode again; name its sources, with the `corpus_root` they had"
         )
-    positions, ids, roots_of = zip(*taken, strict=True)
+    positions, ids, roots_of = zip(*sample, strict=True)
     return _Sample(np.array(positions, np.int64), list(ids), list(roots_of))
 
 
-def _documents(segment: Segment, files: Mapping[str, Any]) -> list[tuple[int, str, str]]:
-    """Return (row, id, file) of a segment's documents that come from some files and are not deleted."""
+def _documents_from(segment: Segment, files: Collection[str]) -> list[tuple[int, str, str]]:
+    """Return (row, id, file) of a segment's documents that come from these files and are not deleted."""
     scan = scan_sql([segment.docs_path], extra=", file_row_number = true")
     with connect() as connection:
         rows = connection.execute(
@@ -205,35 +199,34 @@ def _documents(segment: Segment, files: Mapping[str, Any]) -> list[tuple[int, st
     return [(row, name, file) for row, name, file in rows if alive[row]]
 
 
-def _texts(index: Index, sample: _Sample) -> list[str]:
-    settings = index.manifest.settings
-    columns = Columns(settings.text_column, settings.id_column)
+def _read_texts(snapshot: Snapshot, sample: _Sample) -> list[str]:
+    """Read the texts of a sample from their sources."""
     texts = [""] * len(sample.positions)
     for root in dict.fromkeys(sample.roots):
-        places = [at for at, own in enumerate(sample.roots) if own == root]
-        for at, text in Texts(index.segments, columns, root).read(sample.positions[places]):
-            texts[places[at]] = text
+        members = [index for index, own in enumerate(sample.roots) if own == root]
+        for index, text in SourceTexts(snapshot, root).read(sample.positions[members]):
+            texts[members[index]] = text
     if not all(texts):
         lost = sample.ids[texts.index("")]
-        raise SourceChangedError(f"{index.path}: the source holds no text for document {lost!r} any more; restore it")
+        raise SourceChangedError(
+            f"{snapshot.path}: the source holds no text for document {lost!r} any more; restore it"
+        )
     return texts
 
 
-def _stored(segments: Sequence[Segment], positions: npt.NDArray[np.int64]) -> Codes:
-    """Return the codes, uint16 [m, L, K], of documents at ascending positions, int64 [m], in the pool."""
-    starts = np.cumsum([0, *(segment.entry.documents for segment in segments)])
-    of = np.searchsorted(starts, positions, side="right") - 1
-    parts = [segments[number].codes()[positions[of == number] - starts[number]] for number in np.unique(of)]
-    return np.concatenate(parts)
+def _encode(manifest: Manifest, backbone: Backbone, texts: Sequence[str], batch_tokens: int) -> Codes:
+    """Return the NAGs of texts, uint16 [n, L, K]; a text without tokens gets 65535 for every code.
 
-
-def _encoded(index: Index, backbone: Backbone, texts: Sequence[str], *, together: bool) -> Codes:
-    """Return the NAGs of texts, uint16 [n, L, K], in batches of the index's size or each alone; one without a token has no NAG."""
-    spec = index.manifest.fingerprint.spec
-    ids = tokenize(backbone.tokenizer, texts, max_length=index.manifest.fingerprint.max_length, count=False).ids
+    Args:
+        manifest: its fingerprint determines the encoding.
+        backbone: the model.
+        texts: the texts.
+        batch_tokens: batch size in tokens; 1 encodes each text alone.
+    """
+    spec = manifest.fingerprint.spec
+    ids = tokenize(backbone.tokenizer, texts, max_length=manifest.fingerprint.max_length, count=False).ids
     codes = np.full((len(texts), *spec.shape), np.iinfo(np.uint16).max, np.uint16)
-    present = [place for place, row in enumerate(ids) if row]
-    budget = clamp_to_memory(index.manifest.settings.batch_tokens, backbone) if together else 1
+    present = [index for index, row in enumerate(ids) if row]
     if present:
-        codes[present] = encode_ids(backbone, [ids[place] for place in present], spec, batch_tokens=budget)
+        codes[present] = encode_ids(backbone, [ids[index] for index in present], spec, batch_tokens=batch_tokens)
     return codes

@@ -1,26 +1,28 @@
-"""Vacuum: removing old versions, and files that no kept version names."""
+"""Vacuum: removes old versions, and files that no remaining version names."""
 
 from __future__ import annotations
 
 import os
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from nagindex.sketches.store import stale
+from nagindex.sketches.store import unused_files
 from nagindex.storage.files import sync_folder
-from nagindex.storage.manifest import manifest_path, read_manifest, versions
+from nagindex.storage.manifest import Manifest, manifest_path, read_manifest, versions
+from nagindex.storage.version_hint import write_hint
 
 GRACE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Vacuumed:
-    """What a vacuum removed: versions, folders and files, and their bytes."""
+    """Numbers of versions and files that a vacuum removed, and the bytes of these files."""
 
     versions: int
     files: int
@@ -28,62 +30,88 @@ class Vacuumed:
 
 
 def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuumed:
-    """Remove old versions and every file that no kept version names; return what went.
+    """Remove old versions and every file that no kept version names; return what was removed.
+
+    A lost manifest of the newest version counts as removed, too: its version is not reported as missing afterwards.
 
     Args:
         index: the index's folder.
-        keep: newest versions to keep, at least one.
-        grace: seconds; a version that was current, and a file that was written, within them stays, so that running readers and
-            writers are not disturbed.
+        keep: number of newest versions to keep, at least one.
+        grace: seconds; versions that were current and files that were written within this time are kept for readers and writers
+            that are still running.
     """
-    clock = min(time.time(), _clock_of_files(index))
-    numbers = versions(index)
-    manifests = {number: read_manifest(index, number) for number in numbers}
-    first = numbers[-max(1, keep) :][0]
-    for number, follower in pairwise(numbers):
-        if clock - datetime.fromisoformat(manifests[follower].created).timestamp() < grace:
-            first = min(first, number)
-    # Whatever the clock did, no gap is left among the versions: `verify` takes one for a manifest that was lost.
-    old, kept = [number for number in numbers if number < first], [number for number in numbers if number >= first]
-    named = {(entry.id, name) for number in kept for entry in manifests[number].segments for name in entry.files}
-    gone, size = 0, 0
-    for number in old:  # manifests go before the files that only they name, so no version ever names a missing file
-        manifest_path(index, number).unlink(missing_ok=True)
+    limit = min(time.time(), _file_system_time(index)) - grace
+    manifests = {number: read_manifest(index, number) for number in versions(index)}
+    first = _first_kept(manifests, keep, limit)
+    kept = {number: manifest for number, manifest in manifests.items() if number >= first}
+    for number in manifests:  # oldest first, and before the files, so that no version names a missing file
+        if number < first:
+            manifest_path(index, number).unlink(missing_ok=True)
     sync_folder(index / "manifests")
-    of_segments, of_derived = (_folders_in(index / name) for name in ("segments", "derived"))
-    empty = [folder for folder in of_segments if _is_old(folder, clock, grace)]
-    empty += [folder for folder in of_derived if folder.name.startswith("sketch-") and _is_old(folder, clock, grace)]
-    temporary = [path for folder in (index / "manifests", *of_derived) for path in folder.glob(".*.tmp")]
-    derived = stale(index, {segment for segment, _ in named})
-    in_segments = [path for folder in of_segments for path in folder.iterdir() if not path.is_dir()]
-    for number in set(versions(index)) - set(
-        numbers
-    ):  # what was published meanwhile needs its files, however old they look
-        named |= {(entry.id, name) for entry in read_manifest(index, number).segments for name in entry.files}
-    for path in sorted([*in_segments, *temporary, *derived]):
-        if (path.parent.name, path.name) not in named and _is_old(path, clock, grace):
-            with suppress(FileNotFoundError):  # another vacuum, or the writer whose temporary file it was, came first
+    sketch_folders = (folder for folder in _subfolders(index / "derived") if folder.name.startswith("sketch-"))
+    old_folders = [path for path in (*_subfolders(index / "segments"), *sketch_folders) if _is_old(path, limit)]
+    files, size = 0, 0
+    for path in sorted(_unnamed_files(index, kept)):
+        if _is_old(path, limit):
+            with suppress(
+                FileNotFoundError
+            ):  # removed meanwhile by another vacuum, or by the writer of a temporary file
                 length = path.lstat().st_size
                 path.unlink()
-                gone, size = gone + 1, size + length
-    for folder in empty:
-        with suppress(OSError):  # not empty, or gone
+                files, size = files + 1, size + length
+    for folder in old_folders:
+        with suppress(OSError):  # not empty, or removed meanwhile
             folder.rmdir()
-    return Vacuumed(len(old), gone, size)
+    write_hint(index, max(kept))
+    return Vacuumed(len(manifests) - len(kept), files, size)
 
 
-def _clock_of_files(index: Path) -> float:
-    """Return the time by the clock that stamps the index's files, which may be another machine's."""
+def _first_kept(manifests: Mapping[int, Manifest], keep: int, limit: float) -> int:
+    """Return the oldest version to keep; all newer ones are kept, as `verify` reports a gap between versions.
+
+    Args:
+        manifests: all versions by number, ascending.
+        keep: number of newest versions to keep.
+        limit: Unix time; versions that were current since then are kept.
+    """
+    numbers = list(manifests)
+    first = numbers[-max(1, keep) :][0]
+    for number, follower in pairwise(numbers):
+        if datetime.fromisoformat(manifests[follower].created).timestamp() > limit:
+            first = min(first, number)
+    return first
+
+
+def _unnamed_files(index: Path, kept: Mapping[int, Manifest]) -> list[Path]:
+    """Return files of segments that no version names, unused derived files, and temporary files.
+
+    Args:
+        index: the index's folder.
+        kept: the versions to keep; versions that were published meanwhile are kept, too.
+    """
+    segment_folders, derived_folders = (_subfolders(index / name) for name in ("segments", "derived"))
+    temporary = [path for folder in (index / "manifests", *derived_folders) for path in folder.glob(".*.tmp")]
+    derived = unused_files(index, {entry.id for manifest in kept.values() for entry in manifest.segments})
+    in_segments = [path for folder in segment_folders for path in folder.iterdir() if not path.is_dir()]
+    new = [
+        read_manifest(index, number) for number in versions(index) if number not in kept
+    ]  # after the files were listed
+    named = {(e.id, name) for manifest in (*kept.values(), *new) for e in manifest.segments for name in e.files}
+    return [path for path in (*in_segments, *temporary, *derived) if (path.parent.name, path.name) not in named]
+
+
+def _file_system_time(index: Path) -> float:
+    """Return the current time of the clock that sets mtimes of the index's files; it may be another machine's."""
     with tempfile.NamedTemporaryFile(dir=index / "manifests", prefix=".clock.", suffix=".tmp") as file:
         return os.fstat(file.fileno()).st_mtime
 
 
-def _folders_in(folder: Path) -> list[Path]:
-    """Return the folders in a folder, of which links are none: they would lead out of the index."""
+def _subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, without symbolic links, which could lead out of the index."""
     return [path for path in folder.glob("*") if path.is_dir() and not path.is_symlink()]
 
 
-def _is_old(path: Path, clock: float, grace: float) -> bool:
+def _is_old(path: Path, limit: float) -> bool:
     with suppress(FileNotFoundError):
-        return clock - path.lstat().st_mtime >= grace
+        return path.lstat().st_mtime <= limit
     return False

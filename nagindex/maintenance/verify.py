@@ -1,9 +1,9 @@
-"""Verification: every byte of an index read, and every code checked."""
+"""Verification: reads every byte of an index, and checks every code."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,45 +12,60 @@ from nagindex.errors import DamagedIndexError, NagIndexError
 from nagindex.nag import invalid_rows
 from nagindex.sketches.graphs import graphs_of
 from nagindex.sketches.store import current_sketches
-from nagindex.storage.manifest import Manifest, manifest_path, read_manifest, versions
+from nagindex.storage.manifest import Manifest, manifest_path, missing_version, read_manifest, versions
 from nagindex.storage.segment import Segment
+from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.tables import scan_sql
 from nagindex.targets.cache import damaged_files
 
 ROWS_PER_CHECK = 4096
 
 
-def verify(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:
-    """Yield one error for each thing wrong with an index: lengths, checksums, codes, row counts, what is derived, older versions.
+def verify(snapshot: Snapshot) -> Iterator[NagIndexError]:
+    """Yield one error for each damage found: lengths, checksums, codes, row counts, derived data, other versions.
 
     Args:
-        index: the index's folder.
-        manifest: the version whose codes and rows are looked at, too.
+        snapshot: the version whose codes and rows are checked; of other versions, only files are.
     """
-    numbers, others = versions(index), list[Manifest]()
+    index, manifest = snapshot.path, snapshot.manifest
+    numbers, manifests = versions(index), list[Manifest]()
     for number in numbers:
         try:
-            others.append(read_manifest(index, number))
+            manifests.append(read_manifest(index, number))
         except NagIndexError as error:
             yield error
+    yield from _missing_manifests(index, numbers)
+    for segment in snapshot.segments:
+        damage = list(segment.damage())
+        yield from damage
+        if not damage:
+            yield from _inconsistencies(segment)
+    yield from _damaged_in_others(index, manifest, manifests)
+    yield from _damaged_sketches(index, manifest)
+    for path in damaged_files(index / "derived" / "targets"):
+        yield DamagedIndexError(path, "content does not match the SHA-256 in its name")
+
+
+def _missing_manifests(index: Path, numbers: Sequence[int]) -> Iterator[DamagedIndexError]:
+    """Yield one error for each gap between versions, and one if the newest version is lost or the hint is damaged."""
     for number, follower in pairwise(numbers):
         if follower != number + 1:
             yield DamagedIndexError(
                 manifest_path(index, number + 1), f"missing between versions {number} and {follower}"
             )
-    for entry in manifest.segments:
-        segment = Segment(index, entry, manifest.fingerprint.spec)
-        damage = list(segment.damage())
-        yield from damage
-        if not damage:
-            yield from _inconsistencies(segment)
-    yield from _damaged_of_others(index, manifest, others)
-    yield from _damaged_sketches(index, manifest)
-    for path in damaged_files(index / "derived" / "targets"):
-        yield DamagedIndexError(path, "not the cached targets that its name says")
+    try:
+        missing = missing_version(index)
+    except DamagedIndexError as error:
+        yield error
+        return
+    if missing is not None:
+        yield DamagedIndexError(
+            manifest_path(index, missing),
+            f"missing, though version {missing} was published; version {numbers[-1]} is current now",
+        )
 
 
-def _damaged_of_others(index: Path, manifest: Manifest, others: Iterable[Manifest]) -> Iterator[NagIndexError]:
+def _damaged_in_others(index: Path, manifest: Manifest, others: Iterable[Manifest]) -> Iterator[NagIndexError]:
     """Yield one error for each damaged file that only other versions name, unless they have been vacuumed meanwhile."""
     checked = {(entry.id, name) for entry in manifest.segments for name in entry.files}
     for other in others:
@@ -62,6 +77,7 @@ def _damaged_of_others(index: Path, manifest: Manifest, others: Iterable[Manifes
 
 
 def _damaged_sketches(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:
+    """Yield one error for each damaged file of the current sketches and their graphs."""
     try:
         sketches = current_sketches(index, manifest.fingerprint.spec)
     except NagIndexError as error:
@@ -70,19 +86,20 @@ def _damaged_sketches(index: Path, manifest: Manifest) -> Iterator[NagIndexError
     for entry in (None, *manifest.segments) if sketches is not None else ():
         if sketches is not None and (damage := sketches.damage(entry)) is not None:
             yield damage
-    described = list[NagIndexError]()
-    graphs = graphs_of(sketches, manifest.segments, described.append) if sketches is not None else []
-    yield from described
+    errors = list[NagIndexError]()
+    graphs = graphs_of(sketches, manifest.segments, errors.append) if sketches is not None else []
+    yield from errors
     yield from filter(None, (graph.damage() for graph in graphs))
 
 
 def _inconsistencies(segment: Segment) -> Iterator[DamagedIndexError]:
+    """Yield one error for each invalid row of codes, and for each table whose length is not that of the manifest."""
     name, documents = segment.entry.id, segment.entry.documents
     codes = segment.codes()
     for first in range(0, len(codes), ROWS_PER_CHECK):
         for row in invalid_rows(codes[first : first + ROWS_PER_CHECK], segment.spec):
-            what = "holds a neuron twice or one that its layer does not have"
-            yield DamagedIndexError(segment.folder / "nags.npy", f"row {first + row} of segment {name} {what}")
+            fault = "holds a neuron twice or one that its layer does not have"
+            yield DamagedIndexError(segment.folder / "nags.npy", f"row {first + row} of segment {name} {fault}")
     deleted = segment.deleted()
     if len(deleted) != segment.entry.deleted_documents or (len(deleted) and deleted[-1] >= documents):
         stated = segment.entry.deleted_documents

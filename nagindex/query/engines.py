@@ -1,177 +1,376 @@
-"""How a query's lists are ranked: the engine that the plan names does it, and the plan notes what it took."""
+"""The engines: scan, sketch and graph. Each ranks the candidates of a query; `open_engine` picks one.
+
+The scan and the sketch engine are exact and return the same documents; the graph engine is approximate and estimates its recall.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.errors import DamagedIndexError, UnknownFormatError
-from nagindex.query.approximation import ranked_by_graphs
-from nagindex.search import plan
+from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError, UnknownFormatError
+from nagindex.nag import Codes
+from nagindex.search import plan as planning
+from nagindex.search.plan import Plan, Workload
 from nagindex.search.profile import Profile, Target
-from nagindex.search.scan import Part, Ranking, SumsOf, scan
+from nagindex.search.scan import KeptSums, Part, Ranking, SumsOf, scan
 from nagindex.search.scorers import scorer_of
 from nagindex.search.top_n import Hits
 from nagindex.search.view import View
-from nagindex.select.options import QueryOptions
+from nagindex.sketches.graphs import graphs_of
 from nagindex.sketches.store import SketchSet, current_sketches
+from nagindex.storage.manifest import SegmentEntry
+from nagindex.storage.snapshot import Snapshot
 from nagindex.workers.cpus import thread_count
 
 if TYPE_CHECKING:
-    from nagindex.index import Index
+    from nagindex.search.graph_search import Graph, GraphTarget
+    from nagindex.search.recall import Recall
     from nagindex.search.sketch import Sketch
-    from nagindex.search.sketch_search import Task
+    from nagindex.search.sketch_search import SketchTarget
+
+EXACT_REMEDY = 'leave `mode="graph"` out for the exact answer'
 
 
-class Ranker:
-    """Ranks a pinned index's documents for some targets.
+class Engine(Protocol):
+    """An engine of a query.
 
     Attributes:
-        plan: what was chosen and what came of it; there after the first ranking.
+        plan: the engine, the reason for it, and what the last ranking read.
         notes: sentences for the user.
     """
 
-    def __init__(
-        self,
-        index: Index,
-        view: View,
-        targets: Sequence[Target],
-        parts: Sequence[Part],
-        options: QueryOptions,
-        *,
-        pool: int,
-        threads: int | None,
-    ) -> None:
-        """Take what is the same for all rankings.
+    plan: Plan
+    notes: list[str]
+
+    def rank(self, rankings: Sequence[Ranking]) -> list[Hits]:
+        """Return, for each ranking, the candidates within its budget, in no particular order.
 
         Args:
-            index: a pinned index.
-            view: which of its codes are scored.
-            targets: what they are scored by.
-            parts: the candidates.
-            options: what was asked.
-            pool: what the candidates take of a budget altogether, documents or tokens.
-            threads: how many work side by side; by default one for each core.
+            rankings: one for each target, or one for all of them.
         """
-        self.index, self.view, self.targets, self.parts, self.options = index, view, targets, parts, options
-        self.pool, self.threads = pool, threads
-        self.plan = plan.Plan("scan", "nothing was ranked")
-        self.notes: list[str] = []
-        self._entries = {part.start: segment.entry for part, segment in zip(parts, index.segments, strict=True)}
 
-    def __call__(self, rankings: Sequence[Ranking], sums_of: SumsOf, *, sums_are_kept: bool) -> list[Hits]:
-        """Return what each ranking keeps.
 
-        Args:
-            rankings: one for each list.
-            sums_of: gives the targets' sums.
-            sums_are_kept: whether these are not made from the codes any more.
-        """
-        started = time.perf_counter()
-        documents = sum(part.documents for part in self.parts)
-        if self.options.mode == "graph":
-            hits, self.plan, notes = ranked_by_graphs(self, rankings, documents, sums_are_kept=sums_are_kept)
-            self.notes += notes
-            self.plan.actual["seconds"] = round(time.perf_counter() - started, 4)
-            return hits
-        obstacles = self._obstacles(sums_are_kept)
-        sketches = None if obstacles else self.opened()
-        if sketches is None:
-            obstacles = obstacles or self.notes[:1] or ["there are no sketches; nagindex optimize makes them"]
-            self.plan = plan.choose(self.to_do(documents, 0, 1.0, 0), self.options.mode, obstacles)
-        else:
-            hits = self._from_sketches(sketches, rankings, documents)
-        if self.plan.engine == "scan":
-            hits = scan(self.parts, sums_of, rankings, threads=self.threads)
-            self.plan.actual |= {"documents": documents, "bytes": documents * self.view.whole.bytes_per_document}
-        self.plan.actual["seconds"] = round(time.perf_counter() - started, 4)
-        return hits
+@dataclass(frozen=True)
+class ScoredPool:
+    """The candidates of a query and how they are scored: what engines rank.
 
-    def _obstacles(self, sums_are_kept: bool) -> list[str]:
-        """Return why sketches cannot answer, nothing where they can."""
-        if self.options.mode == "scan":
-            return ["the scan was asked for"]
-        found = []
-        if sums_are_kept:
-            found.append("what is asked needs the score of every document")
-        if not all(isinstance(target, Profile) for target in self.targets):
-            found.append(f"sketches tell mean overlaps, not score {self.options.score}")
-        if self.view.top_k != self.view.whole.top_k:
-            found.append(f"sketches are of all {self.view.whole.top_k} neurons of a layer")
-        return found
+    Attributes:
+        parts: the candidates, a part for each segment.
+        segments: the parts' segments.
+        view: the codes that count.
+        targets: what documents are scored by.
+        sums_of: gives the documents' sums for all targets.
+        kept: the sums of all documents, where the query needs the score of every candidate.
+        size: what all candidates together take of a budget, documents or tokens.
+        threads: threads of a search; by default one for each CPU.
+    """
 
-    def opened(self) -> SketchSet | None:
-        """Return the index's sketches, None where there are none that can be used."""
-        try:
-            sketches = current_sketches(self.index.path, self.view.whole)
-            if sketches is not None:
-                sketches.basis.vectors  # noqa: B018 - its file is checked as it is opened
-            return sketches
-        except (DamagedIndexError, UnknownFormatError) as error:
-            self.notes.append(f"sketches are not used: {error}")
-            return None
+    parts: Sequence[Part]
+    segments: Sequence[SegmentEntry]
+    view: View
+    targets: Sequence[Target]
+    sums_of: SumsOf
+    kept: KeptSums | None
+    size: int
+    threads: int | None
 
-    def whole_weights(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the weights of the view's layers as weights of all layers, int64 [L, max d_l]."""
+    @property
+    def documents(self) -> int:
+        """Stored documents, candidates or not."""
+        return sum(part.documents for part in self.parts)
+
+    @property
+    def bytes_per_document(self) -> int:
+        """Bytes of a document's codes."""
+        return self.view.whole.bytes_per_document
+
+    def workload(
+        self, *, sketched: int = 0, admitted: float = 1.0, dims: int = 0, connected: int = 0, candidates: int = 0
+    ) -> Workload:
+        """Return the size of the task, from which costs are predicted; see `Workload`."""
+        return Workload(
+            documents=self.documents,
+            sketched=sketched,
+            targets=len(self.targets),
+            nnz=len(self.view.layers) * self.view.top_k,
+            bytes_per_document=self.bytes_per_document,
+            dims=dims,
+            threads=thread_count(self.threads),
+            admitted=admitted,
+            connected=connected,
+            candidates=candidates,
+        )
+
+    def weights_of_all_layers(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return weights of the view's layers, int64 [layers, max d_l], as weights of all layers, zero elsewhere."""
         whole = np.zeros((self.view.whole.layers, max(self.view.whole.widths)), np.int64)
         whole[list(self.view.layers), : weights.shape[1]] = weights
         return whole
 
-    def to_do(self, documents: int, sketched: int, admitted: float, dims: int, **of_graphs: int) -> plan.Task:
-        """Return what there is to do, as the plan takes it."""
-        return plan.Task(
-            documents,
-            sketched,
-            len(self.targets),
-            len(self.view.layers) * self.view.top_k,
-            self.view.whole.bytes_per_document,
-            dims,
-            thread_count(self.threads),
-            admitted,
-            **of_graphs,
-        )
 
-    def _from_sketches(self, sketches: SketchSet, rankings: Sequence[Ranking], documents: int) -> list[Hits]:
-        """Plan, and return the certified answer if that is the plan and the bounds leave little enough to be read."""
+def open_engine(snapshot: Snapshot, pool: ScoredPool, *, mode: str, score: str) -> Engine:
+    """Return the engine that a mode names, or for `auto` the sketch engine where it can answer, else the scan.
+
+    Args:
+        snapshot: the version that the pool belongs to.
+        pool: the candidates.
+        mode: `auto`, `scan`, `sketch` or `graph`.
+        score: the query's score, for messages.
+
+    Raises:
+        BadInputError: the engine that `mode` names cannot answer this query.
+    """
+    notes: list[str] = []
+    if mode == "graph":
+        return GraphEngine.open(snapshot, pool)
+    obstacles = _sketch_obstacles(pool, mode, score)
+    sketches = None if obstacles else _open_sketches(snapshot, notes)
+    if sketches is not None:
+        return SketchEngine(pool, sketches, mode)
+    return ScanEngine(pool, mode, obstacles or notes[:1] or ["there are no sketches; `optimize()` makes them"], notes)
+
+
+class ScanEngine:
+    """Scores every candidate, from its codes or from sums kept in memory. Exact."""
+
+    def __init__(self, pool: ScoredPool, mode: str, reasons: Sequence[str], notes: Sequence[str] = ()) -> None:
+        """Plan the scan.
+
+        Args:
+            pool: the candidates.
+            mode: the query's mode.
+            reasons: why no other engine answers.
+            notes: sentences for the user.
+
+        Raises:
+            BadInputError: the mode is `sketch`.
+        """
+        self.pool, self.notes = pool, list(notes)
+        self.plan = planning.choose(pool.workload(), mode, reasons)
+
+    def rank(self, rankings: Sequence[Ranking]) -> list[Hits]:
+        """Return the hits of each ranking; see `Engine`."""
+        return _scan(self.pool, rankings, self.plan, started=time.perf_counter())
+
+
+class SketchEngine:
+    """Scores the documents that bounds from sketches cannot rule out; scans where these rule out too few. Exact."""
+
+    def __init__(self, pool: ScoredPool, sketches: SketchSet, mode: str) -> None:
+        self.pool, self.sketches, self.mode = pool, sketches, mode
+        self.notes: list[str] = []
+        self.plan = Plan("sketch", "nothing was ranked")
+        self._sketch_of = _sketch_reader(pool, sketches, self.notes)
+
+    def rank(self, rankings: Sequence[Ranking]) -> list[Hits]:
+        """Return the hits of each ranking; see `Engine`."""
+        from nagindex.search.sketch_search import admitted_share
+
+        started = time.perf_counter()
+        targets = [self._target(*own) for own in zip(self.pool.targets, rankings, strict=True)]
+        sketched = sum(part.documents for part in self.pool.parts if self._sketch_of(part) is not None)
+        admitted = admitted_share(self.pool.parts, self._sketch_of, targets)
+        workload = self.pool.workload(sketched=sketched, admitted=admitted, dims=self.sketches.width)
+        self.plan = planning.choose(workload, self.mode, [])
+        hits = self._search(targets) if self.plan.engine == "sketch" else None
+        if hits is None:
+            return _scan(self.pool, rankings, self.plan, started=started)
+        self.plan.actual["seconds"] = round(time.perf_counter() - started, 4)
+        return hits
+
+    def _search(self, targets: Sequence[SketchTarget]) -> list[Hits] | None:
+        """Return the hits of each target; None, with the reason in the plan, where the bounds admit too much."""
         from nagindex.search import sketch_search
 
-        tasks = [self._task(sketches, *of) for of in zip(self.targets, rankings, strict=True)]
-        sketch_of = partial(self.sketch, sketches)
-        sketched = sum(part.documents for part in self.parts if sketch_of(part) is not None)
-        share = sketch_search.admitted(self.parts, sketch_of, tasks)
-        to_do = self.to_do(documents, sketched, share, len(sketches.rounding) + 1)
-        self.plan = plan.choose(to_do, self.options.mode, [])
-        if self.plan.engine != "sketch":
-            return []
-        limit = 1.0 if self.options.mode == "sketch" else plan.LIMIT
-        hits, reading = sketch_search.search(self.parts, sketch_of, tasks, threads=self.threads, limit=limit)
+        limit = 1.0 if self.mode == "sketch" else planning.LIMIT
+        hits, reading = sketch_search.search(
+            self.pool.parts, self._sketch_of, targets, threads=self.pool.threads, limit=limit
+        )
         if not reading.complete:
             self.plan.engine = "scan"
             self.plan.fell_back = f"the bounds admitted more than {limit:.0%} of the pool"
-            return []
-        read = reading.codes * self.view.whole.bytes_per_document
-        self.plan.actual |= {"documents": reading.codes, "bytes": read, "candidates": reading.candidates}
+            return None
+        self.plan.actual |= _read(self.pool, reading.codes) | {"candidates": reading.candidates}
         return hits
 
-    def _task(self, sketches: SketchSet, target: Target, ranking: Ranking) -> Task:
+    def _target(self, target: Target, ranking: Ranking) -> SketchTarget:
         from nagindex.search.sketch import ProjectedQuery
-        from nagindex.search.sketch_search import Task
+        from nagindex.search.sketch_search import SketchTarget
 
-        weights = self.whole_weights(target.weights) if isinstance(target, Profile) else np.zeros((1, 1), np.int64)
-        share = ranking.budget / max(self.pool, 1)
-        return Task(ProjectedQuery.of(sketches.basis, weights), scorer_of([target], self.view), ranking, share)
+        weights = target.weights if isinstance(target, Profile) else np.zeros((len(self.pool.view.layers), 1), np.int64)
+        query = ProjectedQuery.of(self.sketches.basis, self.pool.weights_of_all_layers(weights))
+        share = ranking.budget / max(self.pool.size, 1)
+        return SketchTarget(query, scorer_of([target], self.pool.view), ranking, share)
 
-    def sketch(self, sketches: SketchSet, part: Part) -> Sketch | None:
-        """Return a part's sketches, None where it has none that can be used."""
+
+class GraphEngine:
+    """Searches graphs over sketches, scores what they return exactly, scans segments without a graph. Approximate.
+
+    Each answer carries an estimate of its recall with a 95 % interval.
+    """
+
+    def __init__(self, pool: ScoredPool, sketches: SketchSet, graphs: Sequence[Graph], notes: Sequence[str]) -> None:
+        self.pool, self.sketches, self.graphs = pool, sketches, graphs
+        self.notes = list(notes)
+        self.plan = Plan("graph", "nothing was ranked")
+
+    @classmethod
+    def open(cls, snapshot: Snapshot, pool: ScoredPool) -> GraphEngine:
+        """Return the engine over the graphs of a snapshot.
+
+        Raises:
+            BadInputError: graphs cannot answer this query, or there are none.
+        """
+        if pool.kept is not None:
+            needs = "quality, caps, dedup, decontamination and the mixes max and union need the scores of all documents"
+            raise BadInputError(f"mode graph cannot answer this query: {needs}; {EXACT_REMEDY}")
+        if any(part.weights is not None for part in pool.parts):
+            raise BadInputError(f"mode graph: a budget of tokens needs the exact order; give `n`, or {EXACT_REMEDY}")
+        if pool.view.top_k != pool.view.whole.top_k:
+            kept = pool.view.whole.top_k
+            raise BadInputError(f"mode graph: graphs are of all {kept} neurons of a layer; {EXACT_REMEDY}")
+        notes: list[str] = []
+        sketches = _open_sketches(snapshot, notes)
+        graphs = [] if sketches is None else _open_graphs(pool, sketches, notes)
+        if sketches is None or not graphs:
+            why = "; ".join(["there are no graphs that can be used", *notes, "make them with `optimize(graph=True)`"])
+            raise BadInputError(f"mode graph: {why}, or {EXACT_REMEDY}")
+        return cls(pool, sketches, graphs, notes)
+
+    def rank(self, rankings: Sequence[Ranking]) -> list[Hits]:
+        """Return the hits of each ranking; see `Engine`."""
+        from nagindex.search import graph_search
+
+        started, pool = time.perf_counter(), self.pool
+        connected = sum(part.documents for graph in self.graphs for part in graph.parts)
+        wanted = round(sum(graph_search.candidates_per_hit(r.budget, connected) * r.budget for r in rankings))
+        dims = self.sketches.width
+        workload = pool.workload(sketched=pool.documents, dims=dims, connected=connected, candidates=wanted)
+        self.plan = planning.choose_graph(workload)
+        sketch_of = _sketch_reader(pool, self.sketches, self.notes)
+        answers, recalls, scored = [], [], 0
+        for number, ranking in enumerate(rankings):
+            target = self._target(number, ranking)
+            hits, read = graph_search.search(pool.parts, self.graphs, target, threads=pool.threads)
+            recalls.append(
+                graph_search.estimated_recall(pool.parts, sketch_of, self.graphs, target, hits, threads=pool.threads)
+            )
+            answers.append(hits)
+            scored += read
+        self.notes.append(_recall_sentence(recalls))
+        self.plan.actual |= {"recall": list(map(_recall_record, recalls))} | _read(pool, scored)
+        self.plan.actual["seconds"] = round(time.perf_counter() - started, 4)
+        return answers
+
+    def _target(self, number: int, ranking: Ranking) -> GraphTarget:
+        from nagindex.search.graph_search import GraphTarget
+        from nagindex.search.sketch import ProjectedQuery
+
+        target = self.pool.targets[number]
+        scorer = scorer_of([target], self.pool.view)
+        if isinstance(target, Profile):
+            query = ProjectedQuery.of(self.sketches.basis, self.pool.weights_of_all_layers(target.weights))
+            return GraphTarget([query.coefficients], query, scorer, ranking)
+        return GraphTarget([self._coefficients(codes) for codes in target.codes], None, scorer, ranking)
+
+    def _coefficients(self, codes: Codes) -> npt.NDArray[np.float64]:
+        """Return the coefficients of one example in the basis, float64 [d], from its codes, uint16 [layers, K]."""
+        weights = np.zeros((len(codes), max(self.pool.view.spec.widths)), np.int64)
+        np.put_along_axis(weights, codes.astype(np.int64), 1, axis=1)
+        return self.sketches.basis.project(self.pool.weights_of_all_layers(weights))[0]
+
+
+def _scan(pool: ScoredPool, rankings: Sequence[Ranking], plan: Plan, *, started: float) -> list[Hits]:
+    """Return the hits of a scan, and note in the plan what it read."""
+    hits = scan(pool.parts, pool.sums_of, rankings, threads=pool.threads)
+    plan.actual |= _read(pool, pool.documents)
+    plan.actual["seconds"] = round(time.perf_counter() - started, 4)
+    return hits
+
+
+def _read(pool: ScoredPool, documents: int) -> dict[str, int]:
+    return {"documents": documents, "bytes": documents * pool.bytes_per_document}
+
+
+def _sketch_obstacles(pool: ScoredPool, mode: str, score: str) -> list[str]:
+    """Return the reasons why sketches cannot answer; none where they can."""
+    if mode == "scan":
+        return ["the scan was requested"]
+    obstacles = []
+    if pool.kept is not None:
+        obstacles.append("the query needs the score of every document")
+    if not all(isinstance(target, Profile) for target in pool.targets):
+        obstacles.append(f"sketches bound mean overlaps, not score {score}")
+    if pool.view.top_k != pool.view.whole.top_k:
+        obstacles.append(f"sketches are of all {pool.view.whole.top_k} neurons of a layer")
+    return obstacles
+
+
+def _open_sketches(snapshot: Snapshot, notes: list[str]) -> SketchSet | None:
+    """Return the index's sketches with their basis checked; None, with a note where there are some, if they cannot be used."""
+    try:
+        sketches = current_sketches(snapshot.path, snapshot.manifest.fingerprint.spec)
+        if sketches is not None:
+            sketches.basis.vectors  # noqa: B018 - its file is checked as it is opened
+        return sketches
+    except (DamagedIndexError, UnknownFormatError) as error:
+        notes.append(f"sketches are not used: {error}")
+        return None
+
+
+def _sketch_reader(pool: ScoredPool, sketches: SketchSet, notes: list[str]) -> Callable[[Part], Sketch | None]:
+    """Return f(part): its sketches; None, with a note where they are damaged, if it has none that can be used."""
+    entries = {part.start: entry for part, entry in zip(pool.parts, pool.segments, strict=True)}
+
+    def sketch_of(part: Part) -> Sketch | None:
         try:
-            return sketches.read(self._entries[part.start])
+            return sketches.read(entries[part.start])
         except (DamagedIndexError, UnknownFormatError) as error:
             note = f"a segment's sketches are not used, it is scanned: {error}"
-            if note not in self.notes:
-                self.notes.append(note)
+            if note not in notes:
+                notes.append(note)
             return None
+
+    return sketch_of
+
+
+def _open_graphs(pool: ScoredPool, sketches: SketchSet, notes: list[str]) -> list[Graph]:
+    """Return the graphs that can be used, with the parts that they connect, and note those that cannot."""
+    from nagindex.search import hnsw
+    from nagindex.search.graph_search import Graph
+
+    by_segment: Mapping[str, Part] = {e.id: part for e, part in zip(pool.segments, pool.parts, strict=True)}
+    found = []
+
+    def leave_out(error: NagIndexError) -> None:
+        notes.append(f"a graph is not used, its documents are scanned: {error}")
+
+    for file in graphs_of(sketches, pool.segments, leave_out):
+        try:
+            file.check()
+            parts = tuple(by_segment[segment] for segment in file.segments)
+            index = hnsw.load(str(file.path))
+            if len(index) != sum(part.documents for part in parts) or index.ndim != sketches.width:
+                raise DamagedIndexError(file.path, "not the graph of its segments")
+            found.append(Graph(index, parts))
+        except DamagedIndexError as error:
+            leave_out(error)
+    return found
+
+
+def _recall_record(recall: Recall) -> dict[str, float]:
+    values = {"recall": recall.estimate, "low": recall.low, "high": recall.high, "sampled": recall.sampled}
+    return {name: round(value, 4) for name, value in values.items()}
+
+
+def _recall_sentence(recalls: Sequence[Recall]) -> str:
+    worst = min(recalls, key=lambda recall: recall.low)
+    share = f"about {worst.estimate:.1%} of the exact answer (95 % interval {worst.low:.1%} to {worst.high:.1%})"
+    several = len(recalls) > 1
+    return f"approximate: {'each list' if several else 'it'} holds {'at least ' * several}{share}"

@@ -1,18 +1,19 @@
-"""A query from encoded targets to a selection: score, rank, choose within the budget, and record what was asked."""
+"""A query, from encoded target sets to a selection: one function, whose stages stand one under the other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nagindex._version import __version__
-from nagindex.corpus.columns import Columns
 from nagindex.errors import BadInputError
-from nagindex.query.engines import Ranker
+from nagindex.query.engines import Engine, ScoredPool, open_engine
 from nagindex.query.selection import Chosen, Selection
 from nagindex.search.profile import Nearest, Target, contrast_of, profile_of
 from nagindex.search.scan import KeptSums, Ranking, SumsOf, counts_of, sums_from_codes
@@ -21,208 +22,280 @@ from nagindex.search.top_n import Hits
 from nagindex.search.view import View
 from nagindex.select.budget import Budget, exact_cut, shares_of
 from nagindex.select.candidates import Candidates
-from nagindex.select.choose import Constraints, check_targets, choose
-from nagindex.select.options import QueryOptions, exactly
+from nagindex.select.choose import Constraints, Outcome, choose, contaminated_examples
+from nagindex.select.options import Quality, QueryOptions, exact_decimal
+from nagindex.select.query_files import QueryFiles
 from nagindex.select.ranking_key import RankingKey, Standardized, by_best, by_target, with_quality
 from nagindex.storage.docs import ids_at
 from nagindex.storage.fingerprint import installed_libraries
-from nagindex.storage.segment import check_all
-from nagindex.storage.source_texts import Texts
+from nagindex.storage.segment import verify_segments
+from nagindex.storage.snapshot import Snapshot
+from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.saved import TargetSet
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from nagindex.index import Index
 
 
 def query(
-    index: Index,
+    snapshot: Snapshot,
     targets: Sequence[TargetSet],
     budget: Budget,
     options: QueryOptions = QueryOptions(),
     *,
-    asked: Mapping[str, Any] | None = None,
+    recorded: Mapping[str, Any] | None = None,
     corpus_root: str | Path | None = None,
     threads: int | None = None,
 ) -> Selection:
-    """Return the documents of a pinned index that a query asks for, exactly, within a budget.
+    """Return the documents of a snapshot that best match target sets, within a budget.
 
     Args:
-        index: the index.
-        targets: the encoded target sets, one or more.
+        snapshot: the version of the index.
+        targets: the encoded target sets, at least one.
         budget: how much to select.
-        options: everything else that can be asked.
-        asked: what else belongs to the query's record: how targets were named and read.
-        corpus_root: where the sources lie now, where texts are needed and the sources were moved.
-        threads: threads of the scan; by default one a core.
+        options: the query options.
+        recorded: further entries of the selection's record: how targets were named and read.
+        corpus_root: where the sources lie now, if texts are needed and the sources were moved.
+        threads: threads of a search; by default one for each CPU.
 
     Raises:
-        BadInputError: the index holds no document that may be selected, or what is asked contradicts itself or the index.
+        BadInputError: no document can be selected, or the options contradict each other or the index.
+        SourceChangedError: a text is needed and its source is gone or has changed.
     """
-    return _Query(index, list(targets), budget, options, threads).select(asked or {}, corpus_root)
+    plan_shares = _share_planner(snapshot, targets, budget, options)
+    view = View.of(snapshot.manifest.fingerprint.spec, options.layers, options.top_k)
+    files = QueryFiles.read(exclude=options.exclude, quality=options.quality, decontamination=options.decontamination)
+    verify_segments(snapshot.segments, threads=threads)
+
+    candidates = _find_candidates(snapshot, files, options)
+    shares = plan_shares(budget.amount(pool_tokens=candidates.tokens))
+    scored = _scored_targets(snapshot, targets, view, score=options.nearest, contrast=options.contrast, threads=threads)
+    pool = _score_pool(candidates, scored, view, budget, options, threads=threads)
+    engine = open_engine(snapshot, pool, mode=options.mode, score=options.score)
+    keys = _ranking_keys(pool, mix=options.mix, quality=options.quality)
+    constraints = _constraints(options, files, view, targets)
+    outcome = choose(
+        partial(_rank, engine, keys.keys, snapshot), shares, candidates, constraints, SourceTexts(snapshot, corpus_root)
+    )
+
+    examples, notes = contaminated_examples(targets, files.evaluation) if files.evaluation else ([], [])
+    warnings = _warnings(snapshot, targets, candidates, shares, budget, options, constraints)
+    return Selection(
+        _chosen(outcome, pool, keys, candidates, targets, options.quality),
+        snapshot=snapshot,
+        settings=_record(snapshot, targets, budget, options, recorded or {})
+        | ({"evaluation": files.evaluation.files} if files.evaluation else {})
+        | {"plan": engine.plan.to_json(timed=False)},
+        warnings=[*warnings, *engine.notes, *_library_warnings(snapshot), *notes, *outcome.notes],
+        dropped=[*outcome.dropped, *examples],
+        plan=engine.plan,
+    )
 
 
-class _Query:
-    """One query while it is answered: what it reads and what it has found out."""
+def _rankings_of(targets: Sequence[TargetSet], mix: str) -> int:
+    """Return the number of rankings: one for each target, or one for all with the mix `max`."""
+    return 1 if mix == "max" else len(targets)
 
-    def __init__(
-        self, index: Index, targets: list[TargetSet], budget: Budget, options: QueryOptions, threads: int | None
-    ) -> None:
-        self.index, self.targets, self.budget, self.options, self.threads = index, targets, budget, options, threads
-        manifest = index.manifest
-        if not manifest.documents:
-            raise BadInputError(f"{index.path}: the index holds no document; append some")
-        if budget.counts_tokens and not (manifest.tokens or manifest.settings.count_tokens):
-            remedy = "ask for documents with -n, or build without --no-count-tokens"
-            raise BadInputError(f"{index.path}: its tokens were not counted; {remedy}")
-        self.view = View.of(manifest.fingerprint.spec, options.layers, options.top_k)
-        self.names = [target.name for target in targets]
-        self.notes: list[str] = []
-        # Weights that fit no target and shares that leave one nothing are told before anything is read.
-        self._shares(max(budget.amount(pool_tokens=manifest.tokens), 1))
-        check_all(index.segments, threads=threads)
-        self.rules = Constraints.of(options, self.view, self.names if self._lists > 1 else [""])
-        self.candidates = Candidates(index, options)
-        self.amount = budget.amount(pool_tokens=self.candidates.tokens)
-        self.shares = self._shares(self.amount)
-        self.scored = self._scored()
-        self.parts = self.candidates.parts(
-            tokens=budget.counts_tokens, values=options.has_quality, changing=bool(options.decontaminate)
-        )
-        self.sums_of: SumsOf = sums_from_codes(scorer_of(self.scored, self.view), len(self.scored))
-        self.kept: KeptSums | None = None
-        if (
-            options.has_quality
-            or options.mix in ("max", "union")
-            or options.cap
-            or options.dedup
-            or options.decontaminate
-        ):
-            largest = max(max(-target.low, target.high) for target in self.scored)
-            self.kept = KeptSums(self.parts, self.sums_of, targets=len(self.scored), largest=largest, threads=threads)
-            self.sums_of = self.kept
-        pool = self.candidates.tokens if budget.counts_tokens else self.candidates.documents
-        self.ranker = Ranker(index, self.view, self.scored, self.parts, options, pool=pool, threads=threads)
-        self.standardized: Standardized | None = None
-        self.criteria = self._criteria()
 
-    @property
-    def _lists(self) -> int:
-        """How many lists are made."""
-        return 1 if self.options.mix == "max" else len(self.targets)
+def _share_planner(
+    snapshot: Snapshot, targets: Sequence[TargetSet], budget: Budget, options: QueryOptions
+) -> partial[list[int]]:
+    """Return f(amount): each ranking's share of a budget, once weights, budget and index are known to agree.
 
-    def _shares(self, amount: int) -> list[int]:
-        """Return the budgets of the lists."""
-        if self._lists == 1 and not self.options.target_weights:
-            return [amount]
-        return shares_of(amount, self.names, self.options.target_weights, counts_tokens=self.budget.counts_tokens)
+    Raises:
+        BadInputError: the index is empty, its tokens were not counted, or the weights contradict each other or the targets.
+    """
+    manifest = snapshot.manifest
+    if not manifest.documents:
+        raise BadInputError(f"{snapshot.path}: the index holds no document; append some")
+    if budget.counts_tokens and not (manifest.tokens or manifest.settings.count_tokens):
+        remedy = "ask for documents with `n`, or build without `count_tokens=False`"
+        raise BadInputError(f"{snapshot.path}: its tokens were not counted; {remedy}")
+    plan_shares = partial(_shares, targets, budget, options)
+    plan_shares(max(budget.amount(pool_tokens=manifest.tokens), 1))
+    return plan_shares
 
-    def _scored(self) -> list[Target]:
-        """Return what documents are scored by, for each target."""
-        spec, options = self.view.spec, self.options
-        seen = [self.view(target.codes) for target in self.targets]
-        if options.nearest is not None:
-            for target in self.targets:
-                if len(target.codes) < options.nearest:
-                    self.notes.append(
-                        f"target {target.name} has {len(target.codes)} examples: all count in score {options.score}"
-                    )
-            return [Nearest(codes, min(options.nearest, len(codes)), spec) for codes in seen]
-        if options.contrast:
-            whole = Candidates(self.index, QueryOptions()).parts(tokens=False)
-            pool, documents = counts_of(whole, self.view, threads=self.threads)
-            return [contrast_of(codes, pool, documents, exactly(options.contrast), spec) for codes in seen]
-        return [profile_of(codes, spec) for codes in seen]
 
-    def _criteria(self) -> list[RankingKey]:
-        """Return how each list is ordered."""
-        if self.options.mix == "max":
-            best, self.standardized = by_best(self.parts, self.sums_of, self.scored)
-            found = [best]
-        else:
-            found = [by_target(number, target) for number, target in enumerate(self.scored)]
-        if self.options.has_quality:
-            return with_quality(found, self.parts, self.sums_of, self.options)
-        return found
+def _shares(targets: Sequence[TargetSet], budget: Budget, options: QueryOptions, amount: int) -> list[int]:
+    if _rankings_of(targets, options.mix) == 1 and not options.target_weights:
+        return [amount]
+    names = [target.name for target in targets]
+    return shares_of(amount, names, options.target_weights, counts_tokens=budget.counts_tokens)
 
-    def ranked(self, budgets: Sequence[int]) -> list[Hits]:
-        """Return the best candidates of each list within budgets."""
-        return self.ranker(self.rankings(budgets), self.sums_of, sums_are_kept=self.kept is not None)
 
-    def rankings(self, budgets: Sequence[int]) -> list[Ranking]:
-        """Return what is to be ranked for each list within budgets."""
-        ids_of = partial(ids_at, self.index.segments)
-        return [
-            Ranking(criterion.key, *criterion.bounds, budget, partial(exact_cut, budget=budget, ids_of=ids_of))
-            for criterion, budget in zip(self.criteria, budgets, strict=True)
+def _find_candidates(snapshot: Snapshot, files: QueryFiles, options: QueryOptions) -> Candidates:
+    if options.cap:
+        Candidates(snapshot).require_columns(options.cap)
+    return Candidates.find(
+        snapshot, files.database, where=options.where, exclude=bool(options.exclude), quality=options.quality
+    )
+
+
+def _scored_targets(
+    snapshot: Snapshot,
+    targets: Sequence[TargetSet],
+    view: View,
+    *,
+    score: int | None,
+    contrast: float,
+    threads: int | None,
+) -> list[Target]:
+    """Return what documents are scored by: the profile of each target set, or its examples one by one.
+
+    Args:
+        snapshot: the version, whose neurons are counted for a contrast.
+        targets: the target sets.
+        view: the codes that count.
+        score: how many of the nearest examples a score is the mean of; None for profiles.
+        contrast: how much of a neuron's share of the pool is subtracted.
+        threads: threads of the count.
+    """
+    spec, codes = view.spec, [view(target.codes) for target in targets]
+    if score is not None:
+        return [Nearest(own, min(score, len(own)), spec) for own in codes]
+    if contrast:
+        pool, documents = counts_of(Candidates(snapshot).parts(tokens=False), view, threads=threads)
+        return [contrast_of(own, pool, documents, exact_decimal(contrast), spec) for own in codes]
+    return [profile_of(own, spec) for own in codes]
+
+
+def _score_pool(
+    candidates: Candidates,
+    targets: Sequence[Target],
+    view: View,
+    budget: Budget,
+    options: QueryOptions,
+    *,
+    threads: int | None,
+) -> ScoredPool:
+    """Return the candidates with what scores them; all sums are made now where the query needs every score."""
+    parts = candidates.parts(
+        tokens=budget.counts_tokens, values=options.quality is not None, changing=options.decontamination is not None
+    )
+    sums_of: SumsOf = sums_from_codes(scorer_of(targets, view), len(targets))
+    kept: KeptSums | None = None
+    if options.needs_all_scores:
+        largest = max(max(-target.low, target.high) for target in targets)
+        sums_of = kept = KeptSums(parts, sums_of, targets=len(targets), largest=largest, threads=threads)
+    size = candidates.tokens if budget.counts_tokens else candidates.documents
+    entries = candidates.snapshot.manifest.segments
+    return ScoredPool(parts, entries, view, targets, sums_of, kept, size, threads)
+
+
+@dataclass(frozen=True)
+class _Keys:
+    """The key of each ranking, and what standardizes sums where one ranking serves all targets."""
+
+    keys: list[RankingKey]
+    standardized: Standardized | None
+
+
+def _ranking_keys(pool: ScoredPool, *, mix: str, quality: Quality | None) -> _Keys:
+    standardized = None
+    if mix == "max":
+        best, standardized = by_best(pool.parts, pool.sums_of, pool.targets)
+        keys = [best]
+    else:
+        keys = [by_target(number, target) for number, target in enumerate(pool.targets)]
+    if quality is not None:
+        keys = with_quality(keys, pool.parts, pool.sums_of, quality)
+    return _Keys(keys, standardized)
+
+
+def _constraints(options: QueryOptions, files: QueryFiles, view: View, targets: Sequence[TargetSet]) -> Constraints:
+    several = _rankings_of(targets, options.mix) > 1
+    caps = {column: exact_decimal(share) for column, share in options.cap.items()}
+    names = [target.name for target in targets] if several else [""]
+    return Constraints(options.mix, caps, options.dedup, files.evaluation, view, names)
+
+
+def _rank(engine: Engine, keys: Sequence[RankingKey], snapshot: Snapshot, budgets: Sequence[int]) -> list[Hits]:
+    """Return the best candidates of each ranking within budgets."""
+    ids_of = partial(ids_at, snapshot)
+    return engine.rank(
+        [
+            Ranking(key.key, *key.bounds, budget, partial(exact_cut, budget=budget, ids_of=ids_of))
+            for key, budget in zip(keys, budgets, strict=True)
         ]
+    )
 
-    def select(self, asked: Mapping[str, Any], corpus_root: str | Path | None) -> Selection:
-        """Return the selection."""
-        manifest = self.index.manifest
-        rules = self.rules
-        columns = Columns(manifest.settings.text_column, manifest.settings.id_column)
-        texts = Texts(self.index.segments, columns, corpus_root)
-        examples, notes = check_targets(self.targets, rules.evaluation) if rules.evaluation else ([], [])
-        outcome = choose(self.ranked, self.shares, self.candidates, rules, texts)
-        chosen = self._chosen(outcome.hits)
-        return Selection(
-            chosen,
-            segments=self.index.segments,
-            keep=manifest.settings.keep_columns,
-            settings=_record(self.index, self.targets, self.budget, self.options, asked)
-            | ({"evaluation": rules.evaluation.files} if rules.evaluation else {})
-            | {"plan": self.ranker.plan.to_json(timed=False)},
-            warnings=[*self._warnings(walked=rules.one_by_one), *notes, *outcome.notes],
-            dropped=[*outcome.dropped, *examples],
-            plan=self.ranker.plan,
-        )
 
-    def _chosen(self, hits: Sequence[Hits]) -> Chosen:
-        """Return the chosen documents of all lists with their scores and what orders them."""
-        positions = np.concatenate([h.positions for h in hits])
-        keys = np.concatenate([h.keys for h in hits])
-        lists = np.repeat(np.arange(len(hits)), [len(h.positions) for h in hits])
-        extra: dict[str, npt.NDArray[Any]] = {}
-        sums = keys[None] if self.kept is None else self.kept.sums[:, positions].astype(np.int64)
-        of = np.zeros_like(lists) if self.kept is None else lists
-        if self.standardized is not None:
-            standardized = self.standardized(sums)
-            of, extra["standardized"] = standardized.argmax(axis=0), standardized.max(axis=0)
-        scales = np.array([target.scale for target in self.scored], np.float64)
-        scores = sums[of, np.arange(len(positions))] / scales[of if self.kept is not None else lists]
-        if self.options.has_quality:
-            extra["quality_value"] = self.candidates.values_at(positions)
-            extra["combined"] = -keys
-        if len(self.targets) > 1:
-            owner = of if self.standardized is not None else lists
-            extra["target"] = np.array(self.names, dtype=object)[owner]
-        return Chosen(positions, lists, keys, scores, extra)
+def _chosen(
+    outcome: Outcome,
+    pool: ScoredPool,
+    ranking_keys: _Keys,
+    candidates: Candidates,
+    targets: Sequence[TargetSet],
+    quality: Quality | None,
+) -> Chosen:
+    """Return the chosen documents of all rankings with their scores and further columns."""
+    hits = outcome.hits
+    positions = np.concatenate([own.positions for own in hits])
+    keys = np.concatenate([own.keys for own in hits])
+    rankings = np.repeat(np.arange(len(hits)), [len(own.positions) for own in hits])
+    columns: dict[str, npt.NDArray[Any]] = {}
+    owners = rankings
+    if pool.kept is None:  # keys are then the sums themselves
+        sums = keys
+    else:
+        all_sums = pool.kept.sums[:, positions].astype(np.int64)
+        if ranking_keys.standardized is not None:
+            standardized = ranking_keys.standardized(all_sums)
+            owners, columns["standardized"] = standardized.argmax(axis=0), standardized.max(axis=0)
+        sums = all_sums[owners, np.arange(len(positions))]
+    scores = sums / np.array([target.scale for target in pool.targets], np.float64)[owners]
+    if quality is not None:
+        columns["quality_value"] = candidates.values_at(positions)
+        columns["combined"] = -keys
+    if len(targets) > 1:
+        columns["target"] = np.array([target.name for target in targets], dtype=object)[owners]
+    return Chosen(positions, rankings, keys, scores, columns)
 
-    def _warnings(self, *, walked: bool) -> list[str]:
-        manifest, candidates = self.index.manifest, self.candidates
-        warnings = [f"not an example: {reason}" for target in self.targets for reason in target.skipped]
-        warnings += [*self.notes, *candidates.notes, *self.ranker.notes]
-        unit, pool = ("tokens", candidates.tokens) if self.budget.counts_tokens else ("documents", candidates.documents)
-        if max(self.shares) > pool and not walked:
-            what = "the pool has" if candidates.documents == manifest.documents else "the candidates have"
-            warnings.append(f"{max(self.shares):,} {unit} were asked for and {what} {pool:,}: all of it is selected")
-        installed, recorded = installed_libraries(), manifest.fingerprint.libraries
-        if installed != recorded:
-            warnings.append(f"targets were encoded with {_versions(installed)}, the index with {_versions(recorded)}")
-        return warnings
+
+def _warnings(
+    snapshot: Snapshot,
+    targets: Sequence[TargetSet],
+    candidates: Candidates,
+    shares: Sequence[int],
+    budget: Budget,
+    options: QueryOptions,
+    constraints: Constraints,
+) -> list[str]:
+    """Return sentences about examples left out, fewer examples than a score uses, and a budget above the candidates."""
+    warnings = [f"not an example: {reason}" for target in targets for reason in target.skipped]
+    for target in targets if options.nearest is not None else ():
+        if len(target.codes) < (options.nearest or 0):
+            few = f"target {target.name} has {len(target.codes)} examples"
+            warnings.append(f"{few}: all count in score {options.score}")
+    warnings += candidates.notes
+    unit, size = ("tokens", candidates.tokens) if budget.counts_tokens else ("documents", candidates.documents)
+    if max(shares) > size and not constraints.depend_on_order:
+        what = "the pool has" if candidates.documents == snapshot.manifest.documents else "the candidates have"
+        warnings.append(f"{max(shares):,} {unit} were asked for and {what} {size:,}: all of it is selected")
+    return warnings
+
+
+def _library_warnings(snapshot: Snapshot) -> list[str]:
+    installed, recorded = installed_libraries(), snapshot.manifest.fingerprint.libraries
+    if installed == recorded:
+        return []
+    return [f"targets were encoded with {_versions(installed)}, the index with {_versions(recorded)}"]
+
+
+def _versions(libraries: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in libraries.items())
 
 
 def _record(
-    index: Index, targets: Sequence[TargetSet], budget: Budget, options: QueryOptions, asked: Mapping[str, Any]
+    snapshot: Snapshot,
+    targets: Sequence[TargetSet],
+    budget: Budget,
+    options: QueryOptions,
+    recorded: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return all that the selection depends on, as JSON values; `query` is what `--config` takes."""
-    manifest = index.manifest
+    """Return all that the selection depends on, as JSON values; the entry `query` is what a config file holds."""
+    manifest = snapshot.manifest
     return {
         "nagindex": __version__,
         "index": {
-            "path": str(index.path),
+            "path": str(snapshot.path),
             "version": manifest.version,
             "documents": manifest.documents,
             "tokens": manifest.tokens,
@@ -230,9 +303,5 @@ def _record(
         "fingerprint": manifest.fingerprint.to_json(),
         "corpus": {name: getattr(manifest.settings, name) for name in ("text_column", "id_column")},
         "targets": [{"name": t.name, "examples": len(t.codes), "files": t.files} for t in targets],
-        "query": {"index": str(index.path), **asked, **budget.to_json(), **options.to_json()},
+        "query": {"index": str(snapshot.path), **recorded, **budget.to_json(), **options.to_json()},
     }
-
-
-def _versions(libraries: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in libraries.items())

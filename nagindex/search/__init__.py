@@ -1,4 +1,4 @@
-"""Search on arrays alone: profiles, the scan, sketches with bounds, graphs, recall estimates, the plan, compiled loops.
+"""The engines (scan, sketch, graph), their scorers and compiled loops, the planner, and recall estimates.
 
 Knows NAGs as arrays; knows nothing of files of an index, models or queries.
 """

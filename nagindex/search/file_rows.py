@@ -1,7 +1,7 @@
-"""Rows of an array that lies in a file, read where they are wanted instead of mapped.
+"""Arrays in files whose rows are read on access and not memory-mapped.
 
-A page fault on a mapped file maps the 64 kB around it and takes twice as long as reading a row does, and a file that was cut short
-kills the process that touches its mapping. Reading does neither, and leaves no pages in the process.
+A page fault on a mapped file maps the 64 kB around it and takes twice as long as reading a row, and access to the
+mapping of a truncated file kills the process. Reads do neither, and leave no pages in the process.
 """
 
 from __future__ import annotations
@@ -18,16 +18,19 @@ import numpy.typing as npt
 
 from nagindex.errors import DamagedIndexError
 
-ROWS_PER_LOOK = 128
+ROWS_PER_BATCH = 128
 SLOW = 30e-6
-"""Seconds a row from which on it must have come from the disk, and the following ones are asked for in advance."""
+"""Seconds per row that show that rows come from the disk; the remaining ones are then prefetched."""
 
 
 class FileRows:
-    """An array in a file, as far as a caller asks for its rows: `rows[slice]` and `rows[int64 [m]]` read them.
+    """An array in a file, in C order, whose rows are read by `rows[slice]` and `rows[int64 [m]]`.
 
     Attributes:
-        shape, dtype: of the array, whose rows lie one after the other.
+        path: the file.
+        offset: bytes before the first row.
+        dtype: dtype of the array.
+        shape: shape of the array, rows first.
     """
 
     def __init__(self, path: Path, offset: int, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
@@ -36,8 +39,8 @@ class FileRows:
         Args:
             path: the file.
             offset: bytes before the first row.
-            dtype: of the array.
-            shape: of the array, rows first.
+            dtype: dtype of the array.
+            shape: shape of the array, rows first.
 
         Raises:
             OSError: the file cannot be opened.
@@ -49,86 +52,87 @@ class FileRows:
 
     @classmethod
     def of(cls, mapped: npt.NDArray[Any]) -> FileRows | npt.NDArray[Any]:
-        """Return the rows behind an array that `np.load` mapped; the array itself where it is no such array."""
+        """Return the rows of the file that `np.load` has mapped; other arrays are returned unchanged."""
         if not isinstance(mapped, np.memmap) or mapped.filename is None:
             return mapped
         try:
             return cls(Path(mapped.filename), mapped.offset, mapped.dtype, mapped.shape)
-        except OSError:  # vacuumed meanwhile; the mapping still holds it
+        except OSError:  # vacuumed meanwhile; the mapping is still valid
             return mapped
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Return rows, [m, ...].
+        """Read rows, [m, ...].
 
         Raises:
-            DamagedIndexError: the file ends before them.
+            DamagedIndexError: the file is truncated before them.
+            IndexError: a row is out of range.
         """
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
             if step == 1:
-                return self._stretch(start, max(stop, start))
+                return self._read_slice(start, max(stop, start))
             rows = np.arange(start, stop, step)
-        return self._single(np.ascontiguousarray(rows, np.int64))
+        return self._read_rows(np.ascontiguousarray(rows, np.int64))
 
-    def _stretch(self, start: int, stop: int) -> npt.NDArray[Any]:
-        found = np.empty((stop - start, *self.shape[1:]), self.dtype)
-        view, place = found.reshape(-1).view(np.uint8).data, self.offset + start * self._size
-        while view:
-            read = os.preadv(self._file, [view], place)
-            if not read:
-                raise self._cut()
-            view, place = view[read:], place + read
-        return found
+    def _read_slice(self, start: int, stop: int) -> npt.NDArray[Any]:
+        rows = np.empty((stop - start, *self.shape[1:]), self.dtype)
+        left, offset = rows.reshape(-1).view(np.uint8).data, self.offset + start * self._size
+        while left:
+            count = os.preadv(self._file, [left], offset)
+            if not count:
+                raise self._truncated()
+            left, offset = left[count:], offset + count
+        return rows
 
-    def _single(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    def _read_rows(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)}")
-        gather, ask = _compiled()
-        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
-        flat = found.reshape(len(rows), self._size // self.dtype.itemsize).view(np.uint8)
-        for first in range(0, len(rows), ROWS_PER_LOOK):
-            some = slice(first, first + ROWS_PER_LOOK)
+        gather, advise = _compiled()
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        flat = values.reshape(len(rows), self._size // self.dtype.itemsize).view(np.uint8)
+        for first in range(0, len(rows), ROWS_PER_BATCH):
+            batch = slice(first, first + ROWS_PER_BATCH)
             started = time.perf_counter()
-            whole = gather(self._file, self.offset, rows[some], flat[some])
-            if whole and time.perf_counter() - started > SLOW * len(rows[some]):
-                rest = slice(first + ROWS_PER_LOOK, None)
+            complete = gather(self._file, self.offset, rows[batch], flat[batch])
+            if complete and time.perf_counter() - started > SLOW * len(rows[batch]):
+                rest = slice(first + ROWS_PER_BATCH, None)
                 if hasattr(os, "posix_fadvise"):
                     os.posix_fadvise(self._file, 0, 0, os.POSIX_FADV_RANDOM)
-                    ask(self._file, self.offset, rows[rest], self._size, os.POSIX_FADV_WILLNEED)
-                whole = gather(self._file, self.offset, rows[rest], flat[rest])
-                if whole:
+                    advise(self._file, self.offset, rows[rest], self._size, os.POSIX_FADV_WILLNEED)
+                complete = gather(self._file, self.offset, rows[rest], flat[rest])
+                if complete:
                     break
-            if not whole:
-                raise self._cut()
-        return found
+            if not complete:
+                raise self._truncated()
+        return values
 
-    def _cut(self) -> DamagedIndexError:
+    def _truncated(self) -> DamagedIndexError:
         return DamagedIndexError(self.path, f"shorter than {self.offset + len(self) * self._size} bytes")
 
 
 @cache
 def _compiled() -> tuple[Any, Any]:
-    """Return the loops over the C library's `pread` and `posix_fadvise`, which release the GIL for all rows together."""
+    """Compile loops over `pread` and `posix_fadvise`, which release the GIL once for all rows."""
     from numba import types
 
     from nagindex.search.kernels import compiled
 
     pread = types.ExternalFunction("pread", types.intp(types.intc, types.uintp, types.uintp, types.int64))
-    advise = types.ExternalFunction("posix_fadvise", types.intc(types.intc, types.int64, types.int64, types.intc))
+    fadvise = types.ExternalFunction("posix_fadvise", types.intc(types.intc, types.int64, types.int64, types.intc))
 
-    def gather(file: Any, offset: Any, rows: Any, found: Any) -> bool:
-        size = found.shape[1]
+    def gather(file: Any, offset: Any, rows: Any, values: Any) -> bool:
+        size = values.shape[1]
         for i in range(rows.shape[0]):
-            place = np.uintp(found.ctypes.data + i * size)
-            if pread(np.intc(file), place, np.uintp(size), np.int64(offset + rows[i] * size)) != size:
+            address = np.uintp(values.ctypes.data + i * size)
+            if pread(np.intc(file), address, np.uintp(size), np.int64(offset + rows[i] * size)) != size:
                 return False
         return True
 
-    def ask(file: Any, offset: Any, rows: Any, size: Any, advice: Any) -> None:
+    def advise(file: Any, offset: Any, rows: Any, size: Any, advice: Any) -> None:
         for i in range(rows.shape[0]):
-            advise(np.intc(file), np.int64(offset + rows[i] * size), np.int64(size), np.intc(advice))
+            fadvise(np.intc(file), np.int64(offset + rows[i] * size), np.int64(size), np.intc(advice))
 
-    return compiled(gather), compiled(ask)
+    return compiled(gather), compiled(advise)

@@ -1,7 +1,8 @@
-"""Neighbor graphs (HNSW, by usearch) over sketches: the likeliest documents of a large pool without looking at all of it.
+"""Neighbor graphs (HNSW, by usearch) over sketches, searched for the highest estimated scores.
 
-Coordinates are centered and lifted to constant length by one more value, which holds what they lack of it. The order by cosine to
-(a, 0) is then the order by y'a, the likeliest scores. What a graph finds is always scored exactly afterwards.
+Coordinates are centered and lifted to constant norm by one more coordinate, which holds the missing norm. The order by
+cosine to (a, 0) is then the order by y'a, the estimated score. Candidates from a graph are always scored exactly
+afterwards.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from nagindex.search.sketch import Sketch, SketchType
 
 GROUP_DOCUMENTS = 1 << 18
-"""Documents from which on a graph is full and the next segments get another."""
+"""Most documents of several segments in one graph."""
 CONNECTIVITY, EXPANSION_ADD, EXPANSION_SEARCH = 16, 64, 64
 ROWS_PER_ADD = 16_384
 MARGIN = 1.0 + 1e-5
@@ -24,26 +25,29 @@ MARGIN = 1.0 + 1e-5
 def build(
     sketches: Sequence[Sketch], dtype: SketchType, progress: Callable[[int], None] = lambda documents: None
 ) -> tuple[Any, npt.NDArray[np.float64]]:
-    """Return a usearch index over the documents of some sketches, and what their coordinates were centered by, float64 [d].
+    """Build a usearch index over the documents of some sketches.
 
     Args:
-        sketches: of one basis, with at least one document altogether.
-        dtype: how the graph keeps its vectors.
-        progress: called with the number of documents that are in.
+        sketches: sketches in one basis, with at least one document in total.
+        dtype: type of the graph's vectors.
+        progress: called with the number of documents added so far.
+
+    Returns:
+        The index, and the center that was subtracted from the coordinates, float64 [d].
     """
     from usearch.compiled import MetricKind, ScalarKind
     from usearch.index import Index
 
     count = sum(map(len, sketches))
-    centre = sum(_coordinates(sketch, slice(None)).sum(axis=0) for sketch in sketches) / count
+    center = sum(_coordinates(sketch, slice(None)).sum(axis=0) for sketch in sketches) / count
     longest = max(
-        float((_centred(sketch, rows, centre) ** 2).sum(axis=1).max())
+        float((_centered(sketch, rows, center) ** 2).sum(axis=1).max())
         for sketch in sketches
         for rows in _blocks(sketch)
     )
     kind = ScalarKind.F16 if dtype == "f16" else ScalarKind.I8
     index = Index(
-        ndim=len(centre) + 1,
+        ndim=len(center) + 1,
         metric=MetricKind.Cos,
         dtype=kind,
         connectivity=CONNECTIVITY,
@@ -54,17 +58,17 @@ def build(
     done = 0
     for sketch in sketches:
         for rows in _blocks(sketch):
-            own = _centred(sketch, rows, centre)
-            missing = np.sqrt(np.maximum(longest * MARGIN - (own**2).sum(axis=1), 0))
-            vectors = np.concatenate([own, missing[:, None]], axis=1).astype(np.float32)
+            centered = _centered(sketch, rows, center)
+            missing = np.sqrt(np.maximum(longest * MARGIN - (centered**2).sum(axis=1), 0))
+            vectors = np.concatenate([centered, missing[:, None]], axis=1).astype(np.float32)
             index.add(np.arange(done, done + len(vectors), dtype=np.uint64), vectors)
             done += len(vectors)
             progress(done)
-    return index, centre
+    return index, center
 
 
-def opened(path: str) -> Any:
-    """Return a usearch index mapped from a file whose length has been checked."""
+def load(path: str) -> Any:
+    """Return the usearch index memory-mapped from a file whose length has been checked."""
     from usearch.index import Index
 
     index = Index.restore(path, view=True, enable_key_lookups=False)
@@ -73,20 +77,20 @@ def opened(path: str) -> Any:
     return index
 
 
-def nearest(index: Any, inside: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
-    """Return the nodes of a graph, int64 [m] with m at most `count`, whose likeliest scores are highest.
+def search_graph(index: Any, coefficients: npt.NDArray[np.float64], count: int) -> npt.NDArray[np.int64]:
+    """Return the nodes of a graph that have the highest estimated scores, best first, int64 [m].
 
     Args:
-        index: a graph.
-        inside: float64 [d], a target's weights in the basis.
-        count: how many.
+        index: the usearch index.
+        coefficients: float64 [d], a target's weights projected onto the basis.
+        count: number of nodes; a smaller graph gives fewer.
     """
-    query = np.append(inside, 0.0)
+    query = np.append(coefficients, 0.0)
     length = float(np.linalg.norm(query))
     if length == 0:
         return np.arange(min(count, len(index)), dtype=np.int64)
-    found = index.search((query / length).astype(np.float32), min(count, len(index)))
-    return cast("npt.NDArray[np.int64]", np.asarray(found.keys).astype(np.int64))
+    matches = index.search((query / length).astype(np.float32), min(count, len(index)))
+    return cast("npt.NDArray[np.int64]", np.asarray(matches.keys).astype(np.int64))
 
 
 def _blocks(sketch: Sketch) -> list[slice]:
@@ -94,11 +98,10 @@ def _blocks(sketch: Sketch) -> list[slice]:
 
 
 def _coordinates(sketch: Sketch, rows: slice) -> npt.NDArray[np.float32]:
-    found: npt.NDArray[np.float32] = (sketch.offsets[:-1] + sketch.steps[:-1] * sketch.values[rows][:, :-1]).astype(
-        "f4"
-    )
-    return found
+    values = sketch.values[rows][:, :-1]
+    coordinates: npt.NDArray[np.float32] = (sketch.offsets[:-1] + sketch.steps[:-1] * values).astype(np.float32)
+    return coordinates
 
 
-def _centred(sketch: Sketch, rows: slice, centre: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return _coordinates(sketch, rows) - centre
+def _centered(sketch: Sketch, rows: slice, center: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    return _coordinates(sketch, rows) - center

@@ -1,4 +1,4 @@
-"""The compiled loops of the exact scan; they release the GIL, so threads run them side by side."""
+"""Compiled loops over codes and sketches; they release the GIL, so threads run them in parallel."""
 
 from __future__ import annotations
 
@@ -11,32 +11,35 @@ import numpy as np
 import numpy.typing as npt
 
 TOGETHER = 6
-"""Targets whose sums one pass makes: three 21-bit sums in each of two 64-bit words, for twice the time of one target."""
+"""Targets summed in one pass, for twice the time of one: three 21-bit sums in each of two words."""
 LANE_BITS = 21
 LANE_MAX = (1 << LANE_BITS) - 1
 BLOCK = 512
-"""Documents whose sums are kept in the first-level cache while a layer's table is passed over."""
+"""Documents in a block, whose sums stay in the first-level cache while a layer's table is read."""
 
 PAD = 1 << 16
-"""Zeros behind every table: a damaged code may name a neuron that no layer has, and must not reach other memory."""
+"""Zeros after every table, which damaged codes beyond a layer's width read."""
 
 Kernel = Callable[..., None]
 
 
 def compiled(function: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
-    """Return a function compiled on its first call, without the GIL, and kept on disk for other processes."""
+    """Compile a function on its first call, without the GIL and cached on disk."""
     try:
         return numba.njit(nogil=True, cache=True, **settings)(function)  # type: ignore[no-any-return]
-    except RuntimeError:  # no folder that numba could keep compiled code in
+    except RuntimeError:  # numba finds no folder for its cache
         return numba.njit(nogil=True, **settings)(function)  # type: ignore[no-any-return]
 
 
 @cache
 def sum_one(top_k: int) -> Kernel:
-    """Return f(codes uint16 [n, C], columns int64 [L], table int [L*d + PAD], d, sums int64 [n]) for one target.
+    """Return the loop that sums codes for one target.
 
-    Layer l's neurons are the K codes from its column on. K is a constant of the compiled loop: unrolled, it runs a third faster
-    than with K as an argument.
+    Its arguments are codes uint16 [n, C], columns int64 [L], table int [L*d + PAD], d, and sums int64 [n], which it
+    fills.
+
+    Layer l's neurons are the K codes from its column on. K is a constant of the compiled loop: unrolled, it runs a
+    third faster than with K as an argument.
     """
 
     def f(codes: Any, columns: Any, table: Any, width: int, sums: Any) -> None:
@@ -44,7 +47,7 @@ def sum_one(top_k: int) -> Kernel:
             total = np.int64(0)
             for layer in range(columns.shape[0]):
                 base = np.uint64(layer * width)
-                first = np.uint64(columns[layer])  # of a signed index it would be asked whether it is negative
+                first = np.uint64(columns[layer])  # numba would test whether a signed index counts from the end
                 for k in range(top_k):
                     total += np.int64(table[base + np.uint64(codes[i, first + np.uint64(k)])])
             sums[i] = total
@@ -54,9 +57,12 @@ def sum_one(top_k: int) -> Kernel:
 
 @cache
 def sum_six(top_k: int) -> Kernel:
-    """Return f(codes uint16 [n, C], columns int64 [L], table uint64 [L*d + PAD, 2], d, layers, sums int64 [6, n]) for six targets.
+    """Return the loop that sums codes for six targets.
 
-    A lane holds the sums of at most `layers` layers, which the caller chooses so that no lane overflows.
+    Its arguments are codes uint16 [n, C], columns int64 [L], table uint64 [L*d + PAD, 2], d, layers, and sums int64 [6,
+    n].
+
+    A lane holds the sums of at most `layers` layers; the caller chooses it so that no lane overflows.
     """
 
     def f(codes: Any, columns: Any, table: Any, width: int, layers: int, sums: Any) -> None:
@@ -90,22 +96,22 @@ def sum_six(top_k: int) -> Kernel:
 
 @compiled
 def bins_of(keys: Any, low: float, bins_per_unit: float, last: int, bins: Any) -> None:
-    """Fill int32 [n] `bins` with the bins, 0 to `last`, of int64 or float64 [n] keys; a larger key has no smaller bin."""
-    for i in range(keys.shape[0]):  # damaged codes can sum to what no NAG does
+    """Fill int32 [n] `bins` with the histogram bins, 0 to `last`, of int64 or float64 [n] keys."""
+    for i in range(keys.shape[0]):  # sums of damaged codes can lie outside the range
         bins[i] = np.int32(min(max((np.float64(keys[i]) - low) * bins_per_unit, 0.0), np.float64(last)))
 
 
 @compiled
 def collect(bins: Any, alive: Any, weights: Any, threshold: int, histogram: Any, rows: Any) -> int:
-    """Note the living rows whose bin reaches a threshold; return how many there are.
+    """Collect the rows that are alive and whose bin reaches a threshold; return their number.
 
     Args:
         bins: int32 [n], each row's bin.
-        alive: bool [n], rows that may be selected.
-        weights: int64 [n], what each row takes of the budget.
-        threshold: lowest bin that can still be selected.
-        histogram: int64 [bins], grows by the weights of the rows noted.
-        rows: int64 [>= n], filled with their positions.
+        alive: bool [n], whether a row may be selected.
+        weights: int64 [n], each row's share of the budget.
+        threshold: lowest bin that is collected.
+        histogram: int64 [bins], increased by the weights of the collected rows.
+        rows: int64 [>= n], filled with the collected rows.
     """
     found = 0
     for i in range(bins.shape[0]):
@@ -118,7 +124,7 @@ def collect(bins: Any, alive: Any, weights: Any, threshold: int, histogram: Any,
 
 @compiled
 def count(codes: Any, columns: Any, top_k: int, alive: Any, counts: Any) -> None:
-    """Add to int64 [L, d] `counts` the living rows of codes uint16 [n, C] that hold each neuron."""
+    """Add to int64 [L, d] `counts` the number of living rows of codes uint16 [n, C] that hold each neuron."""
     for i in range(codes.shape[0]):
         if alive[i]:
             for layer in range(columns.shape[0]):
@@ -126,6 +132,39 @@ def count(codes: Any, columns: Any, top_k: int, alive: Any, counts: Any) -> None
                     neuron = codes[i, columns[layer] + k]
                     if neuron < counts.shape[1]:
                         counts[layer, neuron] += 1
+
+
+@compiled
+def sum_vectors(codes: Any, offsets: Any, top_k: int, vectors: Any, sums: Any) -> None:
+    """Fill float32 [n, d] `sums` with the sums of the vectors of each document's neurons.
+
+    Sums are float32, in an order that takes each term through fewer than L * K additions. The error of a sum is thus
+    below L * K unit roundoffs of the sum of absolute values.
+
+    Args:
+        codes: uint16 [n, L * K]; a code that its layer does not have counts as the layer's last neuron.
+        offsets: int64 [L + 1], each layer's first neuron.
+        top_k: codes K in a layer.
+        vectors: float32 [neurons * d].
+        sums: float32 [n, d], filled.
+    """
+    nnz, d = codes.shape[1], np.uint64(sums.shape[1])
+    at = np.empty(nnz, np.uint64)  # unsigned: numba would test whether a signed index counts from the end
+    for i in range(codes.shape[0]):
+        for layer in range(offsets.shape[0] - 1):
+            first, last = offsets[layer], offsets[layer + 1] - 1
+            for k in range(layer * top_k, (layer + 1) * top_k):
+                at[k] = np.uint64(min(first + np.int64(codes[i, k]), last)) * d
+        total = sums[i]
+        total[:] = np.float32(0)
+        for k in range(0, nnz - 7, 8):  # eight vectors for each load and store of the sum
+            a, b, c, e, f, g, h, m = at[k], at[k + 1], at[k + 2], at[k + 3], at[k + 4], at[k + 5], at[k + 6], at[k + 7]
+            for j in range(d):
+                low = (vectors[a + j] + vectors[b + j]) + (vectors[c + j] + vectors[e + j])
+                total[j] += low + ((vectors[f + j] + vectors[g + j]) + (vectors[h + j] + vectors[m + j]))
+        for k in range(nnz - nnz % 8, nnz):
+            for j in range(d):
+                total[j] += vectors[at[k] + j]
 
 
 @compiled
@@ -138,9 +177,15 @@ def multiply_integers(values: Any, weights: Any, products: Any) -> None:
         products[i] = total
 
 
-@partial(compiled, fastmath={"reassoc", "contract"})  # any order of summation is within the bound on rounding
+@partial(compiled, fastmath={"reassoc", "contract"})  # the bound on rounding holds for any order of summation
 def multiply_halves(values: Any, weights: Any, products: Any) -> None:
-    """Fill float32 [n] `products` with the inner products of float16 [n, d] values, as uint16, and float32 [d] weights * 2^112."""
+    """Fill float32 [n] `products` with the inner products of float16 values and float32 weights.
+
+    Args:
+        values: float16 [n, d], viewed as uint16.
+        weights: float32 [d], multiplied by 2^112.
+        products: float32 [n], filled.
+    """
     for i in range(values.shape[0]):
         total = np.float32(0)
         for j in range(values.shape[1]):
@@ -150,18 +195,18 @@ def multiply_halves(values: Any, weights: Any, products: Any) -> None:
         products[i] = total
 
 
-def single_table(counts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return counts [L, d] as the [L*d + PAD] that `sum_one` takes, in the narrowest type: it should stay in the cache."""
-    low, high = int(counts.min(initial=0)), int(counts.max(initial=0))
+def single_table(weights: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+    """Return weights [L, d] as the table [L*d + PAD] of `sum_one`, in the narrowest type."""
+    low, high = int(weights.min(initial=0)), int(weights.max(initial=0))
     kind = (
         np.min_scalar_type(high) if low >= 0 else np.result_type(np.min_scalar_type(low), np.min_scalar_type(-high - 1))
     )
-    return np.pad(counts.astype(kind).reshape(-1), (0, PAD))
+    return np.pad(weights.astype(kind).reshape(-1), (0, PAD))
 
 
-def packed_table(counts: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.uint64]:
-    """Return the counts of up to six targets, each [L, d], as the uint64 [L*d + PAD, 2] that `sum_six` takes."""
-    table = np.zeros((counts[0].size + PAD, 2), np.uint64)
-    for target, count in enumerate(counts):
-        table[: count.size, target // 3] |= count.astype(np.uint64).reshape(-1) << np.uint64(target % 3 * LANE_BITS)
+def packed_table(weights: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.uint64]:
+    """Return up to six weights [L, d] as the table uint64 [L*d + PAD, 2] of `sum_six`."""
+    table = np.zeros((weights[0].size + PAD, 2), np.uint64)
+    for target, own in enumerate(weights):
+        table[: own.size, target // 3] |= own.astype(np.uint64).reshape(-1) << np.uint64(target % 3 * LANE_BITS)
     return table

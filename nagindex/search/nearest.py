@@ -1,9 +1,9 @@
 # mypy: disable-error-code="untyped-decorator, misc"
-"""Exact sums of each document's largest overlaps with examples, which are counted for 256 examples at once.
+"""Exact sums of each document's largest overlaps with examples, by bit-sliced counters.
 
-For each neuron that an example holds there is a row of bits, one for each example. The rows of a document's neurons are added
-up bitwise, by carry-save adders: plane p of the result holds bit p of every example's overlap. The sum of the R largest is
-read off the planes, highest bit first, and no overlap is ever unpacked.
+Each neuron that an example holds has a row of bits, one for each example; 256 are processed at once. Carry-save adders
+add up the rows of a document's neurons bitwise: plane p of the result holds bit p of the overlap with each example. The
+sum of the R largest overlaps is computed from the planes, highest bit first, without unpacking any overlap.
 """
 
 from __future__ import annotations
@@ -22,66 +22,67 @@ from nagindex.nag import Codes, NagSpec
 from nagindex.search.kernels import compiled
 
 WORDS = 4
-"""Words of a vector: 256 bits, a register of AVX2; LLVM splits it where registers are narrower."""
+"""64-bit words of a vector: 256 bits, an AVX2 register; LLVM splits it where registers are narrower."""
 VECTORS = 4
-"""Most vectors of a row: the rows of 1,024 examples are a table that stays near the processor."""
+"""Most vectors of a row: the table of 1,024 examples fits the cache."""
 DOCUMENTS = 512
-"""Most documents that pass over a block of examples before the next: they share its table while it is in the cache."""
-ROOM = 1 << 24
-"""Bytes that a thread takes for overlaps at most: with many examples it takes fewer documents at a time."""
+"""Most documents in a batch, which share a block's table while it is in the cache."""
+OVERLAP_BYTES = 1 << 24
+"""Most bytes of a thread's overlaps: with many examples a batch has fewer documents."""
 GROUP = 16
-"""Rows added in registers before a carry goes on to the planes in memory."""
+"""Rows added in registers before a carry is added to the planes in memory."""
 IN_REGISTERS = 4
-"""Planes kept in registers: log2 of `GROUP`."""
+"""Planes in registers: log2 of `GROUP`."""
 
 
 def nearest_scorer(
     examples: Codes, spec: NagSpec, columns: npt.NDArray[np.int64], nearest: int
 ) -> Callable[[npt.NDArray[np.uint16], npt.NDArray[np.int64]], None]:
-    """Return f(codes uint16 [n, C], sums int64 [n]) that fills the sum of each document's largest overlaps with examples.
+    """Return the scorer of the sum of each document's largest overlaps with examples.
 
-    The overlap of two NAGs is the number of neurons that both hold; a code that its layer does not have is held by none.
-    Threads may call f side by side.
+    The overlap of two NAGs is the number of neurons that both hold; codes beyond a layer's width count for nothing. The
+    scorer f(codes uint16 [n, C], sums int64 [n]) fills the sums; it is thread-safe.
 
     Args:
-        examples: uint16 [T, l, K], the examples' NAGs, T at least 1.
-        spec: their shape.
-        columns: int64 [l], the column of `codes` in which each layer's first code stands.
-        nearest: how many of the largest overlaps are summed; all of them where there are fewer examples.
+        examples: uint16 [T, l, K], the NAGs of the examples, T at least 1.
+        spec: shape of the examples' NAGs.
+        columns: int64 [l], column of each layer's first code in `codes`.
+        nearest: number of largest overlaps to sum; all of them if there are fewer examples.
     """
-    places, offsets = spec.layers * spec.top_k, spec.offsets
+    nnz, offsets = spec.layers * spec.top_k, spec.offsets
     vectors = -(-len(examples) // (64 * WORDS))
     blocks = -(-vectors // VECTORS)
     words = -(-vectors // blocks) * WORDS
     rows, held = _rows(examples, spec, words)
     table = _aligned_zeros(blocks, held + 1, words)
 
-    at, used = np.zeros((64 * words, places + GROUP), np.uint32), np.zeros(64 * words, np.int64)
+    at, used = np.zeros((64 * words, nnz + GROUP), np.uint32), np.zeros(64 * words, np.int64)
     for block in range(blocks):
-        some = examples[block * len(used) : (block + 1) * len(used)].reshape(-1, places)
-        _find_rows(some, np.arange(spec.layers) * spec.top_k, offsets, rows, at, used)
-        _set_bits(at, used[: len(some)], table[block].reshape(-1))
+        own = examples[block * len(used) : (block + 1) * len(used)].reshape(-1, nnz)
+        _find_rows(own, np.arange(spec.layers) * spec.top_k, offsets, rows, at, used)
+        _set_bits(at, used[: len(own)], table[block].reshape(-1))
 
-    planes = max(places.bit_length(), IN_REGISTERS)
-    together = max(1, min(DOCUMENTS, ROOM // (blocks * planes * words * 8)))
+    planes = max(nnz.bit_length(), IN_REGISTERS)
+    batch = max(1, min(DOCUMENTS, OVERLAP_BYTES // (blocks * planes * words * 8)))
 
     def f(codes: npt.NDArray[np.uint16], sums: npt.NDArray[np.int64]) -> None:
-        most = min(together, len(codes))
-        at, used = np.zeros((most + 1, places + GROUP), np.uint32), np.zeros(most, np.int64)
+        most = min(batch, len(codes))
+        at, used = np.zeros((most + 1, nnz + GROUP), np.uint32), np.zeros(most, np.int64)
         overlaps = _aligned_zeros(most, blocks, planes, words)
-        for first in range(0, len(codes), together):
-            some = codes[first : first + together]
-            _find_rows(some, columns, offsets, rows, at, used)
-            _add_up(at, used[: len(some)], table, overlaps)
-            _sum_largest(overlaps, nearest, sums[first : first + together])
+        for first in range(0, len(codes), batch):
+            own = codes[first : first + batch]
+            _find_rows(own, columns, offsets, rows, at, used)
+            _add_up(at, used[: len(own)], table, overlaps)
+            _sum_largest(overlaps, nearest, sums[first : first + batch])
 
     return f
 
 
 def _rows(examples: Codes, spec: NagSpec, words: int) -> tuple[npt.NDArray[np.uint32], int]:
-    """Return where the row of each neuron begins, in words, and how many rows there are; row 0 is of those that none holds.
+    """Return the first word of each neuron's row, uint32 [neurons], and the number of rows.
 
-    The most popular neurons come first: rows that many documents need stand side by side in the cache.
+    Neurons that no example holds have row 0, which is all zeros and not counted. The most frequent neurons come first,
+    so that their rows share cache lines and pages.
     """
     counts = np.concatenate(
         [np.bincount(examples[:, i].ravel(), minlength=width)[:width] for i, width in enumerate(spec.widths)]
@@ -93,27 +94,27 @@ def _rows(examples: Codes, spec: NagSpec, words: int) -> tuple[npt.NDArray[np.ui
 
 
 def _aligned_zeros(*shape: int) -> npt.NDArray[np.uint64]:
-    """Return zeros, uint64, that begin with a cache line: a row that began in the middle of one would reach into another."""
-    room = np.zeros(math.prod(shape) + 8, np.uint64)
-    start = -room.ctypes.data % 64 // 8
-    return room[start : start + room.size - 8].reshape(shape)
+    """Return zeros, uint64, aligned to a cache line."""
+    padded = np.zeros(math.prod(shape) + 8, np.uint64)
+    start = -padded.ctypes.data % 64 // 8
+    return padded[start : start + padded.size - 8].reshape(shape)
 
 
 @compiled
 def _find_rows(codes: Any, columns: Any, offsets: Any, rows: Any, at: Any, used: Any) -> None:
-    """Fill where the rows of each NAG's neurons begin, followed by `GROUP` times the row of zeros.
+    """Fill the first words of the rows of each NAG's neurons, followed by `GROUP` times row 0.
 
     Args:
         codes: uint16 [n, C].
-        columns: int64 [l], where each layer's codes begin.
+        columns: int64 [l], column of each layer's first code.
         offsets: int64 [l + 1], each layer's first neuron.
-        rows: uint32 [neurons], where the row of each begins; 0 for those without one, which are left out.
+        rows: uint32 [neurons], first word of each neuron's row; neurons of row 0 are left out.
         at: uint32 [>= n, l * K + GROUP], filled.
-        used: int64 [>= n], filled with how many rows each NAG has.
+        used: int64 [>= n], filled with the number of rows of each NAG.
     """
     top_k = (at.shape[1] - GROUP) // columns.shape[0]
     for i in range(codes.shape[0]):
-        found = np.uint64(0)  # unsigned: numba would look whether a signed index counts from the end
+        found = np.uint64(0)  # unsigned: numba would test whether a signed index counts from the end
         for layer in range(columns.shape[0]):
             row_of = rows[offsets[layer] : offsets[layer + 1]]
             width = np.uint64(row_of.shape[0])
@@ -129,7 +130,7 @@ def _find_rows(codes: Any, columns: Any, offsets: Any, rows: Any, at: Any, used:
 
 @compiled
 def _set_bits(at: Any, used: Any, table: Any) -> None:
-    """Set the bit of each example of a block in its rows of the block's table, uint64 [rows * words]."""
+    """Set the bit of each example of a block in the rows of its neurons; `table` is uint64 [rows * words]."""
     for i in range(used.shape[0]):
         for j in range(used[i]):
             table[at[i, j] + i // 64] |= np.uint64(1) << np.uint64(i % 64)
@@ -137,11 +138,11 @@ def _set_bits(at: Any, used: Any, table: Any) -> None:
 
 @compiled
 def _add_up(at: Any, used: Any, table: Any, overlaps: Any) -> None:
-    """Fill the bits of each document's overlap with each example.
+    """Fill the bit planes of each document's overlaps with the examples.
 
     Args:
-        at: uint32 [> n, l * K + GROUP], where the rows of each document's neurons begin.
-        used: int64 [n], how many rows there are.
+        at: uint32 [> n, l * K + GROUP], first words of the rows of each document's neurons.
+        used: int64 [n], number of rows of each document.
         table: uint64 [blocks, rows, words], the rows.
         overlaps: uint64 [>= n, blocks, planes, words], filled.
     """
@@ -156,8 +157,8 @@ def _add_up(at: Any, used: Any, table: Any, overlaps: Any) -> None:
                 for p in range(IN_REGISTERS, planes):
                     _store(overlaps, out + p * words, _zeros())
                 for j in range(first, first + used[i], GROUP):
-                    for k in range(GROUP if v % 8 == 0 else 0):  # where a cache line begins: the next document's
-                        _fetch(rows, _item(at, j + at.shape[1] + k) + v)
+                    for k in range(GROUP if v % 8 == 0 else 0):  # once for each cache line, for the next document
+                        _prefetch(rows, _item(at, j + at.shape[1] + k) + v)
                     ones, twos, fours, a = _add_8(rows, at, j, v, ones, twos, fours)
                     ones, twos, fours, b = _add_8(rows, at, j + 8, v, ones, twos, fours)
                     eights, carry = _add(a, b, eights)
@@ -170,7 +171,7 @@ def _add_up(at: Any, used: Any, table: Any, overlaps: Any) -> None:
 
 @compiled
 def _add_8(rows: Any, at: Any, j: int, v: int, ones: Any, twos: Any, fours: Any) -> Any:
-    """Add vector v of eight rows, at[j:j + 8]; return the planes and what is carried on to the eights."""
+    """Add vector v of eight rows, at[j:j + 8]; return the planes and the carry to the eights."""
     ones, a = _add(_load(rows, _item(at, j) + v), _load(rows, _item(at, j + 1) + v), ones)
     ones, b = _add(_load(rows, _item(at, j + 2) + v), _load(rows, _item(at, j + 3) + v), ones)
     twos, c = _add(a, b, twos)
@@ -186,22 +187,22 @@ def _sum_largest(overlaps: Any, nearest: int, sums: Any) -> None:
     """Fill the sum of each document's largest overlaps.
 
     Args:
-        overlaps: uint64 [>= n, blocks, planes, words], their bits.
-        nearest: how many are summed.
+        overlaps: uint64 [>= n, blocks, planes, words], bit planes of the overlaps.
+        nearest: number of largest overlaps to sum.
         sums: int64 [n], filled.
     """
     blocks, planes, words = overlaps.shape[1:]
     equal, above = np.empty((blocks, words), np.uint64), np.empty((blocks, words), np.uint64)
     for i in range(sums.shape[0]):
-        equal[:] = ~np.uint64(0)  # the examples whose overlap has the same high bits as the last that is summed
-        above[:] = 0  # those with a larger overlap
+        equal[:] = ~np.uint64(0)  # examples whose overlap has the same high bits as the smallest one that is summed
+        above[:] = 0  # examples with a larger overlap
         missing, value = nearest, 0
         for below in range(planes):
             p = planes - 1 - below
             found = 0
             for block in range(blocks):
                 for w in range(words):
-                    found += _ones_in(equal[block, w] & overlaps[i, block, p, w])
+                    found += _popcount(equal[block, w] & overlaps[i, block, p, w])
             if found < missing:
                 missing -= found
                 for block in range(blocks if found else 0):
@@ -218,20 +219,20 @@ def _sum_largest(overlaps: Any, nearest: int, sums: Any) -> None:
         for block in range(blocks):
             for w in range(words):
                 for p in range(planes if above[block, w] else 0):
-                    total += _ones_in(above[block, w] & overlaps[i, block, p, w]) << p
+                    total += _popcount(above[block, w] & overlaps[i, block, p, w]) << p
         sums[i] = total
 
 
 class _Vector(types.Type):
-    """`WORDS` words in a register: LLVM makes no vector code of loops over rows that may lie anywhere."""
+    """`WORDS` words in a register: LLVM does not vectorize loops over rows at arbitrary addresses."""
 
 
 _vector, _words = _Vector("nagindex.Vector"), ir.VectorType(ir.IntType(64), WORDS)
 register_model(_Vector)(lambda manager, kind: models.PrimitiveModel(manager, kind, _words))
 
 
-def _place(context: Any, builder: Any, signature: Any, arguments: Any, *, of: Any = _words) -> Any:
-    """Return the pointer to an index, the second argument, of a flat array, the first."""
+def _pointer(context: Any, builder: Any, signature: Any, arguments: Any, *, of: Any = _words) -> Any:
+    """Return the pointer to an item of a flat array; `arguments` are the array and the index."""
     array = context.make_array(signature.args[0])(context, builder, arguments[0])
     return builder.bitcast(builder.gep(array.data, [arguments[1]]), of.as_pointer())
 
@@ -244,30 +245,30 @@ def _zeros(typing: Any) -> Any:
 
 @intrinsic
 def _load(typing: Any, array: Any, index: Any) -> Any:
-    """Return the vector that begins at an index of the flat array."""
-    return _vector(array, types.intp), lambda *site: site[1].load(_place(*site), align=8)
+    """Load the vector at an index of a flat array."""
+    return _vector(array, types.intp), lambda *site: site[1].load(_pointer(*site), align=8)
 
 
 @intrinsic
 def _store(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Write a vector to the flat array, where an index begins."""
+    """Store a vector at an index of a flat array."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[2], _place(context, builder, signature, arguments), align=8)
+        builder.store(arguments[2], _pointer(context, builder, signature, arguments), align=8)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, _vector), emit
 
 
 @intrinsic
-def _fetch(typing: Any, array: Any, index: Any) -> Any:
-    """Ask the processor to bring an index of the flat array into its second-level cache."""
+def _prefetch(typing: Any, array: Any, index: Any) -> Any:
+    """Prefetch an item of a flat array into the second-level cache."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         byte, flag = ir.IntType(8), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), flag, flag, flag])
         fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte.as_pointer()], kind)
-        builder.call(fetch, [_place(context, builder, signature, arguments, of=byte), flag(0), flag(2), flag(1)])
+        builder.call(fetch, [_pointer(context, builder, signature, arguments, of=byte), flag(0), flag(2), flag(1)])
         return context.get_dummy_value()
 
     return types.void(array, types.intp), emit
@@ -275,13 +276,13 @@ def _fetch(typing: Any, array: Any, index: Any) -> Any:
 
 @intrinsic
 def _item(typing: Any, array: Any, index: Any) -> Any:
-    """Return an item of the flat uint32 array, without numba's look whether the index counts from the end."""
-    return types.uint32(array, types.intp), lambda *site: site[1].load(_place(*site, of=ir.IntType(32)))
+    """Load an item of a flat uint32 array, without numba's test whether the index counts from the end."""
+    return types.uint32(array, types.intp), lambda *site: site[1].load(_pointer(*site, of=ir.IntType(32)))
 
 
 @intrinsic
 def _add(typing: Any, a: Any, b: Any, c: Any) -> Any:
-    """Return the sum and the carry of three bits at each place: a carry-save adder."""
+    """Return the sum and carry bits of three vectors: a carry-save adder."""
 
     def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         a, b, c = arguments
@@ -293,6 +294,6 @@ def _add(typing: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 @intrinsic
-def _ones_in(typing: Any, word: Any) -> Any:
-    """Return how many bits of a word are set, int64."""
+def _popcount(typing: Any, word: Any) -> Any:
+    """Return the number of set bits of a word, int64."""
     return types.int64(types.uint64), lambda *site: site[1].ctpop(site[3][0])

@@ -1,6 +1,8 @@
-"""Which engine answers a query, and why: the scan, certified sketches, or the graph where an approximate answer will do.
+"""The planner: which engine answers a query, by predicted cost, and why.
 
-Costs are predicted in seconds from what each engine looks at and what one look took on a two-core machine; only their ratios matter.
+The scan and the sketch engine give exact answers; the graph engine gives approximate ones and is used on request only.
+Costs are seconds, predicted from what each engine reads and from unit costs measured on a two-core machine; only their
+ratios matter.
 """
 
 from __future__ import annotations
@@ -12,44 +14,44 @@ from typing import Any
 from nagindex.errors import BadInputError
 
 LOOKUP = 1.0e-9
-"""Seconds of one core for one neuron of one document, for one target or for two."""
+"""Core seconds to look up one neuron of one document, for one target or for two."""
 LOOKUP_OF_SIX = 2.2e-9
 """The same where three to six targets share a pass."""
 READ = 0.25e-9
-"""Seconds of one core for reading one byte of the sketches in sequence."""
+"""Core seconds to read one byte of the sketches sequentially."""
 PRODUCT = 0.15e-9
-"""Seconds of one core for one value of one sketch, for one target."""
+"""Core seconds to multiply one value of one sketch, for one target."""
 CANDIDATE = 2.5e-6
-"""Seconds of one core for reading one document's codes from where they lie, and scoring them."""
+"""Core seconds to read one document's codes at random and score them."""
 STEP = 4e-6
-"""Seconds of one core for one candidate that a graph finds."""
+"""Core seconds to find one candidate in a graph."""
 OVERHEAD = 0.02
-"""Seconds that two passes over sketches take where there is nothing in them."""
+"""Seconds that two passes over empty sketches take."""
 LIMIT = 0.25
-"""Share of the pool beyond which scoring candidates one by one is no longer worth it."""
+"""Share of the pool beyond which scoring candidates one by one takes longer than a scan."""
 
 
 @dataclass(frozen=True)
-class Task:
-    """What there is to do.
+class Workload:
+    """The work of a query, by which engines are compared.
 
     Attributes:
-        documents: of the pool.
-        sketched: how many of them have sketches.
-        targets: lists to be made.
-        places: neurons looked at in each document.
-        bytes_per_document: of its codes.
-        dims: values of its sketch; 0 where there are no sketches.
-        threads: that work side by side.
-        admitted: share of the pool, 0 to 1, whose codes sketches cannot spare; 1 where none were looked at.
-        connected: documents that graphs connect.
-        candidates: documents that graphs are asked for.
+        documents: documents of the pool.
+        sketched: documents with sketches.
+        targets: ranked lists to make.
+        nnz: neurons scored in each document, L * K of the view.
+        bytes_per_document: bytes of a document's codes.
+        dims: values of a sketch; 0 without sketches.
+        threads: number of threads.
+        admitted: share of the pool, 0 to 1, that sketch bounds admit as candidates; 1 without sketches.
+        connected: documents that graphs cover.
+        candidates: candidates that the graphs are to give.
     """
 
     documents: int
     sketched: int
     targets: int
-    places: int
+    nnz: int
     bytes_per_document: int
     dims: int
     threads: int
@@ -60,15 +62,15 @@ class Task:
 
 @dataclass
 class Plan:
-    """What was chosen, why, and what came of it.
+    """The engine chosen for a query, the reason, and what it read.
 
     Attributes:
         engine: `scan`, `sketch` or `graph`.
         why: the reason, as a sentence.
-        predicted: seconds of each engine that could have answered.
-        expected: what the chosen one was expected to read.
-        actual: what was read in the end, and `seconds`.
-        fell_back: why the scan answered after all, empty where it did not have to.
+        predicted: predicted seconds of each engine that can answer.
+        expected: what the chosen engine was expected to read.
+        actual: what was read, and `seconds`.
+        fell_back: why the scan answered in place of the chosen engine; empty if it did not.
     """
 
     engine: str
@@ -79,73 +81,77 @@ class Plan:
     fell_back: str = ""
 
     def to_json(self, *, timed: bool) -> dict[str, Any]:
-        """Return the plan as JSON values; without what differs from run to run where `timed` is false."""
-        found: dict[str, Any] = {"engine": self.engine, "why": self.why, "expected": dict(self.expected)}
+        """Return the plan as JSON values; `timed=False` leaves out times, which differ from run to run."""
+        values: dict[str, Any] = {"engine": self.engine, "why": self.why, "expected": dict(self.expected)}
         if self.fell_back:
-            found["fell_back"] = self.fell_back
-        found["actual"] = {name: value for name, value in self.actual.items() if timed or name != "seconds"}
+            values["fell_back"] = self.fell_back
+        values["actual"] = {name: value for name, value in self.actual.items() if timed or name != "seconds"}
         if timed:
-            found["predicted_seconds"] = {name: round(value, 4) for name, value in self.predicted.items()}
-        return found
+            values["predicted_seconds"] = {name: round(value, 4) for name, value in self.predicted.items()}
+        return values
 
 
-def predicted(task: Task) -> dict[str, float]:
-    """Return the seconds that the scan, and sketches and graphs if there are any, are predicted to take."""
-    groups, rest = divmod(task.targets, 6)
-    look = groups * LOOKUP_OF_SIX + (LOOKUP_OF_SIX if rest > 2 else rest * LOOKUP)
-    scan = task.documents * task.places * look / task.threads
-    if not task.sketched:
+def predicted(workload: Workload) -> dict[str, float]:
+    """Return the predicted seconds of the engines that the workload allows."""
+    groups, rest = divmod(workload.targets, 6)
+    lookup = groups * LOOKUP_OF_SIX + (LOOKUP_OF_SIX if rest > 2 else rest * LOOKUP)
+    scan = workload.documents * workload.nnz * lookup / workload.threads
+    if not workload.sketched:
         return {"scan": scan}
-    if task.connected:
-        found = task.candidates * (STEP + CANDIDATE / task.threads)
-        return {"scan": scan, "graph": found + scan * (1 - task.connected / task.documents)}
-    passes = 2 * task.sketched * task.dims * (READ + task.targets * PRODUCT)
-    read = task.targets * task.sketched * task.admitted * CANDIDATE
-    rest_of_pool = scan * 2 * (1 - task.sketched / task.documents)
-    return {"scan": scan, "sketch": (passes + read) / task.threads + rest_of_pool + OVERHEAD}
+    if workload.connected:
+        graph = workload.candidates * (STEP + CANDIDATE / workload.threads)
+        return {"scan": scan, "graph": graph + scan * (1 - workload.connected / workload.documents)}
+    passes = 2 * workload.sketched * workload.dims * (READ + workload.targets * PRODUCT)
+    candidates = workload.targets * workload.sketched * workload.admitted * CANDIDATE
+    unsketched = scan * 2 * (1 - workload.sketched / workload.documents)
+    return {"scan": scan, "sketch": (passes + candidates) / workload.threads + unsketched + OVERHEAD}
 
 
-def choose(task: Task, mode: str, obstacles: Sequence[str]) -> Plan:
+def choose(workload: Workload, mode: str, obstacles: Sequence[str]) -> Plan:
     """Return the plan for an exact answer.
 
     Args:
-        task: what there is to do.
-        mode: `auto`, or `scan` or `sketch` to force one.
-        obstacles: why sketches cannot answer this query; none where they can.
+        workload: the work to do.
+        mode: `auto`, or the engine to use: `scan` or `sketch`.
+        obstacles: why sketches cannot answer this query; empty if they can.
 
     Raises:
-        BadInputError: sketches are asked for and cannot answer.
+        BadInputError: mode `sketch` is requested and cannot answer.
     """
     if mode == "sketch" and obstacles:
-        raise BadInputError(f"mode sketch: {obstacles[0]}; leave --mode out, or use --mode scan")
+        raise BadInputError(f'mode sketch: {obstacles[0]}; leave `mode` out, or use `mode="scan"`')
     if mode == "scan":
-        return Plan("scan", "asked for", predicted(task), _of_scan(task))
+        return Plan("scan", "requested", predicted(workload), _scan_reads(workload))
     if obstacles:
-        return Plan("scan", obstacles[0], {"scan": predicted(task)["scan"]}, _of_scan(task))
-    seconds = predicted(task)
-    share = f"sketches leave {task.admitted:.2%} of the documents to be read"
+        return Plan("scan", obstacles[0], {"scan": predicted(workload)["scan"]}, _scan_reads(workload))
+    seconds = predicted(workload)
+    share = f"sketch bounds admit {workload.admitted:.2%} of the documents"
     if mode == "sketch":
-        return Plan("sketch", f"asked for; {share}", seconds, _of_sketch(task))
-    if task.admitted > LIMIT:
-        return Plan("scan", f"{share}, more than {LIMIT:.0%}", seconds, _of_scan(task))
+        return Plan("sketch", f"requested; {share}", seconds, _sketch_reads(workload))
+    if workload.admitted > LIMIT:
+        return Plan("scan", f"{share}, more than {LIMIT:.0%}", seconds, _scan_reads(workload))
     if seconds["sketch"] >= seconds["scan"]:
-        return Plan("scan", f"{share}, and the scan is no slower", seconds, _of_scan(task))
-    return Plan("sketch", share, seconds, _of_sketch(task))
+        return Plan("scan", f"{share}, and the scan is no slower", seconds, _scan_reads(workload))
+    return Plan("sketch", share, seconds, _sketch_reads(workload))
 
 
-def choose_graph(task: Task) -> Plan:
+def choose_graph(workload: Workload) -> Plan:
     """Return the plan for an approximate answer."""
-    documents = task.candidates + task.documents - task.connected
-    expected = {"documents": documents, "bytes": documents * task.bytes_per_document}
-    return Plan(
-        "graph", f"asked for; {task.connected / task.documents:.0%} of the pool is connected", predicted(task), expected
-    )
+    documents = workload.candidates + workload.documents - workload.connected
+    expected = {"documents": documents, "bytes": documents * workload.bytes_per_document}
+    why = f"requested; graphs cover {workload.connected / workload.documents:.0%} of the pool"
+    return Plan("graph", why, predicted(workload), expected)
 
 
-def _of_scan(task: Task) -> dict[str, Any]:
-    return {"documents": task.documents, "bytes": task.documents * task.bytes_per_document}
+def _scan_reads(workload: Workload) -> dict[str, Any]:
+    return {"documents": workload.documents, "bytes": workload.documents * workload.bytes_per_document}
 
 
-def _of_sketch(task: Task) -> dict[str, Any]:
-    documents = round(task.targets * task.admitted * task.sketched) + task.documents - task.sketched
-    return {"documents": documents, "bytes": documents * task.bytes_per_document, "sketches": task.sketched}
+def _sketch_reads(workload: Workload) -> dict[str, Any]:
+    candidates = round(workload.targets * workload.admitted * workload.sketched)
+    documents = candidates + workload.documents - workload.sketched
+    return {
+        "documents": documents,
+        "bytes": documents * workload.bytes_per_document,
+        "sketches": workload.sketched,
+    }

@@ -1,4 +1,4 @@
-"""Target sets as what documents are scored by: counted neurons, or the examples one by one."""
+"""Targets that documents are scored by: a profile of neuron weights, or the examples themselves."""
 
 from __future__ import annotations
 
@@ -17,12 +17,13 @@ MAX_SUM = (1 << 62) - 1
 
 @dataclass(frozen=True)
 class Profile:
-    """Integer weights of neurons; a document's score is the sum of its neurons' weights, divided by `scale`.
+    """Integer weights of neurons; a score is the sum of a document's neuron weights divided by `scale`.
 
     Attributes:
-        weights: int64 [L, max d_l], 0 beyond a layer's width. Of a plain profile, the examples whose NAG holds the neuron.
-        scale: what sums are divided by.
-        spec: shape of the NAGs that are scored.
+        weights: int64 [L, max d_l], 0 beyond a layer's width; by default the number of examples whose NAG holds the
+            neuron.
+        scale: divisor of the sums.
+        spec: shape of the NAGs to score.
     """
 
     weights: npt.NDArray[np.int64]
@@ -31,12 +32,12 @@ class Profile:
 
     @cached_property
     def low(self) -> int:
-        """No document's sum is below this."""
+        """Lower bound on a document's sum."""
         return min(0, -int(self._best(-self.weights).sum()))
 
     @cached_property
     def high(self) -> int:
-        """No document's sum is above this."""
+        """Upper bound on a document's sum."""
         return int(self._best(self.weights).sum())
 
     def _best(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -45,12 +46,12 @@ class Profile:
 
 @dataclass(frozen=True)
 class Nearest:
-    """Examples; a document's score is the mean of its largest overlaps with them.
+    """The examples of a target set; a document's score is the mean of its largest overlaps with them.
 
     Attributes:
         codes: uint16 [n, L, K].
-        nearest: how many of the largest overlaps count, 1 to n.
-        spec: shape of the NAGs that are scored.
+        nearest: number of largest overlaps in the mean, 1 to n.
+        spec: shape of the NAGs to score.
     """
 
     codes: Codes
@@ -61,12 +62,12 @@ class Nearest:
 
     @property
     def high(self) -> int:
-        """No document's sum is above this."""
+        """Upper bound on a document's sum."""
         return self.scale
 
     @property
     def scale(self) -> int:
-        """What a document's summed overlaps are divided by: L * K for each of the nearest."""
+        """Divisor of the sums: L * K for each of the nearest."""
         return self.spec.layers * self.spec.top_k * self.nearest
 
 
@@ -74,11 +75,13 @@ Target = Profile | Nearest
 
 
 def profile_of(codes: Codes, spec: NagSpec) -> Profile:
-    """Return how many examples of a target set hold each neuron; scores are then mean overlaps with the examples.
+    """Return the profile of a target set: how many examples hold each neuron.
+
+    Scores are mean overlaps with the examples.
 
     Args:
-        codes: uint16 [n, L, K], the NAGs of its examples, n at least 1.
-        spec: their shape.
+        codes: uint16 [n, L, K], the NAGs of the examples, n at least 1.
+        spec: shape of the NAGs.
 
     Raises:
         ValueError: there is no example.
@@ -93,19 +96,20 @@ def profile_of(codes: Codes, spec: NagSpec) -> Profile:
 
 
 def contrast_of(codes: Codes, pool: npt.NDArray[np.int64], documents: int, amount: Fraction, spec: NagSpec) -> Profile:
-    """Return the profile that weighs a neuron by its share of the examples minus `amount` times its share of the pool.
+    """Return a contrastive profile, which lowers the weights of neurons that are frequent in the pool.
 
-    The weights stay integers: shares have the common denominator examples * documents * the amount's own.
+    A neuron's weight is its share of the examples minus `amount` times its share of the pool. Weights are integers,
+    over the common denominator of examples * documents * the denominator of `amount`.
 
     Args:
         codes: uint16 [n, L, K], the NAGs of the examples.
-        pool: int64 [L, max d_l], documents of the pool that hold each neuron.
-        documents: of the pool.
-        amount: how much the pool's frequencies count.
+        pool: int64 [L, max d_l], number of documents of the pool that hold each neuron.
+        documents: number of documents of the pool.
+        amount: factor of the pool's shares.
         spec: shape of the NAGs.
 
     Raises:
-        BadInputError: the integers would not fit 64 bits.
+        BadInputError: the integers exceed 64 bits.
     """
     plain = profile_of(codes, spec)
     own, theirs = amount.denominator * documents, amount.numerator * len(codes)

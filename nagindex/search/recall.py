@@ -1,8 +1,8 @@
-"""How much of the exact answer an approximate search found, estimated from a sample of the documents that it did not return.
+"""Recall of an approximate answer, estimated from a stratified sample of the other documents.
 
-The true best n hold at least k documents that were not returned exactly when at least k of those score above the k-th lowest
-score that was returned. So limits of how many documents score above a given level are all that is needed, and they lead to
-limits of the recall without a word about how the scores of unseen documents are distributed.
+At least k of the true best n were missed if and only if at least k missed documents score above the k-th lowest
+returned score. Confidence limits on the number of documents that score above a level thus give confidence limits on the
+recall, without any assumption on the distribution of the scores.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from scipy.special import gammaincinv
 from nagindex.errors import BadInputError
 
 TAIL = 0.025
-"""How often the recall may lie below the interval, and how often above."""
+"""Probability that the recall lies below the interval, and that it lies above."""
 
 
 @dataclass(frozen=True)
 class Stratum:
-    """Documents that were not returned, and the exact scores of some of them.
+    """A stratum of the documents that were not returned, and the exact scores of a sample of it.
 
-    The interval is trustworthy where a stratum is sampled whole or by some ten documents at least.
+    The interval is reliable if every stratum is sampled completely, or by about ten documents at least.
 
     Attributes:
-        population: how many documents there are.
-        scores: int64 or float64 [m], of a simple random sample of them without replacement; of all where they are as many.
+        population: number of documents in the stratum.
+        scores: int64 or float64 [m], scores of a simple random sample without replacement; m may be the population.
     """
 
     population: int
@@ -45,13 +45,13 @@ class Stratum:
 
 @dataclass(frozen=True)
 class Recall:
-    """The share of the true best n documents that was returned.
+    """Estimated recall: the share of the true best n documents that was returned.
 
     Attributes:
-        estimate: the most plausible share, 0 to 1.
-        low: the lower end of its 95 % interval.
-        high: the upper end; equal to `low` where every stratum was sampled whole, since the recall is known then.
-        sampled: from how many documents' exact scores it was estimated.
+        estimate: point estimate, 0 to 1.
+        low: lower end of the 95 % interval.
+        high: upper end; equal to `low` if every stratum was sampled completely, since the recall is then known.
+        sampled: number of documents whose exact scores were used.
     """
 
     estimate: float
@@ -61,74 +61,75 @@ class Recall:
 
 
 def estimate_recall(returned: npt.NDArray[Any], strata: Sequence[Stratum]) -> Recall:
-    """Return the recall of a search for the n best documents, with a 95 % interval.
+    """Estimate the recall of a search for the n best documents, with a 95 % interval.
 
-    A document that was not returned counts as missed only where its score is higher than that of the one it would displace.
+    A document that was not returned counts as missed only if its score exceeds that of the document it would displace.
 
     Args:
-        returned: int64 or float64 [n], the exact scores of what was returned, n at least 1.
-        strata: all other documents that can score above the lowest of `returned`, each in one of them.
+        returned: int64 or float64 [n], exact scores of the returned documents, n at least 1.
+        strata: disjoint strata of all other documents that can score above the lowest of `returned`.
 
     Raises:
-        BadInputError: nothing was returned.
+        BadInputError: `returned` is empty.
     """
     if not len(returned):
         raise BadInputError("recall of an empty answer: at least one document must be returned")
-    levels, outside = np.sort(returned), _Outside(strata)
+    levels, others = np.sort(returned), _Unreturned(strata)
 
     def missed(side: int) -> int:
-        # Above a higher level there are fewer documents: from the first k on that too few are above, there always are.
-        return bisect_left(range(len(levels)), True, key=lambda k: outside.above(levels[k], side=side) <= k)
+        # The count above the k-th level decreases with k, so the smallest k that is not below it is found by bisection.
+        return bisect_left(range(len(levels)), True, key=lambda k: others.count_above(levels[k], side=side) <= k)
 
     best, most, fewest = (missed(side) for side in (0, 1, -1))
     low, estimate, high = ((len(levels) - d) / len(levels) for d in (max(most, best), best, min(fewest, best)))
-    return Recall(estimate, low, high, outside.sampled)
+    return Recall(estimate, low, high, others.sampled)
 
 
-class _Outside:
-    """The documents that were not returned."""
+class _Unreturned:
+    """The documents that were not returned, in strata."""
 
     def __init__(self, strata: Sequence[Stratum]) -> None:
         strata = [stratum for stratum in strata if stratum.population]
         self.scores = [np.sort(stratum.scores) for stratum in strata]
         self.sizes = np.array([len(scores) for scores in self.scores], np.int64)
-        self.unseen = np.array([stratum.population for stratum in strata], np.int64) - self.sizes
+        self.unsampled = np.array([stratum.population for stratum in strata], np.int64) - self.sizes
         self.sampled = int(self.sizes.sum())
 
-    def above(self, level: Any, *, side: int) -> int:
-        """Return how many documents score above a level: the estimate (side 0), the upper (1) or the lower limit (-1).
+    def count_above(self, level: Any, *, side: int) -> int:
+        """Return the number of documents above a level: estimate (side 0), upper (1) or lower limit (-1).
 
-        The unseen ones have the mean and variance of a stratified sample, and the skewness of beta-binomial counts. A share of 0
-        or 1 among the seen would leave no doubt, so the limits are those after one more observation, a document above the level
-        for the upper limit and one not above it for the lower, in the stratum where that matters most.
+        The count of unsampled documents has the mean and variance of a stratified sample, and the skewness of
+        beta-binomial counts. A sample share of 0 or 1 would have variance 0, so the limits are those after one more
+        observation in the stratum where it matters most: a document above the level for the upper limit, one not above
+        it for the lower.
 
-        Source: Fay and Feuer, Statistics in Medicine 16 (1997), who do so for weighted sums of Poisson counts.
+        Source: Fay and Feuer, Statistics in Medicine 16 (1997), for weighted sums of Poisson counts.
         """
-        seen = self.sizes - [np.searchsorted(scores, level, side="right") for scores in self.scores]
-        share = seen / self.sizes
-        mean = float((self.unseen * share).sum())
+        above = self.sizes - [np.searchsorted(scores, level, side="right") for scores in self.scores]
+        share = above / self.sizes
+        mean = float((self.unsampled * share).sum())
         if not side:
-            return int(seen.sum() + round(mean))
-        variance = self.unseen * share * (1 - share) * (self.sizes + self.unseen) / np.maximum(self.sizes - 1, 1)
-        third = variance * (1 - 2 * share) * (self.sizes + 2 * self.unseen) / (self.sizes + 2)
+            return int(above.sum() + round(mean))
+        variance = self.unsampled * share * (1 - share) * (self.sizes + self.unsampled) / np.maximum(self.sizes - 1, 1)
+        third = variance * (1 - 2 * share) * (self.sizes + 2 * self.unsampled) / (self.sizes + 2)
         other = 1 - share if side > 0 else share
-        more = float((self.unseen * other / (self.sizes + 1)).max(initial=0))  # the mean of a geometric count
+        more = float((self.unsampled * other / (self.sizes + 1)).max(initial=0))  # the mean of a geometric count
         limit = _quantile(
             mean + side * more,
             float(variance.sum()) + more * (1 + more),
             float(third.sum()) + side * more * (1 + more) * (1 + 2 * more),
             TAIL if side < 0 else 1 - TAIL,
         )
-        return int(seen.sum() + np.clip(round(limit), 0, self.unseen.sum()))
+        return int(above.sum() + np.clip(round(limit), 0, self.unsampled.sum()))
 
 
 def _quantile(mean: float, variance: float, third: float, probability: float) -> float:
-    """Return a quantile of the gamma distribution, shifted and maybe reflected, that has these first three cumulants."""
+    """Return a quantile of the shifted (or reflected) gamma distribution with these three cumulants."""
     if variance <= 0:
         return mean
     deviation = variance**0.5
     skew = third / deviation**3
-    if abs(skew) < 1e-3:  # as good as normal; the shape would grow beyond all bounds
+    if abs(skew) < 1e-3:  # close to normal; the shape parameter would overflow
         skew = 1e-3
     shape = 4 / skew**2
     gamma = float(gammaincinv(shape, probability if skew > 0 else 1 - probability))

@@ -1,4 +1,4 @@
-"""Exact scores of single documents, read from wherever in the pool they lie."""
+"""Exact scores of single documents, whose codes are read at random."""
 
 from __future__ import annotations
 
@@ -19,15 +19,13 @@ ROWS_PER_TASK, ROWS_AT_ONCE = 16_384, 2048
 def rescore(
     parts: Sequence[Part], positions: npt.NDArray[np.int64], scorer: Scorer, *, threads: int | None = None
 ) -> Sums:
-    """Return the sums of documents, int64 [m].
-
-    Codes are read in the order of the files, and where they come from the disk, many at a time.
+    """Return the exact sums of documents, int64 [m]; codes are read in the order of the files.
 
     Args:
         parts: the pool.
-        positions: int64 [m], ascending, in the pool.
-        scorer: what sums codes for one target.
-        threads: how many run side by side; by default one for each core.
+        positions: int64 [m], ascending positions in the pool.
+        scorer: sums codes for one target.
+        threads: number of threads; by default one per available core.
     """
     sums = np.empty((1, len(positions)), np.int64)
     tasks: list[tuple[Part, slice]] = []
@@ -40,8 +38,8 @@ def rescore(
         codes = FileRows.of(part.codes())
         for start in range(chosen.start, chosen.stop, ROWS_AT_ONCE):
             rows = slice(start, min(start + ROWS_AT_ONCE, chosen.stop))
-            own = np.asarray(codes[positions[rows] - part.start])
-            scorer(own.reshape(len(own), -1), sums[:, rows])
+            block = np.asarray(codes[positions[rows] - part.start])
+            scorer(block.reshape(len(block), -1), sums[:, rows])
 
     with ThreadPoolExecutor(thread_count(threads)) as pool:
         list(pool.map(score, tasks))

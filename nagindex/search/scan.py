@@ -1,7 +1,7 @@
-"""The exact scan: passes over the pool in blocks that score everything, on several threads, in bounded memory.
+"""The scan engine: scores every document of the pool in blocks, on several threads, in bounded memory.
 
-Scores are integer sums, so equal documents are equal. A pass over memory-mapped codes makes the sums of all targets; where a
-query needs them more than once they are kept, and later passes read them instead of the codes.
+Scores are integer sums, so ties are exact. One pass over memory-mapped codes computes the sums of all targets; a query
+that needs them more than once keeps them, and later passes read the sums and not the codes.
 """
 
 from __future__ import annotations
@@ -27,27 +27,27 @@ from nagindex.search.view import View
 from nagindex.workers.cpus import thread_count
 
 ROWS_PER_TASK = 8192
-AHEAD = 2
-"""Blocks that wait for each thread."""
+BLOCKS_QUEUED = 2
+"""Blocks queued for each thread."""
 PARTS_OPEN = 4
-"""Parts whose other columns are kept at a time; blocks come nearly in their order."""
+"""Parts whose columns other than codes are cached; blocks come nearly in order."""
 KEPT_IN_MEMORY = 1 << 30
-"""Bytes of sums above which they go to a temporary file."""
+"""Largest size in bytes of sums in memory; larger ones go to a temporary file."""
 
 Sums = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Part:
-    """A stretch of the pool, mapped only while it is scanned.
+    """A contiguous part of the pool, such as a segment, whose columns are opened on demand.
 
     Attributes:
         start: position of its first document in the pool.
-        documents: how many it has.
-        codes: opens its NAGs, uint16 [n, L, K].
-        alive: opens a bool [n] of documents that may be selected, None where all may.
-        weights: opens an int64 [n] of what each document takes of the budget, None for one each.
-        values: opens a float64 [n] of something else that documents are ranked by, such as quality; None where nothing is.
+        documents: number of documents n.
+        codes: opens the codes, uint16 [n, L, K].
+        alive: opens bool [n], whether a document may be selected; None if all may.
+        weights: opens int64 [n], what each document takes of the budget; None for one each.
+        values: opens float64 [n], another value for ranking keys, such as quality; None if there is none.
     """
 
     start: int
@@ -59,18 +59,19 @@ class Part:
 
 
 SumsOf = Callable[[Part], Callable[[slice], Sums]]
-"""f(part) that opens a part: g(rows) gives the sums of rows of it, int64 [targets, n]."""
+"""f(part): opens a part and returns g(rows), the sums of a slice of its rows, int64 [targets, n]."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """One list of documents, ordered by a key.
+    """A ranked list to be made: ordered by a key, cut at a budget.
 
     Attributes:
-        key: opens a part: f(rows, sums [targets, n]) gives the rows' keys, int64 or float64 [n], the best highest.
-        low, high: no key is outside these.
-        budget: how much to keep, in the unit of the parts' weights.
-        cut: decides at the budget's edge to the last id; see `select.exact_cut`.
+        key: opens a part and returns f(rows, sums [targets, n]), the keys of a slice of its rows, int64 or float64 [n],
+            the best highest.
+        low, high: bounds on the keys.
+        budget: the budget, in the unit of the parts' weights.
+        cut: cuts hits at the budget, ties by id; see `nagindex.select.budget.exact_cut`.
     """
 
     key: Callable[[Part], Callable[[slice, Sums], npt.NDArray[Any]]]
@@ -81,23 +82,25 @@ class Ranking:
 
 
 def sums_from_codes(scorer: Scorer, targets: int) -> SumsOf:
-    """Return what sums the codes of a part for so many targets."""
+    """Return the sums of a scorer for this number of targets, computed from codes."""
 
-    def opened(part: Part) -> Callable[[slice], Sums]:
+    def open_part(part: Part) -> Callable[[slice], Sums]:
         flat = _flat(part.codes())
 
-        def block(rows: slice) -> Sums:
+        def sum_block(rows: slice) -> Sums:
             sums = np.empty((targets, len(flat[rows])), np.int64)
             scorer(flat[rows], sums)
             return sums
 
-        return block
+        return sum_block
 
-    return opened
+    return open_part
 
 
 class KeptSums:
-    """The sums of every document, made in one pass over the codes; a file that has no name where they are many.
+    """The sums of every document, computed in one pass and kept for later passes.
+
+    They are kept in memory, or in an unnamed temporary file if they are large.
 
     Attributes:
         sums: int32 or int64 [targets, documents].
@@ -106,12 +109,24 @@ class KeptSums:
     def __init__(
         self, parts: Sequence[Part], sums_of: SumsOf, *, targets: int, largest: int, threads: int | None
     ) -> None:
+        """Compute the sums.
+
+        Args:
+            parts: the pool.
+            sums_of: computes the sums of blocks.
+            targets: number of targets.
+            largest: upper bound on the absolute value of a sum.
+            threads: number of threads; by default one per available core.
+
+        Raises:
+            BadInputError: the disk has no room for the temporary file.
+        """
         kind = np.dtype(np.int32 if largest < 1 << 31 else np.int64)
         shape = (targets, max((part.start + part.documents for part in parts), default=0))
         self.sums: npt.NDArray[Any] = np.empty(0)
         if shape[0] * shape[1] * kind.itemsize > KEPT_IN_MEMORY:
             with tempfile.TemporaryFile(prefix="nagindex-") as file:
-                _make_room(file.fileno(), shape[0] * shape[1] * kind.itemsize)
+                _reserve(file.fileno(), shape[0] * shape[1] * kind.itemsize)
                 self.sums = np.memmap(file, kind, "r+", shape=shape)
         else:
             self.sums = np.empty(shape, kind)
@@ -121,18 +136,18 @@ class KeptSums:
         self.sums[:, part.start + rows.start : part.start + rows.start + sums.shape[1]] = sums
 
     def __call__(self, part: Part) -> Callable[[slice], Sums]:
-        """Open a part, as `SumsOf` says."""
+        """Open a part, as `SumsOf` does."""
         own = self.sums[:, part.start : part.start + part.documents]
         return lambda rows: own[:, rows].astype(np.int64)
 
 
-def _make_room(file: int, size: int) -> None:
-    """Take so many bytes of the disk now: a mapped file that cannot grow kills the process when it is written to."""
+def _reserve(file: int, size: int) -> None:
+    """Reserve disk space for a file: writing to a mapping for which there is none kills the process."""
     try:
         os.posix_fallocate(file, 0, size)
     except OSError as error:
-        place = f"{tempfile.gettempdir()}: no room for {size / 1e9:.1f} GB of scores"
-        raise BadInputError(f"{place} ({error.strerror}); set TMPDIR to a folder with more") from error
+        message = f"{tempfile.gettempdir()}: no room for {size / 1e9:.1f} GB of scores"
+        raise BadInputError(f"{message} ({error.strerror}); set TMPDIR to a folder with more") from error
 
 
 Block = TypeVar("Block")
@@ -140,34 +155,35 @@ Block = TypeVar("Block")
 
 def sweep(
     parts: Sequence[Part],
-    sums_of: Callable[[Part], Callable[[slice], Block]],
+    read: Callable[[Part], Callable[[slice], Block]],
     take: Callable[[Part, slice, Block], None],
     *,
     threads: int | None = None,
-    rows: int = ROWS_PER_TASK,
+    rows: int | None = None,
 ) -> None:
-    """Call `take` with every block of the pool: its part, rows and sums; side by side on threads, in no order.
+    """Compute something for every block of the pool on several threads, in no particular order.
 
     Args:
         parts: the pool.
-        sums_of: gives the sums, or whatever else is to be taken of a block.
-        take: what is done with them.
-        threads: how many run side by side; by default one for each core.
-        rows: documents in a block.
+        read: opens a part and returns f(rows), what is computed for a slice of its rows.
+        take: called with the part, the slice and the result of each block.
+        threads: number of threads; by default one per available core.
+        rows: documents in a block; by default `ROWS_PER_TASK`.
     """
+    size = rows or ROWS_PER_TASK
     workers = thread_count(threads)
     waiting: deque[Future[None]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for part in parts:
-            block = sums_of(part)
+            read_block = read(part)
 
-            def task(first: int, part: Part = part, block: Callable[[slice], Block] = block) -> None:
-                own = slice(first, first + rows)
-                take(part, own, block(own))
+            def task(first: int, part: Part = part, read_block: Callable[[slice], Block] = read_block) -> None:
+                block = slice(first, first + size)
+                take(part, block, read_block(block))
 
-            for first in range(0, part.documents, rows):
+            for first in range(0, part.documents, size):
                 waiting.append(pool.submit(task, first))
-                if len(waiting) > AHEAD * workers:  # files are opened meanwhile, but not all of them
+                if len(waiting) > BLOCKS_QUEUED * workers:  # later parts are opened meanwhile, but not all of them
                     waiting.popleft().result()
         while waiting:
             waiting.popleft().result()
@@ -179,31 +195,31 @@ def scan(
     rankings: Sequence[Ranking],
     *,
     threads: int | None = None,
-    rows: int = ROWS_PER_TASK,
+    rows: int | None = None,
 ) -> list[Hits]:
-    """Return, for each ranking, the documents whose cumulated weight in its order stays within its budget.
+    """Return the hits of each ranking.
 
-    A histogram of what was seen gives, at any moment, a key below which nothing can be selected any more; only rows that reach it
-    are collected, so memory follows the result and not the pool, and the pool is never sorted.
+    Hits are the documents whose cumulative weight, in the ranking's order, stays within its budget. Memory grows with
+    the hits and not with the pool, which is never sorted; see `Collector`.
 
     Args:
         parts: the pool.
-        sums_of: gives the documents' sums, which the rankings' keys are made of.
+        sums_of: computes the sums from which the rankings' keys are made.
         rankings: the lists to make.
-        threads: how many run side by side; by default one for each core.
-        rows: documents in a block.
+        threads: number of threads; by default one per available core.
+        rows: documents in a block; by default `ROWS_PER_TASK`.
     """
     collectors = [Collector(ranking.low, ranking.high, ranking.budget, ranking.cut) for ranking in rankings]
     longest = max((part.documents for part in parts), default=0)
-    everything, ones = np.ones(longest, bool), np.ones(longest, np.int64)
+    all_alive, ones = np.ones(longest, bool), np.ones(longest, np.int64)
 
     @lru_cache(PARTS_OPEN)
-    def opened(part: Part) -> Any:
-        alive, weights = part.alive() if part.alive else everything, part.weights() if part.weights else ones
+    def open_columns(part: Part) -> Any:
+        alive, weights = part.alive() if part.alive else all_alive, part.weights() if part.weights else ones
         return alive, weights, [ranking.key(part) for ranking in rankings]
 
     def take(part: Part, rows: slice, sums: Sums) -> None:
-        alive, weights, keys = opened(part)
+        alive, weights, keys = open_columns(part)
         for collector, key in zip(collectors, keys, strict=True):
             collector.add(part.start + rows.start, key(rows, sums), alive[rows], weights[rows])
 
@@ -212,12 +228,15 @@ def scan(
 
 
 def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) -> tuple[npt.NDArray[np.int64], int]:
-    """Return how many living documents hold each neuron, int64 [layers, max d_l], and how many documents that are.
+    """Count the living documents that hold each neuron.
 
     Args:
         parts: the pool.
-        view: which neurons are counted.
-        threads: how many run side by side; by default one for each core.
+        view: the layers and neurons to count.
+        threads: number of threads; by default one per available core.
+
+    Returns:
+        Counts, int64 [layers, max d_l], and the number of living documents.
     """
     from nagindex.search.kernels import count
 
@@ -225,25 +244,25 @@ def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) 
     counts, documents = np.zeros(shape, np.int64), np.zeros(1, np.int64)
     lock = Lock()
 
-    def opened(part: Part) -> Callable[[slice], Sums]:
+    def open_part(part: Part) -> Callable[[slice], Sums]:
         flat, alive = _flat(part.codes()), part.alive() if part.alive else np.ones(part.documents, bool)
         documents[:] += alive.sum()
 
-        def block(rows: slice) -> Sums:
-            own = np.zeros(shape, np.int64)
-            count(flat[rows], columns, view.top_k, alive[rows], own)
-            return own
+        def count_block(rows: slice) -> Sums:
+            block_counts = np.zeros(shape, np.int64)
+            count(flat[rows], columns, view.top_k, alive[rows], block_counts)
+            return block_counts
 
-        return block
+        return count_block
 
-    def take(part: Part, rows: slice, own: Sums) -> None:
+    def take(part: Part, rows: slice, block_counts: Sums) -> None:
         with lock:
-            np.add(counts, own, out=counts)
+            np.add(counts, block_counts, out=counts)
 
-    sweep(parts, opened, take, threads=threads)
+    sweep(parts, open_part, take, threads=threads)
     return counts, int(documents[0])
 
 
 def _flat(codes: Codes) -> npt.NDArray[np.uint16]:
-    """Return codes, uint16 [n, L, K], as the uint16 [n, L * K] that the compiled loops take."""
+    """Flatten codes, uint16 [n, L, K], to the uint16 [n, L * K] that the compiled loops take."""
     return codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])

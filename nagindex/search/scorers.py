@@ -1,4 +1,4 @@
-"""From codes to the integer sums of all targets, by whichever compiled loops do it fastest together."""
+"""Scorers: integer sums of codes for several targets, by the compiled loops that are fastest together."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from nagindex.search.profile import Nearest, Profile, Target
 from nagindex.search.view import View
 
 Scorer = Callable[[npt.NDArray[np.uint16], npt.NDArray[np.int64]], None]
-"""f(codes uint16 [n, L * K of the index], sums int64 [targets, n]) that fills in each target's sums."""
+"""f(codes uint16 [n, L * K of the index], sums int64 [targets, n]): fills each target's sums."""
 
 
 def scorer_of(targets: Sequence[Target], view: View) -> Scorer:
-    """Return what sums documents' codes for all targets, several of them in one pass over the codes where that is faster.
+    """Return the scorer of some targets; profiles share a pass over the codes where that is faster.
 
     Args:
-        targets: of the view's shape.
-        view: which of the index's codes are scored.
+        targets: targets of the view's shape.
+        view: the layers and neurons to score.
     """
     from nagindex.search import kernels
 
     columns, top_k, width = view.columns, view.top_k, max(view.spec.widths)
     groups: list[tuple[list[int], Scorer]] = []
-    waiting = [number for number, target in enumerate(targets) if isinstance(target, Profile)]
-    for first in range(0, len(waiting), kernels.TOGETHER):
-        group = waiting[first : first + kernels.TOGETHER]
+    profiles = [number for number, target in enumerate(targets) if isinstance(target, Profile)]
+    for first in range(0, len(profiles), kernels.TOGETHER):
+        group = profiles[first : first + kernels.TOGETHER]
         weights = [target.weights for target in (targets[number] for number in group) if isinstance(target, Profile)]
         layer_sum = top_k * max(int(w.max(initial=0)) for w in weights)
         if len(group) > 2 and 0 < layer_sum <= kernels.LANE_MAX and min(int(w.min(initial=0)) for w in weights) >= 0:
@@ -39,22 +39,22 @@ def scorer_of(targets: Sequence[Target], view: View) -> Scorer:
         if isinstance(target, Nearest):
             groups.append(([number], _nearest(target, columns)))
 
-    def scored(codes: npt.NDArray[np.uint16], sums: npt.NDArray[np.int64]) -> None:
+    def sum_all(codes: npt.NDArray[np.uint16], sums: npt.NDArray[np.int64]) -> None:
         for numbers, scorer in groups:
-            own = np.empty((len(numbers), len(codes)), np.int64)
-            scorer(codes, own)
-            sums[numbers] = own
+            group_sums = np.empty((len(numbers), len(codes)), np.int64)
+            scorer(codes, group_sums)
+            sums[numbers] = group_sums
 
-    return scored
+    return sum_all
 
 
 def score(codes: Codes, target: Target, view: View | None = None) -> npt.NDArray[np.int64]:
-    """Return the sums of documents, int64 [n]; divided by `target.scale` they are the scores.
+    """Return the sums of documents, int64 [n]; the scores are the sums divided by `target.scale`.
 
     Args:
         codes: uint16 [n, L, K].
-        target: what they are scored by.
-        view: which of the codes are scored; by default all.
+        target: the target to score by.
+        view: the layers and neurons to score; by default all.
 
     Source: arXiv 2604.15706.
     """
@@ -78,12 +78,12 @@ def _six(
 
     kernel, table = kernels.sum_six(top_k), kernels.packed_table(weights)
 
-    def scored(codes: npt.NDArray[np.uint16], sums: npt.NDArray[np.int64]) -> None:
+    def sum_six(codes: npt.NDArray[np.uint16], sums: npt.NDArray[np.int64]) -> None:
         six = np.empty((kernels.TOGETHER, len(codes)), np.int64)
         kernel(codes, columns, table, width, layers, six)
         sums[:] = six[: len(sums)]
 
-    return scored
+    return sum_six
 
 
 def _nearest(target: Nearest, columns: npt.NDArray[np.int64]) -> Scorer:

@@ -1,8 +1,9 @@
-"""Exact answers from sketches: what the bounds cannot rule out is scored from its codes, and nothing else is.
+"""The sketch engine: exact answers that read the codes of few documents.
 
-One pass over the sketches finds the likeliest documents. Their exact scores give a score that the answer's last document reaches at
-least. A second pass finds every document whose bound reaches it; the answer is among them. Both passes run over blocks on several
-threads, in memory that follows the answer and not the pool.
+A first pass over the sketches ranks documents by estimated score; the exact scores of the best ones give a threshold
+that every document of the answer reaches. A second pass finds all documents whose upper bound reaches the threshold;
+the answer is among them. Both passes run over blocks on several threads, in memory that grows with the answer and not
+with the pool.
 """
 
 from __future__ import annotations
@@ -21,28 +22,26 @@ from nagindex.search.rescore import rescore
 from nagindex.search.scan import PARTS_OPEN, Part, Ranking, Sums, SumsOf, scan, sums_from_codes, sweep
 from nagindex.search.scorers import Scorer
 from nagindex.search.sketch import ProjectedQuery, Sketch
-from nagindex.search.top_n import Hits
+from nagindex.search.top_n import Hits, concatenate
 
-LIMIT = 0.25
-"""Share of the pool beyond which scoring candidates one by one takes longer than scanning everything."""
 ROWS_PER_TASK = 32_768
 SAMPLE, RUN = 32_768, 8
-"""Sketches that tell what a search would read, and how many of them lie side by side, which the disk reads at once."""
+"""Sketches sampled to predict the number of candidates, and the length of the runs they are read in."""
 
-NO_FLOOR = -(1 << 63)
+NO_THRESHOLD = -(1 << 63)
 
 SketchOf = Callable[[Part], Sketch | None]
-"""Opens the sketches of a part, None where it has none."""
+"""f(part): opens the sketches of a part; None where it has none."""
 
 
 @dataclass
 class Reading:
-    """What a search looked at.
+    """What a search read.
 
     Attributes:
-        candidates: documents whose codes were read for a target, counted once for each.
+        candidates: documents scored exactly, summed over the targets.
         codes: documents whose codes were read.
-        complete: whether the answer is exact; if not, the bounds admitted too much and the pool is to be scanned.
+        complete: whether the search finished; if not, there were too many candidates and the pool has to be scanned.
     """
 
     candidates: int = 0
@@ -51,171 +50,237 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Task:
-    """One target of a search: how sketches see it, what sums codes, what is to be kept of the sums, and what share of the pool."""
+class SketchTarget:
+    """One target of a search with sketches.
 
-    seen: ProjectedQuery
+    Attributes:
+        query: the target's weights, projected onto the basis.
+        scorer: sums codes for this target alone.
+        ranking: the list to make, whose keys are the target's sums.
+        share: share of the pool, 0 to 1, that the budget is expected to take.
+    """
+
+    query: ProjectedQuery
     scorer: Scorer
     ranking: Ranking
     share: float
 
 
+@dataclass(frozen=True)
+class Admitted:
+    """Documents of a block whose upper bound for one query reaches its threshold.
+
+    Attributes:
+        rows: int64 [m], ascending, counted from the part's first document.
+        estimates: estimated scores, float64 [m]; empty if they were not requested.
+    """
+
+    rows: npt.NDArray[np.int64]
+    estimates: npt.NDArray[np.float64]
+
+
 def search(
     parts: Sequence[Part],
     sketch_of: SketchOf,
-    tasks: Sequence[Task],
+    targets: Sequence[SketchTarget],
     *,
     threads: int | None = None,
-    limit: float = LIMIT,
+    limit: float,
 ) -> tuple[list[Hits], Reading]:
-    """Return what a scan would, for rankings whose keys are the targets' sums, and what was read for it.
+    """Return the hits of each target's ranking, equal to those of a scan, and what was read to find them.
 
     Args:
         parts: the pool.
-        sketch_of: opens a part's sketches; parts without any are scored from their codes.
-        tasks: the targets.
-        threads: how many run side by side; by default one for each core.
-        limit: share of the pool above which to give up; the reading is then not complete, and there are no hits.
+        sketch_of: opens a part's sketches; parts without sketches are scored from their codes.
+        targets: the targets.
+        threads: number of threads; by default one per available core.
+        limit: share of the pool, 0 to 1, that candidates may make up; beyond it the search stops, returns no hits, and
+            its reading is not complete.
     """
     reading = Reading()
     estimates = [
-        dataclasses.replace(task.ranking, key=partial(_row, number), cut=partial(approximate_cut, task.ranking.budget))
-        for number, task in enumerate(tasks)
+        dataclasses.replace(
+            target.ranking, key=partial(_key_of, number), cut=partial(cut_by_position, target.ranking.budget)
+        )
+        for number, target in enumerate(targets)
     ]
-    likeliest = scan(parts, _estimates(sketch_of, tasks), estimates, threads=threads, rows=ROWS_PER_TASK)
-    found = [_scored(parts, hits, task, threads) for hits, task in zip(likeliest, tasks, strict=True)]
-    floors = [_floor(hits, task.ranking.budget) for hits, task in zip(found, tasks, strict=True)]
-    allowed = limit * sum(part.documents for part in parts) * len(tasks)
-    others = _reaching(parts, sketch_of, tasks, floors, [hits.positions for hits in found], allowed, threads)
+    best = scan(parts, _estimated_scores(sketch_of, targets), estimates, threads=threads, rows=ROWS_PER_TASK)
+    scored = [_rescored(parts, hits, target, threads) for hits, target in zip(best, targets, strict=True)]
+    thresholds = [_threshold(hits, target.ranking.budget) for hits, target in zip(scored, targets, strict=True)]
+    allowed = limit * sum(part.documents for part in parts) * len(targets)
+    others = _other_candidates(
+        parts, sketch_of, targets, thresholds, [hits.positions for hits in scored], allowed, threads
+    )
     if others is None:
         return [], Reading(complete=False)
     answers = []
-    for task, first, more, floor in zip(tasks, found, others, floors, strict=True):
-        hits = joined([first, _scored(parts, more, task, threads)])
+    for target, first, more, threshold in zip(targets, scored, others, thresholds, strict=True):
+        hits = concatenate([first, _rescored(parts, more, target, threads)])
         reading.candidates += len(hits.keys)
-        answers.append(task.ranking.cut(hits.take(hits.keys >= floor)))
-    everything = [own.positions for hits in zip(found, others, strict=True) for own in hits]
-    reading.codes = len(np.unique(np.concatenate(everything))) if len(tasks) > 1 else reading.candidates
+        answers.append(target.ranking.cut(hits.take(hits.keys >= threshold)))
+    everything = [own.positions for hits in zip(scored, others, strict=True) for own in hits]
+    reading.codes = len(np.unique(np.concatenate(everything))) if len(targets) > 1 else reading.candidates
     return answers, reading
 
 
-def admitted(parts: Sequence[Part], sketch_of: SketchOf, tasks: Sequence[Task]) -> float:
-    """Return the share of the pool, 0 to 1, whose codes a search is likely to read for a target, judged by a sample of sketches."""
-    whole = sum(part.documents for part in parts)
-    every = max(1, whole // SAMPLE) * RUN
+def admitted_share(parts: Sequence[Part], sketch_of: SketchOf, targets: Sequence[SketchTarget]) -> float:
+    """Predict the share of the pool, 0 to 1, that the bounds admit, from a sample of the sketches.
+
+    The share is that of the target for which it is largest; 1 if there are no sketches.
+    """
+    pool = sum(part.documents for part in parts)
+    stride = max(1, pool // SAMPLE) * RUN
     shares = []
-    sketched = [(sketch, part) for part in parts if (sketch := sketch_of(part)) is not None]
-    for task in tasks:
+    sketches = [sketch for part in parts if (sketch := sketch_of(part)) is not None]
+    for target in targets:
         estimates, bounds = [], []
-        for sketch, _ in sketched:
-            spread = np.arange(0, len(sketch), every)[:, None] + np.arange(RUN)
-            rows = sketch.values[spread[spread < len(sketch)]]
-            estimates.append(task.seen.estimate(sketch).scores(rows))
-            bounds.append(task.seen.bound(sketch).scores(rows))
+        for sketch in sketches:
+            rows = np.arange(0, len(sketch), stride)[:, None] + np.arange(RUN)
+            values = sketch.values[rows[rows < len(sketch)]]
+            estimates.append(target.query.estimator(sketch).scores(values))
+            bounds.append(target.query.upper_bound(sketch).scores(values))
         if not estimates:
             return 1.0
-        likely, most = np.concatenate(estimates), np.concatenate(bounds)
-        wanted = int(len(likely) * min(task.share, 1.0))
-        floor = (
-            np.partition(likely, len(likely) - 1 - wanted)[len(likely) - 1 - wanted]
-            if wanted < len(likely)
-            else -np.inf
-        )
-        shares.append(float((most >= floor).mean()))
+        estimated, bound = np.concatenate(estimates), np.concatenate(bounds)
+        rank = len(estimated) - 1 - int(len(estimated) * min(target.share, 1.0))
+        threshold = np.partition(estimated, rank)[rank] if rank >= 0 else -np.inf
+        shares.append(float((bound >= threshold).mean()))
     return max(shares)
 
 
-def _scored(parts: Sequence[Part], hits: Hits, task: Task, threads: int | None) -> Hits:
-    """Return documents in the order of the pool, their exact sums as keys."""
-    hits = hits.take(np.argsort(hits.positions))
-    return Hits(hits.positions, rescore(parts, hits.positions, task.scorer, threads=threads), hits.weights)
-
-
-def _floor(hits: Hits, budget: int) -> int:
-    """Return a sum that everything in an answer reaches: that of the last of some documents that fill the budget."""
-    best = np.argsort(-hits.keys, kind="stable")
-    over = int(np.searchsorted(np.cumsum(hits.weights[best]), budget, side="right"))
-    return int(hits.keys[best[over]]) if over < len(best) else NO_FLOOR
-
-
-def _reaching(
+def documents_above_bound(
     parts: Sequence[Part],
     sketch_of: SketchOf,
-    tasks: Sequence[Task],
-    floors: Sequence[int],
-    known: Sequence[npt.NDArray[np.int64]],
-    allowed: float,
-    threads: int | None,
-) -> list[Hits] | None:
-    """Return, for each target, the living documents that its floor does not rule out, beside those that are known.
+    queries: Sequence[ProjectedQuery],
+    thresholds: Sequence[float],
+    take: Callable[[Part, list[Admitted]], None],
+    *,
+    estimated: bool = False,
+    threads: int | None = None,
+) -> None:
+    """Find the documents whose upper bound reaches a threshold, block by block.
 
-    Returns:
-        Hits without keys; None where there are more than are allowed for all targets together.
+    Documents of parts without sketches are all admitted, with the threshold as their estimated score.
+
+    Args:
+        parts: the pool.
+        sketch_of: opens a part's sketches.
+        queries: projected queries.
+        thresholds: one score for each query.
+        take: called from several threads, in no order, with a part and what each query admits of one of its blocks.
+        estimated: whether to compute the estimated scores of the admitted documents.
+        threads: number of threads; by default one per available core.
     """
-    found: list[list[Hits]] = [[] for _ in tasks]
-    count = sum(map(len, known))
-    lock = Lock()
 
-    @lru_cache(PARTS_OPEN)
-    def held(part: Part) -> tuple[npt.NDArray[np.bool_] | None, npt.NDArray[np.int64] | None]:
-        return part.alive() if part.alive else None, part.weights() if part.weights else None
-
-    def opened(part: Part) -> Callable[[slice], list[npt.NDArray[np.int64]]]:
+    def open_part(part: Part) -> Callable[[slice], list[Admitted]]:
         sketch = sketch_of(part)
         if sketch is None:
-            return lambda rows: [np.arange(len(range(part.documents)[rows]))] * len(tasks)
-        planes = [task.seen.bound(sketch) for task in tasks]
-        return lambda rows: [p.reaches(sketch.values[rows], floor) for p, floor in zip(planes, floors, strict=True)]
+            return lambda rows: [_whole_block(part, rows, threshold) for threshold in thresholds]
+        scorers = [(query.upper_bound(sketch), query.estimator(sketch)) for query in queries]
 
-    def take(part: Part, rows: slice, reached: list[npt.NDArray[np.int64]]) -> None:
-        nonlocal count
-        with lock:
-            if count > allowed or not any(map(len, reached)):
-                return
-        alive, weights = held(part)
-        for number, chosen in enumerate(reached):
-            own = chosen + rows.start
-            own = own if alive is None else own[alive[own]]
-            own = own[~np.isin(own + part.start, _between(known[number], part, rows), assume_unique=True)]
-            hits = Hits(own + part.start, own, np.ones(len(own), np.int64) if weights is None else weights[own])
-            with lock:
-                found[number].append(hits)
-                count += len(own)
+        def read_block(rows: slice) -> list[Admitted]:
+            values = sketch.values[rows]
+            admitted = []
+            for (bound, estimator), threshold in zip(scorers, thresholds, strict=True):
+                chosen = bound.reaching(values, threshold)
+                estimates = estimator.scores(values[chosen]) if estimated else np.zeros(0)
+                admitted.append(Admitted(chosen + rows.start, estimates))
+            return admitted
 
-    sweep([part for part in parts if part.documents], opened, take, threads=threads, rows=ROWS_PER_TASK)
-    return None if count > allowed else [joined(own) for own in found]
+        return read_block
 
-
-def _between(positions: npt.NDArray[np.int64], part: Part, rows: slice) -> npt.NDArray[np.int64]:
-    """Return those of ascending positions that lie in a block of a part."""
-    low, high = np.searchsorted(positions, [part.start + rows.start, part.start + rows.stop])
-    return positions[low:high]
+    sweep(
+        [part for part in parts if part.documents],
+        open_part,
+        lambda part, rows, admitted: take(part, admitted),
+        threads=threads,
+        rows=ROWS_PER_TASK,
+    )
 
 
-def _row(number: int, part: Part) -> Callable[[slice, Sums], npt.NDArray[Any]]:
-    return lambda rows, sums: sums[number]
-
-
-def approximate_cut(budget: int, hits: Hits, final: bool = True) -> Hits:
-    """Return the documents of largest keys that fill a budget and one more; equal keys in the order of the pool."""
+def cut_by_position(budget: int, hits: Hits, final: bool = True) -> Hits:
+    """Return the hits of largest keys that fill a budget, and one more; ties go to the lower position."""
     order = np.lexsort((hits.positions, -hits.keys))
     return hits.take(order[: int(np.searchsorted(np.cumsum(hits.weights[order]), budget, side="right")) + 1])
 
 
-def _estimates(sketch_of: SketchOf, tasks: Sequence[Task]) -> SumsOf:
-    def opened(part: Part) -> Callable[[slice], Any]:
+def _whole_block(part: Part, rows: slice, score: float) -> Admitted:
+    chosen = np.arange(*rows.indices(part.documents))
+    return Admitted(chosen, np.full(len(chosen), score, np.float64))
+
+
+def _rescored(parts: Sequence[Part], hits: Hits, target: SketchTarget, threads: int | None) -> Hits:
+    """Return hits in order of position, with their exact sums as keys."""
+    hits = hits.take(np.argsort(hits.positions))
+    return Hits(hits.positions, rescore(parts, hits.positions, target.scorer, threads=threads), hits.weights)
+
+
+def _threshold(hits: Hits, budget: int) -> int:
+    """Return a sum that every document of the answer reaches: where these hits exceed the budget."""
+    best = np.argsort(-hits.keys, kind="stable")
+    over = int(np.searchsorted(np.cumsum(hits.weights[best]), budget, side="right"))
+    return int(hits.keys[best[over]]) if over < len(best) else NO_THRESHOLD
+
+
+def _other_candidates(
+    parts: Sequence[Part],
+    sketch_of: SketchOf,
+    targets: Sequence[SketchTarget],
+    thresholds: Sequence[int],
+    known: Sequence[npt.NDArray[np.int64]],
+    allowed: float,
+    threads: int | None,
+) -> list[Hits] | None:
+    """Return each target's living candidates other than the known ones, as hits without keys.
+
+    Returns None if there are more than `allowed` candidates of all targets together.
+    """
+    candidates: list[list[Hits]] = [[] for _ in targets]
+    count = sum(map(len, known))
+    lock = Lock()
+
+    @lru_cache(PARTS_OPEN)
+    def open_columns(part: Part) -> tuple[npt.NDArray[np.bool_] | None, npt.NDArray[np.int64] | None]:
+        return part.alive() if part.alive else None, part.weights() if part.weights else None
+
+    def take(part: Part, admitted: list[Admitted]) -> None:
+        nonlocal count
+        with lock:
+            if count > allowed or not any(len(own.rows) for own in admitted):
+                return
+        alive, weights = open_columns(part)
+        for number, rows in enumerate(own.rows for own in admitted):
+            rows = rows if alive is None else rows[alive[rows]]
+            rows = rows[~np.isin(rows + part.start, _between(known[number], rows + part.start), assume_unique=True)]
+            hits = Hits(rows + part.start, rows, np.ones(len(rows), np.int64) if weights is None else weights[rows])
+            with lock:
+                candidates[number].append(hits)
+                count += len(rows)
+
+    queries = [target.query for target in targets]
+    documents_above_bound(parts, sketch_of, queries, thresholds, take, threads=threads)
+    return None if count > allowed else [concatenate(own) for own in candidates]
+
+
+def _between(ascending: npt.NDArray[np.int64], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return the ascending positions that lie in the range of some others, which ascend, too."""
+    if not len(positions):
+        return positions
+    low, high = np.searchsorted(ascending, [positions[0], positions[-1] + 1])
+    return ascending[low:high]
+
+
+def _key_of(number: int, part: Part) -> Callable[[slice, Sums], npt.NDArray[Any]]:
+    return lambda rows, sums: sums[number]
+
+
+def _estimated_scores(sketch_of: SketchOf, targets: Sequence[SketchTarget]) -> SumsOf:
+    def open_part(part: Part) -> Callable[[slice], Any]:
         sketch = sketch_of(part)
         if sketch is None:
-            exact = [sums_from_codes(task.scorer, 1)(part) for task in tasks]
+            exact = [sums_from_codes(target.scorer, 1)(part) for target in targets]
             return lambda rows: np.concatenate([sums(rows) for sums in exact]).astype(np.float64)
-        planes = [task.seen.estimate(sketch) for task in tasks]
-        return lambda rows: np.stack([plane.scores(sketch.values[rows]) for plane in planes])
+        scorers = [target.query.estimator(sketch) for target in targets]
+        return lambda rows: np.stack([scorer.scores(sketch.values[rows]) for scorer in scorers])
 
-    return opened
-
-
-def joined(hits: Sequence[Hits]) -> Hits:
-    """Return some documents and others as one."""
-    if not hits:
-        return Hits(*(np.empty(0, np.int64) for _ in range(3)))
-    return Hits(*(np.concatenate([getattr(h, name) for h in hits]) for name in ("positions", "keys", "weights")))
+    return open_part

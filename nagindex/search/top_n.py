@@ -1,8 +1,8 @@
-"""What a scan keeps: the documents that can still be selected, of all that were seen so far."""
+"""Running top n by budget: hits, and the collector that keeps those of a scan in bounded memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -11,68 +11,98 @@ import numpy as np
 import numpy.typing as npt
 
 BINS = 1 << 16
-ROOM = 1 << 20
-SEEN_PER_THRESHOLD = 8192
+"""Bins of the histogram of keys."""
+CAPACITY = 1 << 20
+"""Hits collected before those below the threshold are dropped."""
+ROWS_PER_THRESHOLD = 8192
+"""Hits collected between two updates of the threshold."""
 
 
 @dataclass(frozen=True)
 class Hits:
-    """Documents in no particular order: position in the pool int64 [m], key int64 or float64 [m], budget weight int64 [m]."""
+    """Documents of a ranking, in no particular order.
+
+    Attributes:
+        positions: int64 [m], positions in the pool.
+        keys: int64 or float64 [m], ranking keys, the best highest.
+        weights: int64 [m], what each document takes of the budget.
+    """
 
     positions: npt.NDArray[np.int64]
     keys: npt.NDArray[Any]
     weights: npt.NDArray[np.int64]
 
     def take(self, where: npt.NDArray[Any]) -> Hits:
-        """Return the hits at positions, or under a mask, of these arrays."""
+        """Return the hits that an index array or a mask selects."""
         return Hits(self.positions[where], self.keys[where], self.weights[where])
 
 
+def concatenate(hits: Sequence[Hits]) -> Hits:
+    """Return several sets of hits as one."""
+    if not hits:
+        return Hits(*(np.empty(0, np.int64) for _ in range(3)))
+    return Hits(*(np.concatenate([getattr(own, name) for own in hits]) for name in ("positions", "keys", "weights")))
+
+
 Cut = Callable[..., Hits]
-"""f(hits, final=...): what a budget keeps, decided to the last id; see `select.exact_cut`."""
+"""f(hits, final=True): the hits that fill a budget, ties by id; see `nagindex.select.budget.exact_cut`.
+
+With `final=False` more hits may follow, and the one that exceeds the budget is kept, too.
+"""
 
 
 class Collector:
-    """What one ranking has seen: a histogram of budget weights by key, and the rows that can still be selected."""
+    """Collects the hits of one ranking from blocks in any order, on any number of threads.
+
+    A histogram of budget weights by key gives a threshold below which no document can be selected any more. Only hits
+    at or above it are kept.
+    """
 
     def __init__(self, low: float, high: float, budget: int, cut: Cut) -> None:
-        """Start with nothing.
+        """Create an empty collector.
 
         Args:
-            low: no key is below this.
-            high: no key is above this.
-            budget: how much to keep, in the unit of the weights.
-            cut: called with what was collected when the threshold alone leaves too much, and last.
+            low: lower bound on the keys.
+            high: upper bound on the keys.
+            budget: the budget, in the unit of the weights.
+            cut: cuts hits at the budget; called for the result, and before that when the threshold leaves too many.
         """
         self.low, self.budget, self.cut, self.lock = float(low), budget, cut, Lock()
         self.bins_per_unit = (BINS - 1) / (high - low) if high > low else 0.0
         self.histogram = np.zeros(BINS, np.int64)
         self.threshold = 0
         self.kept: list[Hits] = []
-        self.size, self.room, self.due = 0, ROOM, 0
+        self.size, self.capacity, self.since_threshold = 0, CAPACITY, 0
 
     def add(
         self, start: int, keys: npt.NDArray[Any], alive: npt.NDArray[np.bool_], weights: npt.NDArray[np.int64]
     ) -> None:
-        """Take in a block of documents whose first is at position `start` of the pool."""
+        """Add a block of consecutive documents.
+
+        Args:
+            start: position of the first in the pool.
+            keys: int64 or float64 [n].
+            alive: bool [n], whether a document may be selected.
+            weights: int64 [n], what each takes of the budget.
+        """
         from nagindex.search.kernels import collect
 
         rows, bins = np.empty(len(keys), np.int64), self._bins(keys)
         with self.lock:
-            found = collect(bins, alive, weights, self.threshold, self.histogram, rows)
-            rows = rows[:found]
+            count = collect(bins, alive, weights, self.threshold, self.histogram, rows)
+            rows = rows[:count]
             self.kept.append(Hits(rows + start, keys[rows], weights[rows]))
-            self.size += found
-            self.due += found
-            if self.due >= SEEN_PER_THRESHOLD:
+            self.size += count
+            self.since_threshold += count
+            if self.since_threshold >= ROWS_PER_THRESHOLD:
                 self._raise_threshold()
-            if self.size > self.room:
+            if self.size > self.capacity:
                 self._shrink()
 
     def result(self) -> Hits:
-        """Return what is selected of all that was seen."""
+        """Return the hits of all documents that were added."""
         self._raise_threshold()
-        return self.cut(self._joined())
+        return self.cut(self._reaching_threshold())
 
     def _bins(self, keys: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
         from nagindex.search.kernels import bins_of
@@ -82,25 +112,21 @@ class Collector:
         return bins
 
     def _raise_threshold(self) -> None:
-        """Raise the threshold to the highest bin from which upward the budget is already used up."""
-        self.due = 0
+        """Raise the threshold to the highest bin at and above which the weights exceed the budget."""
+        self.since_threshold = 0
         above = np.cumsum(self.histogram[::-1])
         full = int(np.searchsorted(above, self.budget, side="right"))
         if full < len(above):
             self.threshold = len(above) - 1 - full
 
-    def _joined(self) -> Hits:
-        if not self.kept:
-            return Hits(*(np.empty(0, np.int64) for _ in range(3)))
-        hits = Hits(
-            *(np.concatenate([getattr(h, name) for h in self.kept]) for name in ("positions", "keys", "weights"))
-        )
+    def _reaching_threshold(self) -> Hits:
+        hits = concatenate(self.kept)
         return hits.take(self._bins(hits.keys) >= self.threshold)
 
     def _shrink(self) -> None:
-        """Drop what the threshold rules out, and where ties leave too much, decide between them by id."""
-        hits = self._joined()
-        if len(hits.keys) > self.room // 2:
+        """Drop hits below the threshold; if ties leave too many, cut them by id."""
+        hits = self._reaching_threshold()
+        if len(hits.keys) > self.capacity // 2:
             hits = self.cut(hits, final=False)
         self.kept, self.size = [hits], len(hits.keys)
-        self.room = max(self.room, 2 * self.size)
+        self.capacity = max(self.capacity, 2 * self.size)

@@ -1,4 +1,4 @@
-"""What a query looks at of an index's NAGs: some of the layers, and the strongest neurons of each."""
+"""Views of NAGs: some of an index's layers, and the K' strongest neurons of each."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from nagindex.nag import Codes, NagSpec
 
 @dataclass(frozen=True)
 class View:
-    """Some layers of NAGs and the first K' neurons of each: what encoding with these settings would have given.
+    """Some layers of NAGs and the first K' neurons of each, as encoded with these settings.
 
-    Codes stand in order of falling impact, so the K' strongest of a layer are its first.
+    Codes are in order of descending impact, so the first K' of a layer are its strongest.
 
     Attributes:
         whole: shape of the index's NAGs.
-        layers: the layers looked at, ascending.
-        top_k: neurons K' looked at in each.
+        layers: the layers of the view, ascending.
+        top_k: neurons K' in each layer.
     """
 
     whole: NagSpec
@@ -30,12 +30,12 @@ class View:
 
     @classmethod
     def of(cls, spec: NagSpec, layers: str | None = None, top_k: int | None = None) -> View:
-        """Return the view that a query asks for.
+        """Return the view with these layers and this K'.
 
         Args:
             spec: shape of the index's NAGs.
             layers: such as `last`, `first`, `0-13`, `0,2` or `0-3,last`; by default all.
-            top_k: by default all that the index keeps.
+            top_k: neurons K'; by default all K that the index keeps.
 
         Raises:
             BadInputError: a layer is out of range, or the index keeps fewer neurons than `top_k`.
@@ -48,30 +48,37 @@ class View:
 
     @property
     def spec(self) -> NagSpec:
-        """Shape of the NAGs as this view shows them."""
+        """Shape of the NAGs in this view."""
         return NagSpec(self.whole.neuron_type, tuple(self.whole.widths[layer] for layer in self.layers), self.top_k)
 
     @property
     def columns(self) -> npt.NDArray[np.int64]:
-        """Column of each layer's first code in a row of the index's codes, [L * K] each; int64 [layers]."""
+        """Columns of each layer's first code in flattened codes [n, L * K] of the index, int64 [layers]."""
         return np.array(self.layers, np.int64) * self.whole.top_k
 
     def __call__(self, codes: Codes) -> Codes:
-        """Return what is looked at of codes, uint16 [n, L, K] to [n, layers, K']."""
+        """Return the view of codes, uint16 [n, L, K], as uint16 [n, layers, K']."""
         if len(self.layers) == self.whole.layers:
             return codes[:, :, : self.top_k]
         return codes[:, list(self.layers), : self.top_k]
 
 
 def layers_of(written: str | None, count: int) -> tuple[int, ...]:
-    """Return the layers, ascending, that are written as numbers, ranges, `first` and `last` with commas between them.
+    """Parse a list of layers: numbers, ranges, `first` and `last`, separated by commas.
+
+    Args:
+        written: the list; None or `all` for all layers.
+        count: number of layers of the index.
+
+    Returns:
+        Layer numbers, ascending.
 
     Raises:
-        BadInputError: it is written otherwise, or one of `count` layers is meant that does not exist.
+        BadInputError: the list cannot be parsed, or a layer is out of range.
     """
     if written is None or written.strip() == "all":
         return tuple(range(count))
-    found: set[int] = set()
+    chosen: set[int] = set()
     for part in written.replace(" ", "").split(","):
         match = re.fullmatch(r"(first|last|[0-9]+)(?:-(first|last|[0-9]+))?", part)
         if match is None:
@@ -79,8 +86,8 @@ def layers_of(written: str | None, count: int) -> tuple[int, ...]:
         ends = {"first": 0, "last": count - 1}
         low, high = (int(ends.get(end, end)) for end in (match[1], match[2] or match[1]))
         if low > high:
-            raise BadInputError(f"layers {written!r}: the range {part} falls; write {high}-{low}")
+            raise BadInputError(f"layers {written!r}: the range {part} is descending; write {high}-{low}")
         if high >= count:
             raise BadInputError(f"layers {written!r}: the index has layers 0 to {count - 1}")
-        found.update(range(low, high + 1))
-    return tuple(sorted(found))
+        chosen.update(range(low, high + 1))
+    return tuple(sorted(chosen))

@@ -1,4 +1,4 @@
-"""Budgets and the exact order: from the documents that a search collected to the selection that was asked for."""
+"""Budgets: how much a query selects, the share of each target, and the exact cut of a ranking at its budget."""
 
 from __future__ import annotations
 
@@ -13,19 +13,22 @@ import numpy.typing as npt
 
 from nagindex.errors import BadInputError
 from nagindex.search.top_n import Hits
-from nagindex.select.options import exactly
+from nagindex.select.options import exact_decimal
 
 ROUNDING = Fraction(1, 10**6)
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How much to select; exactly one of the three is given.
+    """How much to select: documents, tokens, or a share of the candidates' tokens. Exactly one is given.
 
     Attributes:
-        documents: this many documents.
-        tokens: documents in order while their tokens sum to at most this, and at least one.
-        fraction: the same with this share of the candidates' tokens, 0 to 1.
+        documents: number of documents.
+        tokens: number of tokens; documents are taken in order while their tokens sum to at most this, and at least one.
+        fraction: share of the candidates' tokens, above 0 and at most 1.
+
+    Raises:
+        BadInputError: none or several are given, or one is out of range.
     """
 
     documents: int | None = None
@@ -39,7 +42,7 @@ class Budget:
         given = [v for v in (self.documents, self.tokens, self.fraction) if v is not None]
         if len(given) != 1:
             raise BadInputError(
-                f"one budget is needed, {len(given)} given; pass one of -n (documents), --tokens and --fraction"
+                f"one budget is needed, {len(given)} given; pass one of `n` (documents), `tokens` and `fraction`"
             )
         if self.fraction is not None and not 0 < self.fraction <= 1:
             raise BadInputError(f"fraction {self.fraction}: a share of the candidates' tokens is above 0 and at most 1")
@@ -54,36 +57,40 @@ class Budget:
         return self.documents is None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the budget with the names of the command line."""
+        """Return the budget under its name on the command line, as JSON values."""
         named = {"n": self.documents, "tokens": self.tokens, "fraction": self.fraction}
         return {name: value for name, value in named.items() if value is not None}
 
     def amount(self, *, pool_tokens: int) -> int:
-        """Return the budget in its unit, for a pool of so many tokens."""
+        """Return the budget as a number of documents or tokens.
+
+        Args:
+            pool_tokens: the candidates' tokens, of which `fraction` is a share.
+        """
         if self.fraction is not None:
             return int(pool_tokens * self.fraction)
         return int(self.documents if self.documents is not None else self.tokens or 0)
 
 
 def shares_of(amount: int, names: Sequence[str], weights: Mapping[str, float], *, counts_tokens: bool) -> list[int]:
-    """Return each target's share of a budget: equal ones, or those that were given and equal ones of what they leave.
+    """Return each target's share of a budget: the given ones, and equal shares of the remainder for the other targets.
 
-    Shares of a budget of documents sum to it: what rounding down leaves goes to those who lost most by it. Shares of tokens are
-    rounded down, as the published code does.
+    Shares of documents sum to the budget: units left by rounding down go to the targets that lost most. Shares of tokens are
+    rounded down, as in the published code.
 
     Args:
         amount: the budget.
-        names: of the targets.
-        weights: shares by name.
-        counts_tokens: whether the budget is of tokens.
+        names: names of the targets.
+        weights: given shares by target.
+        counts_tokens: whether the budget is in tokens.
 
     Raises:
-        BadInputError: a weight is for no target, or the weights contradict each other or leave a target nothing.
+        BadInputError: a weight names no target, or the weights contradict each other or leave nothing for a target.
     """
     unknown = [name for name in weights if name not in names]
     if unknown:
         raise BadInputError(f"target-weight {unknown[0]}: no such target; the targets are {', '.join(names)}")
-    given = {name: exactly(weight) for name, weight in weights.items()}
+    given = {name: exact_decimal(weight) for name, weight in weights.items()}
     left, rest = 1 - sum(given.values(), Fraction(0)), len(names) - len(given)
     if not rest and abs(left) < ROUNDING:  # three thirds, written as decimals
         given, left = {name: weight / (1 - left) for name, weight in given.items()}, Fraction(0)
@@ -103,7 +110,7 @@ def shares_of(amount: int, names: Sequence[str], weights: Mapping[str, float], *
         if min(shares) < 1:
             empty = names[shares.index(min(shares))]
             raise BadInputError(
-                f"-n {amount}: leaves no document for the target {empty}; ask for more, or use --mix max"
+                f'`n={amount}`: leaves no document for the target {empty}; ask for more, or use `mix="max"`'
             )
     return shares
 
@@ -113,17 +120,17 @@ IdsOf = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.object_]]
 
 
 def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf, final: bool = True) -> Hits:
-    """Return the documents that a budget keeps, in no particular order.
+    """Return the documents that fit a budget, in no particular order.
 
-    In order of falling key, equal keys by ascending id, documents are kept while their cumulated weight is at most the budget,
-    and the first one always. Ids are looked up only for the one group of equal keys that the budget ends in.
+    Documents are taken by descending key, equal keys by ascending id, while their cumulative weight is at most the budget; the
+    first one is always taken. Ids are looked up only for the one group of equal keys in which the budget ends.
 
     Args:
-        hits: what was collected.
+        hits: the documents to cut.
         budget: in the unit of the hits' weights.
         ids_of: looks ids up.
-        final: whether no document follows; while some may, the first one that does not fit stays, since nothing after it in the
-            order can be selected.
+        final: whether these are all documents of the ranking. If more may follow, the first document that does not fit is kept
+            too: documents after it cannot be selected.
     """
     if not len(hits.keys):
         return hits
@@ -132,7 +139,7 @@ def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf, final: bool = True) -> 
     over = int(np.searchsorted(used, budget, side="right"))
     if over == len(used):
         return hits
-    # Weights are cumulated over whole groups of equal keys: only there is `used` independent of the order inside a group.
+    # Only at the end of a group of equal keys is the cumulative weight independent of the order inside the group.
     start, stop = (np.searchsorted(-keys, -keys[over], side=side) for side in ("left", "right"))
     group = hits.take(order[start:stop])
     left = budget - (used[start - 1] if start else 0)

@@ -1,11 +1,9 @@
-"""Which documents of a version may be selected at all, and the values, such as quality, that they bring along."""
+"""Candidates: the documents of a snapshot that a query may select, and the values of its quality signal."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,196 +14,201 @@ from nagindex.errors import BadInputError
 from nagindex.nag import Codes
 from nagindex.search.scan import Part
 from nagindex.search.view import View
-from nagindex.select.id_files import load_ids, load_values
-from nagindex.select.options import QueryOptions
+from nagindex.select.options import Quality
 from nagindex.storage.docs import columns_of, open_docs, select_candidates, tokens_of
+from nagindex.storage.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-    from nagindex.index import Index
+NUMERIC_TYPES = ("BIGINT", "DOUBLE", "BOOLEAN")
 
 
 class Candidates:
-    """The documents that conditions, exclusions and missing values leave, one bit each.
+    """Candidate documents, one bit each.
 
     Attributes:
-        documents: how many there are.
-        tokens: how many tokens they have together.
-        notes: sentences for the user about what was left out.
+        snapshot: the version that they belong to.
+        documents: how many candidates there are.
+        tokens: their tokens altogether.
+        notes: sentences for the user about documents left out.
     """
 
-    def __init__(self, index: Index, options: QueryOptions) -> None:
-        """Find them.
-
-        Raises:
-            BadInputError: a condition is no SQL expression, a file of ids or values cannot be read, or a value is no number.
-        """
-        self.path, self.segments, self.keep = index.path, index.segments, index.manifest.settings.keep_columns
-        self.starts = np.cumsum([0, *(segment.entry.documents for segment in self.segments)])
-        self.documents, self.tokens = index.manifest.documents, index.manifest.tokens
+    def __init__(self, snapshot: Snapshot) -> None:
+        """Take all documents of a snapshot that are not deleted."""
+        self.snapshot = snapshot
+        self.documents, self.tokens = snapshot.manifest.documents, snapshot.manifest.tokens
         self.notes: list[str] = []
         self._bits: dict[int, npt.NDArray[np.uint8]] = {}
-        self._database: DuckDBPyConnection | None = None
-        self._read: tuple[int, npt.NDArray[np.float64]] | None = None
-        known = self.columns() if options.cap else {}
-        for column in options.cap:
-            if column not in known:
-                raise BadInputError(f"cap {column}: no such column in the index; its columns are {', '.join(known)}")
-        if options.where is not None or options.exclude or options.has_quality:
-            self._narrow(options)
+        self._values: DuckDBPyConnection | None = None
+        self._last_read: tuple[int, npt.NDArray[np.float64]] | None = None
 
-    def _narrow(self, options: QueryOptions) -> None:
-        """Keep what meets the conditions, and the values of the quality signal."""
+    @classmethod
+    def find(
+        cls,
+        snapshot: Snapshot,
+        database: DuckDBPyConnection,
+        *,
+        where: str | None = None,
+        exclude: bool = False,
+        quality: Quality | None = None,
+    ) -> Candidates:
+        """Return the documents that meet a condition, are not excluded, and have a value of the quality signal.
 
-        def prepare(connection: DuckDBPyConnection) -> None:
-            if options.exclude:
-                load_ids(connection, "_excluded", options.exclude)
-            if options.scores is not None:
-                load_values(connection, "_values", Path(options.scores), options.quality_column)
+        Args:
+            snapshot: the version.
+            database: holds the tables of excluded ids and of scores; see `QueryFiles`.
+            where: a SQL condition on the documents.
+            exclude: whether ids are excluded.
+            quality: the quality signal.
 
-        connection = open_docs(self.path, self.segments, self.keep, prepare=prepare)
-        value = "0"
-        if options.scores is not None:
-            value = "_values.value"
-        elif options.quality_column is not None:
-            value = f"d.{quote_name(numeric_column(connection, options.quality_column))}::DOUBLE"
-        self.documents, self.tokens, without = select_candidates(
-            connection, options.where, value, scores=options.scores is not None, excluded=bool(options.exclude)
+        Raises:
+            BadInputError: the condition is no SQL expression, a value is no finite number, or no document is left.
+        """
+        found = cls(snapshot)
+        if where is not None or exclude or quality is not None:
+            found._narrow(open_docs(snapshot, database=database), where, exclude, quality)
+        return found
+
+    def _narrow(
+        self, connection: DuckDBPyConnection, where: str | None, exclude: bool, quality: Quality | None
+    ) -> None:
+        from_file = quality is not None and quality.scores is not None
+        self.documents, self.tokens, without_value = select_candidates(
+            connection, where, _value_sql(connection, quality), scores=from_file, excluded=exclude
         )
-        self._note(connection, options, without)
+        if exclude:
+            self._note_unknown_ids(connection)
+        if quality is not None:
+            self._check_values(connection, quality.scores or f"column {quality.column}", without_value)
         if not self.documents:
-            raise BadInputError(
-                f"{self.path}: no document is left to select from{''.join(map(' ({})'.format, self.notes))}"
-            )
-        for number, segment in enumerate(self.segments):
+            reasons = "".join(f" ({note})" for note in self.notes)
+            raise BadInputError(f"{self.snapshot.path}: no document is left to select from{reasons}")
+        for number, segment in enumerate(self.snapshot.segments):
             alive = np.zeros(segment.entry.documents, bool)
-            found = connection.execute(f"SELECT position FROM candidates WHERE segment = {number}").fetchnumpy()
-            alive[np.asarray(found["position"])] = True
+            rows = connection.execute(f"SELECT position FROM candidates WHERE segment = {number}").fetchnumpy()
+            alive[np.asarray(rows["position"])] = True
             self._bits[number] = np.packbits(alive)
-        if options.has_quality:
-            self._database = connection
+        if quality is not None:
+            self._values = connection
         else:
             connection.close()
 
-    def _note(self, connection: DuckDBPyConnection, options: QueryOptions, without: int) -> None:
-        """Note ids that were not found and values that are missing.
+    def _note_unknown_ids(self, connection: DuckDBPyConnection) -> None:
+        [(listed,)] = connection.execute("SELECT count(*) FROM _excluded").fetchall()
+        [(present,)] = connection.execute("SELECT count(*) FROM docs SEMI JOIN _excluded USING (id)").fetchall()
+        if present < listed:
+            self.notes.append(f"excluded ids that are not in the index: {listed - present:,} of {listed:,}")
 
-        Raises:
-            BadInputError: a value is not finite.
-        """
-        if options.exclude:
-            [(listed,)] = connection.execute("SELECT count(*) FROM _excluded").fetchall()
-            [(present,)] = connection.execute("SELECT count(*) FROM docs SEMI JOIN _excluded USING (id)").fetchall()
-            if present < listed:
-                self.notes.append(f"excluded ids that are not in the index: {listed - present:,} of {listed:,}")
-        source = options.scores or f"column {options.quality_column}"
-        if without:
-            self.notes.append(f"documents without a value in {source}, which are left out: {without:,}")
-        wrong = (
-            connection.execute(
-                """SELECT id FROM docs JOIN candidates ON segment = _segment AND position = _position
+    def _check_values(self, connection: DuckDBPyConnection, source: str, without_value: int) -> None:
+        """Note documents without a value; refuse values that are not finite."""
+        if without_value:
+            self.notes.append(f"documents without a value in {source}, which are left out: {without_value:,}")
+        not_finite = connection.execute(
+            """SELECT id FROM docs JOIN candidates ON segment = _segment AND position = _position
             WHERE NOT isfinite(value) ORDER BY id LIMIT 1"""
-            ).fetchall()
-            if options.has_quality
-            else []
-        )
-        if wrong:
-            problem = f"the value of document {wrong[0][0]!r} is not a finite number"
+        ).fetchall()
+        if not_finite:
+            problem = f"the value of document {not_finite[0][0]!r} is not a finite number"
             raise BadInputError(f"{source}: {problem}; make it null to leave the document out")
 
+    def require_columns(self, names: Mapping[str, object]) -> None:
+        """Raise BadInputError unless the documents have all columns that caps are on."""
+        with open_docs(self.snapshot) as connection:
+            known = columns_of(connection)
+        for name in names:
+            if name not in known:
+                raise BadInputError(f"cap {name}: no such column in the index; its columns are {', '.join(known)}")
+
     def drop(self, positions: npt.NDArray[np.int64]) -> None:
-        """Leave out documents at positions, int64 [m], in the pool."""
-        of = np.searchsorted(self.starts, positions, side="right") - 1
-        for number in map(int, np.unique(of)):
-            alive, rows = self.alive(number), positions[of == number] - self.starts[number]
+        """Remove the documents at positions, int64 [m], from the candidates."""
+        for number, _, rows in self.snapshot.by_segment(positions):
+            alive = self.alive(number)
             self.documents -= int(alive[rows].sum())
-            self.tokens -= int(tokens_of(self.segments[number])[rows][alive[rows]].sum())
+            self.tokens -= int(tokens_of(self.snapshot.segments[number])[rows][alive[rows]].sum())
             alive[rows] = False
             self._bits[number] = np.packbits(alive)
 
     def alive(self, number: int) -> npt.NDArray[np.bool_]:
-        """Return which documents of a segment are candidates, bool [n]."""
-        segment = self.segments[number]
+        """Return which documents of a segment are candidates, bool [documents]."""
+        segment = self.snapshot.segments[number]
         if number not in self._bits:
             return segment.alive()
         return np.unpackbits(self._bits[number], count=segment.entry.documents).view(bool)
 
     def values(self, number: int) -> npt.NDArray[np.float64]:
-        """Return the quality of a segment's documents, float64 [n]; 0 for those that are no candidates."""
-        if self._read is not None and self._read[0] == number:  # every ranking of a scan asks for them
-            return self._read[1]
-        values = np.zeros(self.segments[number].entry.documents)
-        if self._database is not None:
-            found = (
-                self._database.cursor()
-                .execute(f"SELECT position, value FROM candidates WHERE segment = {number}")
-                .fetchnumpy()
-            )
+        """Return the quality of a segment's documents, float64 [documents]; 0 for those that are no candidates."""
+        if self._last_read is not None and self._last_read[0] == number:  # every ranking of a scan asks for them
+            return self._last_read[1]
+        values = np.zeros(self.snapshot.segments[number].entry.documents)
+        if self._values is not None:
+            sql = f"SELECT position, value FROM candidates WHERE segment = {number}"
+            found = self._values.cursor().execute(sql).fetchnumpy()
             values[np.asarray(found["position"])] = np.asarray(found["value"])
-        self._read = number, values
+        self._last_read = number, values
         return values
 
     def values_at(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-        """Return the quality of documents at positions, int64 [m], in the pool; float64 [m]."""
+        """Return the quality, float64 [m], of documents at positions, int64 [m]."""
         found = np.zeros(len(positions))
-        of = np.searchsorted(self.starts, positions, side="right") - 1
-        for number in map(int, np.unique(of)):
-            here = of == number
-            found[here] = self.values(number)[positions[here] - self.starts[number]]
+        for number, places, rows in self.snapshot.by_segment(positions):
+            found[places] = self.values(number)[rows]
         return found
 
-    def codes_at(self, view: View) -> Callable[[int], Codes]:
-        """Return f(position in the pool): what a view shows of a document's NAG, uint16 [layers, K']."""
-        opened: dict[int, Codes] = {}
-        starts = self.starts.tolist()
+    def codes_of(self, view: View) -> Callable[[int], Codes]:
+        """Return f(position): the codes of one document that a view shows, uint16 [layers, K']."""
+        mapped: dict[int, Codes] = {}
 
-        def at(position: int) -> Codes:
-            number = bisect_right(starts, position) - 1
-            if number not in opened:
-                opened[number] = self.segments[number].codes()
-            row = position - starts[number]
-            codes: Codes = view(opened[number][row : row + 1])[0]
-            return codes
+        def codes(position: int) -> Codes:
+            numbers, rows = self.snapshot.locate(np.int64(position))  # type: ignore[arg-type]  # a scalar is an array here
+            number = int(numbers)
+            if number not in mapped:
+                mapped[number] = self.snapshot.segments[number].codes()
+            own: Codes = view(mapped[number][int(rows)][None])[0]
+            return own
 
-        return at
-
-    def columns(self) -> dict[str, str]:
-        """Return the columns of the documents, and their types."""
-        with open_docs(self.path, self.segments, self.keep) as connection:
-            return columns_of(connection)
+        return codes
 
     def parts(self, *, tokens: bool, values: bool = False, changing: bool = False) -> list[Part]:
-        """Return the pool for a scan.
+        """Return the pool as search engines take it, a part for each segment.
 
         Args:
-            tokens: whether documents weigh their tokens, not 1 each.
-            values: whether rankings need the quality signal.
-            changing: whether documents may be dropped between scans.
+            tokens: whether a document weighs its tokens in the budget, and not 1.
+            values: whether ranking keys need the quality signal.
+            changing: whether documents may be dropped between rankings.
         """
         return [
             Part(
-                int(self.starts[number]),
+                int(self.snapshot.starts[number]),
                 segment.entry.documents,
                 segment.codes,
                 partial(self.alive, number) if changing or segment.entry.deleted or number in self._bits else None,
                 partial(tokens_of, segment) if tokens else None,
                 partial(self.values, number) if values else None,
             )
-            for number, segment in enumerate(self.segments)
+            for number, segment in enumerate(self.snapshot.segments)
         ]
 
 
-def numeric_column(connection: DuckDBPyConnection, name: str) -> str:
+def _value_sql(connection: DuckDBPyConnection, quality: Quality | None) -> str:
+    """Return the SQL expression of a document's quality, a constant where there is no quality signal."""
+    if quality is None:
+        return "0"
+    if quality.scores is not None:
+        return "_values.value"
+    return f"d.{quote_name(_numeric_column(connection, str(quality.column)))}::DOUBLE"
+
+
+def _numeric_column(connection: DuckDBPyConnection, name: str) -> str:
     """Return the name of a column of the documents that holds numbers.
 
     Raises:
-        BadInputError: there is no such column, or it holds something else; lists those that there are.
+        BadInputError: there is no such column, or it holds something else; lists the columns.
     """
     kinds = columns_of(connection)
     kind = kinds.get(name)
     if kind is None:
         raise BadInputError(f"no column {name!r} in the index; its columns are {', '.join(kinds)}")
-    if kind not in ("BIGINT", "DOUBLE", "BOOLEAN"):
+    if kind not in NUMERIC_TYPES:
         raise BadInputError(f"column {name!r} holds {kind}, not numbers; name another, or give numbers with scores")
     return name

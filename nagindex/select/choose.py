@@ -1,4 +1,4 @@
-"""From ranked lists to chosen documents: budgets, mixtures, caps, near duplicates and contamination together."""
+"""From rankings to chosen documents: budgets, mixtures, caps, near-duplicates and contamination together."""
 
 from __future__ import annotations
 
@@ -18,30 +18,33 @@ from nagindex.search.top_n import Hits
 from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
 from nagindex.select.decontaminate import EvaluationTexts, Match
-from nagindex.select.greedy import Ranked, walk
+from nagindex.select.greedy import GreedyChoice, RankedPrefix, select_greedily
 from nagindex.select.near_duplicates import NearDuplicates
-from nagindex.select.options import QueryOptions, exactly
-from nagindex.storage.docs import places_of
-from nagindex.storage.source_texts import Texts
+from nagindex.storage.docs import join_documents
+from nagindex.storage.snapshot import Snapshot
+from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.saved import TargetSet
 
 GROWTH = 4
 SAMPLE = 1000
-"""NAGs that tell which neurons are rare, where near duplicates are looked for."""
+"""NAGs from which the rarity of neurons is estimated, for near-duplicates."""
 TEXTS_PER_BATCH = 4096
+
+Rank = Callable[[Sequence[int]], list[Hits]]
+"""f(budgets): the best candidates of each ranking within budgets."""
 
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a selection must keep to beside its budget.
+    """Constraints on a selection other than its budget: caps, near-duplicates, contamination.
 
     Attributes:
         mix: how several targets share the budget.
-        caps: for columns, the largest share that documents of one value may take.
-        dedup: overlap from which on a document is a duplicate of a chosen one.
-        evaluation: texts that no document may share an n-gram with.
-        view: which codes overlaps are counted on.
-        names: of the lists, empty where there is one.
+        caps: for each capped column, the largest share of the budget that documents with the same value may take.
+        dedup: overlap from which a document is a near-duplicate of a chosen one; None for no limit.
+        evaluation: evaluation texts that no document may share an n-gram with; None for no limit.
+        view: the codes that overlaps are counted on.
+        names: names of the rankings, empty where there is one.
     """
 
     mix: str
@@ -51,37 +54,20 @@ class Constraints:
     view: View
     names: Sequence[str]
 
-    @classmethod
-    def of(cls, options: QueryOptions, view: View, names: Sequence[str]) -> Constraints:
-        """Return the rules that a query's options state; evaluation texts are read.
-
-        Raises:
-            BadInputError: there is no evaluation text.
-        """
-        texts = _evaluation(options) if options.decontaminate else None
-        return cls(options.mix, {c: exactly(s) for c, s in options.cap.items()}, options.dedup, texts, view, names)
-
     @property
-    def one_by_one(self) -> bool:
-        """Whether a document's choice depends on those before it."""
+    def depend_on_order(self) -> bool:
+        """Whether the choice of a document depends on those chosen before it."""
         return bool(self.caps) or self.dedup is not None or self.mix == "union"
-
-
-def _evaluation(options: QueryOptions) -> EvaluationTexts:
-    try:
-        return EvaluationTexts.read(options.decontaminate, ngram=options.ngram, text_column=options.evaluation_column)
-    except BadInputError as error:
-        raise BadInputError(str(error).replace("--text-column", "--evaluation-column")) from error
 
 
 @dataclass
 class Outcome:
-    """What was chosen.
+    """The documents chosen.
 
     Attributes:
-        hits: the chosen documents of each list.
+        hits: the chosen documents of each ranking.
         notes: sentences for the user.
-        dropped: what evaluation texts ruled out, as JSON values.
+        dropped: contaminated documents, as JSON values.
     """
 
     hits: list[Hits]
@@ -90,112 +76,117 @@ class Outcome:
 
 
 def choose(
-    ranked: Callable[[Sequence[int]], list[Hits]],
-    shares: Sequence[int],
-    candidates: Candidates,
-    rules: Constraints,
-    texts: Texts,
+    rank: Rank, shares: Sequence[int], candidates: Candidates, constraints: Constraints, texts: SourceTexts
 ) -> Outcome:
-    """Return what the rules choose of ranked lists within each list's share of the budget.
+    """Return the best documents of each ranking that satisfy the constraints, within each ranking's share of the budget.
 
-    Contaminated documents are found by reading the chosen ones' texts; they stop being candidates, and the choice is made again
-    until all that is chosen is known to be clean. That is what leaving out all contaminated documents first would choose.
+    Contaminated documents are found by reading the texts of chosen ones. They are removed from the candidates and the choice is
+    repeated until all chosen documents are known to be clean: the same result as removing all contaminated documents first.
 
     Args:
-        ranked: f(budgets): the best candidates of each list within budgets.
-        shares: each list's budget.
-        candidates: shrink by the contaminated documents.
-        rules: what to keep to.
-        texts: reads documents' texts.
+        rank: ranks the candidates.
+        shares: each ranking's share of the budget.
+        candidates: the candidates, from which contaminated documents are removed.
+        constraints: the constraints.
+        texts: reads the documents' texts.
 
     Raises:
-        BadInputError: the rules leave no document, or a column is unknown.
+        BadInputError: no document satisfies the constraints, or a column is unknown.
         SourceChangedError: a text is needed and its source is gone or has changed.
     """
     outcome = Outcome([])
     clean: set[int] = set()
     while True:
-        hits, notes = _walked(ranked, shares, candidates, rules) if rules.one_by_one else (ranked(shares), [])
-        outcome.hits = _distinct(hits) if rules.mix == "distinct" else hits
-        positions = np.concatenate([h.positions for h in outcome.hits])
+        hits, notes = (
+            _choose_greedily(rank, shares, candidates, constraints)
+            if constraints.depend_on_order
+            else (rank(shares), [])
+        )
+        outcome.hits = _without_repetitions(hits) if constraints.mix == "distinct" else hits
+        positions = np.concatenate([own.positions for own in outcome.hits])
         if not len(positions):
             raise BadInputError(
                 "no document can be selected: the constraints leave none; loosen the cap, or ask for more"
             )
-        if rules.evaluation is None:
+        if constraints.evaluation is None:
             break
-        unknown = np.array(sorted(set(positions.tolist()) - clean), np.int64)
-        found = _contaminated(unknown, texts, rules.evaluation) if len(unknown) else {}
-        if not found:
+        unchecked = np.array(sorted(set(positions.tolist()) - clean), np.int64)
+        contaminated = _contaminated(unchecked, texts, constraints.evaluation) if len(unchecked) else {}
+        if not contaminated:
             break
-        clean.update(set(unknown.tolist()) - set(found))
-        outcome.dropped += _records(found, candidates)
-        candidates.drop(np.array(sorted(found), np.int64))
+        clean.update(set(unchecked.tolist()) - set(contaminated))
+        outcome.dropped += _records(contaminated, candidates.snapshot)
+        candidates.drop(np.array(sorted(contaminated), np.int64))
         if not candidates.documents:
             raise BadInputError("no document can be selected: all share an n-gram with the evaluation texts")
     outcome.notes += notes
-    if outcome.dropped and rules.evaluation is not None:
-        shared = f"a {rules.evaluation.ngram}-gram with evaluation texts"
+    if outcome.dropped and constraints.evaluation is not None:
+        shared = f"a {constraints.evaluation.ngram}-gram with evaluation texts"
         outcome.notes.append(f"left out, for sharing {shared}: {len(outcome.dropped):,}")
     return outcome
 
 
-def _walked(
-    ranked: Callable[[Sequence[int]], list[Hits]], shares: Sequence[int], candidates: Candidates, rules: Constraints
+def _choose_greedily(
+    rank: Rank, shares: Sequence[int], candidates: Candidates, constraints: Constraints
 ) -> tuple[list[Hits], list[str]]:
-    """Return what is chosen one by one, from as much of the lists as that needs, and sentences for the user."""
-    together, least = rules.mix == "union", rules.dedup
+    """Return the greedy choice from each ranking, fetching as much of it as that takes, and sentences for the user."""
+    codes_of = candidates.codes_of(constraints.view)
+    near_duplicates: Callable[[], NearDuplicates] | None = None
     amounts = [2 * share + 1 for share in shares]
-    codes_at, sample = candidates.codes_at(rules.view), None
     while True:
-        hits = [_in_order(h) for h in ranked(amounts)]
-        hits, groups = _by_id(hits, candidates, list(rules.caps))
-        lists = [
-            Ranked(h.positions, h.weights, own, len(h.positions) == candidates.documents)
-            for h, own in zip(hits, groups, strict=True)
+        hits, groups = _in_order(rank(amounts), candidates.snapshot, list(constraints.caps))
+        prefixes = [
+            RankedPrefix(own.positions, own.weights, values, complete=len(own.positions) == candidates.documents)
+            for own, values in zip(hits, groups, strict=True)
         ]
-        if least is not None and sample is None:
-            heads = [own.positions[: SAMPLE // len(lists) + 1] for own in lists]
-            sample = np.stack([codes_at(position) for position in np.concatenate(heads).tolist()])
-        walks = walk(
-            lists,
+        if constraints.dedup is not None and near_duplicates is None:
+            sample = _sampled_codes(prefixes, codes_of)
+            near_duplicates = partial(NearDuplicates, constraints.view.spec, constraints.dedup, sample=sample)
+        choices = select_greedily(
+            prefixes,
             shares,
-            caps=[partial(_part, share) for share in rules.caps.values()],
-            together=together,
-            neighbors=None if least is None else partial(NearDuplicates, rules.view.spec, least, sample=sample),
-            codes_at=codes_at,
+            caps=[partial(_share_of, share) for share in constraints.caps.values()],
+            together=constraints.mix == "union",
+            near_duplicates=near_duplicates,
+            codes_of=codes_of,
         )
-        if walks is not None:
-            break
+        if choices is not None:
+            chosen = [own.take(choice.indices) for own, choice in zip(hits, choices, strict=True)]
+            return chosen, _shortfalls(choices, constraints.names)
         amounts = [amount * GROWTH for amount in amounts]
-    notes = [
-        f"{f'target {name}: ' if name else ''}the rules leave {len(w.places):,} documents, less than was asked for"
-        for name, w in zip(rules.names, walks, strict=True)
-        if w.exhausted
+
+
+def _shortfalls(choices: Sequence[GreedyChoice], names: Sequence[str]) -> list[str]:
+    """Return a sentence for each ranking that ended before its share was used."""
+    return [
+        f"{f'target {name}: ' if name else ''}the constraints leave {len(choice.indices):,} documents, less than was asked for"
+        for name, choice in zip(names, choices, strict=True)
+        if choice.exhausted
     ]
-    return [h.take(w.places) for h, w in zip(hits, walks, strict=True)], notes
 
 
-def _part(share: Fraction, budget: int) -> int:
+def _sampled_codes(rankings: Sequence[RankedPrefix], codes_of: Callable[[int], Any]) -> npt.NDArray[np.uint16]:
+    """Return the NAGs of the best documents of all rankings, uint16 [s, L, K], some SAMPLE of them."""
+    heads = [own.positions[: SAMPLE // len(rankings) + 1] for own in rankings]
+    return np.stack([codes_of(position) for position in np.concatenate(heads).tolist()])
+
+
+def _share_of(share: Fraction, budget: int) -> int:
     return math.floor(share * budget)
 
 
-def _in_order(hits: Hits) -> Hits:
-    return hits.take(np.argsort(-hits.keys, kind="stable"))
-
-
-def _by_id(hits: Sequence[Hits], candidates: Candidates, caps: Sequence[str]) -> tuple[list[Hits], list[Any]]:
-    """Return lists in order of falling key and ascending id, and for each int64 [caps, m], which value of a column a document has."""
-    lists = np.repeat(np.arange(len(hits)), [len(h.positions) for h in hits])
-    places = np.concatenate([np.arange(len(h.positions)) for h in hits])
-    arrays = {"_list": lists, "_place": places, "_key": np.concatenate([h.keys for h in hits])}
+def _in_order(hits: Sequence[Hits], snapshot: Snapshot, caps: Sequence[str]) -> tuple[list[Hits], list[Any]]:
+    """Return hits by descending key and ascending id, and int64 [caps, m] for each ranking: which value of a column each has."""
+    rankings = np.repeat(np.arange(len(hits)), [len(own.positions) for own in hits])
+    indices = np.concatenate([np.arange(len(own.positions)) for own in hits])
+    arrays = {"_list": rankings, "_place": indices, "_key": np.concatenate([own.keys for own in hits])}
     with connect() as connection:
-        positions = np.concatenate([h.positions for h in hits])
+        positions = np.concatenate([own.positions for own in hits])
         ranks = "".join(
             f", dense_rank() OVER (ORDER BY d.{quote_name(column)}) AS g{number}" for number, column in enumerate(caps)
         )
         ordered = connection.execute(
-            f"""SELECT _list, _place {ranks} {places_of(connection, candidates.segments, positions, arrays)}
+            f"""SELECT _list, _place {ranks} {join_documents(connection, snapshot, positions, arrays)}
             ORDER BY _list, _key DESC, d.id"""
         ).fetchnumpy()
     found, groups = [], []
@@ -206,8 +197,8 @@ def _by_id(hits: Sequence[Hits], candidates: Candidates, caps: Sequence[str]) ->
     return found, groups
 
 
-def _distinct(hits: Sequence[Hits]) -> list[Hits]:
-    """Return lists without the documents that an earlier list holds."""
+def _without_repetitions(hits: Sequence[Hits]) -> list[Hits]:
+    """Return the hits of each ranking without the documents of an earlier one."""
     seen = np.empty(0, np.int64)
     kept = []
     for own in hits:
@@ -216,40 +207,44 @@ def _distinct(hits: Sequence[Hits]) -> list[Hits]:
     return kept
 
 
-def _contaminated(positions: npt.NDArray[np.int64], texts: Texts, evaluation: EvaluationTexts) -> dict[int, Match]:
-    """Return which documents share an n-gram with evaluation texts, and which one."""
+def _contaminated(
+    positions: npt.NDArray[np.int64], texts: SourceTexts, evaluation: EvaluationTexts
+) -> dict[int, Match]:
+    """Return, by position, the first match of each document that shares an n-gram with evaluation texts."""
     found: dict[int, Match] = {}
     batch: list[tuple[int, str]] = []
 
-    def check() -> None:
-        for (at, _), match in zip(batch, evaluation.matches([text for _, text in batch]), strict=True):
+    def match_batch() -> None:
+        for (index, _), match in zip(batch, evaluation.matches([text for _, text in batch]), strict=True):
             if match is not None:
-                found[int(positions[at])] = match
+                found[int(positions[index])] = match
         batch.clear()
 
-    for at, text in texts.read(positions):
-        batch.append((at, text))
+    for index, text in texts.read(positions):
+        batch.append((index, text))
         if len(batch) == TEXTS_PER_BATCH:
-            check()
-    check()
+            match_batch()
+    match_batch()
     return found
 
 
-def _records(found: Mapping[int, Match], candidates: Candidates) -> list[dict[str, Any]]:
-    positions = np.array(sorted(found), np.int64)
+def _records(contaminated: Mapping[int, Match], snapshot: Snapshot) -> list[dict[str, Any]]:
+    positions = np.array(sorted(contaminated), np.int64)
     with connect() as connection:
-        from_places = places_of(connection, candidates.segments, positions, {"_at": np.arange(len(positions))})
-        rows = connection.execute(f"SELECT d.id, d.file, d.row {from_places} ORDER BY _at").fetchall()
+        documents = join_documents(connection, snapshot, positions, {"_at": np.arange(len(positions))})
+        rows = connection.execute(f"SELECT d.id, d.file, d.row {documents} ORDER BY _at").fetchall()
     return [
-        {"kind": "document", "id": i, "file": file, "row": row, **described(found[position])}
+        {"kind": "document", "id": i, "file": file, "row": row, **_match_record(contaminated[position])}
         for (i, file, row), position in zip(rows, positions.tolist(), strict=True)
     ]
 
 
-def check_targets(targets: Sequence[TargetSet], evaluation: EvaluationTexts) -> tuple[list[dict[str, Any]], list[str]]:
+def contaminated_examples(
+    targets: Sequence[TargetSet], evaluation: EvaluationTexts
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Return the examples that share an n-gram with evaluation texts, as JSON values, and sentences for the user.
 
-    They stay examples: what is selected is checked in itself.
+    They stay examples: selected documents are checked in any case.
     """
     found: list[dict[str, Any]] = []
     notes = []
@@ -260,7 +255,7 @@ def check_targets(targets: Sequence[TargetSet], evaluation: EvaluationTexts) -> 
             )
             continue
         own = [
-            {"kind": "example", "target": target.name, "id": i, **described(match)}
+            {"kind": "example", "target": target.name, "id": i, **_match_record(match)}
             for i, match in zip(target.ids, evaluation.matches(target.texts), strict=True)
             if match is not None
         ]
@@ -275,6 +270,5 @@ def check_targets(targets: Sequence[TargetSet], evaluation: EvaluationTexts) -> 
     return found, notes
 
 
-def described(match: Match) -> dict[str, Any]:
-    """Return a match as JSON values."""
+def _match_record(match: Match) -> dict[str, Any]:
     return {"ngram": match.gram, "evaluation": {"file": match.file, "row": match.row, "id": match.id}}

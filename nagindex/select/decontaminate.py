@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus.columns import Columns
-from nagindex.corpus.reading import read_documents
+from nagindex.corpus.reading import read_texts
 from nagindex.corpus.sources import Paths, Source, content_hash, find_sources
 from nagindex.errors import BadInputError
 from nagindex.search.kernels import compiled
@@ -172,14 +172,9 @@ def _read(
     """Yield (file, row, id, text) of readable rows; note the files, and the rows that are not."""
     for source in sources:
         examples = 0
-        for document in read_documents(source, columns, with_tokens=False):
-            if document.problem is not None:
-                skipped.append(f"{source.path}, row {document.row}: {document.problem}")
-                continue
+        for document in read_texts(source, columns, skipped):
             examples += 1
             yield source.name, document.row, document.id, document.text or ""
-        if not examples and source.size == 0:
-            skipped.append(f"{source.path}: the file is empty")
         files.append({"name": source.name, "sha256": content_hash(source.path), "examples": examples})
 
 

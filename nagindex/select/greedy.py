@@ -1,4 +1,4 @@
-"""Going down ranked lists one document at a time, for what depends on the documents that were chosen before."""
+"""Greedy constrained selection: documents taken from rankings one by one, since each choice limits the following ones."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from nagindex.select.near_duplicates import NearDuplicates
 
 
 @dataclass(frozen=True)
-class Ranked:
-    """The beginning of a list, best document first.
+class RankedPrefix:
+    """The first documents of a ranking, best first.
 
     Attributes:
-        positions: int64 [m], of the documents in the pool.
+        positions: int64 [m], positions of the documents.
         weights: int64 [m], what each takes of the budget.
         groups: int64 [caps, m], which value of each capped column a document has.
-        complete: whether no document follows.
+        complete: whether the ranking ends here.
     """
 
     positions: npt.NDArray[np.int64]
@@ -31,102 +31,105 @@ class Ranked:
 
 
 @dataclass(frozen=True)
-class Walk:
-    """How far a list went.
+class GreedyChoice:
+    """The documents chosen from one ranking.
 
     Attributes:
-        places: int64 [n], places in the list that are chosen.
-        exhausted: whether the list ended before its share was met.
+        indices: int64 [n], their indices in the ranking.
+        exhausted: whether the ranking ended before its share of the budget was used.
     """
 
-    places: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int64]
     exhausted: bool
 
 
 @dataclass
-class _State:
-    """How far one list has come."""
+class _Progress:
+    """How far the selection from one ranking has come."""
 
-    ranked: Ranked
+    ranking: RankedPrefix
     share: int
     limits: Sequence[int]
     taken: set[int]
     used_by_group: list[dict[int, int]]
-    neighbors: NearDuplicates | None
-    at: int = 0
+    near_duplicates: NearDuplicates | None
+    next: int = 0
     used: int = 0
     chosen: list[int] = field(default_factory=list)
     done: bool = False
-    ended: bool = False
+    ran_out: bool = False
 
 
-def walk(
-    lists: Sequence[Ranked],
+def select_greedily(
+    rankings: Sequence[RankedPrefix],
     shares: Sequence[int],
     *,
     caps: Sequence[Callable[[int], int]] = (),
     together: bool = False,
-    neighbors: Callable[[], NearDuplicates] | None = None,
-    codes_at: Callable[[int], Codes],
-) -> list[Walk] | None:
-    """Return what is chosen of each list; None where a list that goes on ended too early to tell.
+    near_duplicates: Callable[[], NearDuplicates] | None = None,
+    codes_of: Callable[[int], Codes],
+) -> list[GreedyChoice] | None:
+    """Select documents from each ranking in order, skipping those that violate a constraint.
 
-    The lists take turns, one document each. A list skips documents that the constraints rule out, takes the first one always, and
-    ends with the first one that its share has no room for.
+    The rankings take turns, one document each. The first document of a ranking that violates no constraint is always taken; a
+    ranking ends with the first one that does not fit its share of the budget.
 
     Args:
-        lists: the lists.
-        shares: each list's part of the budget.
-        caps: for each capped column, how much of a budget its documents of one value may take.
-        together: whether the lists make one selection: no document twice, caps and near duplicates counted over all.
-        neighbors: makes what finds near duplicates.
-        codes_at: from a position in the pool to the codes that overlaps are counted on.
+        rankings: the rankings, each with as many documents as have been fetched.
+        shares: each ranking's share of the budget.
+        caps: for each capped column, f(budget): how much of it documents with the same value may take.
+        together: whether the rankings make one selection: no document twice, caps and near-duplicates counted over all of them.
+        near_duplicates: makes an empty set of chosen NAGs to compare with.
+        codes_of: f(position): the codes that overlaps are counted on, uint16 [L, K].
+
+    Returns:
+        A choice for each ranking; None if a truncated ranking ran out before its share was used: fetch more of it and retry.
     """
-    common: tuple[Any, ...] = (set(), [{} for _ in caps], neighbors() if neighbors else None)
+    common: tuple[Any, ...] = (set(), [{} for _ in caps], near_duplicates() if near_duplicates else None)
     states = []
-    for ranked, share in zip(lists, shares, strict=True):
-        taken, used_by_group, near = (
-            common if together else (set(), [{} for _ in caps], neighbors() if neighbors else None)
+    for ranking, share in zip(rankings, shares, strict=True):
+        taken, used_by_group, chosen_nags = (
+            common if together else (set(), [{} for _ in caps], near_duplicates() if near_duplicates else None)
         )
         limits = [cap(sum(shares) if together else share) for cap in caps]
-        states.append(_State(ranked, share, limits, taken, used_by_group, near))
+        states.append(_Progress(ranking, share, limits, taken, used_by_group, chosen_nags))
     while any(not state.done for state in states):
         for state in states:
             if not state.done:
-                _take_one(state, codes_at)
-                if state.ended and not state.ranked.complete:
+                _take_next(state, codes_of)
+                if state.ran_out and not state.ranking.complete:
                     return None
-    return [Walk(np.array(s.chosen, np.int64), s.ended and s.used < s.share) for s in states]
+    return [GreedyChoice(np.array(s.chosen, np.int64), s.ran_out and s.used < s.share) for s in states]
 
 
-def _take_one(state: _State, codes_at: Callable[[int], Codes]) -> None:
-    """Choose a list's next document, or end the list."""
-    ranked = state.ranked
-    while state.at < len(ranked.positions):
-        at = state.at
-        position, weight = int(ranked.positions[at]), int(ranked.weights[at])
-        state.at += 1
-        if position in state.taken or _over_cap(state, at, weight):
+def _take_next(state: _Progress, codes_of: Callable[[int], Codes]) -> None:
+    """Choose a ranking's next document, or end the ranking."""
+    ranking, near_duplicates = state.ranking, state.near_duplicates
+    while state.next < len(ranking.positions):
+        index = state.next
+        position, weight = int(ranking.positions[index]), int(ranking.weights[index])
+        state.next += 1
+        if position in state.taken or _exceeds_cap(state, index, weight):
             continue
-        near = state.neighbors
-        if near is not None and near.overlaps(codes_at(position)):
+        codes = None if near_duplicates is None else codes_of(position)
+        if near_duplicates is not None and codes is not None and near_duplicates.overlaps(codes):
             continue
         fits = state.used + weight <= state.share
         if fits or not state.chosen:
-            state.chosen.append(at)
+            state.chosen.append(index)
             state.taken.add(position)
             state.used += weight
-            for used, groups in zip(state.used_by_group, ranked.groups, strict=True):
-                used[int(groups[at])] = used.get(int(groups[at]), 0) + weight
-            if near is not None:
-                near.add(codes_at(position))
+            for used, groups in zip(state.used_by_group, ranking.groups, strict=True):
+                used[int(groups[index])] = used.get(int(groups[index]), 0) + weight
+            if near_duplicates is not None and codes is not None:
+                near_duplicates.add(codes)
         state.done = not fits
         return
-    state.done = state.ended = True
+    state.done = state.ran_out = True
 
 
-def _over_cap(state: _State, at: int, weight: int) -> bool:
+def _exceeds_cap(state: _Progress, index: int, weight: int) -> bool:
     return any(
-        used.get(int(groups[at]), 0) + weight > limit
-        for used, groups, limit in zip(state.used_by_group, state.ranked.groups, state.limits, strict=True)
+        used.get(int(groups[index]), 0) + weight > limit
+        for used, groups, limit in zip(state.used_by_group, state.ranking.groups, state.limits, strict=True)
     )

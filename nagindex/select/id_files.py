@@ -97,6 +97,7 @@ def _load(connection: DuckDBPyConnection, table: str, source: Source, columns: S
     import duckdb
 
     if source.format == "parquet":
+        parquet.require_scalar_ids(source, columns[0])
         listed = ", ".join(f"CAST({quote_name(name)} AS VARCHAR)" for name in columns)
         try:
             connection.execute(f"INSERT INTO {table} SELECT {listed} FROM read_parquet({quote_path(source.path)})")

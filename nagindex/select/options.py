@@ -1,74 +1,151 @@
-"""What a query can ask beside its targets and its budget, in the form it is written down, replayed and recorded."""
+"""Query options: everything a query can set beside its targets and its budget, as it is written down, replayed and recorded."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal, TypedDict, get_args
 
 from nagindex.errors import BadInputError
 
-MIXES = ("merge", "distinct", "union", "max")
-NORMALIZATIONS = ("minmax", "rank")
-MODES = ("auto", "scan", "sketch", "graph")
+NGRAM = 13
+"""Words of the n-grams that decontamination compares by default, as in GPT-3 (appendix C of arXiv 2005.14165)."""
+
+Mix = Literal["merge", "distinct", "union", "max"]
+Mode = Literal["auto", "scan", "sketch", "graph"]
+Normalization = Literal["minmax", "rank"]
+MIXES: tuple[str, ...] = get_args(Mix)
+MODES: tuple[str, ...] = get_args(Mode)
+NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """A quality signal, by which documents are ranked together with their similarity to the examples.
+
+    Attributes:
+        column: a kept column of the index, or a column of `scores`.
+        scores: file with an id and a value for each document; by default the values are the index's.
+        weight: weight of quality, above 0; similarity has the weight 1.
+        lower_is_better: whether a small value means high quality.
+        normalize: `minmax` or `rank`: how similarity and quality become comparable.
+
+    Raises:
+        BadInputError: neither `column` nor `scores` is given, or a value is out of range.
+    """
+
+    column: str | None = None
+    scores: str | None = None
+    weight: float = 1.0
+    lower_is_better: bool = False
+    normalize: Normalization = "minmax"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", None if self.scores is None else str(self.scores))
+        object.__setattr__(self, "weight", float(self.weight))
+        _require_choice("normalize", self.normalize, NORMALIZATIONS)
+        if not (math.isfinite(self.weight) and self.weight > 0):
+            raise BadInputError(
+                f"quality weight {self.weight:g}: a number above 0; leave quality out of the query to ignore it"
+            )
+        if self.column is None and self.scores is None:
+            raise BadInputError(
+                "settings of quality without quality: name a column with `quality_column`, or a file with `scores`"
+            )
+
+
+@dataclass(frozen=True)
+class Decontamination:
+    """Evaluation texts; documents that share an n-gram with one of them are not selected.
+
+    Attributes:
+        files: files, globs or folders of the evaluation texts, in any corpus format.
+        column: column of the texts; by default found in each file.
+        ngram: words of an n-gram, at least 1.
+
+    Raises:
+        BadInputError: a value is out of range.
+    """
+
+    files: tuple[str, ...]
+    column: str | None = None
+    ngram: int = NGRAM
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "files", _paths(self.files))
+        object.__setattr__(self, "ngram", int(self.ngram))
+        if not self.files:
+            raise BadInputError("decontaminate: no file of evaluation texts; name at least one")
+        if self.ngram < 1:
+            raise BadInputError(f"ngram {self.ngram}: an n-gram has at least one word")
+
+
+class QueryKeywords(TypedDict, total=False):
+    """The fields of `QueryOptions` as keyword arguments."""
+
+    layers: str | int | Sequence[int] | None
+    top_k: int | None
+    score: str
+    contrast: float
+    mix: Mix
+    target_weights: Mapping[str, float]
+    quality: Quality | None
+    where: str | None
+    cap: Mapping[str, float]
+    exclude: str | Path | Iterable[str | Path]
+    dedup: float | None
+    decontamination: Decontamination | None
+    mode: Mode
 
 
 @dataclass(frozen=True)
 class QueryOptions:
-    """Settings of a query; the defaults are the paper's.
+    """Options of a query; the defaults are the paper's.
 
     Attributes:
-        layers: layers looked at: `last`, `first`, `0-13`, `0,2`; None for all.
-        top_k: neurons of each layer looked at; None for all that the index keeps.
-        score: `mean` overlap with the examples, `max`, or `top:R`, the mean of the R largest overlaps.
-        contrast: how much a neuron's frequency in the pool is held against it.
+        layers: layers that count: `last`, `first`, `0-13`, `0,2`, or their numbers; None for all.
+        top_k: neurons of each layer that count; None for all that the index keeps.
+        score: `mean` overlap with the examples, `max`, or `top:R`: the mean of the R largest overlaps.
+        contrast: how much of a neuron's share of the pool is subtracted from its share of the examples.
         mix: how several targets share the budget: `merge`, `distinct`, `union` or `max`.
-        target_weights: shares of the budget by target, of those targets that do not get an equal share.
-        quality_column: kept column, or column of `scores`, that documents are ranked by beside their score.
-        scores: file of (id, value) with a value for each document.
-        quality_weight: how much quality counts, the score counting 1.
-        lower_is_better: whether a small value means quality.
-        normalize: `minmax` or `rank`: how score and quality become comparable.
-        where: SQL condition on the documents; others are no candidates.
-        cap: for columns, the largest share of the budget that documents of one value may take.
+        target_weights: shares of the budget by target, for targets that do not get an equal share.
+        quality: a quality signal to rank by as well.
+        where: SQL condition on the documents; only those that meet it are candidates.
+        cap: for each column, the largest share of the budget that documents with the same value may take.
         exclude: files of ids, or earlier selections, whose documents are no candidates.
-        dedup: overlap, above 0 and at most 1, from which on a document counts as a duplicate of a better one.
-        decontaminate: files of evaluation texts; documents that share an n-gram with one are no candidates.
-        evaluation_column: column of the evaluation texts; by default found in each file.
-        ngram: words in an n-gram.
-        mode: `auto`, `scan`, `sketch` or `graph`: the engine that finds the documents; all but `graph` give the same answer.
+        dedup: overlap, above 0 and at most 1, from which a document counts as a duplicate of a better one.
+        decontamination: evaluation texts that selected documents must not share an n-gram with.
+        mode: `auto`, `scan`, `sketch` or `graph`: the engine. All but `graph` return the same documents.
+
+    Raises:
+        BadInputError: a value is out of range, or options contradict each other.
     """
 
     layers: str | None = None
     top_k: int | None = None
     score: str = "mean"
     contrast: float = 0.0
-    mix: str = "merge"
+    mix: Mix = "merge"
     target_weights: Mapping[str, float] = field(default_factory=dict)
-    quality_column: str | None = None
-    scores: str | None = None
-    quality_weight: float = 1.0
-    lower_is_better: bool = False
-    normalize: str = "minmax"
+    quality: Quality | None = None
     where: str | None = None
     cap: Mapping[str, float] = field(default_factory=dict)
     exclude: tuple[str, ...] = ()
     dedup: float | None = None
-    decontaminate: tuple[str, ...] = ()
-    evaluation_column: str | None = None
-    ngram: int = 13
-    mode: str = "auto"
+    decontamination: Decontamination | None = None
+    mode: Mode = "auto"
 
     @classmethod
     def of(cls, **given: Any) -> QueryOptions:
-        """Return options by name.
+        """Return options by name; values may be of any type that stands for the field's, such as a list of layers.
 
         Raises:
-            BadInputError: there is no option of a name, or what is asked contradicts itself.
+            BadInputError: there is no option of a name, a value is out of range, or options contradict each other.
         """
         known = [own.name for own in dataclasses.fields(cls)]
         for name in given:
@@ -79,32 +156,24 @@ class QueryOptions:
     def __post_init__(self) -> None:
         for name, plain in (
             ("exclude", _paths(self.exclude)),
-            ("decontaminate", _paths(self.decontaminate)),
             ("target_weights", _numbers("target_weights", self.target_weights)),
             ("cap", _numbers("cap", self.cap)),
-            ("scores", None if self.scores is None else str(self.scores)),
-            ("layers", _written(self.layers)),
+            ("layers", _layers(self.layers)),
             ("score", str(self.score)),
-            *((name, float(getattr(self, name))) for name in ("contrast", "quality_weight")),
+            ("contrast", float(self.contrast)),
             ("dedup", None if self.dedup is None else float(self.dedup)),
             ("top_k", None if self.top_k is None else int(self.top_k)),
-            ("ngram", int(self.ngram)),
         ):
             object.__setattr__(self, name, plain)
         self._check()
 
     def _check(self) -> None:
-        _one_of("mix", self.mix, MIXES)
-        _one_of("normalize", self.normalize, NORMALIZATIONS)
-        _one_of("mode", self.mode, MODES)
+        _require_choice("mix", self.mix, MIXES)
+        _require_choice("mode", self.mode, MODES)
         if self.nearest is not None and self.contrast:
             raise BadInputError(f"contrast goes with score mean: score {self.score} has no frequencies to weigh")
         if not (math.isfinite(self.contrast) and self.contrast >= 0):
             raise BadInputError(f"contrast {self.contrast}: a number from 0 up, such as 0.5")
-        if not (math.isfinite(self.quality_weight) and self.quality_weight > 0):
-            raise BadInputError(
-                f"quality-weight {self.quality_weight}: a number above 0; leave quality out to ignore it"
-            )
         for name, weight in self.target_weights.items():
             if not (math.isfinite(weight) and weight > 0):
                 raise BadInputError(f"target-weight {name}={weight}: a share of the budget is above 0")
@@ -117,17 +186,6 @@ class QueryOptions:
                 raise BadInputError(f"cap {column}={share}: a share of the budget is above 0 and at most 1")
         if self.dedup is not None and not 0 < self.dedup <= 1:
             raise BadInputError(f"dedup {self.dedup}: an overlap is above 0 and at most 1; 1 drops exact duplicates")
-        if self.ngram < 1:
-            raise BadInputError(f"ngram {self.ngram}: an n-gram has at least one word")
-        if not self.has_quality and (self.lower_is_better or self.normalize != "minmax" or self.quality_weight != 1):
-            raise BadInputError(
-                "settings of quality without quality: name a column with quality-column, or a file with scores"
-            )
-
-    @property
-    def has_quality(self) -> bool:
-        """Whether documents are ranked by quality too."""
-        return self.quality_column is not None or self.scores is not None
 
     @property
     def nearest(self) -> int | None:
@@ -145,15 +203,57 @@ class QueryOptions:
             raise BadInputError(f"score {self.score!r}: write mean, max, or top:R with R examples, such as top:10")
         return int(number)
 
+    @property
+    def needs_all_scores(self) -> bool:
+        """Whether the score of every candidate is needed, and not only those of the best."""
+        constrained = self.cap or self.dedup or self.decontamination
+        return bool(self.quality or self.mix in ("max", "union") or constrained)
+
     def to_json(self) -> dict[str, Any]:
-        """Return what is asked, with the names of the command line and whole paths, as JSON values."""
-        found: dict[str, Any] = {}
-        for own in dataclasses.fields(self):
-            value = getattr(self, own.name)
-            if value is not None and value not in ((), {}):
-                name = "target-weight" if own.name == "target_weights" else own.name.replace("_", "-")
-                found[name] = list(map(os.path.abspath, value)) if isinstance(value, tuple) else value
-        return found | ({} if self.scores is None else {"scores": os.path.abspath(self.scores)})
+        """Return the options under their names on the command line, with absolute paths, as JSON values."""
+        return {
+            name: value
+            for name, value in {
+                "layers": self.layers,
+                "top-k": self.top_k,
+                "score": self.score,
+                "contrast": self.contrast,
+                "mix": self.mix,
+                "target-weight": dict(self.target_weights),
+                **_quality_record(self.quality),
+                "where": self.where,
+                "cap": dict(self.cap),
+                "exclude": list(map(os.path.abspath, self.exclude)),
+                "dedup": self.dedup,
+                **_decontamination_record(self.decontamination),
+                "mode": self.mode,
+            }.items()
+            if value is not None and value not in ([], {})
+        }
+
+
+def _quality_record(quality: Quality | None) -> dict[str, Any]:
+    scores = None if quality is None or quality.scores is None else os.path.abspath(quality.scores)
+    return {
+        "quality-column": None if quality is None else quality.column,
+        "scores": scores,
+        "quality-weight": 1.0 if quality is None else quality.weight,
+        "lower-is-better": quality is not None and quality.lower_is_better,
+        "normalize": "minmax" if quality is None else quality.normalize,
+    }
+
+
+def _decontamination_record(decontamination: Decontamination | None) -> dict[str, Any]:
+    return {
+        "decontaminate": [] if decontamination is None else list(map(os.path.abspath, decontamination.files)),
+        "evaluation-column": None if decontamination is None else decontamination.column,
+        "ngram": NGRAM if decontamination is None else decontamination.ngram,
+    }
+
+
+def exact_decimal(number: float) -> Fraction:
+    """Return the decimal number that a float prints as, exactly."""
+    return Fraction(str(number))
 
 
 def _paths(given: Any) -> tuple[str, ...]:
@@ -167,17 +267,12 @@ def _numbers(name: str, given: Any) -> dict[str, float]:
     return {str(key): float(value) for key, value in given.items()}
 
 
-def _written(layers: Any) -> str | None:
+def _layers(layers: Any) -> str | None:
     if layers is None or isinstance(layers, str):
         return layers
     return ",".join(map(str, layers if isinstance(layers, Iterable) else [layers]))
 
 
-def exactly(number: float) -> Fraction:
-    """Return the decimal number that was meant, which a float only comes near."""
-    return Fraction(str(number))
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise BadInputError(f"{name} {value!r}: one of {', '.join(choices)}")

@@ -1,4 +1,4 @@
-"""What the documents of a list are ordered by: one target's sums, the best of several targets, either blended with quality."""
+"""Ranking keys: what documents are ordered by. One target's sums, the best of several targets, either blended with quality."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from nagindex.search.profile import Target
 from nagindex.search.scan import ROWS_PER_TASK, Part, SumsOf
-from nagindex.select.options import QueryOptions
+from nagindex.select.options import Quality
 
 EXACT_SQUARES = 1 << 25
 """Sums below this can be squared and added up by the block in 64 bits."""
@@ -25,13 +25,13 @@ Blend = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], npt.NDArray[np.flo
 
 @dataclass(frozen=True)
 class RankingKey:
-    """How documents of one list are ordered.
+    """The key that one ranking orders documents by, the best highest.
 
     Attributes:
-        base: f(sums [targets, n]): keys, int64 or float64 [n], the best highest.
-        low, high: no key of `base` is outside these.
-        blend: what makes the order of keys and quality; None where there is no quality signal.
-        weight: of quality in the blend.
+        base: f(sums [targets, n]): keys from similarity alone, int64 or float64 [n].
+        low, high: bounds of `base`.
+        blend: combines these keys with quality; None where there is no quality signal.
+        weight: weight of quality in the blend.
     """
 
     base: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
@@ -42,11 +42,11 @@ class RankingKey:
 
     @property
     def bounds(self) -> tuple[float, float]:
-        """No key is outside these."""
+        """Bounds of the keys."""
         return (self.low, self.high) if self.blend is None else (-1.0 - self.weight, 0.0)
 
     def key(self, part: Part) -> Callable[[slice, npt.NDArray[np.int64]], npt.NDArray[Any]]:
-        """Open a part of the pool: f(rows, sums [targets, n]) gives keys [n], the best highest."""
+        """Return, for a part of the pool, f(rows, sums [targets, n]): the rows' keys, [n]."""
         blend = self.blend
         if blend is None or part.values is None:
             return lambda rows, sums: self.base(sums)
@@ -55,17 +55,17 @@ class RankingKey:
 
 
 def by_target(number: int, target: Target) -> RankingKey:
-    """Return the order of one target: its sums."""
+    """Return the key of one target's ranking: its sums."""
     return RankingKey(lambda sums: sums[number], target.low, target.high)
 
 
 def by_best(parts: Sequence[Part], sums_of: SumsOf, targets: Sequence[Target]) -> tuple[RankingKey, Standardized]:
-    """Return the order by each document's best standardized score: standard deviations above a target's mean.
+    """Return the key by each document's best standardized score: standard deviations above a target's mean.
 
     Args:
-        parts: the candidates, over which means and deviations are taken.
+        parts: the candidates, over which means and standard deviations are taken.
         sums_of: gives their sums.
-        targets: one or more.
+        targets: the targets, at least one.
     """
     count, totals, squares = 0, [0] * len(targets), [0] * len(targets)
     for sums, alive, _ in _blocks(parts, sums_of):
@@ -90,7 +90,7 @@ def by_best(parts: Sequence[Part], sums_of: SumsOf, targets: Sequence[Target]) -
 
 @dataclass(frozen=True)
 class Standardized:
-    """Means and standard deviations of targets' sums, float64 [targets, 1]; where all are equal the deviation counts as infinite."""
+    """Means and standard deviations of targets' sums, float64 [targets, 1]; a deviation of zero is stored as infinity."""
 
     means: npt.NDArray[np.float64]
     deviations: npt.NDArray[np.float64]
@@ -102,9 +102,15 @@ class Standardized:
 
 
 def with_quality(
-    bases: Sequence[RankingKey], parts: Sequence[Part], sums_of: SumsOf, options: QueryOptions
+    bases: Sequence[RankingKey], parts: Sequence[Part], sums_of: SumsOf, quality: Quality
 ) -> list[RankingKey]:
-    """Return the orders by criteria and the candidates' quality, all normalized over the candidates.
+    """Return the keys blended with the candidates' quality, similarity and quality both normalized over the candidates.
+
+    Args:
+        bases: the keys from similarity alone.
+        parts: the candidates, with their values.
+        sums_of: gives their sums.
+        quality: how the values count.
 
     Source: arXiv 2604.15706 for min-max normalization and equal weights.
     """
@@ -113,17 +119,17 @@ def with_quality(
         for sums, alive, values in _blocks(parts, sums_of)
         if alive.any()
     )
-    if options.normalize == "rank":
+    if quality.normalize == "rank":
         found = [_by_rank(np.sort(np.concatenate(column))) for column in zip(*signals, strict=True)]
     else:
         ends = [[(own.min(), own.max()) for own in block] for block in signals]
         found = [_by_range(min(e[0] for e in column), max(e[1] for e in column)) for column in zip(*ends, strict=True)]
-    *scores, quality = found
-    weight, lower_is_better = options.quality_weight, options.lower_is_better
+    *scores, normalize_quality = found
+    weight, lower_is_better = quality.weight, quality.lower_is_better
 
     def blended(base: RankingKey, score: Normalize) -> RankingKey:
         def blend(keys: npt.NDArray[Any], values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-            normalized = quality(values, False)
+            normalized = normalize_quality(values, False)
             return score(keys, True) + weight * (normalized if lower_is_better else 1 - normalized)
 
         return dataclasses.replace(base, blend=blend, weight=weight)
@@ -132,25 +138,25 @@ def with_quality(
 
 
 Normalize = Callable[[npt.NDArray[Any], bool], npt.NDArray[np.float64]]
-"""f(values [n], falling): 0 for the least value, or the greatest where they are falling, to 1 for the other end."""
+"""f(values [n], descending): from 0 for the least value to 1 for the greatest, or from the greatest where `descending`."""
 
 
 def _by_range(low: Any, high: Any) -> Normalize:
-    """Return the place of values between two others; 0 where these are one."""
+    """Return min-max normalization between two values; all zeros where they are equal."""
     width = high - low
     if not width:
-        return lambda values, falling: np.zeros(len(values))
-    return lambda values, falling: (high - values if falling else values - low) / width
+        return lambda values, descending: np.zeros(len(values))
+    return lambda values, descending: (high - values if descending else values - low) / width
 
 
 def _by_rank(ordered: npt.NDArray[Any]) -> Normalize:
-    """Return the rank of values among others in ascending order, equal values having the mean of their ranks."""
+    """Return rank normalization among sorted values; equal values get the mean of their ranks."""
     count = len(ordered)
 
-    def ranked(values: npt.NDArray[Any], falling: bool) -> npt.NDArray[np.float64]:
+    def ranked(values: npt.NDArray[Any], descending: bool) -> npt.NDArray[np.float64]:
         first, last = (np.searchsorted(ordered, values, side=side) for side in ("left", "right"))
         below = first + (last - first - 1) / 2
-        return np.asarray((count - 1 - below if falling else below) / max(count - 1, 1), np.float64)
+        return np.asarray((count - 1 - below if descending else below) / max(count - 1, 1), np.float64)
 
     return ranked
 

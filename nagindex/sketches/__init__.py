@@ -1,4 +1,4 @@
-"""Sketches and graphs on disk: fitted, written and read; derived from segments and rebuildable at any time.
+"""Sketches and graphs on disk: derived from segments, and rebuildable at any time.
 
 Knows the arrays of nagindex.search and the files of nagindex.storage; knows nothing of queries.
 """

@@ -1,4 +1,4 @@
-"""Make queries fast: fit a basis to a sample of the pool, sketch every segment in it, and measure how well later ones fit."""
+"""Build sketches and graphs: fit a basis to a sample of the pool, then sketch every segment."""
 
 from __future__ import annotations
 
@@ -16,34 +16,42 @@ from nagindex.search.sketch import Sketch, SketchType
 from nagindex.sketches.graphs import drop_damaged, graphs_of, write_graph
 from nagindex.sketches.store import DTYPES, SketchSet, create_sketches, current_sketches
 from nagindex.storage.manifest import Manifest, read_latest
-from nagindex.storage.segment import Segment, segments_of
+from nagindex.storage.segment import Segment
+from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.cache import damaged_files
 
 DIMS = (64, 128)
 SAMPLE = 32_768
 FROM_DOCUMENTS = 1_000_000
-"""Documents from which on `nagindex build` ends with this."""
+"""Pool size from which on a build ends with `optimize`."""
 GROWTH = 2.0
+"""Growth of the pool from which on a new basis is fitted."""
 
 
 @dataclass(frozen=True)
-class Progress:
-    """How far it is: what is being done, and documents sketched of all."""
+class SketchProgress:
+    """Progress of `optimize`.
 
-    doing: str
+    Attributes:
+        stage: `fitting`, `sketching` or `connecting`.
+        documents: documents processed in this stage.
+        total: documents to process in this stage.
+    """
+
+    stage: str
     documents: int
-    of: int
+    total: int
 
 
 @dataclass(frozen=True)
 class Optimized:
-    """What was done.
+    """The result of `optimize`.
 
     Attributes:
         sketches: the current sketches.
-        why: why a new basis was fitted, empty where the present one was kept.
-        documents: documents sketched now.
-        connected: documents connected by graphs now.
+        why: why a new basis was fitted; empty if the current one was kept.
+        documents: documents that were sketched.
+        connected: documents that were added to graphs.
     """
 
     sketches: SketchSet
@@ -60,45 +68,46 @@ def optimize(
     seed: int = 0,
     refit: bool = False,
     graph: bool = False,
-    progress: Callable[[Progress], None] = lambda progress: None,
+    progress: Callable[[SketchProgress], None] = lambda progress: None,
 ) -> Optimized:
-    """Sketch an index's segments; killed at any moment it goes on from there when it is called again.
+    """Sketch an index's segments; fits a basis first if necessary.
 
-    A new basis is fitted where there is none, where others dims or another dtype are asked for, where the pool has doubled
-    since, where the present one is damaged, and where `refit` says so; otherwise only what has no sketch yet, or a damaged one, gets one.
+    A new basis is fitted if there is none, if it has other dims or another dtype, if the pool has doubled since it was
+    fitted, if it is damaged, or if `refit` is true. Otherwise only segments without a sketch, or with a damaged one,
+    are sketched. After an interruption, the next call continues where this one stopped.
 
     Args:
         index: the index's folder.
-        dims: bytes (`i8`) or halves (`f16`) a document, 64 or 128; by default as before, or 128.
-        dtype: `i8` or `f16`; by default as before, or `i8`.
-        seed: of the sample.
+        dims: values of a sketch, 64 or 128; by default those of the current basis, or 128.
+        dtype: `i8` or `f16`; by default that of the current basis, or `i8`.
+        seed: seed of the sample.
         refit: whether to fit a new basis in any case.
-        graph: whether to connect what is sketched by neighbor graphs, too, for approximate answers.
+        graph: whether to build neighbor graphs, too, for approximate answers.
         progress: called before the fit and after each segment.
 
     Raises:
-        BadInputError: the index is empty, or there are no such dims or dtype.
+        BadInputError: the index is empty, or `dims` or `dtype` has none of these values.
     """
     if dims is not None and dims not in DIMS:
         raise BadInputError(f"dims {dims}: a sketch has {' or '.join(map(str, DIMS))}")
     if dtype is not None and dtype not in DTYPES:
-        raise BadInputError(f"sketch-dtype {dtype!r}: one of {', '.join(DTYPES)}")
+        raise BadInputError(f"dtype {dtype!r}: one of {', '.join(DTYPES)}")
     manifest = read_latest(index)
     if not manifest.documents:
         raise BadInputError(f"{index}: the index holds no document to sketch; append some")
-    members = segments_of(index, manifest)
+    members = Snapshot(index, manifest).segments
     try:
         current = current_sketches(index, manifest.fingerprint.spec)
         if current is not None and (damage := current.damage()) is not None:
             raise damage
     except NagIndexError as error:
-        current, why = None, f"the present basis cannot be used ({error})"
+        current, why = None, f"the current basis cannot be used ({error})"
     else:
-        why = _why(current, manifest, dims, dtype, refit)
+        why = _reason_to_refit(current, manifest, dims, dtype, refit)
     if current is None or why:
-        progress(Progress("fitting", 0, manifest.documents))
-        kept = (current.dims, current.dtype) if current else (DIMS[-1], "i8")
-        current = _fitted(index, manifest, members, dims or kept[0], dtype or kept[1], seed)
+        progress(SketchProgress("fitting", 0, manifest.documents))
+        default_dims, default_dtype = (current.dims, current.dtype) if current else (DIMS[-1], "i8")
+        current = _fit_sketches(index, manifest, members, dims or default_dims, dtype or default_dtype, seed)
     current.drop_damaged(manifest.segments)
     drop_damaged(current)
     for path in damaged_files(index / "derived" / "targets"):
@@ -107,50 +116,50 @@ def optimize(
     return Optimized(current, why, sketched, _connect(current, members, progress) if graph else 0)
 
 
-def _connect(sketches: SketchSet, members: Sequence[Segment], progress: Callable[[Progress], None]) -> int:
-    """Make graphs over the segments that are in none, about a quarter of a million documents each; return how many documents those are.
+def _connect(sketches: SketchSet, members: Sequence[Segment], progress: Callable[[SketchProgress], None]) -> int:
+    """Build graphs over the segments that no graph covers; return the number of documents in them.
 
-    A graph that is there stays as it is; one over segments of which some are gone is left out by readers and by this.
+    A graph holds about a quarter of a million documents. Existing graphs are kept. A graph with a segment that is gone
+    covers nothing.
     """
     from nagindex.search import hnsw
 
     connected = {segment for own in graphs_of(sketches, [m.entry for m in members]) for segment in own.segments}
     left = [member for member in members if member.entry.documents and member.entry.id not in connected]
-    whole, done = sum(member.entry.documents for member in left), 0
+    total, done = sum(member.entry.documents for member in left), 0
     while left:
         group = [left.pop(0)]
         while left and sum(m.entry.documents for m in [*group, left[0]]) <= hnsw.GROUP_DOCUMENTS:
             group.append(left.pop(0))
-        read = [sketches.read(member.entry) for member in group]
+        opened = [sketches.read(member.entry) for member in group]
         before = done
 
         def report(count: int, before: int = before) -> None:
-            progress(Progress("connecting", before + count, whole))
+            progress(SketchProgress("connecting", before + count, total))
 
-        index, centre = hnsw.build([sketch for sketch in read if sketch is not None], sketches.dtype, report)
-        write_graph(sketches, [member.entry for member in group], centre.tolist(), index.save())
+        index, center = hnsw.build([sketch for sketch in opened if sketch is not None], sketches.dtype, report)
+        write_graph(sketches, [member.entry for member in group], center.tolist(), index.save())
         done += len(index)
     return done
 
 
 def sketch_missing(
-    sketches: SketchSet, members: Sequence[Segment], progress: Callable[[Progress], None] = lambda progress: None
+    sketches: SketchSet, members: Sequence[Segment], progress: Callable[[SketchProgress], None] = lambda progress: None
 ) -> int:
-    """Sketch those of some segments that have no sketch in a basis yet; return how many documents those are."""
+    """Sketch the segments that have no sketch yet; return the number of documents in them."""
     missing = [member for member in members if member.entry.documents and not sketches.has(member.entry)]
-    whole, done = sum(member.entry.documents for member in missing), 0
+    total, done = sum(member.entry.documents for member in missing), 0
     for member in missing:
-        progress(Progress("sketching", done, whole))
-        sketches.write(
-            member.entry, Sketch.of(sketches.basis, sketches.basis.coordinates(member.codes()), sketches.dtype)
-        )
+        progress(SketchProgress("sketching", done, total))
+        coordinates = sketches.basis.coordinates(member.codes())
+        sketches.write(member.entry, Sketch.of(sketches.basis, coordinates, sketches.dtype))
         done += member.entry.documents
-    progress(Progress("sketching", done, whole))
+    progress(SketchProgress("sketching", done, total))
     return done
 
 
 def sketch_new_segments(index: Path, members: Sequence[Segment]) -> None:
-    """Sketch new segments of an index that has sketches; where these cannot be used, leave everything as it is."""
+    """Sketch new segments of an index that has sketches; does nothing if these cannot be used."""
     with suppress(NagIndexError):
         sketches = current_sketches(index, members[0].spec) if members else None
         if sketches is not None:
@@ -158,9 +167,9 @@ def sketch_new_segments(index: Path, members: Sequence[Segment]) -> None:
 
 
 def residual_drift(sketches: SketchSet, members: Sequence[Segment]) -> tuple[int, float]:
-    """Return how many documents are sketched, and how much more of them the basis leaves aside than of those it was fitted to.
+    """Return the number of sketched documents, and how much less well the basis fits them.
 
-    The second is a share: 0.05 means that the mean square of what is left is 5 % larger.
+    The second is the growth of the mean square residual norm over that of the fitted sample: 0.05 for 5 %.
     """
     documents, total = 0, 0.0
     for member in members:
@@ -171,23 +180,25 @@ def residual_drift(sketches: SketchSet, members: Sequence[Segment]) -> tuple[int
     return documents, total / documents / max(sketches.residual, 1e-9) - 1 if documents else 0.0
 
 
-def _why(current: SketchSet | None, manifest: Manifest, dims: int | None, dtype: SketchType | None, refit: bool) -> str:
-    """Return why a new basis is to be fitted, nothing where the present one will do."""
+def _reason_to_refit(
+    current: SketchSet | None, manifest: Manifest, dims: int | None, dtype: SketchType | None, refit: bool
+) -> str:
+    """Return why a new basis has to be fitted; empty if the current one serves."""
     if current is None:
         return "there was none"
     if refit:
-        return "asked for"
+        return "requested"
     if dims not in (None, current.dims) or dtype not in (None, current.dtype):
-        return f"the present one has {current.dims} dims in {current.dtype}"
+        return f"the current one has {current.dims} dims in {current.dtype}"
     if manifest.documents > GROWTH * current.documents:
         return f"the pool has grown from {current.documents:,} to {manifest.documents:,} documents"
     return ""
 
 
-def _fitted(
+def _fit_sketches(
     index: Path, manifest: Manifest, members: Sequence[Segment], dims: int, dtype: SketchType, seed: int
 ) -> SketchSet:
-    """Fit a basis to a sample and publish it."""
+    """Fit a basis to a sample and publish it, without any sketches yet."""
     spec = manifest.fingerprint.spec
     codes = sample_of(members, spec, SAMPLE, seed)
     vectors, kept = fit(codes, spec, dims - 1, seed)
@@ -207,15 +218,22 @@ def _fitted(
 
 
 def sample_of(members: Sequence[Segment], spec: NagSpec, size: int, seed: int) -> Codes:
-    """Return the NAGs of living documents drawn from all segments in proportion to their size, uint16 [n, L, K], n at most `size`."""
+    """Return the codes of a random sample of living documents, stratified by segment, uint16 [n, L, K].
+
+    Args:
+        members: the segments.
+        spec: shape of the NAGs.
+        size: documents in the sample; all of them if there are fewer.
+        seed: seed of the sample.
+    """
     generator = np.random.default_rng(seed)
-    whole = sum(member.entry.documents - member.entry.deleted_documents for member in members)
+    living = sum(member.entry.documents - member.entry.deleted_documents for member in members)
     drawn = [np.empty((0, *spec.shape), np.uint16)]
-    left, wanted = whole, min(size, whole)
+    left, missing = living, min(size, living)
     for member in members:
         alive = np.flatnonzero(member.alive())
-        own = round(wanted * len(alive) / left) if left else 0
-        left, wanted = left - len(alive), wanted - own
-        if own:
-            drawn.append(member.codes()[np.sort(generator.choice(alive, own, replace=False))])
+        count = round(missing * len(alive) / left) if left else 0
+        left, missing = left - len(alive), missing - count
+        if count:
+            drawn.append(member.codes()[np.sort(generator.choice(alive, count, replace=False))])
     return np.concatenate(drawn)

@@ -1,7 +1,7 @@
-"""Neighbor graphs on disk, beside the sketches that they connect: derived, rebuildable, and never changed once written.
+"""Neighbor graphs on disk: derived from sketches, immutable, and rebuildable at any time.
 
-derived/sketch-000003/graph-<id>.json   the segments that it connects, in order; it counts once this file is there
-derived/sketch-000003/graph-<id>.usearch
+derived/sketch-000003/graph-<id>.json     the graph's segments, in order; the graph counts once this file exists
+derived/sketch-000003/graph-<id>.usearch  the index that usearch reads
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nagindex.errors import DamagedIndexError, NagIndexError, UnknownFormatError
 from nagindex.sketches.store import SketchSet
-from nagindex.storage.checksummed_json import damaged, described, seal
+from nagindex.storage.checksummed_json import damage_error, dump_json, load_dataclass
 from nagindex.storage.files import FileEntry, create_exclusively, sync_folder, verify_content, verify_once, writing
 from nagindex.storage.manifest import SegmentEntry
 
@@ -23,8 +23,8 @@ _NAME = re.compile(r"graph-[0-9a-f]{8}\.json")
 
 
 @dataclass(frozen=True)
-class _Connected:
-    """What a graph's JSON says: its file's length and checksum, and the rest of `GraphFile`."""
+class _GraphJson:
+    """The JSON file of a graph: length and checksum of its usearch file, and the fields of `GraphFile`."""
 
     bytes: int
     content: str
@@ -35,28 +35,28 @@ class _Connected:
 
 @dataclass(frozen=True)
 class GraphFile:
-    """A graph as it lies on the disk.
+    """A graph on disk.
 
     Attributes:
-        path: the file that usearch reads.
+        path: the usearch file.
         entry: its length and checksum.
-        segments: ids of the segments that it connects; node i is document i of their concatenation.
-        dims: values of a vector in it.
-        centre: what was subtracted from coordinates, float [dims - 1].
+        segments: ids of the segments that it covers; node i is document i of their concatenation.
+        dims: values of a vector.
+        center: the center that was subtracted from coordinates, float [dims - 1].
     """
 
     path: Path
     entry: FileEntry
     segments: tuple[str, ...]
     dims: int
-    centre: tuple[float, ...]
+    center: tuple[float, ...]
 
     def check(self) -> None:
-        """Raise DamagedIndexError unless the file holds what was written; usearch believes whatever it maps."""
+        """Raise DamagedIndexError unless the file is intact; usearch does not check what it maps."""
         verify_once(self.path, self.entry, segment=self.path.parent.name)
 
     def damage(self) -> DamagedIndexError | None:
-        """Return what is wrong with the file, down to every byte; None where nothing is."""
+        """Check every byte of the file; return its damage, or None if it is intact."""
         try:
             verify_content(self.path, self.entry, segment=self.path.parent.name)
         except DamagedIndexError as error:
@@ -69,23 +69,26 @@ def graphs_of(
     segments: Sequence[SegmentEntry],
     damage: Callable[[NagIndexError], object] | None = None,
 ) -> list[GraphFile]:
-    """Return the graphs whose segments are all among those given, none of them in two.
+    """Return graphs whose segments are all among those given, no two of them with a segment in common.
 
     Args:
-        sketches: what they connect.
-        segments: of a version.
-        damage: called for each graph whose description is not what was written, which is left out; without, the first is raised.
+        sketches: the sketches that they connect.
+        segments: the segments of a version.
+        damage: called with the error of each graph whose JSON file cannot be read, which is left out; by default the
+            first is raised.
 
     Raises:
-        DamagedIndexError, UnknownFormatError: there is such a graph, or one of a newer nagindex, and nothing to call for it.
+        DamagedIndexError: a JSON file is damaged, and `damage` is None.
+        UnknownFormatError: a newer nagindex wrote a JSON file, and `damage` is None.
     """
-    present, taken, found = {entry.id for entry in segments}, set[str](), []
+    present, taken = {entry.id for entry in segments}, set[str]()
+    graphs = []
     for path in sorted(sketches.folder.glob("graph-*.json")):
         if not _NAME.fullmatch(path.name):
             continue
         try:
-            graph = _described(path)
-        except FileNotFoundError:  # vacuumed, or taken away as damaged
+            graph = _read(path)
+        except FileNotFoundError:  # removed meanwhile
             continue
         except (DamagedIndexError, UnknownFormatError) as error:
             if damage is None:
@@ -94,33 +97,40 @@ def graphs_of(
             continue
         if present.issuperset(graph.segments) and taken.isdisjoint(graph.segments):
             taken.update(graph.segments)
-            found.append(graph)
-    return found
+            graphs.append(graph)
+    return graphs
 
 
 def drop_damaged(sketches: SketchSet) -> None:
-    """Take what describes graphs away where they are not what was written, down to every byte: they do not count any more."""
+    """Check every byte of the graphs, and remove the JSON files of damaged ones."""
     for path in sorted(sketches.folder.glob("graph-*.json")):
         try:
-            whole = _described(path).damage() is None
+            intact = _read(path).damage() is None
         except (FileNotFoundError, UnknownFormatError):
             continue
         except DamagedIndexError:
-            whole = False
-        if not whole:
+            intact = False
+        if not intact:
             path.unlink(missing_ok=True)
 
 
-def _described(path: Path) -> GraphFile:
-    stated = described(path, _Connected, FORMAT_VERSION, "the graph")
-    if len(stated.centre) + 1 != stated.dims:
-        raise damaged(path, "the graph")
-    entry = FileEntry(stated.bytes, stated.content)
-    return GraphFile(path.with_suffix(".usearch"), entry, stated.segments, stated.dims, stated.centre)
+def _read(path: Path) -> GraphFile:
+    stored = load_dataclass(path, _GraphJson, FORMAT_VERSION, "the graph")
+    if len(stored.centre) + 1 != stored.dims:
+        raise damage_error(path, "the graph")
+    entry = FileEntry(stored.bytes, stored.content)
+    return GraphFile(path.with_suffix(".usearch"), entry, stored.segments, stored.dims, stored.centre)
 
 
-def write_graph(sketches: SketchSet, segments: Sequence[SegmentEntry], centre: Sequence[float], content: bytes) -> None:
-    """Publish a graph over some segments, as the bytes that usearch reads; its own writing into files does not notice a full disk."""
+def write_graph(sketches: SketchSet, segments: Sequence[SegmentEntry], center: Sequence[float], content: bytes) -> None:
+    """Publish a graph over some segments.
+
+    Args:
+        sketches: the sketches that it connects.
+        segments: the segments that it covers, in the order of its nodes.
+        center: the center that was subtracted from coordinates.
+        content: the usearch index as bytes; usearch's own file writer does not notice a full disk.
+    """
     name = f"graph-{secrets.token_hex(4)}"
     path = sketches.folder / f"{name}.usearch"
     published = False
@@ -134,10 +144,10 @@ def write_graph(sketches: SketchSet, segments: Sequence[SegmentEntry], centre: S
             "bytes": entry.bytes,
             "content": entry.sha256,
             "segments": [segment.id for segment in segments],
-            "dims": len(centre) + 1,
-            "centre": list(centre),
+            "dims": len(center) + 1,
+            "centre": list(center),
         }
-        published = create_exclusively(sketches.folder / f"{name}.json", seal(fields))
+        published = create_exclusively(sketches.folder / f"{name}.json", dump_json(fields))
     except BaseException:
         published = path.with_suffix(".json").exists()
         raise

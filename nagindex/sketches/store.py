@@ -1,12 +1,12 @@
-"""Sketches on disk: derived from the segments, rebuildable at any time, and never the truth.
+"""Sketches on disk: derived from segments and rebuildable at any time.
 
-    derived/sketch-000003/basis.json      how the basis was fitted; the folder counts once this file is there
-    derived/sketch-000003/basis.npy       float32 [neurons, d]
-    derived/sketch-000003/<segment>.json  how the segment's sketches are decoded; they count once this file is there
-    derived/sketch-000003/<segment>-*.npy int8 or float16 [documents, d + 1]
+    derived/sketch-000003/basis.json       how the basis was fitted; the folder counts once this file exists
+    derived/sketch-000003/basis.npy        float32 [neurons, d]
+    derived/sketch-000003/<segment>.json   how the segment's sketches are decoded; they count once this file exists
+    derived/sketch-000003/<segment>-*.npy  int8 or float16 [documents, d + 1]
 
-The folder of the highest number is current. Segments are immutable, so a segment's sketches stay right as long as it is
-there; segments without any are scanned.
+The folder of the highest number is current. Segments are immutable, so their sketches stay valid; segments without
+sketches are scanned.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from nagindex.nag import NagSpec
 from nagindex.search.basis import Basis
 from nagindex.search.file_rows import FileRows
 from nagindex.search.sketch import Sketch, SketchType
-from nagindex.storage.arrays import first_byte, mapped, write_array
-from nagindex.storage.checksummed_json import damaged, described, load_json, seal
+from nagindex.storage.arrays import data_offset, map_array, write_array
+from nagindex.storage.checksummed_json import damage_error, dump_json, load_dataclass, load_json
 from nagindex.storage.files import FileEntry, create_exclusively, make_folders, sync_folder, verify_content, verify_once
 from nagindex.storage.manifest import SegmentEntry
 
@@ -37,12 +37,12 @@ _FOLDER = re.compile(r"sketch-([0-9]{6})")
 
 
 @dataclass(frozen=True)
-class _Sketched:
-    """What a segment's JSON says: its file's name, length and checksum, and how the file is decoded."""
+class _SegmentJson:
+    """The JSON file of a segment's sketches: their array's name, length and checksum, and its decoding."""
 
     file: str
     bytes: int
-    content: str  # the checksum that the JSON itself carries is called sha256
+    content: str  # checksum of the array; `sha256` is that of the JSON file itself
     offsets: tuple[float, ...]
     steps: tuple[float, ...]
     errors: tuple[float, ...]
@@ -50,17 +50,17 @@ class _Sketched:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class BasisInfo:
     """How a basis was fitted.
 
     Attributes:
-        dims: values a document, as asked for; a basis of a small pool has fewer.
+        dims: requested number of values of a sketch; the basis of a small pool has fewer.
         dtype: `i8` or `f16`.
-        seed: of the sample.
-        sample: documents that the basis was fitted to.
-        documents: that the index had then.
+        seed: seed of the sample.
+        sample: documents of the sample that the basis was fitted to.
+        documents: documents of the index at that time.
         kept: share of the sample's variance that the basis keeps, 0 to 1.
-        residual: mean square of the sample's lengths beside the basis.
+        residual: mean square of the sample's residual norms.
         skew, rounding: see `Basis`.
     """
 
@@ -76,19 +76,19 @@ class Fitted:
 
 
 @dataclass(frozen=True)
-class _Stated(Fitted):
-    """What a basis's JSON says: that, and its file's length and checksum."""
+class _BasisJson(BasisInfo):
+    """The JSON file of a basis: how it was fitted, and length and checksum of its array."""
 
     bytes: int
     content: str
 
 
 @dataclass(frozen=True)
-class SketchSet(Fitted):
-    """A basis and the sketches of segments in it.
+class SketchSet(BasisInfo):
+    """A basis on disk, and the sketches of segments in it.
 
     Attributes:
-        folder: where they lie.
+        folder: the folder that holds them.
         spec: shape of the NAGs.
         file: length and checksum of basis.npy.
     """
@@ -103,16 +103,21 @@ class SketchSet(Fitted):
         """The folder's name."""
         return self.folder.name
 
+    @property
+    def width(self) -> int:
+        """Values of a document's sketch: its coefficients, and its residual norm."""
+        return len(self.rounding) + 1
+
     @cached_property
     def basis(self) -> Basis:
-        """The basis, mapped from the disk.
+        """The basis, memory-mapped.
 
         Raises:
-            DamagedIndexError: its file is not what was written.
+            DamagedIndexError: its file is damaged.
         """
         path = self.folder / "basis.npy"
         verify_once(path, self.file, segment=self.name)
-        vectors = mapped(path, np.dtype(np.float32), (int(self.spec.offsets[-1]), len(self.rounding)))
+        vectors = map_array(path, np.dtype(np.float32), (int(self.spec.offsets[-1]), len(self.rounding)))
         return Basis(vectors, self.skew, np.array(self.rounding), self.spec)
 
     def has(self, entry: SegmentEntry) -> bool:
@@ -120,106 +125,108 @@ class SketchSet(Fitted):
         return (self.folder / f"{entry.id}.json").exists()
 
     def write(self, entry: SegmentEntry, sketch: Sketch) -> None:
-        """Publish a segment's sketches; where another process was first, its are kept."""
+        """Publish a segment's sketches; those that another process published first are kept."""
         path = self.folder / f"{entry.id}-{secrets.token_hex(4)}.npy"
-        stated = self.folder / f"{entry.id}.json"
+        description = self.folder / f"{entry.id}.json"
         published = False
         try:
             write_array(path, sketch.values[:])
             file = FileEntry.of(path)
-            offsets, steps, errors = (tuple(own.tolist()) for own in (sketch.offsets, sketch.steps, sketch.errors))
-            content = _Sketched(path.name, file.bytes, file.sha256, offsets, steps, errors, sketch.residual)
+            offsets, steps, errors = (
+                tuple(values.tolist()) for values in (sketch.offsets, sketch.steps, sketch.errors)
+            )
+            content = _SegmentJson(path.name, file.bytes, file.sha256, offsets, steps, errors, sketch.residual)
             sync_folder(self.folder)
-            published = create_exclusively(stated, seal({"format_version": FORMAT_VERSION} | vars(content)))
+            published = create_exclusively(description, dump_json({"format_version": FORMAT_VERSION} | vars(content)))
         except BaseException:
-            published = stated.exists()  # it may have been before its folder could be forced to the disk
+            published = description.exists()  # the link may exist although syncing its folder failed
             raise
         finally:
             if not published:
                 path.unlink(missing_ok=True)
 
     def read(self, entry: SegmentEntry) -> Sketch | None:
-        """Return a segment's sketches, to be read from the disk; None where it has none.
+        """Return a segment's sketches, read from disk on access; None if it has none.
 
         Raises:
-            DamagedIndexError: its files are not what was written.
+            DamagedIndexError: its files are damaged.
             UnknownFormatError: a newer nagindex wrote them.
         """
-        shape = (entry.documents, len(self.rounding) + 1)
+        shape = (entry.documents, self.width)
         if entry.id not in self._decoding:
-            stated = self._stated(entry)
-            if stated is None:
+            stored = self._segment_json(entry)
+            if stored is None:
                 return None
-            path, file = self.folder / stated.file, FileEntry(stated.bytes, stated.content)
+            path, file = self.folder / stored.file, FileEntry(stored.bytes, stored.content)
             verify_once(path, file, segment=entry.id)
-            start = first_byte(path, DTYPES[self.dtype], shape)
-            arrays = [np.array(own, np.float64) for own in (stated.offsets, stated.steps, stated.errors)]
-            self._decoding[entry.id] = path, file, start, *arrays, stated.residual
+            start = data_offset(path, DTYPES[self.dtype], shape)
+            arrays = [np.array(own, np.float64) for own in (stored.offsets, stored.steps, stored.errors)]
+            self._decoding[entry.id] = path, file, start, *arrays, stored.residual
         path, file, start, *decoding = self._decoding[entry.id]
         verify_once(path, file, segment=entry.id)
         return Sketch(FileRows(path, start, DTYPES[self.dtype], shape), *decoding)
 
     def residual_of(self, entry: SegmentEntry) -> float | None:
-        """Return the mean square of a segment's lengths beside the basis, None where it is not sketched."""
-        stated = self._stated(entry)
-        return None if stated is None else stated.residual
+        """Return the mean square of a segment's residual norms; None if it is not sketched."""
+        stored = self._segment_json(entry)
+        return None if stored is None else stored.residual
 
     def damage(self, entry: SegmentEntry | None = None) -> NagIndexError | None:
-        """Return what is wrong with the basis, or with a segment's sketches, down to every byte; None where nothing is."""
+        """Check every byte of the basis, or of a segment's sketches; return the damage, or None."""
         try:
             if entry is None:
                 verify_content(self.folder / "basis.npy", self.file, segment=self.name)
-            elif stated := self._stated(entry):
-                verify_content(self.folder / stated.file, FileEntry(stated.bytes, stated.content), segment=entry.id)
+            elif stored := self._segment_json(entry):
+                verify_content(self.folder / stored.file, FileEntry(stored.bytes, stored.content), segment=entry.id)
         except (DamagedIndexError, UnknownFormatError) as error:
             return error
         return None
 
     def drop_damaged(self, segments: Sequence[SegmentEntry]) -> None:
-        """Take what describes sketches away where they are not what was written, down to every byte: they do not count any more."""
+        """Check every byte of the sketches, and remove the JSON files of damaged ones."""
         for entry in segments:
             if isinstance(self.damage(entry), DamagedIndexError):
                 self._decoding.pop(entry.id, None)
                 (self.folder / f"{entry.id}.json").unlink(missing_ok=True)
 
-    def _stated(self, entry: SegmentEntry) -> _Sketched | None:
-        """Return what is said of a segment's sketches, None where it has none."""
+    def _segment_json(self, entry: SegmentEntry) -> _SegmentJson | None:
+        """Read the JSON file of a segment's sketches; None if it has none."""
         path = self.folder / f"{entry.id}.json"
         try:
-            stated = described(path, _Sketched, FORMAT_VERSION, "the sketches")
+            stored = load_dataclass(path, _SegmentJson, FORMAT_VERSION, "the sketches")
         except FileNotFoundError:
             return None
-        lengths = {len(stated.offsets), len(stated.steps), len(stated.errors)}
-        if lengths != {len(self.rounding) + 1} or not re.fullmatch(rf"{entry.id}-[0-9a-f]{{8}}\.npy", stated.file):
-            raise damaged(path, "the sketches")
-        return stated
+        lengths = {len(stored.offsets), len(stored.steps), len(stored.errors)}
+        if lengths != {self.width} or not re.fullmatch(rf"{entry.id}-[0-9a-f]{{8}}\.npy", stored.file):
+            raise damage_error(path, "the sketches")
+        return stored
 
 
 def current_sketches(index: Path, spec: NagSpec) -> SketchSet | None:
-    """Return the index's current sketches, None where it has none.
+    """Return the index's current sketches; None if it has none.
 
     Raises:
-        DamagedIndexError: what describes their basis is not what was written.
+        DamagedIndexError: the JSON file of their basis is damaged.
         UnknownFormatError: a newer nagindex wrote them.
     """
     for folder in sorted(_folders(index), reverse=True):
         path = folder / "basis.json"
         try:
-            stated = vars(described(path, _Stated, FORMAT_VERSION, "the sketches"))
+            stored = vars(load_dataclass(path, _BasisJson, FORMAT_VERSION, "the sketches"))
         except FileNotFoundError:
-            continue  # its writer was killed, or is at it
-        file = FileEntry(stated.pop("bytes"), stated.pop("content"))
-        return SketchSet(folder=folder, spec=spec, file=file, **stated)
+            continue  # its writer was killed, or is not done
+        file = FileEntry(stored.pop("bytes"), stored.pop("content"))
+        return SketchSet(folder=folder, spec=spec, file=file, **stored)
     return None
 
 
 def create_sketches(index: Path, basis: Basis, **fitted: Any) -> SketchSet:
-    """Publish a basis, whose sketches are then the current ones, and return the set, which holds none yet.
+    """Publish a basis, which makes its set of sketches the current one; return the set, still empty.
 
     Args:
         index: the index's folder.
         basis: the basis.
-        fitted: `dims`, `dtype`, `seed`, `sample`, `documents`, `kept` and `residual` of `SketchSet`.
+        fitted: `dims`, `dtype`, `seed`, `sample`, `documents`, `kept` and `residual` of `BasisInfo`.
     """
     make_folders(index / "derived")
     number = max((_number(folder) for folder in _folders(index)), default=0)
@@ -228,7 +235,7 @@ def create_sketches(index: Path, basis: Basis, **fitted: Any) -> SketchSet:
         folder = index / "derived" / f"sketch-{number:06d}"
         try:
             folder.mkdir()
-        except FileExistsError:  # another process is at it too
+        except FileExistsError:  # another process took this number
             continue
         break
     sync_folder(folder.parent)
@@ -236,41 +243,41 @@ def create_sketches(index: Path, basis: Basis, **fitted: Any) -> SketchSet:
     write_array(path, np.asarray(basis.vectors))
     entry = FileEntry.of(path)
     sync_folder(folder)
-    stored = fitted | {"skew": basis.skew, "rounding": basis.rounding.tolist()}
+    info = fitted | {"skew": basis.skew, "rounding": basis.rounding.tolist()}
     content = {"format_version": FORMAT_VERSION, "bytes": entry.bytes, "content": entry.sha256}
-    create_exclusively(folder / "basis.json", seal(content | stored))
-    return SketchSet(folder=folder, spec=basis.spec, file=entry, **stored)
+    create_exclusively(folder / "basis.json", dump_json(content | info))
+    return SketchSet(folder=folder, spec=basis.spec, file=entry, **info)
 
 
-def stale(index: Path, segments: set[str]) -> list[Path]:
-    """Return the files of sketches that are not current, and those of the current ones that are of no use any more.
+def unused_files(index: Path, segments: set[str]) -> list[Path]:
+    """Return the files of former sketches, and those of current ones whose segments are gone.
 
     Args:
         index: the index's folder.
-        segments: ids of the segments that kept versions name.
+        segments: ids of the segments that any kept version names.
     """
     folders = sorted(_folders(index), reverse=True)
     current = next((folder for folder in folders if (folder / "basis.json").exists()), None)
-    found = [path for folder in folders if folder != current for path in folder.iterdir()]
+    unused = [path for folder in folders if folder != current for path in folder.iterdir()]
     if current is None:
-        return found
+        return unused
     used = {"basis.json", "basis.npy"}
     for path in current.glob("*.json"):
         try:
             content, _ = load_json(path, "")
         except (DamagedIndexError, FileNotFoundError):
             continue
-        listed = content.get("segments")
-        if path.name.startswith("graph-") and isinstance(listed, list) and segments.issuperset(map(str, listed)):
+        members = content.get("segments")
+        if path.name.startswith("graph-") and isinstance(members, list) and segments.issuperset(map(str, members)):
             used |= {path.name, path.with_suffix(".usearch").name}
         elif path.stem in segments:
             used |= {path.name, str(content.get("file"))}
-    return found + [path for path in current.iterdir() if path.name not in used and not path.name.endswith(".tmp")]
+    return unused + [path for path in current.iterdir() if path.name not in used and not path.name.endswith(".tmp")]
 
 
 def _folders(index: Path) -> list[Path]:
-    found = (index / "derived").glob("sketch-*")
-    return [path for path in found if _FOLDER.fullmatch(path.name) and not path.is_symlink()]
+    paths = (index / "derived").glob("sketch-*")
+    return [path for path in paths if _FOLDER.fullmatch(path.name) and not path.is_symlink()]
 
 
 def _number(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""Arrays of an index in .npy files: written so that a full disk is noticed, and mapped only as what they are expected to be."""
+"""Arrays in .npy files of an index, written so that a full disk raises, and memory-mapped with a known dtype and shape."""
 
 from __future__ import annotations
 
@@ -14,44 +14,44 @@ from nagindex.storage.files import writing
 
 
 def write_array(path: Path, array: npt.NDArray[Any]) -> None:
-    """Write an array as a new .npy file; numpy's own writing into files does not notice when the last bytes find no room."""
+    """Write an array as a new .npy file; unlike `np.save`, raise if the last bytes do not fit on the disk."""
     with writing(path), open(path, "xb") as file:
         np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
         file.write(np.ascontiguousarray(array).data)
 
 
-def first_byte(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
-    """Return where the values of a .npy file begin; nothing of the size that its header states is made.
+def data_offset(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> int:
+    """Return the offset of the values in a .npy file; nothing is allocated for the size that the header states.
 
     Raises:
-        DamagedIndexError: it holds no array of this type and shape, or ends before it does.
+        DamagedIndexError: the file does not hold an array of this dtype and shape, or is too short for it.
     """
     try:
         with open(path, "rb") as file:
             if np.lib.format.read_magic(file) != (1, 0):
-                raise ValueError("of another version of the format")
-            found, in_columns, kind = np.lib.format.read_array_header_1_0(file)
-            start, size = file.tell(), os.fstat(file.fileno()).st_size
-    except Exception as error:  # whatever Python makes of what the header spells
-        raise DamagedIndexError(path, f"no array ({' '.join(str(error).split())[:200]})") from None
-    if (found, kind) != (shape, dtype) or (in_columns and len(shape) > 1):
-        raise DamagedIndexError(path, f"holds {kind} {found}, not {dtype} {shape}")
-    if size < start + dtype.itemsize * int(np.prod(shape, dtype=object)):
-        raise DamagedIndexError(path, f"ends before its {dtype} {shape} do")
-    return start
+                raise ValueError("unsupported .npy version")
+            stored_shape, fortran_order, stored_dtype = np.lib.format.read_array_header_1_0(file)
+            offset, size = file.tell(), os.fstat(file.fileno()).st_size
+    except Exception as error:  # evaluating a damaged header can raise any exception
+        raise DamagedIndexError(path, f"not a .npy array ({' '.join(str(error).split())[:200]})") from None
+    if (stored_shape, stored_dtype) != (shape, dtype) or (fortran_order and len(shape) > 1):
+        raise DamagedIndexError(path, f"holds {stored_dtype} {stored_shape} instead of {dtype} {shape}")
+    if size < offset + dtype.itemsize * int(np.prod(shape, dtype=object)):
+        raise DamagedIndexError(path, f"too short for {dtype} {shape}")
+    return offset
 
 
-def mapped(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], start: int | None = None) -> npt.NDArray[Any]:
-    """Return an array mapped from a .npy file; one without values is no mapping.
+def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: int | None = None) -> npt.NDArray[Any]:
+    """Return the array of a .npy file, memory-mapped read-only; an array without values is not mapped.
 
     Args:
         path: the file.
-        dtype: what it must hold.
-        shape: likewise.
-        start: where its values begin, if that was found out before.
+        dtype: expected dtype.
+        shape: expected shape.
+        offset: offset of the values, if `data_offset` has been called before.
 
     Raises:
-        DamagedIndexError: it holds something else.
+        DamagedIndexError: the file holds something else.
     """
-    place = first_byte(path, dtype, shape) if start is None else start
-    return np.memmap(path, dtype, "r", place, shape) if 0 not in shape else np.empty(shape, dtype)
+    start = data_offset(path, dtype, shape) if offset is None else offset
+    return np.memmap(path, dtype, "r", start, shape) if 0 not in shape else np.empty(shape, dtype)

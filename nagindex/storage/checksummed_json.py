@@ -1,4 +1,4 @@
-"""JSON files that carry their own checksum: what does not read back as it was written is damage."""
+"""JSON files that contain their own checksum, so that any changed byte is detected."""
 
 from __future__ import annotations
 
@@ -9,68 +9,74 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nagindex.errors import DamagedIndexError, UnknownFormatError
-from nagindex.storage.schema import typed
-from nagindex.storage.verified import is_plain
+from nagindex.storage.schema import from_json
+from nagindex.storage.verified import is_regular_file
 
 T = TypeVar("T")
 
 
 def digest(content: dict[str, Any]) -> str:
-    """Return the SHA-256 of JSON values, whatever their order."""
+    """Return the SHA-256 of a JSON object, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def seal(content: dict[str, Any]) -> bytes:
+def dump_json(content: dict[str, Any]) -> bytes:
     """Return the bytes of a JSON file with these values and their checksum."""
     text = json.dumps(content | {"sha256": digest(content)}, indent=1, ensure_ascii=False)
     return text.encode() + b"\n"
 
 
 def load_json(path: Path, what: str) -> tuple[dict[str, Any], bool]:
-    """Return the values of a file, and whether they and every byte are what was written.
+    """Return the values of a file without the checksum, and whether every byte is intact.
 
     Args:
         path: the file.
-        what: what it is, for messages.
+        what: name of the content, for messages.
 
     Raises:
-        FileNotFoundError: there is none.
-        DamagedIndexError: it holds no JSON object with a checksum.
+        FileNotFoundError: the file does not exist.
+        DamagedIndexError: the file does not hold a JSON object with a checksum.
     """
-    if not is_plain(path):
-        raise damaged(path, what)
+    if not is_regular_file(path):
+        raise damage_error(path, what)
     try:
         written = path.read_bytes()
         content = json.loads(written)
-        stated = content.pop("sha256")
-        return content, stated == digest(content) and written == seal(content)
+        checksum = content.pop("sha256")
+        return content, checksum == digest(content) and written == dump_json(content)
     except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
-        raise damaged(path, what) from None
+        raise damage_error(path, what) from None
 
 
-def described(path: Path, kind: type[T], version: int, what: str) -> T:
-    """Return the values of a file that describes derived data, of a format version, as a dataclass of its fields.
+def load_dataclass(path: Path, kind: type[T], version: int, what: str) -> T:
+    """Return the content of a JSON file that describes derived data, as an instance of a dataclass.
+
+    Args:
+        path: the file.
+        kind: the dataclass; its fields are the keys of the file.
+        version: the format version that this nagindex reads.
+        what: name of the content, for messages.
 
     Raises:
-        FileNotFoundError: there is none.
-        UnknownFormatError: another nagindex wrote it.
-        DamagedIndexError: it is not what was written.
+        FileNotFoundError: the file does not exist.
+        UnknownFormatError: the file has another format version.
+        DamagedIndexError: the content is not what was written.
     """
-    content, whole = load_json(path, what)
-    found = content.pop("format_version", None)
-    if whole and found != version:  # a flipped bit in the number is damage, which `optimize` puts right
-        told = textwrap.shorten(str(found), 60)
+    content, intact = load_json(path, what)
+    stored_version = content.pop("format_version", None)
+    if intact and stored_version != version:  # in a damaged file, the number itself may be wrong
+        shown = textwrap.shorten(str(stored_version), 60)
         raise UnknownFormatError(
-            f"{path}: {what} of format version {told}, this nagindex reads {version}; run nagindex optimize --refit"
+            f"{path}: {what} of format version {shown}, this nagindex reads {version}; run `optimize(refit=True)`"
         )
     try:
-        if whole:
-            return typed(kind, content)
+        if intact:
+            return from_json(kind, content)
     except ValueError:
         pass
-    raise damaged(path, what)
+    raise damage_error(path, what)
 
 
-def damaged(path: Path, what: str) -> DamagedIndexError:
-    """Return the error of a file that does not hold what was written."""
+def damage_error(path: Path, what: str) -> DamagedIndexError:
+    """Return the error for a JSON file whose content is not what was written."""
     return DamagedIndexError(path, f"{what}'s content is not what was written")

@@ -1,4 +1,4 @@
-"""Creating an index: an empty one, or the one that is there with the same encoding and settings."""
+"""Creating an index: a new empty one, or an existing one with the same fingerprint and settings."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ FOLDERS = ("manifests", "segments")
 
 
 def create_index(folder: Path, fingerprint: Fingerprint, settings: Settings) -> Manifest:
-    """Make an empty index, or find the one that is there with the same encoding and settings; return its current version.
+    """Create an empty index, or open an existing one with the same fingerprint and settings; return its manifest.
 
     Raises:
-        SettingsMismatchError: an index is there with others; names both values.
+        SettingsMismatchError: the existing index has another fingerprint or other settings; names both values.
         BadInputError: the folder holds something else.
-        DamagedIndexError: segments are left there, and no version.
+        DamagedIndexError: the folder holds segments but no manifest.
     """
     if not versions(folder):
         if folder.exists() and (not folder.is_dir() or any(p.name not in FOLDERS for p in folder.iterdir())):
-            raise BadInputError(f"{folder}: exists and is not an index; name another place with -i")
+            raise BadInputError(f"{folder}: exists and is not an index; name another folder with `index`")
         if any(folder.glob("segments/*")):
             raise DamagedIndexError(folder / "manifests", "no version is left, though segments are")
         make_folders(*(folder / name for name in FOLDERS))
         publish(folder, Manifest(1, "create", now(), fingerprint, settings))
     manifest = read_latest(folder)
     differing = manifest.fingerprint.differences(fingerprint) + manifest.settings.differences(settings)
-    if differing and not manifest.segments:  # a first attempt that read nothing binds nobody to its settings
-        anew = dataclasses.replace(manifest.following("create", ()), fingerprint=fingerprint, settings=settings)
-        publish(folder, anew)
+    if differing and not manifest.segments:  # nothing has been encoded yet, so the settings can still change
+        changed = dataclasses.replace(manifest.following("create", ()), fingerprint=fingerprint, settings=settings)
+        publish(folder, changed)
         manifest = read_latest(folder)
     manifest.fingerprint.require(fingerprint, where=str(folder))
     manifest.settings.require(settings, where=str(folder))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy.typing as npt
 from nagindex.corpus.sql import connect, open_database, quote_name, quote_path, quote_value
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage.segment import Segment
+from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.tables import scan_sql
 
 if TYPE_CHECKING:
@@ -22,30 +22,22 @@ ROWS_LISTED = 1000
 SELECTS_AT_ONCE = 64
 
 
-def open_docs(
-    index: Path,
-    segments: Sequence[Segment],
-    keep: Sequence[str],
-    *,
-    prepare: Callable[[DuckDBPyConnection], None] = lambda connection: None,
-) -> DuckDBPyConnection:
-    """Return a connection with a view `docs` of the living documents, locked so that it reads the index's segments and no more.
+def open_docs(snapshot: Snapshot, *, database: DuckDBPyConnection | None = None) -> DuckDBPyConnection:
+    """Return a connection with a view `docs` of the documents that are not deleted, locked: it reads the index's segments only.
 
-    Columns: id, file, row, tokens, the kept columns, and `_segment` and `_position`, a document's place in `Index.codes`.
+    Columns: id, file, row, tokens, the kept columns, and `_segment` and `_position`: a document's segment and its row there.
 
     Args:
-        index: the index's folder.
-        segments: of the version.
-        keep: names of the kept columns.
-        prepare: makes further tables before the connection is locked.
+        snapshot: the version.
+        database: a database of the caller's, with further tables, to which the view is added; by default a new one.
     """
     import duckdb
 
-    connection = open_database()
-    prepare(connection)
+    index, keep = snapshot.path, snapshot.manifest.settings.keep_columns
+    connection = database or open_database()
     connection.execute("CREATE TABLE _places (path VARCHAR, segment INTEGER)")
     connection.execute("CREATE TABLE _deleted (segment INTEGER, position BIGINT)")
-    used = [(number, segment) for number, segment in enumerate(segments) if segment.entry.documents]
+    used = [(number, segment) for number, segment in enumerate(snapshot.segments) if segment.entry.documents]
     for number, segment in used:
         connection.execute("INSERT INTO _places VALUES (?, ?)", [str(segment.docs_path), number])
         rows = segment.deleted()
@@ -172,27 +164,23 @@ def _refused(connection: DuckDBPyConnection, error: Exception) -> BadInputError:
     return BadInputError(f"SQL: {reason}; the columns of docs are {', '.join(columns_of(connection))}")
 
 
-def ids_at(segments: Sequence[Segment], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
-    """Return the ids, str [m], of documents at positions, int64 [m], in the concatenation of the segments' rows.
+def ids_at(snapshot: Snapshot, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
+    """Return the ids, str [m], of documents at positions, int64 [m].
 
     A few rows of a segment are looked up by row group; many are picked from all of its ids, one segment at a time.
     """
-    starts = np.cumsum([0, *(segment.entry.documents for segment in segments)])
-    of = np.searchsorted(starts, positions, side="right") - 1
     few: list[str] = []
     ids = np.empty(len(positions), dtype=object)
     with connect() as connection:
-        for number in map(int, np.unique(of)):
-            here = np.flatnonzero(of == number)
-            rows = positions[here] - starts[number]
-            scan = scan_sql([segments[number].docs_path], extra=", file_row_number = true")
+        for number, places, rows in snapshot.by_segment(positions):
+            scan = scan_sql([snapshot.segments[number].docs_path], extra=", file_row_number = true")
             if len(rows) <= ROWS_LISTED:
                 listed = ", ".join(map(str, rows.tolist()))
-                position = f"file_row_number + {starts[number]} AS position"
+                position = f"file_row_number + {snapshot.starts[number]} AS position"
                 few.append(f"SELECT {position}, id FROM {scan} WHERE file_row_number IN ({listed})")
             else:
                 all_ids = connection.execute(f"SELECT id FROM {scan} ORDER BY file_row_number").fetchnumpy()["id"]
-                ids[here] = all_ids[rows]
+                ids[places] = all_ids[rows]
         if few:
             found: dict[int, str] = {}
             for first in range(0, len(few), SELECTS_AT_ONCE):
@@ -202,27 +190,26 @@ def ids_at(segments: Sequence[Segment], positions: npt.NDArray[np.int64]) -> npt
     return ids
 
 
-def places_of(
+def join_documents(
     connection: DuckDBPyConnection,
-    segments: Sequence[Segment],
+    snapshot: Snapshot,
     positions: npt.NDArray[np.int64],
     columns: Mapping[str, npt.NDArray[Any]],
 ) -> str:
-    """Return the FROM clause of documents `d` at positions, int64 [m], in the concatenation of the segments' rows.
+    """Return the FROM clause that joins documents `d` to columns of values; the connection gets views `hits` and `places`.
 
     Args:
         connection: gets views `hits` (_segment, _row and `columns`) and `places`.
-        segments: of the version.
-        positions: of the documents; one may stand there twice.
+        snapshot: the version.
+        positions: int64 [m], of the documents; one may occur twice.
         columns: arrays [m] that become columns of `hits`.
     """
-    starts = np.cumsum([0, *(segment.entry.documents for segment in segments)])
-    of = np.searchsorted(starts, positions, side="right") - 1
-    numbers = np.unique(of)
-    used = [segments[number] for number in numbers]
+    numbers, rows = snapshot.locate(positions)
+    distinct = np.unique(numbers)
+    used = [snapshot.segments[number] for number in distinct]
     paths = np.array([str(segment.docs_path) for segment in used], dtype=object)
-    connection.register("hits", {"_segment": of, "_row": positions - starts[of], **columns})
-    connection.register("places", {"_segment": numbers, "path": paths})
+    connection.register("hits", {"_segment": numbers, "_row": rows, **columns})
+    connection.register("places", {"_segment": distinct, "path": paths})
     docs = scan_sql([segment.docs_path for segment in used], extra=", filename = true, file_row_number = true")
     return f"""FROM hits JOIN places USING (_segment)
         JOIN {docs} d ON d.filename = places.path AND d.file_row_number = hits._row"""

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: new names, fsync of file and folder, then publication."""
+"""Atomic and durable file operations: write under a temporary name, fsync file and folder, then link or rename."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nagindex.storage import verified
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Have errors of the disk, and those by which DuckDB tells of them, name the file that a block writes.
+    """Add the name of the file that a block writes to errors of the disk, including those that DuckDB reports.
 
     Raises:
         OSError: the block failed.
@@ -36,24 +36,24 @@ def writing(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class FileEntry:
-    """What a manifest knows of a file: its length in bytes and its SHA-256 (64 hexadecimal digits)."""
+    """Length of a file in bytes and its SHA-256 (64 hexadecimal digits), as a manifest lists them."""
 
     bytes: int
     sha256: str
 
     @classmethod
     def of(cls, path: Path) -> FileEntry:
-        """Return the entry of a file as it is on disk, after forcing its bytes to the disk."""
+        """Return the entry of a file on disk, after an fsync."""
         with writing(path), open(path, "rb") as file:
             os.fsync(file.fileno())
-            found = os.fstat(file.fileno())
-            entry = cls(found.st_size, hashlib.file_digest(file, "sha256").hexdigest())
-        verified.note(found, entry.sha256)
+            status = os.fstat(file.fileno())
+            entry = cls(status.st_size, hashlib.file_digest(file, "sha256").hexdigest())
+        verified.mark_verified(status, entry.sha256)
         return entry
 
 
 def sync_folder(folder: Path) -> None:
-    """Force a folder's entries (new, renamed and removed names) to the disk."""
+    """Fsync a folder: its new, renamed and removed names survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         with writing(folder):
@@ -63,18 +63,18 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_folders(*folders: Path) -> None:
-    """Make folders and what lies above them, and force the new names to the disk; those that exist stay."""
+    """Create folders and their parents where they do not exist, and fsync what lists the new names."""
     for folder in folders:
-        new = [folder, *(parent for parent in folder.absolute().parents if not parent.exists())]
+        created = [folder, *(parent for parent in folder.absolute().parents if not parent.exists())]
         folder.mkdir(parents=True, exist_ok=True)
-        for made in new:
-            sync_folder(made.absolute().parent)
+        for path in created:
+            sync_folder(path.absolute().parent)
 
 
 def create_exclusively(path: Path, content: bytes) -> bool:
-    """Publish a file under a name that must be new; return False, changing nothing, where the name is taken.
+    """Create a file with this content, atomically; return False, without any change, if the name is taken.
 
-    The bytes reach the disk under a temporary name in the same folder first, so `path` never holds part of them.
+    The content is first written and fsynced under a temporary name in the same folder, so `path` never holds part of it.
     """
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     try:
@@ -86,9 +86,9 @@ def create_exclusively(path: Path, content: bytes) -> bool:
             os.link(temporary, path)
         except FileExistsError:
             return False
-        except PermissionError as error:  # what Linux says where a file system lacks them
+        except PermissionError as error:  # what Linux raises if the file system does not support hard links
             raise BadInputError(
-                f"{path.parent}: no hard link can be made ({error.strerror}); use a file system that has them"
+                f"{path.parent}: cannot create hard links ({error.strerror}); use a file system that supports them"
             ) from error
         sync_folder(path.parent)
         return True
@@ -98,10 +98,10 @@ def create_exclusively(path: Path, content: bytes) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path whose file replaces `path` when the block ends well, and vanishes when it does not.
+    """Provide a temporary path whose file replaces `path` atomically when the block ends; if it raises, the file is removed.
 
     Raises:
-        BadInputError: `path` is a folder, or lies in none.
+        BadInputError: `path` is a folder, or its folder does not exist.
     """
     if path.is_dir() or not path.absolute().parent.is_dir():
         fault = "is a folder" if path.is_dir() else "its folder does not exist"
@@ -118,30 +118,30 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def check_length(path: Path, entry: FileEntry, *, segment: str) -> os.stat_result:
-    """Raise DamagedIndexError unless the file exists with the length that the manifest states; return what `stat` tells of it."""
+def verify_length(path: Path, entry: FileEntry, *, segment: str) -> os.stat_result:
+    """Raise DamagedIndexError unless a file exists with the length of its entry; return its `stat` result."""
     try:
-        found = os.lstat(path)
+        status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DamagedIndexError(path, f"missing from segment {segment}") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise DamagedIndexError(path, f"no plain file where segment {segment} has one")
-    if found.st_size != entry.bytes:
-        raise DamagedIndexError(path, f"{found.st_size} bytes where segment {segment} has {entry.bytes}")
-    return found
+    if not stat.S_ISREG(status.st_mode):
+        raise DamagedIndexError(path, f"not a regular file, as segment {segment} requires")
+    if status.st_size != entry.bytes:
+        raise DamagedIndexError(path, f"{status.st_size} bytes where segment {segment} has {entry.bytes}")
+    return status
 
 
 def verify_content(path: Path, entry: FileEntry, *, segment: str) -> None:
-    """Raise DamagedIndexError unless the file's length and checksum are those that the manifest states; read all of it."""
-    told = check_length(path, entry, segment=segment)
+    """Read a file completely; raise DamagedIndexError unless its length and checksum are those of its entry."""
+    status = verify_length(path, entry, segment=segment)
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != entry.sha256:
-        raise DamagedIndexError(path, f"SHA-256 is {found} where segment {segment} has {entry.sha256}")
-    verified.note(told, entry.sha256)
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 != entry.sha256:
+        raise DamagedIndexError(path, f"SHA-256 is {sha256} where segment {segment} has {entry.sha256}")
+    verified.mark_verified(status, entry.sha256)
 
 
 def verify_once(path: Path, entry: FileEntry, *, segment: str) -> None:
-    """Do the same, but read a file only if it may have changed since it was last found whole: before anything is made of its content."""
-    if not verified.is_verified(check_length(path, entry, segment=segment), entry.sha256):
+    """Verify a file like `verify_content`, but read it only if it may have changed since it was last verified."""
+    if not verified.is_verified(verify_length(path, entry, segment=segment), entry.sha256):
         verify_content(path, entry, segment=segment)

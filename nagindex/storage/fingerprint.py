@@ -1,4 +1,4 @@
-"""What makes two encodings the same: everything that a NAG depends on, written into every manifest."""
+"""The fingerprint of an encoding: everything that a NAG depends on, stored in every manifest."""
 
 from __future__ import annotations
 
@@ -12,24 +12,26 @@ from typing import Any
 
 from nagindex.errors import SettingsMismatchError
 from nagindex.nag import NagSpec
-from nagindex.storage.schema import typed
+from nagindex.storage.schema import from_json
 
 LIBRARIES = ("torch", "transformers", "tokenizers")
+HASHES = ("weights", "tokenizer")
+SHOWN_DIGITS = 12
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """The encoding of an index.
+    """Model, settings and library versions that determine the NAG of a text.
 
     Attributes:
-        backbone: name or path that the model was loaded from.
-        weights: SHA-256 over the model's tensors.
+        backbone: name or path that the model was loaded from; two fingerprints may differ in it.
+        weights: SHA-256 of the model's tensors.
         tokenizer: SHA-256 of the tokenizer's serialized form.
         spec: neuron type, widths and K.
         max_length: tokens of a document that the backbone reads.
         dtype: the model's floating-point type, e.g. float32.
         attention: the attention implementation, e.g. sdpa.
-        libraries: versions of the libraries that computed it.
+        libraries: versions of the libraries that compute NAGs, by name.
     """
 
     backbone: str
@@ -42,30 +44,37 @@ class Fingerprint:
     libraries: dict[str, str]
 
     def differences(self, other: Fingerprint) -> list[str]:
-        """Return one phrase for each field of `other` that differs, naming both values; a moved backbone is the same."""
+        """Return one phrase for each field of `other` that differs, with both values; the backbone's name may differ."""
         mine, theirs = _flat(self), _flat(other)
         return [
-            f"{name} is {mine.get(name)!r} in the index and {theirs.get(name)!r} here"
+            f"{name} is {stored!r} in the index and {given!r} here"
             for name in mine | theirs
             if name != "backbone" and mine.get(name) != theirs.get(name)
+            for stored, given in [_shortened(name, mine.get(name), theirs.get(name))]
         ]
 
     def require(self, other: Fingerprint, *, where: str, ignore_libraries: bool = False) -> None:
-        """Raise SettingsMismatchError, naming both values, unless `other` encodes as this index does."""
+        """Raise SettingsMismatchError, with both values, if `other` differs in anything but the backbone's name.
+
+        Args:
+            other: the fingerprint to compare.
+            where: name of the index, for the message.
+            ignore_libraries: whether library versions may differ too.
+        """
         same_libraries = dataclasses.replace(other, libraries=self.libraries)
-        found = self.differences(same_libraries if ignore_libraries else other)
-        if not found:
+        differing = self.differences(same_libraries if ignore_libraries else other)
+        if not differing:
             return
         only_libraries = not self.differences(same_libraries)
         remedy = (
-            "install those versions, or see what it changes with nagindex append --check, and pass --accept-libraries to mix"
+            "install those versions, or see what it changes with `recheck()`, and pass `accept_libraries=True` to mix"
             if only_libraries
             else "use the index's settings, or build another index"
         )
-        raise SettingsMismatchError(f"{where}: {'; '.join(found)}; {remedy}")
+        raise SettingsMismatchError(f"{where}: {'; '.join(differing)}; {remedy}")
 
     def key(self) -> str:
-        """Return 64 hexadecimal digits that two fingerprints share when no field but the backbone's name differs."""
+        """Return a SHA-256 (64 hexadecimal digits) of all fields except the backbone's name."""
         fields = {k: v for k, v in self.to_json().items() if k != "backbone"}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
@@ -77,12 +86,12 @@ class Fingerprint:
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Fingerprint:
-        """Return the fingerprint whose `to_json` is `fields`.
+        """Return the fingerprint with these fields, the inverse of `to_json`.
 
         Raises:
-            ValueError: it is of none.
+            ValueError: a field is missing, unknown or of another type.
         """
-        return typed(cls, fields)
+        return from_json(cls, fields)
 
 
 @cache
@@ -91,7 +100,17 @@ def installed_libraries() -> dict[str, str]:
     return {name: metadata.version(name).split("+")[0] for name in LIBRARIES}
 
 
+def _shortened(name: str, stored: Any, given: Any) -> tuple[Any, Any]:
+    """Return two differing values of a field; hashes are cut to the shortest length that shows the difference."""
+    if name in HASHES:
+        common = next((i for i, (a, b) in enumerate(zip(stored, given, strict=False)) if a != b), len(stored))
+        length = max(SHOWN_DIGITS, common + 1)
+        return stored[:length], given[:length]
+    return stored, given
+
+
 def _flat(fingerprint: Fingerprint) -> dict[str, Any]:
+    """Return all fields in one dictionary, with those of `spec` and `libraries` in place of the two."""
     fields = fingerprint.to_json()
     spec: dict[str, Any] = fields.pop("spec")
     libraries: dict[str, str] = fields.pop("libraries")

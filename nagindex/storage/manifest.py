@@ -1,4 +1,4 @@
-"""Manifests: one immutable JSON file a version, numbered, created only if absent; the highest number is current."""
+"""Manifests: immutable JSON files, one for each version of an index; the version with the highest number is current."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from nagindex.errors import (
     SettingsMismatchError,
     UnknownFormatError,
 )
-from nagindex.storage.checksummed_json import damaged, load_json, seal
+from nagindex.storage.checksummed_json import damage_error, dump_json, load_json
 from nagindex.storage.files import FileEntry, create_exclusively
 from nagindex.storage.fingerprint import Fingerprint
-from nagindex.storage.schema import LARGEST, typed
+from nagindex.storage.schema import LARGEST, from_json
 from nagindex.storage.verified import require_folder
+from nagindex.storage.version_hint import read_hint, write_hint
 
 FORMAT_VERSION = 1
 FLAGS: frozenset[str] = frozenset()
@@ -36,18 +37,18 @@ _FILE_NAME = re.compile(r"nags\.npy|(docs|sources|skipped)\.parquet|deleted-[0-9
 
 @dataclass(frozen=True)
 class SegmentEntry:
-    """What a manifest says of one segment.
+    """A segment as a manifest lists it.
 
     Attributes:
-        id: name of its folder, 16 hexadecimal digits.
-        documents: rows in its files, deleted ones included.
-        tokens: tokens of those rows.
-        skipped: rows of the sources that became no document.
-        files: its files by name.
-        deleted: name of the file with the positions of deleted rows, None while there are none.
-        deleted_documents, deleted_tokens: how many rows those are, and their tokens.
-        libraries: versions that encoded it.
-        run: which list of sources it was read from; empty where several became one.
+        id: name of the segment's folder, 16 hexadecimal digits.
+        documents: number of rows, including deleted ones.
+        tokens: tokens of these rows.
+        skipped: number of source rows that did not become documents.
+        files: length and checksum of each file, by name.
+        libraries: versions of the libraries that encoded it.
+        deleted: name of the file with the positions of deleted rows; None if no row is deleted.
+        deleted_documents, deleted_tokens: number of deleted rows, and their tokens.
+        run: id of the list of sources that it was read from; empty for a merged segment.
     """
 
     id: str
@@ -64,14 +65,14 @@ class SegmentEntry:
 
 @dataclass(frozen=True)
 class Settings:
-    """How an index reads corpora: fixed when it is created, taken from it by every append.
+    """How an index reads corpora: chosen when it is created, and used by every append.
 
     Attributes:
-        text_column, id_column, token_column: names given by the user, None where they are found in each source.
-        keep_columns: columns carried into the index.
-        window: rows of the input whose documents are batched together.
-        batch_tokens: padded tokens in a batch.
-        count_tokens: whether documents whose source states no token count are counted; otherwise they count as 0.
+        text_column, id_column, token_column: names given by the user; None to find the column in each source.
+        keep_columns: columns of the corpus that are stored in the index.
+        window: number of input rows whose documents are batched together.
+        batch_tokens: batch size in tokens, padding included.
+        count_tokens: whether to count the tokens of documents without a token column; otherwise they count as 0.
     """
 
     text_column: str | None = None
@@ -83,26 +84,35 @@ class Settings:
     count_tokens: bool = True
 
     def differences(self, other: Settings) -> list[str]:
-        """Return one phrase for each setting that differs, naming both; windows and batches are the index's own."""
+        """Return one phrase for each setting that differs, with both values; `window` and `batch_tokens` may differ."""
         names = ("text_column", "id_column", "token_column", "keep_columns", "count_tokens")
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
         return [
-            f"{name} is {_shown(mine)} in the index and {_shown(here)} here"
-            for name, mine, here in pairs
-            if mine != here
+            f"{name} is {_shown(stored)} in the index and {_shown(given)} here"
+            for name, stored, given in pairs
+            if stored != given
         ]
 
     def require(self, other: Settings, *, where: str) -> None:
-        """Raise SettingsMismatchError, naming both values, unless `other` reads corpora as this index does."""
-        if found := self.differences(other):
+        """Raise SettingsMismatchError, with both values, if `other` reads corpora in another way."""
+        if differing := self.differences(other):
             raise SettingsMismatchError(
-                f"{where}: {'; '.join(found)}; use the index's settings, or build another index"
+                f"{where}: {'; '.join(differing)}; use the index's settings, or build another index"
             )
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """One version of an index."""
+    """One version of an index: its number, its settings and its segments.
+
+    Attributes:
+        version: number of the version, from 1.
+        operation: what created it: create, append, delete or compact.
+        created: time of creation, ISO 8601.
+        fingerprint: the encoding.
+        settings: how corpora are read.
+        segments: the segments, in the order of the documents.
+    """
 
     version: int
     operation: str
@@ -113,36 +123,36 @@ class Manifest:
 
     @property
     def documents(self) -> int:
-        """Documents in this version, deleted ones not counted."""
+        """Number of documents, without deleted ones."""
         return sum(s.documents - s.deleted_documents for s in self.segments)
 
     @property
     def tokens(self) -> int:
-        """Tokens of this version's documents."""
+        """Tokens of the documents, without deleted ones."""
         return sum(s.tokens - s.deleted_tokens for s in self.segments)
 
     def following(self, operation: str, segments: tuple[SegmentEntry, ...], **changes: Any) -> Manifest:
-        """Return the next version with other segments, and with other fields where they change."""
+        """Return the next version, with these segments and with `changes` to other fields."""
         return dataclasses.replace(
             self, version=self.version + 1, operation=operation, created=now(), segments=segments, **changes
         )
 
 
 def now() -> str:
-    """Return the time as ISO 8601 text in UTC."""
+    """Return the current time in UTC as ISO 8601 text."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def manifest_path(index: Path, version: int) -> Path:
-    """Return where a version's manifest lies."""
+    """Return the path of a version's manifest."""
     return index / "manifests" / f"{version:012d}.json"
 
 
 def versions(index: Path) -> list[int]:
-    """Return the numbers of the versions that an index holds, ascending.
+    """Return the numbers of the versions of an index, ascending; empty if there is no index.
 
     Raises:
-        DamagedIndexError: a folder of the index is a link, which would lead out of it.
+        DamagedIndexError: a folder of the index is a symbolic link or a file.
     """
     for name in OWN_FOLDERS:
         require_folder(index / name)
@@ -154,41 +164,52 @@ def versions(index: Path) -> list[int]:
 
 
 def read_latest(index: Path) -> Manifest:
-    """Return the current version's manifest.
+    """Return the manifest of the current version.
 
     Raises:
         InputNotFoundError: there is no index.
         DamagedIndexError, UnknownFormatError: as `read_manifest`.
     """
-    found = versions(index)
-    if not found:
-        raise InputNotFoundError(f"{index}: no index here; make one with: nagindex build CORPUS -i {index}")
-    return read_manifest(index, found[-1])
+    numbers = versions(index)
+    if not numbers:
+        raise InputNotFoundError(f"{index}: no index here; make one with `build(CORPUS)`")
+    return read_manifest(index, numbers[-1])
+
+
+def missing_version(index: Path) -> int | None:
+    """Return the newest version that was published, if its manifest is lost; None if it is there, or without a hint.
+
+    Raises:
+        DamagedIndexError: the version hint is not what was written.
+    """
+    hinted = read_hint(index)  # read first: a version may be published before the versions are listed
+    return hinted if hinted is not None and hinted > max(versions(index), default=0) else None
 
 
 def read_manifest(index: Path, version: int) -> Manifest:
-    """Return one version's manifest.
+    """Return the manifest of one version.
 
     Raises:
-        DamagedIndexError: the file is missing or is not what was written.
-        UnknownFormatError: it is of a format or has a flag that this nagindex does not know.
+        InputNotFoundError: there is no such version.
+        DamagedIndexError: the content is not what was written.
+        UnknownFormatError: the format version or a feature flag is unknown.
     """
     path = manifest_path(index, version)
     try:
-        content, whole = load_json(path, "the manifest")
+        content, intact = load_json(path, "the manifest")
     except FileNotFoundError:
         kept = ", ".join(map(str, versions(index))) or "none"
         raise InputNotFoundError(f"{index}: no version {version}; versions kept are {kept}") from None
     remedy = f"install the nagindex that wrote it ({_quoted(content.get('writer'))})"
     if content.get("format_version") != FORMAT_VERSION:
-        found = f"format version {_quoted(content.get('format_version'))}"
-        raise UnknownFormatError(f"{path}: {found}, nagindex {__version__} reads {FORMAT_VERSION}; {remedy}")
+        stored = f"format version {_quoted(content.get('format_version'))}"
+        raise UnknownFormatError(f"{path}: {stored}, nagindex {__version__} reads {FORMAT_VERSION}; {remedy}")
     flags = content.get("flags")
     if not isinstance(flags, list) or not all(isinstance(flag, str) for flag in flags):
         raise _damaged(path)
     if unknown := set(flags) - FLAGS:
         raise UnknownFormatError(f"{path}: unknown feature flag {_quoted(', '.join(sorted(unknown)))}; {remedy}")
-    if not whole:
+    if not intact:
         raise _damaged(path)
     try:
         manifest = _from_json(content)
@@ -200,47 +221,51 @@ def read_manifest(index: Path, version: int) -> Manifest:
 
 
 def publish(index: Path, manifest: Manifest) -> bool:
-    """Make a version current; return False, changing nothing, where another writer has taken its number."""
+    """Publish a version, which makes it current; return False, without any change, if another writer took its number."""
     path = manifest_path(index, manifest.version)
-    if not create_exclusively(path, seal(_to_json(manifest))):
+    if not create_exclusively(path, dump_json(_to_json(manifest))):
         return False
-    found = versions(index)
-    if found[-1] > manifest.version and manifest.version - 1 not in found:
-        path.unlink(missing_ok=True)  # this number was used and vacuumed while the writer slept: it must read again
+    numbers = versions(index)
+    if numbers[-1] > manifest.version and manifest.version - 1 not in numbers:
+        path.unlink(missing_ok=True)  # another writer published this number, and it was vacuumed since
         return False
+    write_hint(index, manifest.version)
     return True
 
 
 def commit(index: Path, change: Callable[[Manifest], Manifest | None]) -> Manifest:
-    """Publish `change(current)`; where another writer was first, re-read and apply the change again.
+    """Publish a change to the current version; if another writer publishes first, apply it again to the new version.
 
     Args:
         index: the index's folder.
-        change: from the current version to the following one, or None where nothing is left to do.
+        change: returns the version that follows a given one, or None if there is nothing to change.
 
     Returns:
-        The version that holds the change.
+        The published version; the current one if there was nothing to change.
+
+    Raises:
+        BadInputError: a file of the new version has been removed before publication.
     """
     while True:
         current = read_latest(index)
-        wanted = change(current)
-        if wanted is None:
+        following = change(current)
+        if following is None:
             return current
-        _require_files(index, current, wanted)
-        if publish(index, wanted):
-            return wanted
+        _require_files(index, current, following)
+        if publish(index, following):
+            return following
 
 
-def _require_files(index: Path, current: Manifest, wanted: Manifest) -> None:
-    """Raise BadInputError where a file that was written for the next version is gone: versions never name what is not there."""
+def _require_files(index: Path, current: Manifest, following: Manifest) -> None:
+    """Raise BadInputError if a file written for the following version is gone, so that no version names a missing file."""
     known = {(entry.id, entry.deleted) for entry in current.segments}
-    for entry in wanted.segments:
+    for entry in following.segments:
         if (entry.id, entry.deleted) not in known:
             for name in entry.files:
                 path = index / "segments" / entry.id / name
                 if not path.exists():
-                    by_whom = "a vacuum whose clock is ahead of this one removed it, or somebody did"
-                    raise BadInputError(f"{path}: gone before it was published: {by_whom}; run the same command again")
+                    cause = "by a vacuum whose clock is ahead of this one, or by somebody"
+                    raise BadInputError(f"{path}: removed before it was published, {cause}; run the same command again")
 
 
 def _shown(value: object) -> str:
@@ -250,12 +275,12 @@ def _shown(value: object) -> str:
 
 
 def _quoted(value: object) -> str:
-    """Return what a file says of itself as a few words of one line."""
+    """Return an untrusted value as one short line of ASCII."""
     return textwrap.shorten(ascii(value).strip("'"), 80, placeholder=" ...")
 
 
 def _damaged(path: Path) -> DamagedIndexError:
-    return damaged(path, "the manifest")
+    return damage_error(path, "the manifest")
 
 
 def _to_json(manifest: Manifest) -> dict[str, Any]:
@@ -268,8 +293,8 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
 
 def _from_json(content: dict[str, Any]) -> Manifest:
     known = {field.name for field in dataclasses.fields(Manifest)}
-    manifest = typed(Manifest, {name: value for name, value in content.items() if name in known})
-    Columns(keep=manifest.settings.keep_columns)  # refuses names that are taken, or given twice
+    manifest = from_json(Manifest, {name: value for name, value in content.items() if name in known})
+    Columns(keep=manifest.settings.keep_columns)  # raises for reserved and repeated names
     if not manifest.settings.window or not manifest.settings.batch_tokens:
         raise ValueError(manifest.settings)
     if datetime.fromisoformat(manifest.created).tzinfo is None:

@@ -1,4 +1,4 @@
-"""Dataclasses out of JSON that anybody may have written: every value is of the type that its field declares."""
+"""Dataclasses from untrusted JSON: every value is checked against the type that its field declares."""
 
 from __future__ import annotations
 
@@ -13,64 +13,66 @@ T = TypeVar("T")
 LARGEST = (1 << 63) - 1
 
 
-def typed(kind: type[T], value: Any) -> T:
-    """Return a JSON value as a type: a dataclass of its fields, a tuple of a list, and so on down.
+def from_json(kind: type[T], value: Any) -> T:
+    """Return a JSON value as an instance of a type: an object as a dataclass, an array as a tuple, recursively.
 
-    Whole numbers are 0 to 2**63 - 1, other numbers are finite, and texts can be written as UTF-8.
+    Integers must be 0 to 2**63 - 1, other numbers finite, and strings encodable as UTF-8.
 
     Args:
-        kind: a dataclass, or int, float, str, bool, Literal, X | None, tuple[X, ...] and dict[str, X] of such.
-        value: what `json.loads` returned.
+        kind: a dataclass, or int, float, str, bool, Literal, X | None, tuple[X, ...] or dict[str, X] of these.
+        value: a return value of `json.loads`.
 
     Raises:
-        ValueError: a value is of another type, a field is missing, or there is one too many.
+        ValueError: a value has another type, or a field is missing or unknown.
     """
-    return cast(T, _reader(cast(Any, kind))(value))
+    return cast(T, _converter(cast(Any, kind))(value))
 
 
 @cache
-def _reader(kind: Any) -> Callable[[Any], Any]:
-    """Return what makes a JSON value a type, put together once for each: a manifest has some for each of its files."""
+def _converter(kind: Any) -> Callable[[Any], Any]:
+    """Return a function that converts JSON values to a type; cached, as a manifest has values of one type for each file."""
     if dataclasses.is_dataclass(kind):
-        return _reader_of_fields(cast(type, kind))
-    origin, of = get_origin(kind), get_args(kind)
+        return _dataclass_converter(cast(type, kind))
+    origin, arguments = get_origin(kind), get_args(kind)
     if origin is UnionType:
-        other = _reader(next(one for one in of if one is not NoneType))
-        return lambda value: None if value is None else other(value)
+        convert = _converter(next(argument for argument in arguments if argument is not NoneType))
+        return lambda value: None if value is None else convert(value)
     if origin is Literal:
-        return _checked(kind, lambda value: isinstance(value, str) and value in of)
+        return _checked(kind, lambda value: isinstance(value, str) and value in arguments)
     if origin is tuple:
-        each, is_list = _reader(of[0]), _checked(kind, lambda value: isinstance(value, list))
-        return lambda value: tuple(map(each, is_list(value)))
+        item, require_list = _converter(arguments[0]), _checked(kind, lambda value: isinstance(value, list))
+        return lambda value: tuple(map(item, require_list(value)))
     if origin is dict:
-        key, each = map(_reader, of)
-        is_dict = _checked(kind, lambda value: isinstance(value, dict))
-        return lambda value: {key(name): each(one) for name, one in is_dict(value).items()}
-    return _checked(kind, _HOLDS[kind])
+        key, item = map(_converter, arguments)
+        require_dict = _checked(kind, lambda value: isinstance(value, dict))
+        return lambda value: {key(name): item(member) for name, member in require_dict(value).items()}
+    return _checked(kind, _PREDICATES[kind])
 
 
-def _checked(kind: Any, holds: Callable[[Any], bool]) -> Callable[[Any], Any]:
-    def read(value: Any) -> Any:
-        if not holds(value):
-            raise ValueError(f"no {kind}")
+def _checked(kind: Any, predicate: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    """Return a function that returns its argument if the predicate holds for it, and raises ValueError otherwise."""
+
+    def check(value: Any) -> Any:
+        if not predicate(value):
+            raise ValueError(f"not {kind}")
         return value
 
-    return read
+    return check
 
 
-def _reader_of_fields(kind: type) -> Callable[[Any], Any]:
+def _dataclass_converter(kind: type) -> Callable[[Any], Any]:
     hints = get_type_hints(kind)
-    readers = {field.name: _reader(hints[field.name]) for field in dataclasses.fields(kind)}
+    converters = {field.name: _converter(hints[field.name]) for field in dataclasses.fields(kind)}
 
-    def read(value: Any) -> Any:
-        if not isinstance(value, dict) or value.keys() - readers.keys():
-            raise ValueError(f"no {kind.__name__}")
+    def convert(value: Any) -> Any:
+        if not isinstance(value, dict) or value.keys() - converters.keys():
+            raise ValueError(f"not the fields of {kind.__name__}")
         try:
-            return kind(**{name: readers[name](one) for name, one in value.items()})
+            return kind(**{name: converters[name](member) for name, member in value.items()})
         except TypeError as error:  # a field is missing
             raise ValueError(str(error)) from None
 
-    return read
+    return convert
 
 
 def _is_text(value: Any) -> bool:
@@ -83,7 +85,7 @@ def _is_text(value: Any) -> bool:
     return True
 
 
-_HOLDS: dict[Any, Callable[[Any], bool]] = {
+_PREDICATES: dict[Any, Callable[[Any], bool]] = {
     bool: lambda value: isinstance(value, bool),
     int: lambda value: type(value) is int and 0 <= value <= LARGEST,
     float: lambda value: type(value) in (int, float) and abs(value) <= LARGEST and math.isfinite(value),

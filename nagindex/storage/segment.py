@@ -1,4 +1,4 @@
-"""Segments: folders of immutable files that hold the NAGs of some documents and what is known of those documents."""
+"""Segments: folders of immutable files that hold the NAGs and the metadata of some documents."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import numpy.typing as npt
 from nagindex.corpus.reading import Value
 from nagindex.errors import DamagedIndexError
 from nagindex.nag import CODE_DTYPE, Codes, NagSpec
-from nagindex.storage.arrays import first_byte, mapped, write_array
-from nagindex.storage.files import FileEntry, check_length, sync_folder, verify_content, verify_once, writing
-from nagindex.storage.manifest import Manifest, SegmentEntry
+from nagindex.storage.arrays import data_offset, map_array, write_array
+from nagindex.storage.files import FileEntry, sync_folder, verify_content, verify_length, verify_once, writing
+from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.tables import kept_type, read_table, write_table
 from nagindex.storage.verified import require_folder
 from nagindex.workers.cpus import thread_count
@@ -31,12 +31,12 @@ SKIPPED_COLUMNS = ("file", "row", "id", "reason")
 
 @dataclass(frozen=True)
 class SourceSpan:
-    """Rows of one source that a segment accounts for, whether they became documents or were skipped.
+    """A range of rows of one source that a segment covers, including skipped rows.
 
     Attributes:
         name, root, bytes, sha256: the source's name, corpus root, length and content hash.
-        start, stop: the rows are start <= row < stop.
-        complete: no row follows them.
+        start, stop: the rows start <= row < stop.
+        complete: whether the source ends with these rows.
     """
 
     name: str
@@ -50,7 +50,7 @@ class SourceSpan:
 
 @dataclass(frozen=True)
 class SkippedRow:
-    """A row of a source that is no document of the index, and why."""
+    """A row of a source that did not become a document, and the reason."""
 
     file: str
     row: int
@@ -60,7 +60,7 @@ class SkippedRow:
 
 @dataclass
 class Rows:
-    """Documents as columns of equal length; element i describes row i of a segment's codes."""
+    """Metadata of documents as columns of equal length; element i describes row i of the codes."""
 
     ids: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
@@ -72,7 +72,7 @@ class Rows:
         return len(self.ids)
 
     def extend(self, other: Rows) -> None:
-        """Append the rows of another."""
+        """Append other rows."""
         for f in dataclasses.fields(self):
             getattr(self, f.name).extend(getattr(other, f.name))
 
@@ -92,17 +92,17 @@ def write_segment(
     skipped: Sequence[SkippedRow],
     libraries: dict[str, str],
 ) -> SegmentEntry:
-    """Write a new segment's files, force them to the disk and return its entry; no version names it yet.
+    """Write and fsync the files of a new segment, and return its entry for the next manifest.
 
     Args:
         index: the index's folder.
         spec: shape of the NAGs.
-        codes: uint16 [n_i, L, K] arrays whose concatenation belongs to `rows`.
-        rows: the documents, in order.
+        codes: arrays uint16 [n_i, L, K]; their concatenation has the order of `rows`.
+        rows: metadata of the documents.
         keep: names of the kept columns.
-        spans: the sources' rows that the segment accounts for.
-        skipped: rows among them that became no document.
-        libraries: versions that computed the codes.
+        spans: rows of the sources that the segment covers.
+        skipped: rows among them that did not become documents.
+        libraries: versions of the libraries that computed the codes.
     """
     folder = new_folder(index)
     try:
@@ -118,21 +118,23 @@ def write_segment(
         write_table(folder / "docs.parquet", columns)
         write_spans(folder / "sources.parquet", spans)
         write_skipped(folder / "skipped.parquet", skipped)
-        return seal(folder, documents=len(rows), tokens=sum(rows.tokens), skipped=len(skipped), libraries=libraries)
+        return finish_segment(
+            folder, documents=len(rows), tokens=sum(rows.tokens), skipped=len(skipped), libraries=libraries
+        )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
 def new_folder(index: Path) -> Path:
-    """Return a new empty folder for a segment."""
+    """Create an empty folder for a segment, and return its path."""
     folder = index / "segments" / secrets.token_hex(8)
     folder.mkdir()
     return folder
 
 
 def write_codes(path: Path, spec: NagSpec, parts: Sequence[Codes]) -> None:
-    """Write NAGs, a sequence of uint16 [n_i, L, K], as one little-endian .npy file."""
+    """Write NAGs, arrays uint16 [n_i, L, K], as one little-endian .npy file."""
     shape = (sum(len(part) for part in parts), *spec.shape)
     with writing(path), open(path, "xb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": CODE_DTYPE.str, "fortran_order": False, "shape": shape})
@@ -158,8 +160,10 @@ def write_skipped(path: Path, skipped: Sequence[SkippedRow]) -> None:
     )
 
 
-def seal(folder: Path, *, documents: int, tokens: int, skipped: int, libraries: dict[str, str]) -> SegmentEntry:
-    """Force a finished folder to the disk and return its entry."""
+def finish_segment(
+    folder: Path, *, documents: int, tokens: int, skipped: int, libraries: dict[str, str]
+) -> SegmentEntry:
+    """Fsync a segment whose files are complete, and return its entry."""
     files = {path.name: FileEntry.of(path) for path in sorted(folder.iterdir())}
     sync_folder(folder)
     sync_folder(folder.parent)
@@ -167,13 +171,13 @@ def seal(folder: Path, *, documents: int, tokens: int, skipped: int, libraries: 
 
 
 def with_deleted(index: Path, entry: SegmentEntry, positions: npt.NDArray[np.integer], *, tokens: int) -> SegmentEntry:
-    """Return the entry with more rows deleted; the rows are written beside the segment's files under a new name.
+    """Write a new file of deleted rows, and return the segment's entry with this file.
 
     Args:
         index: the index's folder.
-        entry: the segment as it is now.
-        positions: int [m], rows to delete; rows deleted already may be among them.
-        tokens: tokens of the rows among them that are not deleted yet.
+        entry: the current entry.
+        positions: int [m], rows to delete; they may include rows that are deleted already.
+        tokens: tokens of the rows that are not deleted yet.
     """
     deleted = np.union1d(deleted_rows(index, entry), positions).astype(DELETED_DTYPE)
     folder = index / "segments" / entry.id
@@ -187,48 +191,48 @@ def with_deleted(index: Path, entry: SegmentEntry, positions: npt.NDArray[np.int
 
 
 class Segment:
-    """A segment as a reader sees it: mapped codes, its tables' paths, its deleted rows."""
+    """Read access to a segment: its codes, tables and deleted rows. Files are verified on first use."""
 
     def __init__(self, index: Path, entry: SegmentEntry, spec: NagSpec) -> None:
         self.index, self.entry, self.spec = index, entry, spec
         self.folder = index / "segments" / entry.id
-        self._first_byte: int | None = None
+        self._data_offset: int | None = None
 
     @property
     def docs_path(self) -> Path:
         """The Parquet file whose row i describes document i."""
-        return self._whole("docs.parquet")
+        return self._verified_path("docs.parquet")
 
     def codes(self) -> Codes:
         """Return the NAGs, uint16 [documents, L, K], memory-mapped read-only."""
-        path = self._whole("nags.npy")
+        path = self._verified_path("nags.npy")
         shape = (self.entry.documents, *self.spec.shape)
-        if self._first_byte is None:
-            self._first_byte = first_byte(path, CODE_DTYPE, shape)
-        return mapped(path, CODE_DTYPE, shape, self._first_byte)
+        if self._data_offset is None:
+            self._data_offset = data_offset(path, CODE_DTYPE, shape)
+        return map_array(path, CODE_DTYPE, shape, self._data_offset)
 
     def deleted(self) -> npt.NDArray[np.uint32]:
         """Return the positions of deleted rows, uint32 [m], ascending."""
         return deleted_rows(self.index, self.entry)
 
     def alive(self) -> npt.NDArray[np.bool_]:
-        """Return which rows are not deleted, bool [documents]."""
+        """Return a mask of the rows that are not deleted, bool [documents]."""
         alive = np.ones(self.entry.documents, bool)
         alive[self.deleted()] = False
         return alive
 
     def spans(self) -> list[SourceSpan]:
-        """Return the sources' rows that the segment accounts for."""
-        table = read_table(self._whole("sources.parquet"), SOURCE_COLUMNS)
+        """Return the rows of the sources that the segment covers."""
+        table = read_table(self._verified_path("sources.parquet"), SOURCE_COLUMNS)
         return [SourceSpan(*values) for values in zip(*table.values(), strict=True)]
 
     def skipped(self) -> list[SkippedRow]:
-        """Return the rows that became no document."""
-        table = read_table(self._whole("skipped.parquet"), SKIPPED_COLUMNS)
+        """Return the rows of the sources that did not become documents."""
+        table = read_table(self._verified_path("skipped.parquet"), SKIPPED_COLUMNS)
         return [SkippedRow(*values) for values in zip(*table.values(), strict=True)]
 
     def check_lengths(self) -> None:
-        """Raise DamagedIndexError unless every file exists with its length, in a folder that is no link, with room for the codes."""
+        """Raise DamagedIndexError unless every file exists with its length, and the folder is not a symbolic link."""
         require_folder(self.folder)
         codes = self.folder / "nags.npy"
         if self.entry.files[codes.name].bytes < self.entry.documents * self.spec.bytes_per_document:
@@ -236,44 +240,39 @@ class Segment:
                 codes, f"too short for the {self.entry.documents} documents of segment {self.entry.id}"
             )
         for name, entry in self.entry.files.items():
-            check_length(self.folder / name, entry, segment=self.entry.id)
+            verify_length(self.folder / name, entry, segment=self.entry.id)
 
     def check(self) -> None:
-        """Raise DamagedIndexError unless every file holds what was written; those that were found to do so before are not read again."""
+        """Raise DamagedIndexError unless every file is intact; files that are known to be intact are not read again."""
         for name in self.entry.files:
-            self._whole(name)
-
-    def _whole(self, name: str) -> Path:
-        """Return the path of a file whose content has been checked since it came here."""
-        verify_once(self.folder / name, self.entry.files[name], segment=self.entry.id)
-        return self.folder / name
+            self._verified_path(name)
 
     def damage(self) -> Iterator[DamagedIndexError]:
-        """Yield one error for each file whose length or checksum is not the manifest's."""
+        """Read every file, and yield one error for each whose length or checksum is not that of the manifest."""
         for name, entry in self.entry.files.items():
             try:
                 verify_content(self.folder / name, entry, segment=self.entry.id)
             except DamagedIndexError as error:
                 yield error
 
+    def _verified_path(self, name: str) -> Path:
+        """Return the path of a file, verified if it may have changed since it was last verified."""
+        verify_once(self.folder / name, self.entry.files[name], segment=self.entry.id)
+        return self.folder / name
 
-def segments_of(index: Path, manifest: Manifest) -> list[Segment]:
-    """Return a version's segments, in the order of the documents."""
-    return [Segment(index, entry, manifest.fingerprint.spec) for entry in manifest.segments]
 
-
-def check_all(members: Sequence[Segment], *, threads: int | None = None) -> None:
-    """Check the content of all files that came here since they were last checked, side by side.
+def verify_segments(segments: Sequence[Segment], *, threads: int | None = None) -> None:
+    """Verify all files of segments that may have changed since they were last verified, in parallel.
 
     Args:
-        members: the segments.
-        threads: how many files are read at a time; by default one for each core.
+        segments: the segments.
+        threads: number of segments that are verified at a time; by default the number of cores.
 
     Raises:
-        DamagedIndexError: a file does not hold what was written.
+        DamagedIndexError: a file is not what was written.
     """
     with ThreadPoolExecutor(thread_count(threads)) as pool:
-        list(pool.map(Segment.check, members))
+        list(pool.map(Segment.check, segments))
 
 
 def deleted_rows(index: Path, entry: SegmentEntry) -> npt.NDArray[np.uint32]:
@@ -282,7 +281,7 @@ def deleted_rows(index: Path, entry: SegmentEntry) -> npt.NDArray[np.uint32]:
         return np.empty(0, np.uint32)
     path = index / "segments" / entry.id / entry.deleted
     verify_once(path, entry.files[entry.deleted], segment=entry.id)
-    rows = np.array(mapped(path, DELETED_DTYPE, (entry.deleted_documents,)))
+    rows = np.array(map_array(path, DELETED_DTYPE, (entry.deleted_documents,)))
     if len(rows) and (rows[-1] >= entry.documents or (rows[1:] <= rows[:-1]).any()):
-        raise DamagedIndexError(path, f"no rows of segment {entry.id} in their order")
+        raise DamagedIndexError(path, f"not ascending rows of segment {entry.id}")
     return rows

@@ -1,94 +1,109 @@
-"""A version of an index as it lies on disk: what can be told of it without a model, and without writing anything."""
+"""A snapshot: one pinned version of an index, which nothing that others commit later can change."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
 
-from nagindex.errors import NagIndexError
-from nagindex.maintenance.verify import verify
+import numpy as np
+import numpy.typing as npt
+
 from nagindex.nag import Codes
-from nagindex.storage.docs import open_docs, run_select
+from nagindex.storage.fingerprint import LIBRARIES, installed_libraries
 from nagindex.storage.manifest import Manifest, read_latest, read_manifest
-from nagindex.storage.segment import SkippedRow, segments_of
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+from nagindex.storage.segment import Segment, SkippedRow
 
 
-class Pinned:
-    """One version of an index on disk: what others commit later changes nothing until `refresh`.
+@dataclass(frozen=True)
+class Snapshot:
+    """One version of an index on disk. A document's position is its row in the concatenation of the segments' rows.
 
     Attributes:
         path: the index's folder.
-        manifest: the pinned version.
-        segments: its segments, in the order of the documents.
+        manifest: what the version consists of.
     """
 
-    def __init__(self, path: str | Path, manifest: Manifest) -> None:
-        self.path = Path(path).expanduser()
-        self._pin(manifest)
+    path: Path
+    manifest: Manifest
 
     @classmethod
-    def open(cls, path: str | Path, *, version: int | None = None) -> Self:
-        """Return an index as its current, or an older, version; every file's presence and length is checked.
+    def open(cls, path: str | Path, *, version: int | None = None) -> Snapshot:
+        """Return the current version of an index, or an older one, once every file's presence and length is checked.
+
+        Args:
+            path: the index's folder.
+            version: its number; by default the highest.
 
         Raises:
-            InputNotFoundError: there is no index.
+            InputNotFoundError: there is no index, or no such version.
             DamagedIndexError: a file is missing or has the wrong length.
             UnknownFormatError: a newer nagindex wrote it.
         """
         folder = Path(path).expanduser()
-        return cls(folder, read_latest(folder) if version is None else read_manifest(folder, version))
+        snapshot = cls(folder, read_latest(folder) if version is None else read_manifest(folder, version))
+        snapshot.check_lengths()
+        return snapshot
 
-    def __repr__(self) -> str:
-        return f"<Index {self.path} version {self.manifest.version}: {self.manifest.documents} documents>"
+    def check_lengths(self) -> None:
+        """Raise DamagedIndexError unless every file is there with the length that the manifest states."""
+        for segment in self.segments:
+            segment.check_lengths()
 
     def __len__(self) -> int:
         return self.manifest.documents
 
-    def refresh(self) -> None:
-        """Pin the current version."""
-        self._pin(read_latest(self.path))
+    @cached_property
+    def segments(self) -> tuple[Segment, ...]:
+        """The segments, in the order of the documents."""
+        spec = self.manifest.fingerprint.spec
+        return tuple(Segment(self.path, entry, spec) for entry in self.manifest.segments)
 
-    def _pin(self, manifest: Manifest) -> None:
-        self.manifest = manifest
-        self.segments = segments_of(self.path, manifest)
-        for segment in self.segments:
-            segment.check_lengths()
+    @cached_property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """Position of each segment's first document, and the number of stored documents; int64 [segments + 1]."""
+        return np.cumsum([0, *(entry.documents for entry in self.manifest.segments)])
 
-    @property
-    def codes(self) -> list[Codes]:
-        """NAGs of each segment, uint16 [documents, L, K], memory-mapped; deleted documents are still among them."""
-        return [segment.codes() for segment in self.segments]
+    def locate(self, positions: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return where documents are stored: the number of each one's segment, and its row there; int64 [m] both.
 
-    @property
-    def docs(self) -> DuckDBPyRelation:
-        """The documents as a DuckDB relation; `_segment` and `_position` say where a document's NAG lies in `codes`."""
-        return self._open_docs().sql("SELECT * FROM docs")
-
-    def verify(self) -> Iterator[NagIndexError]:
-        """Yield one error for each thing wrong with the pinned version, down to every byte and every code."""
-        return verify(self.path, self.manifest)
-
-    def sql(self, statement: str) -> DuckDBPyConnection:
-        """Return the result of one SELECT statement over the view `docs`; nothing else can be read, nothing written.
-
-        Raises:
-            BadInputError: it is not one SELECT statement.
+        Args:
+            positions: int64 [m], of the documents.
         """
-        return run_select(self._open_docs(), statement)
+        numbers = np.searchsorted(self.starts, positions, side="right") - 1
+        return numbers, positions - self.starts[numbers]
+
+    def by_segment(
+        self, positions: npt.NDArray[np.int64]
+    ) -> Iterator[tuple[int, npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """Yield, for each segment that holds any of some documents, (its number, places in `positions`, rows in the segment).
+
+        Args:
+            positions: int64 [m], of the documents.
+        """
+        numbers, rows = self.locate(positions)
+        for number in map(int, np.unique(numbers)):
+            places = np.flatnonzero(numbers == number)
+            yield number, places, rows[places]
+
+    def codes_at(self, positions: npt.NDArray[np.int64]) -> Codes:
+        """Return the NAGs, uint16 [m, L, K], of documents at positions, int64 [m]."""
+        codes = np.empty((len(positions), *self.manifest.fingerprint.spec.shape), np.uint16)
+        for number, places, rows in self.by_segment(positions):
+            codes[places] = self.segments[number].codes()[rows]
+        return codes
 
     def skipped(self) -> list[SkippedRow]:
         """Return the rows of the sources that became no document, with the reason."""
         return [row for segment in self.segments for row in segment.skipped()]
 
-    def info(self) -> dict[str, Any]:
-        """Return what there is to know about the pinned version, as JSON values."""
-        from nagindex.maintenance.info import info
+    def recorded_libraries(self) -> dict[str, list[str]]:
+        """Return, for each library that computes NAGs, the versions that the fingerprint and the segments state."""
+        stated = [self.manifest.fingerprint.libraries, *(entry.libraries for entry in self.manifest.segments)]
+        return {name: sorted({libraries[name] for libraries in stated if name in libraries}) for name in LIBRARIES}
 
-        return info(self)
-
-    def _open_docs(self) -> DuckDBPyConnection:
-        return open_docs(self.path, self.segments, self.manifest.settings.keep_columns)
+    def other_libraries(self) -> dict[str, list[str]]:
+        """Return the recorded versions of each library whose installed version is not the only one recorded."""
+        installed = installed_libraries()
+        return {name: found for name, found in self.recorded_libraries().items() if found != [installed.get(name)]}

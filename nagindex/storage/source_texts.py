@@ -1,9 +1,9 @@
-"""The texts of documents, read again from the sources they came from, which must hold what was read."""
+"""The texts of stored documents, read again from their sources, which must still hold what was encoded."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,62 +15,71 @@ from nagindex.corpus.reading import read_documents
 from nagindex.corpus.sources import Source, content_hash, format_of
 from nagindex.corpus.sql import connect
 from nagindex.errors import SourceChangedError
-from nagindex.storage.docs import places_of
+from nagindex.storage.docs import join_documents
+from nagindex.storage.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from nagindex.storage.segment import Segment, SourceSpan
+    from nagindex.storage.segment import SourceSpan
 
 
-class Texts:
-    """Reads documents' texts again.
+class SourceTexts:
+    """Reads texts of a snapshot's documents from their sources.
 
     Args:
-        segments: of a version.
-        columns: how the index was told to read its sources.
-        corpus_root: where the sources lie now, if not where they were read.
+        snapshot: the version.
+        corpus_root: where the sources lie now; by default where they were read.
     """
 
-    def __init__(self, segments: Sequence[Segment], columns: Columns, corpus_root: str | Path | None = None) -> None:
-        self.segments, self.columns = segments, columns
+    def __init__(self, snapshot: Snapshot, corpus_root: str | Path | None = None) -> None:
+        settings = snapshot.manifest.settings
+        self.snapshot, self.columns = snapshot, Columns(settings.text_column, settings.id_column)
         self.root = None if corpus_root is None else Path(corpus_root)
         self._spans: dict[int, dict[str, SourceSpan]] = {}
-        self._proven: dict[tuple[str, str], Source] = {}
+        self._sources: dict[tuple[str, str], Source] = {}
 
     def read(self, positions: npt.NDArray[np.int64]) -> Iterator[tuple[int, str]]:
-        """Yield (place in `positions`, text) of documents at positions, int64 [m], in the pool, source by source.
+        """Yield (index in `positions`, text) of documents, source by source.
+
+        Args:
+            positions: int64 [m], positions of the documents.
 
         Raises:
-            SourceChangedError: a source is missing or no longer holds what was read.
+            SourceChangedError: a source is missing or no longer holds what was encoded.
         """
         wanted: dict[tuple[str, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
         spans: dict[tuple[str, str], SourceSpan] = {}
-        with connect() as connection:
-            rows = connection.execute(
-                f"""SELECT hits._segment, d.file, d.row, hits._at
-                {places_of(connection, self.segments, positions, {"_at": np.arange(len(positions))})}
-                ORDER BY hits._segment, d.file, d.row"""
-            ).fetchall()
-        for number, name, row, at in rows:
-            if number not in self._spans:
-                self._spans[number] = {span.name: span for span in self.segments[number].spans()}
-            span = self._spans[number][name]
+        for number, name, row, index in self._rows(positions):
+            span = self._span(number, name)
             spans[name, span.sha256] = span
-            wanted[name, span.sha256][row].append(at)
-        for key, places in wanted.items():
-            if key not in self._proven:
-                self._proven[key] = _located(spans[key], self.root)
-            last = max(places)
+            wanted[name, span.sha256][row].append(index)
+        for key, rows in wanted.items():
+            if key not in self._sources:
+                self._sources[key] = _located(spans[key], self.root)
+            last = max(rows)
             for document in read_documents(
-                self._proven[key], self.columns, start=min(places), with_tokens=False, wanted=places.__contains__
+                self._sources[key], self.columns, start=min(rows), with_tokens=False, wanted=rows.__contains__
             ):
-                for at in places.get(document.row, ()):
-                    yield at, document.text or ""
+                for index in rows.get(document.row, ()):
+                    yield index, document.text or ""
                 if document.row == last:
                     break
 
+    def _rows(self, positions: npt.NDArray[np.int64]) -> list[tuple[int, str, int, int]]:
+        """Return (segment, file, row in the file, index in `positions`) of documents, in the order of the files."""
+        with connect() as connection:
+            documents = join_documents(connection, self.snapshot, positions, {"_at": np.arange(len(positions))})
+            return connection.execute(
+                f"SELECT hits._segment, d.file, d.row, hits._at {documents} ORDER BY hits._segment, d.file, d.row"
+            ).fetchall()
+
+    def _span(self, number: int, name: str) -> SourceSpan:
+        if number not in self._spans:
+            self._spans[number] = {span.name: span for span in self.snapshot.segments[number].spans()}
+        return self._spans[number][name]
+
 
 def _located(span: SourceSpan, corpus_root: Path | None) -> Source:
-    """Return where a source lies now, proven to hold what was read.
+    """Return the file that a source is in now, once its content is known to be what was encoded.
 
     Raises:
         SourceChangedError: it is missing or differs.
@@ -79,11 +88,11 @@ def _located(span: SourceSpan, corpus_root: Path | None) -> Source:
     kind = format_of(path)
     if kind is None or not path.is_file():
         raise SourceChangedError(
-            f"{path}: the source is not there any more, and its texts are needed; name the folder it lies in with --corpus-root"
+            f"{path}: the source is not there any more, and its texts are needed; name the folder it lies in with `corpus_root`"
         )
     source = Source(span.name, path, kind[0], kind[1], path.stat().st_size)
     if source.size != span.bytes or content_hash(path) != span.sha256:
-        remedy = "restore it, or name another folder with --corpus-root"
+        remedy = "restore it, or name another folder with `corpus_root`"
         raise SourceChangedError(
             f"{path}: the source has changed since it was encoded, and its texts are needed; {remedy}"
         )

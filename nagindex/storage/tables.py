@@ -1,4 +1,4 @@
-"""The Parquet tables of a segment, written and read through DuckDB."""
+"""Parquet tables of a segment, written and read with DuckDB."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -16,18 +16,15 @@ from nagindex.corpus.streams import Field
 from nagindex.errors import DamagedIndexError
 from nagindex.storage.files import writing
 
-if TYPE_CHECKING:
-    pass
-
 ROW_GROUP = 100_000
 DOCS_ROW_GROUP = 16_384
-"""Rows of docs.parquet that are read to look up one of them; whole columns are read as fast as from larger groups."""
+"""Small, as a lookup of one row reads its row group; whole columns are read as fast as from larger groups."""
 NUMPY_TYPES = {"BIGINT": np.int64, "DOUBLE": np.float64, "BOOLEAN": np.bool_}
 INT64 = (-(1 << 63), (1 << 63) - 1)
 
 
 def write_table(path: Path, columns: Mapping[str, tuple[str, Any]]) -> None:
-    """Write columns, each (SQL type, sequence or array [n]), as a Parquet file; the name must be new."""
+    """Write columns, each (SQL type, sequence or array [n]), as a new Parquet file."""
     names, types = list(columns), [kind for kind, _ in columns.values()]
     data = {f"c{i}": _as_array(kind, values) for i, (kind, values) in enumerate(columns.values())}
     select = ", ".join(
@@ -41,39 +38,38 @@ def write_table(path: Path, columns: Mapping[str, tuple[str, Any]]) -> None:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> dict[str, Any]:
-    """Return columns of a Parquet file of an index as lists of Python values.
+    """Return columns of a Parquet file as sequences of Python values.
 
     Raises:
         DamagedIndexError: the file cannot be read.
     """
     import duckdb
 
-    wanted = ", ".join(quote_name(name) for name in columns)
+    selected = ", ".join(quote_name(name) for name in columns)
     try:
         with connect(threads=1) as connection:
-            rows = connection.execute(f"SELECT {wanted} FROM read_parquet({quote_path(path)})").fetchall()
+            rows = connection.execute(f"SELECT {selected} FROM read_parquet({quote_path(path)})").fetchall()
     except duckdb.Error as error:
         raise DamagedIndexError(path, f"cannot be read ({str(error).splitlines()[0]})") from error
     return dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(columns, ())
 
 
 def scan_sql(paths: Sequence[Path], *, extra: str = "") -> str:
-    """Return a SQL table expression over Parquet files; columns whose types differ between files widen."""
+    """Return a SQL table expression over Parquet files; a column whose types differ between files gets the wider type."""
     return (
         f"read_parquet([{', '.join(map(quote_path, paths))}], union_by_name = true, hive_partitioning = false{extra})"
     )
 
 
 def kept_type(values: Sequence[Value]) -> tuple[str, list[Value]]:
-    """Return the narrowest SQL type that holds a kept column's values, and the values as that type.
+    """Return the narrowest SQL type for the values of a kept column, and the values converted to it.
 
-    True and false become BOOLEAN, whole numbers BIGINT, other numbers DOUBLE, everything else VARCHAR. CSV fields count as what
-    they spell where all of them spell numbers or all spell truth values. A segment whose values are all missing is BOOLEAN,
-    which every other type widens.
+    Booleans become BOOLEAN, integers BIGINT, other numbers DOUBLE, everything else VARCHAR. CSV fields are parsed if all of them are
+    numbers, or all are booleans. A column without any value is BOOLEAN, which widens to every other type.
     """
-    spelled = {v: _spelt(str(v)) for v in values if isinstance(v, Field)}
-    if spelled and (None not in spelled.values()) and len({type(v) is bool for v in spelled.values()}) == 1:
-        values = [spelled[v] if isinstance(v, Field) else v for v in values]
+    parsed = {v: _parse_field(str(v)) for v in values if isinstance(v, Field)}
+    if parsed and (None not in parsed.values()) and len({type(v) is bool for v in parsed.values()}) == 1:
+        values = [parsed[v] if isinstance(v, Field) else v for v in values]
     kinds = {type(v) for v in values if v is not None}
     if kinds <= {bool}:
         return "BOOLEAN", list(values)
@@ -85,8 +81,8 @@ def kept_type(values: Sequence[Value]) -> tuple[str, list[Value]]:
     return "VARCHAR", [v if v is None else str(v) if isinstance(v, str) else json.dumps(v) for v in values]
 
 
-def _spelt(field: str) -> bool | int | float | None:
-    """Return the truth value or number that a CSV field spells, None where it spells neither; 007 is no number."""
+def _parse_field(field: str) -> bool | int | float | None:
+    """Return the boolean or number in a CSV field, None for other text; 007 is text."""
     if field.lower() in ("true", "false"):
         return field.lower() == "true"
     try:
@@ -97,7 +93,7 @@ def _spelt(field: str) -> bool | int | float | None:
 
 
 def _as_array(kind: str, values: Any) -> np.ndarray[Any, Any]:
-    """Return values as an array whose type says all: DuckDB guesses the type of objects from a sample of them."""
+    """Return values as a typed array, as DuckDB infers the type of Python objects from a sample only."""
     if isinstance(values, np.ndarray):
         return values
     if kind in NUMPY_TYPES:

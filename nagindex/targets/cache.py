@@ -1,6 +1,6 @@
-"""Codes of texts that queries brought, kept in the index by content so that no text is encoded twice.
+"""The cache of target texts: their codes are kept in the index, so that no text is encoded twice.
 
-Derived data: a file that is damaged, or that cannot be written, costs a new encoding and nothing else.
+The cache is derived data: where a file is damaged or cannot be written, texts are encoded again.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ import numpy.typing as npt
 from nagindex.nag import CODE_DTYPE, Codes
 from nagindex.storage.files import create_exclusively
 from nagindex.storage.fingerprint import Fingerprint
-from nagindex.storage.verified import is_plain
+from nagindex.storage.verified import is_regular_file
 
 MAX_BYTES = 256 << 20
 KEY_BYTES = 32
 
 
 class TargetCache:
-    """A bounded, content-addressed store of NAGs; the files used least recently go first.
+    """A content-addressed store of NAGs of bounded size; the least recently used files are removed first.
 
-    Each file is an array of (key, codes) records named by its own SHA-256, which is checked before a record is believed. A
-    text's key is the SHA-256 of the encoding's key and the text.
+    Each file is an array of (key, codes) records and is named by its own SHA-256, which is verified before a record is
+    used. A text's key is the SHA-256 of the encoding's key and the text.
     """
 
     NO_NAG = np.iinfo(np.uint16).max
-    """Fills the codes of a text without tokens: no NAG holds one neuron twice."""
+    """Fills the codes of a text without tokens; no NAG holds a neuron twice."""
 
     def __init__(self, folder: Path, fingerprint: Fingerprint, *, max_bytes: int = MAX_BYTES) -> None:
         self.folder, self.max_bytes = folder, max_bytes
@@ -41,26 +41,26 @@ class TargetCache:
 
     @staticmethod
     def is_no_nag(codes: npt.NDArray[np.uint16]) -> bool:
-        """Whether a cached row, uint16 [L, K], says that its text has no token."""
+        """Return whether codes, uint16 [L, K], are those of a text without tokens."""
         return bool((codes == TargetCache.NO_NAG).all()) and codes.size > 0
 
     def get(self, texts: Sequence[str]) -> dict[str, Codes]:
-        """Return the codes, uint16 [L, K] each, of those texts that the cache holds."""
-        wanted = {self._key(text): text for text in texts}
+        """Return the codes, uint16 [L, K], of each text that the cache holds."""
+        text_of = {self._key(text): text for text in texts}
         found: dict[str, Codes] = {}
         for path in self._files():
-            if len(found) == len(wanted):
+            if len(found) == len(text_of):
                 break
             records = self._read(path)
             keys = [key.tobytes() for key in records["key"]]
-            hits = {wanted[key]: records["codes"][i] for i, key in enumerate(keys) if key in wanted}
+            hits = {text_of[key]: records["codes"][i] for i, key in enumerate(keys) if key in text_of}
             if hits:
                 found |= hits
                 _touch(path)
         return found
 
     def put(self, texts: Sequence[str], codes: Codes) -> None:
-        """Keep the codes, uint16 [n, L, K], of n different texts, and drop old files above the bound."""
+        """Store the codes, uint16 [n, L, K], of n different texts, and remove old files beyond the size limit."""
         records = np.empty(len(texts), self.record)
         records["key"] = np.array([self._key(text) for text in texts], f"V{KEY_BYTES}")
         records["codes"] = codes
@@ -84,7 +84,7 @@ class TargetCache:
         return hashlib.sha256(self.encoding + text.encode()).digest()
 
     def _files(self) -> list[Path]:
-        """Return the cache's files, the one used last first."""
+        """Return the cache's files, the most recently used first."""
         if self.folder.is_symlink():  # it would lead out of the index
             return []
         try:
@@ -96,12 +96,12 @@ class TargetCache:
     def _read(self, path: Path) -> npt.NDArray[np.void]:
         """Return a file's records, none where it is damaged or of another shape."""
         try:
-            content = path.read_bytes() if is_plain(path) else b""
+            content = path.read_bytes() if is_regular_file(path) else b""
             if hashlib.sha256(content).hexdigest() == path.stem:
                 records: npt.NDArray[np.void] = np.load(io.BytesIO(content), allow_pickle=False)
                 if records.dtype == self.record:
                     return records
-            else:  # its name would be taken when the same codes are kept again
+            else:  # the same codes, stored again, need its name
                 path.unlink()
         except (OSError, ValueError):
             pass
@@ -109,10 +109,10 @@ class TargetCache:
 
 
 def damaged_files(folder: Path) -> Iterator[Path]:
-    """Yield the files of a cache whose content is not what their names say."""
+    """Yield the files of a cache whose content does not have the SHA-256 in their names."""
     for path in [] if folder.is_symlink() else sorted(folder.glob("[0-9a-f]*.npy")):
-        with contextlib.suppress(FileNotFoundError):  # another query needed its room
-            content = path.read_bytes() if is_plain(path) else b""
+        with contextlib.suppress(FileNotFoundError):  # removed by another query
+            content = path.read_bytes() if is_regular_file(path) else b""
             if hashlib.sha256(content).hexdigest() != path.stem:
                 yield path
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from nagindex.errors import BadInputError, MissingDependencyError
-from nagindex.targets.templates import Candidate, ExampleSet, draw
+from nagindex.targets.templates import DraftExample, ExampleSet, draw
 
 ROLES = {"train": "training", "validation": "validation", "test": "test"}
-"""The splits that a task itself tells apart, in the order of preference, and what the harness calls them."""
+"""The splits that a task defines, in order of preference, with the names of the harness's methods for them."""
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Preset:
     """A target set of the paper (arXiv 2604.15706).
 
     Attributes:
-        tasks: the harness's tasks or groups that make it up.
-        split: the split that examples are from.
-        examples: how many there are.
-        limit: how many are drawn, where the split has more.
+        tasks: tasks or groups of the harness.
+        split: the split of the examples.
+        examples: number of examples in the paper.
+        limit: number of examples drawn, where the split has more.
     """
 
     tasks: tuple[str, ...]
@@ -52,14 +52,20 @@ PRESETS = {
 
 
 class Harness:
-    """The tasks of an installed lm_eval, which takes some seconds to list them all.
+    """The tasks of the installed lm_eval; listing them takes some seconds.
+
+    Args:
+        include_path: a folder of further task definitions.
 
     Raises:
         MissingDependencyError: lm_eval is not installed.
     """
 
     def __init__(self, include_path: str | Path | None = None) -> None:
-        with _calm(), _told("lm_eval cannot list its tasks", "install it anew: pip install 'nagindex[lm-eval]'"):
+        with (
+            _quiet(),
+            _one_line_errors("lm_eval cannot list its tasks", "install it anew: pip install 'nagindex[lm-eval]'"),
+        ):
             try:
                 from lm_eval.tasks import TaskManager
             except ImportError as error:
@@ -75,15 +81,15 @@ class Harness:
     def examples(
         self, *tasks: str, name: str | None = None, split: str | None = None, limit: int | None = None, seed: int = 0
     ) -> ExampleSet:
-        """Return the examples of tasks, or of all tasks of groups and tags, as one set: each question with its right answer.
+        """Return one set of the examples of tasks, groups or tags: each question with its right answer.
 
         Args:
-            tasks: the harness's names.
+            tasks: names of tasks, groups or tags.
             name: the set's name; by default the first task's.
-            split: train, validation or test as the task assigns them, or any split of its dataset; by default the first of these
-                three that there is.
-            limit: examples at most; see `draw`.
-            seed: of the drawing.
+            split: train, validation or test as the task defines them, or any split of its dataset; by default the first
+                of these three that the task has.
+            limit: largest number of examples; see `draw`.
+            seed: of the random choice.
 
         Raises:
             BadInputError: a task or split does not exist, cannot be loaded, or has no example.
@@ -98,35 +104,39 @@ class Harness:
                 for row, doc in enumerate(_docs(task, which)):
                     yield task, which, row, doc
 
-        with _calm():
-            found = draw(name or tasks[0], rows(), _candidate, where=where, limit=limit, seed=seed)
-        return dataclasses.replace(found, splits=splits)
+        with _quiet():
+            drawn = draw(name or tasks[0], rows(), _draft_example, where=where, limit=limit, seed=seed)
+        return dataclasses.replace(drawn, splits=splits)
 
     def preset(self, name: str, *, seed: int = 0) -> ExampleSet:
-        """Return a target set of the paper; a number of examples other than the paper's is a warning."""
+        """Return a target set of the paper, with a warning if its number of examples is not the paper's."""
         preset = PRESETS[name]
-        found = self.examples(*preset.tasks, name=name, split=preset.split, limit=preset.limit, seed=seed)
-        if len(found.examples) == preset.examples:
-            return found
-        warning = f"{name} has {len(found.examples):,} examples here, {preset.examples:,} in the paper"
-        return dataclasses.replace(found, warning=warning)
+        examples = self.examples(*preset.tasks, name=name, split=preset.split, limit=preset.limit, seed=seed)
+        if len(examples.examples) == preset.examples:
+            return examples
+        warning = f"{name} has {len(examples.examples):,} examples here, {preset.examples:,} in the paper"
+        return dataclasses.replace(examples, warning=warning)
 
     def _load(self, name: str) -> list[Any]:
         """Return a task, or the tasks of a group or tag."""
         if name not in self.manager.all_tasks:
             close = difflib.get_close_matches(name, self.manager.all_tasks, 3)
             remedy = f"close names are {', '.join(close)}" if close else "`lm_eval ls tasks` lists them all"
-            raise BadInputError(f"no task, group or tag {name!r} in lm_eval or --include-path; {remedy}")
-        with _calm(), _told(f"task {name} cannot be loaded", "its dataset must be on disk or the hub in reach"):
+            raise BadInputError(f"no task, group or tag {name!r} in lm_eval or `include_path`; {remedy}")
+        with (
+            _quiet(),
+            _one_line_errors(f"task {name} cannot be loaded", "its dataset must be on disk or the hub in reach"),
+        ):
             if hasattr(self.manager, "load"):
                 return list(self.manager.load([name])["tasks"].values())
-            return list(_leaves(self.manager.load_task_or_group([name])))  # older versions have no load
+            return list(_tasks_in(self.manager.load_task_or_group([name])))  # older versions have no load
 
 
-def _leaves(found: dict[Any, Any]) -> Iterator[Any]:
-    for value in found.values():
+def _tasks_in(group: dict[Any, Any]) -> Iterator[Any]:
+    """Yield the tasks of a group and of the groups in it."""
+    for value in group.values():
         if isinstance(value, dict):
-            yield from _leaves(value)
+            yield from _tasks_in(value)
         else:
             yield value
 
@@ -136,23 +146,25 @@ def _name(task: Any) -> str:
 
 
 def _splits(task: Any) -> list[str]:
-    """Return the splits that examples can be from: those that the task assigns, then the other ones of its dataset."""
+    """Return the splits of a task: those that it defines, then the other ones of its dataset."""
     dataset = getattr(task, "dataset", None)
-    assigned = [split for split, role in ROLES.items() if getattr(task, f"has_{role}_docs")()]
-    return list(dict.fromkeys([*assigned, *(dataset if isinstance(dataset, Mapping) else ())]))
+    defined = [split for split, role in ROLES.items() if getattr(task, f"has_{role}_docs")()]
+    return list(dict.fromkeys([*defined, *(dataset if isinstance(dataset, Mapping) else ())]))
 
 
 def _first_split(task: Any) -> str:
-    found = _splits(task)
-    return next((split for split in ROLES if split in found), found[0] if found else "train")
+    splits = _splits(task)
+    return next((split for split in ROLES if split in splits), splits[0] if splits else "train")
 
 
 def _docs(task: Any, split: str) -> Iterable[Any]:
-    """Return a task's rows of a split, prepared as the task says."""
-    found = _splits(task)
-    if split not in found:
-        raise BadInputError(f"task {_name(task)}: no split {split!r}; its splits are {', '.join(found) or 'none'}")
-    with _told(f"task {_name(task)}, split {split} cannot be prepared", f"other splits are {', '.join(found)}"):
+    """Return the rows of a split, preprocessed as the task defines."""
+    splits = _splits(task)
+    if split not in splits:
+        raise BadInputError(f"task {_name(task)}: no split {split!r}; its splits are {', '.join(splits) or 'none'}")
+    with _one_line_errors(
+        f"task {_name(task)}, split {split} cannot be prepared", f"other splits are {', '.join(splits)}"
+    ):
         role = ROLES.get(split)
         if role and getattr(task, f"has_{role}_docs")():
             docs: Iterable[Any] = getattr(task, f"{role}_docs")()
@@ -162,19 +174,21 @@ def _docs(task: Any, split: str) -> Iterable[Any]:
         return prepared
 
 
-def _candidate(row: tuple[Any, str, int, Any]) -> Candidate:
+def _draft_example(row: tuple[Any, str, int, Any]) -> DraftExample:
     task, split, number, doc = row
     where = f"task {_name(task)}, {split} row {number}"
-    with _told(f"{where} cannot be made a text", "--split names another split"):
+    with _one_line_errors(f"{where} cannot be made a text", "`split` names another split"):
         text, problem = _text(task, doc)
-    return Candidate(where, f"{_name(task)}:{split}:{number}", text, problem)
+    return DraftExample(where, f"{_name(task)}:{split}:{number}", text, problem)
 
 
 def _text(task: Any, doc: Any) -> tuple[str, str | None]:
-    """Return a question with its right answer as the harness joins them for a shot, and what is wrong, or None."""
+    """Return (a question with its right answer, joined as in a few-shot prompt; the problem or None)."""
     question, answer = task.doc_to_text(doc), task.doc_to_target(doc)
     choices = task.doc_to_choice(doc) if getattr(task.config, "doc_to_choice", None) is not None else None
-    if isinstance(question, int):  # as in Winogrande: the choices are beginnings, the target is how all of them go on
+    if isinstance(
+        question, int
+    ):  # as in Winogrande: the choices are beginnings, the target is their common continuation
         if choices is None or not 0 <= question < len(choices):
             return "", f"no right answer ({question} is none of the choices)"
         question = choices[question]
@@ -189,36 +203,36 @@ def _text(task: Any, doc: Any) -> tuple[str, str | None]:
             return "", "no right answer"
     prefix = task.doc_to_prefix(doc) if getattr(task.config, "gen_prefix", None) else ""
     delimiter = getattr(task.config, "target_delimiter", " ")
-    return _joined(_joined(question, delimiter, prefix or ""), " " if prefix else delimiter, str(answer)), None
+    return _join(_join(question, delimiter, prefix or ""), " " if prefix else delimiter, str(answer)), None
 
 
-def _joined(left: str, delimiter: str, right: str) -> str:
-    """Return two texts with a delimiter between them, unless that would be a second space."""
+def _join(left: str, delimiter: str, right: str) -> str:
+    """Join two texts with a delimiter; none is added next to an empty text, nor a space next to whitespace."""
     if not left or not right or (delimiter == " " and (left[-1].isspace() or right[0].isspace())):
         delimiter = ""
     return left + delimiter + right
 
 
 @contextmanager
-def _told(what: str, remedy: str) -> Iterator[None]:
-    """Make any failure of foreign code (task definitions, the hub, the data) one line."""
+def _one_line_errors(problem: str, remedy: str) -> Iterator[None]:
+    """Turn any error of foreign code (task definitions, the hub, the data) into a BadInputError of one line."""
     try:
         yield
     except (BadInputError, MissingDependencyError):
         raise
     except Exception as error:
-        raise BadInputError(f"{what} ({_reason(error)}); {remedy}") from error
+        raise BadInputError(f"{problem} ({_error_chain(error)}); {remedy}") from error
 
 
-def _reason(error: BaseException) -> str:
-    """Return an error with what it came from, which says more where datasets could not be read."""
+def _error_chain(error: BaseException) -> str:
+    """Return an error with its causes, which say more than it does where a dataset cannot be read."""
     message = f"{type(error).__name__}: {textwrap.shorten(str(error), 200)}"
-    return f"{message}; from {_reason(error.__cause__)}" if error.__cause__ else message
+    return f"{message}; from {_error_chain(error.__cause__)}" if error.__cause__ else message
 
 
 @contextmanager
-def _calm() -> Iterator[None]:
-    """Keep the harness's prints out of stdout, and its remarks about metrics to itself."""
+def _quiet() -> Iterator[None]:
+    """Redirect what the harness prints to stderr, and suppress its warnings about metrics."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))
     try:

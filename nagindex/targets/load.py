@@ -1,4 +1,4 @@
-"""Target sets: example texts in any corpus format, or NAGs saved by `nagindex encode`, as codes."""
+"""Loading target sets: texts in any corpus format, saved NAGs or arrays of codes become encoded examples."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import dataclasses
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nagindex.corpus.columns import Columns
-from nagindex.corpus.reading import read_documents
+from nagindex.corpus.reading import read_texts
 from nagindex.corpus.sources import Source, content_hash, find_sources, format_of
 from nagindex.encode.encoder import clamp_to_memory, encode_ids
 from nagindex.encode.tokenize import tokenize
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
 
 
-TargetFiles = str | Path | Sequence[str | Path] | Codes | TargetSet
+TargetFiles = str | Path | Sequence[str | Path] | npt.NDArray[np.integer[Any]] | TargetSet
 Targets = TargetFiles | Iterable[TargetFiles] | Mapping[str, TargetFiles]
 
 
@@ -40,112 +42,85 @@ def load_targets(
     batch_tokens: int,
     cache: TargetCache | None = None,
 ) -> list[TargetSet]:
-    """Return the codes of one or several target sets, encoding only texts that the cache does not hold.
+    """Return one or several target sets, encoding only texts that are not in the cache.
 
     Args:
-        targets: a file, glob or folder of texts or of saved NAGs, or codes uint16 [n, L, K]; each is a target, or several where a
-            column tells them apart. A mapping names them.
+        targets: a file, glob or folder of texts or of saved NAGs, codes (integers [n, L, K]), or an encoded set;
+            several of them are several targets, and a mapping names them.
         fingerprint: the encoding that they must have.
-        backbone: loads the model; called only if something must be encoded.
+        backbone: loads the model; called only if a text must be encoded.
         text_column: column of the texts; by default found in each file.
         target_column: column of the target's name; by default a file is one target, named after it.
         batch_tokens: padded tokens in a batch.
-        cache: where codes of texts are kept between queries.
+        cache: where the codes of texts are kept between queries.
 
     Raises:
-        BadInputError: a target has no example, or saved NAGs are not what they claim.
+        BadInputError: there is no target, a target has no example, two have one name, or NAGs are invalid.
         SettingsMismatchError: saved NAGs have another encoding.
     """
-    named = _named(targets)
+    named = _name_targets(targets)
     if not named:
         raise BadInputError("no target was given; name at least one file of examples")
     if target_column is not None and isinstance(targets, Mapping):
         raise BadInputError(
-            f"target-column {target_column}: targets that have names cannot take them from a column too"
+            f"`target_column` {target_column}: targets that have names cannot take them from a column too"
         )
     columns = Columns(text=text_column, target=target_column)
-    found: dict[str, TargetSet] = {}
+    encoder = _TextEncoder(fingerprint, backbone, batch_tokens, cache)
+    loaded: dict[str, TargetSet] = {}
     for name, given in named:
-        if name in found and isinstance(given, (TargetSet, np.ndarray)):
+        if name in loaded and isinstance(given, (TargetSet, np.ndarray)):
             raise BadInputError(f"{name}: two targets have this name; give each its own")
         if isinstance(given, TargetSet):
-            check_codes(given.codes, fingerprint, where=f"target {name}")
-            found[name] = given
-            continue
-        if isinstance(given, np.ndarray):
-            check_codes(
-                given, fingerprint, where=f"the codes of target {name}" if len(named) > 1 else "the codes given"
-            )
-            digest = hashlib.sha256(given.tobytes()).hexdigest()
-            record = {"name": "codes", "sha256": digest, "examples": len(given)}
-            found[name] = TargetSet(given, [str(i) for i in range(len(given))], [record], name=name)
-            continue
-        owners: list[str] = []
-        skipped: list[str] = []
-        paths = [given] if isinstance(given, (str, Path)) else list(given)
-        for source in find_sources(paths).sources:
-            if is_saved_nags(source.path):
-                examples = read_nags(source.path, fingerprint, name)
-                stored = {example.target for example in examples}
-                if len(stored) == 1 and (isinstance(targets, Mapping) or (stored & found.keys() and not owners)):
-                    examples = [dataclasses.replace(example, target=name) for example in examples]
-                elif any(target in found and target not in owners for target in stored):
-                    clash = next(target for target in stored if target in found)
-                    raise BadInputError(
-                        f"{source.path}: its target {clash!r} is in another file too; query them one by one"
-                    )
-            else:
-                rows = _read_texts(source, columns, skipped, name)
-                examples = _encoded(rows, source, fingerprint, backbone, batch_tokens, cache, skipped)
-            owners += _add(found, examples, source, fingerprint)
-        if not owners:
-            listed = f" ({len(skipped)} skipped, the first: {skipped[0]})" if skipped else ""
-            raise BadInputError(f"{given}: the targets hold no example{listed}; give at least one text")
-        found[owners[0]].skipped.extend(skipped)
-    return list(found.values())
+            codes = check_codes(given.codes, fingerprint, where=f"target {name}")
+            loaded[name] = dataclasses.replace(given, codes=codes)
+        elif isinstance(given, np.ndarray):
+            where = f"the codes of target {name}" if len(named) > 1 else "the codes given"
+            loaded[name] = _set_of_codes(name, check_codes(given, fingerprint, where=where))
+        else:
+            _load_files(loaded, name, given, columns, encoder, keep_name=isinstance(targets, Mapping))
+    return list(loaded.values())
 
 
 def repeatable(targets: Targets) -> Targets:
-    """Return targets that can be gone through twice, as a generator cannot."""
-    return targets if isinstance(targets, Mapping) else _listed(targets)
+    """Return targets that can be iterated twice, as a generator cannot."""
+    return targets if isinstance(targets, Mapping) else _as_list(targets)
 
 
 def named_files(targets: Targets) -> list[str]:
-    """Return the files that were named as targets, as the command line takes them; none where one of the targets is codes."""
-    named = targets.items() if isinstance(targets, Mapping) else [("", given) for given in _listed(targets)]
+    """Return targets that are files as arguments of the command line; an empty list where one of them is codes."""
+    named = targets.items() if isinstance(targets, Mapping) else [("", given) for given in _as_list(targets)]
     if not all(isinstance(given, (str, Path)) for _, given in named):
         return []
     return [f"{name}={os.path.abspath(str(given))}" if name else os.path.abspath(str(given)) for name, given in named]
 
 
-def _listed(targets: TargetFiles | Iterable[TargetFiles]) -> list[TargetFiles]:
+def _as_list(targets: TargetFiles | Iterable[TargetFiles]) -> list[TargetFiles]:
     return [targets] if isinstance(targets, (str, Path, np.ndarray, TargetSet)) else list(targets)
 
 
-def _named(targets: Targets) -> list[tuple[str, TargetFiles]]:
-    """Return the targets with their names: given ones, a set's own, or a file's without its suffixes."""
+def _name_targets(targets: Targets) -> list[tuple[str, TargetFiles]]:
+    """Return (name, target): the key of a mapping, a set's own name, or a file's name without suffixes."""
     if isinstance(targets, Mapping):
         return [
             (name, dataclasses.replace(given, name=name) if isinstance(given, TargetSet) else given)
             for name, given in targets.items()
         ]
-    listed = _listed(targets)
-    stems = [_stem(given, number) for number, given in enumerate(listed)]
+    given_targets = _as_list(targets)
+    stems = [_stem(given, number) for number, given in enumerate(given_targets)]
     names = [
         str(given) if stems.count(stem) > 1 and isinstance(given, (str, Path)) else stem
-        for given, stem in zip(listed, stems, strict=True)
+        for given, stem in zip(given_targets, stems, strict=True)
     ]
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
         raise BadInputError(f"{twice}: named twice as a target; name each once")
-    return list(zip(names, listed, strict=True))
+    return list(zip(names, given_targets, strict=True))
 
 
 def _stem(given: TargetFiles, number: int) -> str:
     if isinstance(given, TargetSet):
         return given.name
-    if isinstance(given, np.ndarray):
-        return f"target-{number}"
     if not isinstance(given, (str, Path)):
         return f"target-{number}"
     name = Path(given).name
@@ -156,71 +131,142 @@ def _stem(given: TargetFiles, number: int) -> str:
     return name or str(given)
 
 
-def _add(
-    found: dict[str, TargetSet], examples: Sequence[Example], source: Source, fingerprint: Fingerprint
+def _set_of_codes(name: str, codes: Codes) -> TargetSet:
+    record = {"name": "codes", "sha256": hashlib.sha256(codes.tobytes()).hexdigest(), "examples": len(codes)}
+    return TargetSet(codes, [str(i) for i in range(len(codes))], [record], name=name)
+
+
+def _load_files(
+    loaded: dict[str, TargetSet],
+    name: str,
+    paths: str | Path | Sequence[str | Path],
+    columns: Columns,
+    encoder: _TextEncoder,
+    *,
+    keep_name: bool,
+) -> None:
+    """Add the examples of files, texts or saved NAGs, to the target sets that they belong to.
+
+    Args:
+        loaded: the target sets so far, by name.
+        name: the target's name, where the files name none.
+        paths: files, globs or folders.
+        columns: which columns hold texts and targets.
+        encoder: encodes texts.
+        keep_name: whether `name` comes before the name of a single target that saved NAGs state.
+    """
+    own: list[str] = []  # targets of these files
+    skipped: list[str] = []
+    for source in find_sources([paths] if isinstance(paths, (str, Path)) else list(paths)).sources:
+        if is_saved_nags(source.path):
+            examples = read_nags(source.path, encoder.fingerprint, name)
+            stated = {example.target for example in examples}
+            if len(stated) == 1 and (keep_name or (stated & loaded.keys() and not own)):
+                examples = [dataclasses.replace(example, target=name) for example in examples]
+            elif any(target in loaded and target not in own for target in stated):
+                clash = next(target for target in stated if target in loaded and target not in own)
+                raise BadInputError(
+                    f"{source.path}: its target {clash!r} is in another file too; query them one by one"
+                )
+        else:
+            examples = encoder.encode(_read_texts(source, columns, skipped, name), source, skipped)
+        own += _add_examples(loaded, examples, source, encoder.fingerprint)
+    if not own:
+        reason = f" ({len(skipped)} skipped, the first: {skipped[0]})" if skipped else ""
+        raise BadInputError(f"{paths}: the targets hold no example{reason}; give at least one text")
+    loaded[own[0]].skipped.extend(skipped)
+
+
+def _add_examples(
+    loaded: dict[str, TargetSet], examples: Sequence[Example], source: Source, fingerprint: Fingerprint
 ) -> list[str]:
-    """Put a file's examples to the target sets that they belong to, and return these sets' names."""
+    """Add a file's examples to the target sets that they belong to, and return the names of these sets."""
     digest = content_hash(source.path)
     by_target: dict[str, list[Example]] = {}
     for example in examples:
         by_target.setdefault(example.target, []).append(example)
-    for name, own in by_target.items():
-        before = found.get(name) or TargetSet(
+    for name, added in by_target.items():
+        before = loaded.get(name) or TargetSet(
             np.empty((0, *fingerprint.spec.shape), CODE_DTYPE), [], [], name=name, texts=[]
         )
-        texts = [example.text for example in own if example.text is not None]
-        found[name] = dataclasses.replace(
+        texts = [example.text for example in added if example.text is not None]
+        loaded[name] = dataclasses.replace(
             before,
-            codes=np.concatenate([before.codes, np.stack([example.codes for example in own])]),
-            ids=[*before.ids, *(example.id for example in own)],
-            files=[*before.files, {"name": source.name, "sha256": digest, "examples": len(own)}],
-            texts=None if before.texts is None or len(texts) < len(own) else [*before.texts, *texts],
+            codes=np.concatenate([before.codes, np.stack([example.codes for example in added])]),
+            ids=[*before.ids, *(example.id for example in added)],
+            files=[*before.files, {"name": source.name, "sha256": digest, "examples": len(added)}],
+            texts=None if before.texts is None or len(texts) < len(added) else [*before.texts, *texts],
         )
     return list(by_target)
 
 
-def _read_texts(source: Source, columns: Columns, skipped: list[str], name: str) -> list[tuple[int, str, str, str]]:
-    """Return (row, target, id, text) of a source's readable rows."""
-    texts = []
-    for document in read_documents(source, columns, with_tokens=False):
-        if document.problem is not None:
-            skipped.append(f"{source.path}, row {document.row}: {document.problem}")
-        elif columns.target is not None and document.kept[0] is None:
-            skipped.append(f"{source.path}, row {document.row}: no target in column {columns.target!r}")
-        else:
-            target = name if columns.target is None else str(document.kept[0])
-            texts.append((document.row, target, document.id, document.text or ""))
-    if not texts and source.size == 0:
-        skipped.append(f"{source.path}: the file is empty")
-    return texts
+@dataclass(frozen=True)
+class _Text:
+    """An example before it is encoded: its row, its target's name, its id and its text."""
+
+    row: int
+    target: str
+    id: str
+    text: str
 
 
-def _encoded(
-    rows: Sequence[tuple[int, str, str, str]],
-    source: Source,
-    fingerprint: Fingerprint,
-    load: Callable[[], Backbone],
-    batch_tokens: int,
-    cache: TargetCache | None,
-    skipped: list[str],
-) -> list[Example]:
-    """Return those of (row, target, id, text) whose text has a token, encoded."""
-    texts = [text for *_, text in rows]
-    found = cache.get(texts) if cache else {}
-    new = list(dict.fromkeys(text for text in texts if text not in found))
-    if new:
-        backbone = load()
-        ids = tokenize(backbone.tokenizer, new, max_length=fingerprint.max_length, count=False).ids
-        present = [position for position, row in enumerate(ids) if row]
-        # A text without tokens has no NAG: it is cached as a row that no NAG equals, so that it is not tokenized again.
-        fresh = np.full((len(new), *fingerprint.spec.shape), TargetCache.NO_NAG, CODE_DTYPE)
-        fresh[present] = encode_ids(
-            backbone, [ids[p] for p in present], fingerprint.spec, batch_tokens=clamp_to_memory(batch_tokens, backbone)
-        )
-        found |= dict(zip(new, fresh, strict=True))
-        if cache:
-            cache.put(new, fresh)
-    skipped += [f"{source.path}, row {row}: no tokens" for row, *_, text in rows if TargetCache.is_no_nag(found[text])]
+def _read_texts(source: Source, columns: Columns, skipped: list[str], name: str) -> list[_Text]:
+    """Return the examples of a source; their target is `name` where no column names it."""
     return [
-        Example(target, i, text, found[text]) for _, target, i, text in rows if not TargetCache.is_no_nag(found[text])
+        _Text(
+            document.row,
+            name if columns.target is None else str(document.kept[-1]),
+            document.id,
+            document.text or "",
+        )
+        for document in read_texts(source, columns, skipped)
     ]
+
+
+@dataclass(frozen=True)
+class _TextEncoder:
+    """Encodes texts that the cache does not hold.
+
+    Attributes:
+        fingerprint: the encoding.
+        backbone: loads the model; called only if a text must be encoded.
+        batch_tokens: padded tokens in a batch.
+        cache: where the codes of texts are kept, or None.
+    """
+
+    fingerprint: Fingerprint
+    backbone: Callable[[], Backbone]
+    batch_tokens: int
+    cache: TargetCache | None
+
+    def encode(self, texts: Sequence[_Text], source: Source, skipped: list[str]) -> list[Example]:
+        """Return the examples of a source with their codes; `skipped` gets those without a token."""
+        codes = self._codes([example.text for example in texts])
+        examples = []
+        for each in texts:
+            if TargetCache.is_no_nag(codes[each.text]):
+                skipped.append(f"{source.path}, row {each.row}: no tokens")
+            else:
+                examples.append(Example(each.target, each.id, each.text, codes[each.text]))
+        return examples
+
+    def _codes(self, texts: Sequence[str]) -> dict[str, Codes]:
+        """Return the codes of each text, uint16 [L, K]; those of a text without tokens are `TargetCache.NO_NAG`."""
+        codes = self.cache.get(texts) if self.cache else {}
+        new = list(dict.fromkeys(text for text in texts if text not in codes))
+        if not new:
+            return codes
+        backbone = self.backbone()
+        ids = tokenize(backbone.tokenizer, new, max_length=self.fingerprint.max_length, count=False).ids
+        present = [position for position, row in enumerate(ids) if row]
+        # A text without tokens has no NAG. It is cached nevertheless, so that it is not tokenized again.
+        encoded = np.full((len(new), *self.fingerprint.spec.shape), TargetCache.NO_NAG, CODE_DTYPE)
+        encoded[present] = encode_ids(
+            backbone,
+            [ids[position] for position in present],
+            self.fingerprint.spec,
+            batch_tokens=clamp_to_memory(self.batch_tokens, backbone),
+        )
+        if self.cache:
+            self.cache.put(new, encoded)
+        return codes | dict(zip(new, encoded, strict=True))

@@ -1,7 +1,8 @@
-"""Target sets, and files of saved NAGs: examples that were encoded once, and stand wherever target texts do."""
+"""Target sets, and files of saved NAGs, which serve wherever target texts do without being encoded again."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nagindex.corpus.parquet import metadata_value
 from nagindex.corpus.sql import connect, quote_path, quote_value
@@ -32,7 +34,7 @@ class TargetSet:
         ids: the examples' ids.
         files: one record for each file: name, sha256, examples.
         skipped: one sentence for each row that is no example, naming file, row and reason.
-        name: what the target is called.
+        name: the target's name.
         texts: the examples' texts; None where only their NAGs are known.
     """
 
@@ -46,7 +48,14 @@ class TargetSet:
 
 @dataclass(frozen=True)
 class Example:
-    """One example: its target, its id, its text where that is known, and its codes, uint16 [L, K]."""
+    """One encoded example.
+
+    Attributes:
+        target: the name of its target.
+        id: its id.
+        text: its text, None where only its NAG is known.
+        codes: uint16 [L, K].
+    """
 
     target: str
     id: str
@@ -55,18 +64,18 @@ class Example:
 
 
 def is_saved_nags(path: Path) -> bool:
-    """Whether a file holds NAGs written by `write_nags`."""
+    """Return whether a file holds NAGs written by `write_nags`."""
     return path.suffix == ".parquet" and metadata_value(path, NAGS_KEY) is not None
 
 
 def write_nags(path: Path, targets: Sequence[TargetSet], fingerprint: Fingerprint) -> None:
     """Write encoded examples as Parquet: columns target, id and nag (USMALLINT[L * K], layer by layer).
 
-    The fingerprint and a checksum of all this are the file's metadata.
+    The file's metadata hold the fingerprint, and a checksum of the fingerprint and all rows.
     """
     metadata = json.dumps(fingerprint.to_json(), ensure_ascii=False)
     checksum = _checksum(metadata, [(t.name, i, nag) for t in targets for i, nag in zip(t.ids, t.codes, strict=True)])
-    added = f"{NAGS_KEY}: {quote_value(metadata)}, {CHECKSUM_KEY}: {quote_value(checksum)}"
+    key_values = f"{NAGS_KEY}: {quote_value(metadata)}, {CHECKSUM_KEY}: {quote_value(checksum)}"
     with connect() as connection, replacing(path) as temporary:
         connection.execute("CREATE TEMP TABLE nags (target VARCHAR, id VARCHAR, nag USMALLINT[])")
         for target in targets:
@@ -77,20 +86,36 @@ def write_nags(path: Path, targets: Sequence[TargetSet], fingerprint: Fingerprin
                     "INSERT INTO nags SELECT ?, unnest(?::VARCHAR[]), unnest(?::USMALLINT[][])",
                     [target.name, target.ids[rows], flat],
                 )
-        connection.execute(f"COPY nags TO {quote_value(temporary)} (FORMAT parquet, KV_METADATA {{{added}}})")
+        connection.execute(f"COPY nags TO {quote_value(temporary)} (FORMAT parquet, KV_METADATA {{{key_values}}})")
 
 
 def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> list[Example]:
     """Return the examples of a file of saved NAGs.
 
+    Codes are in order of impact, so that of NAGs with a larger K the first K neurons of each layer are the NAG.
+
     Args:
         path: the file.
-        fingerprint: the encoding that they must have.
-        name: of the target, where the file does not say.
+        fingerprint: the encoding that they must have, library versions aside; their K may be larger.
+        name: the target's name, where the file states none.
 
     Raises:
         BadInputError: the file is not what `write_nags` writes.
-        SettingsMismatchError: its encoding is not `fingerprint`, library versions aside.
+        SettingsMismatchError: its encoding is another one, or its K is smaller; names both values.
+    """
+    saved, owners, codes = _read_file(path)
+    top_k = min(saved.spec.top_k, fingerprint.spec.top_k)
+    cut = dataclasses.replace(saved, spec=dataclasses.replace(saved.spec, top_k=top_k))
+    fingerprint.require(cut, where=str(path), ignore_libraries=True)
+    codes = check_codes(codes, saved, where=str(path))[..., :top_k]
+    return [Example(target or name, i, None, own) for (target, i), own in zip(owners, codes, strict=True)]
+
+
+def _read_file(path: Path) -> tuple[Fingerprint, list[tuple[str | None, str]], Codes]:
+    """Return the fingerprint of a file of saved NAGs, (target, id) of each example, and uint16 [n, L, K].
+
+    Raises:
+        BadInputError: the file is not what `write_nags` writes.
     """
     import duckdb
 
@@ -102,11 +127,12 @@ def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> lis
             types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
             if any(types.get(name, kind) != kind or (name not in types and name != "target") for name, kind in COLUMNS):
                 raise ValueError("its columns are others")
-            wrong = f"id IS NULL OR nag IS NULL OR len(nag) <> {saved.spec.layers * saved.spec.top_k}"
-            if found := connection.execute(f"SELECT file_row_number FROM {scan} WHERE {wrong} LIMIT 1").fetchall():
-                raise ValueError(f"row {found[0][0]} holds no id or another number of neurons")
-            listed = f"{'target' if 'target' in types else 'NULL'}, id, nag"
-            rows = connection.execute(f"SELECT {listed} FROM {scan} ORDER BY file_row_number").fetchall()
+            invalid = f"id IS NULL OR nag IS NULL OR len(nag) <> {saved.spec.layers * saved.spec.top_k}"
+            first = connection.execute(f"SELECT file_row_number FROM {scan} WHERE {invalid} LIMIT 1").fetchone()
+            if first is not None:
+                raise ValueError(f"row {first[0]} holds no id or another number of neurons")
+            columns = f"{'target' if 'target' in types else 'NULL'}, id, nag"
+            rows = connection.execute(f"SELECT {columns} FROM {scan} ORDER BY file_row_number").fetchall()
         codes = np.array([nag for *_, nag in rows], CODE_DTYPE).reshape(len(rows), *saved.spec.shape)
         stated = metadata_value(path, CHECKSUM_KEY)  # files of earlier versions state none
         if stated is not None and stated != _checksum(metadata, rows):
@@ -115,33 +141,45 @@ def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> lis
         raise BadInputError(
             f"{path}: not NAGs saved by nagindex encode ({str(error).splitlines()[0]}); encode the targets again"
         ) from error
-    fingerprint.require(saved, where=str(path), ignore_libraries=True)
-    check_codes(codes, fingerprint, where=str(path))
-    return [Example(target or name, i, None, own) for (target, i, _), own in zip(rows, codes, strict=True)]
+    return saved, [(target, identifier) for target, identifier, _ in rows], codes
 
 
 def _checksum(metadata: str, rows: Sequence[tuple[Any, Any, Any]]) -> str:
-    """Return the SHA-256 of what a file says: its fingerprint, and each example's target, id and NAG."""
+    """Return the SHA-256 over a file's fingerprint and each example's target, id and codes."""
     digest = hashlib.sha256(metadata.encode())
     for target, identifier, nag in rows:
         digest.update(json.dumps([target, identifier]).encode() + np.array(nag, CODE_DTYPE).tobytes())
     return digest.hexdigest()
 
 
-def check_codes(codes: Codes, fingerprint: Fingerprint, *, where: str) -> None:
-    """Raise BadInputError unless codes are NAGs of an encoding, and at least one.
+def check_codes(codes: npt.NDArray[Any], fingerprint: Fingerprint, *, where: str) -> Codes:
+    """Return codes as uint16 [n, L, K], once they are known to be NAGs of an encoding.
 
     Args:
-        codes: uint16 [n, L, K].
+        codes: integers of any type, [n, L, K], n at least 1.
         fingerprint: the encoding.
         where: what they are, for the message.
+
+    Raises:
+        BadInputError: they are of another type or shape, or one of them is no NAG of the encoding; names its row.
     """
-    if codes.dtype != CODE_DTYPE or codes.shape[1:] != fingerprint.spec.shape:
+    if not np.issubdtype(codes.dtype, np.integer) or codes.shape[1:] != fingerprint.spec.shape:
         expected = f"{CODE_DTYPE} [n, {fingerprint.spec.layers}, {fingerprint.spec.top_k}]"
         raise BadInputError(f"{where}: {codes.dtype} {list(codes.shape)}, not {expected}; encode the targets again")
     if not len(codes):
         raise BadInputError(f"{where}: no example in the targets; give at least one")
-    if len(bad := invalid_rows(codes, fingerprint.spec)):
+    limit = np.iinfo(CODE_DTYPE).max
+    outside = np.argwhere((codes < 0) | (codes > limit))
+    if len(outside):
+        value = codes[tuple(outside[0])]
         raise BadInputError(
-            f"{where}, row {bad[0]}: holds a neuron twice or one that its layer does not have; encode the targets again"
+            f"{where}, row {outside[0][0]}: holds {value}, and neurons have numbers from 0 to {limit}; "
+            "encode the targets again"
         )
+    checked = codes.astype(CODE_DTYPE, copy=False)
+    if len(invalid := invalid_rows(checked, fingerprint.spec)):
+        raise BadInputError(
+            f"{where}, row {invalid[0]}: holds a neuron twice or one that its layer does not have; "
+            "encode the targets again"
+        )
+    return checked

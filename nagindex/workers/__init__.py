@@ -1,4 +1,4 @@
-"""Child processes and processors: the parent's side, the child's side, and how many CPUs this process may use.
+"""Child processes that run generators, and the number of CPUs that this process may use.
 
 Runs generator functions by name; knows nothing of what they compute.
 """

@@ -1,4 +1,7 @@
-"""A child process's side of `processes.Child`: it runs the generator it is told of and sends its items as frames."""
+"""The child's side of `parent.Child`: run a generator and send its items through a pipe.
+
+A frame is a header with its kind and size, and a content: a pickled item, a pickled error, or nothing at the end.
+"""
 
 from __future__ import annotations
 
@@ -16,48 +19,52 @@ from typing import Any
 
 from nagindex.errors import NagIndexError
 
-HEAD = struct.Struct("<cQ")  # what a frame holds, and the bytes that follow
+HEADER = struct.Struct("<cQ")  # kind of a frame, and length of its content in bytes
 ITEM, ERROR, END = b"i", b"e", b"."
-STOPPED = 128 + signal.SIGTERM  # the exit code of a child that stopped when asked
+STOPPED = 128 + signal.SIGTERM  # exit code of a child that stopped on request
 
 
 def serve(descriptor: int) -> None:
-    """Return when the generator that stdin names has ended and its items are written to a pipe."""
-    items = _requested()
-    asked = told = False
+    """Run the generator named on stdin and write its items to a pipe.
 
-    def interrupt(number: int, frame: object) -> None:
-        nonlocal asked, told
-        # Between two steps of the generator a frame may be half written: the loop below tells it then.
-        if not asked:
-            asked, told = True, items.gi_running  # type: ignore[attr-defined]
-            if told:
+    SIGTERM and SIGINT stop it: KeyboardInterrupt is raised in the generator once, and the items that it yields while it
+    ends are sent too. The process then exits with the code STOPPED.
+
+    Args:
+        descriptor: file descriptor of the pipe.
+    """
+    items = _requested_items()
+    stop_requested = stop_raised = False
+
+    def request_stop(number: int, frame: object) -> None:
+        nonlocal stop_requested, stop_raised
+        # Outside the generator a frame may be half written, so the loop below raises the stop in the generator then.
+        if not stop_requested:
+            stop_requested, stop_raised = True, items.gi_running  # type: ignore[attr-defined]
+            if stop_raised:
                 raise KeyboardInterrupt
 
-    def forked() -> None:
-        # A grandchild must neither hold the pipe open when the child dies nor clean up in its place.
+    def release_pipe_after_fork() -> None:
+        # A grandchild must not keep the pipe open after the child's death, nor run the child's cleanup.
         os.close(descriptor)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
     def send(kind: bytes, content: bytes) -> None:
-        nonlocal asked
+        nonlocal stop_requested
         try:
-            for part in (HEAD.pack(kind, len(content)), content):
-                view = memoryview(part)
-                while view:
-                    view = view[os.write(descriptor, view) :]
-        except BrokenPipeError:  # the parent is gone
-            asked = True
+            _write_frame(descriptor, kind, content)
+        except BrokenPipeError:  # the parent has ended
+            stop_requested = True
 
     os.set_inheritable(descriptor, False)
-    os.register_at_fork(after_in_child=forked)
-    signal.signal(signal.SIGTERM, interrupt)
-    signal.signal(signal.SIGINT, interrupt)
+    os.register_at_fork(after_in_child=release_pipe_after_fork)
+    signal.signal(signal.SIGTERM, request_stop)
+    signal.signal(signal.SIGINT, request_stop)
     error = None
     try:
         while True:
-            if asked and not told:
-                told = True
+            if stop_requested and not stop_raised:
+                stop_raised = True
                 item = items.throw(KeyboardInterrupt())
             else:
                 item = next(items)
@@ -66,50 +73,63 @@ def serve(descriptor: int) -> None:
         pass
     except BaseException as raised:
         error = raised
-    if error is not None and not (asked and isinstance(error, KeyboardInterrupt)):
-        send(ERROR, packed(error))
+    if error is not None and not (stop_requested and isinstance(error, KeyboardInterrupt)):
+        send(ERROR, pack_error(error))
         items.close()
-    elif asked:
-        sys.exit(STOPPED)  # not END: whoever sent the signal, these may not be all items
+    elif stop_requested:
+        sys.exit(STOPPED)  # no END frame: the items may be incomplete
     else:
         send(END, b"")
 
 
-def _requested() -> Generator[Any, None, None]:
-    """Return the items of the function named on stdin; importing it is a step that a stop can interrupt."""
+def _write_frame(descriptor: int, kind: bytes, content: bytes) -> None:
+    for part in (HEADER.pack(kind, len(content)), content):
+        view = memoryview(part)
+        while view:
+            view = view[os.write(descriptor, view) :]
+
+
+def _requested_items() -> Generator[Any, None, None]:
+    """Yield the items of the function named on stdin.
+
+    The function is imported inside the generator, so that a stop can interrupt the import.
+    """
     parent = os.getppid()
     function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our own parent
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    threading.Thread(target=_stop_with_parent, args=(parent,), daemon=True).start()
     module, _, name = function.partition(":")
     yield from getattr(importlib.import_module(module), name)(*arguments)
 
 
-def _watch(parent: int) -> None:
-    """Return when the parent has died, which stops this process."""
-    # A fork of the parent may hold our stdin open, hence the look at the process number.
+def _stop_with_parent(parent: int) -> None:
+    """Wait until the parent process has ended, then stop this process."""
+    # A fork of the parent may keep stdin open, so the parent's process id is checked too.
     while os.getppid() == parent and not select.select([0], [], [], 1.0)[0]:
         pass
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def packed(error: BaseException) -> bytes:
-    """Return an error as bytes, with its text for a parent that cannot unpickle it."""
+def pack_error(error: BaseException) -> bytes:
+    """Serialize an error, together with its text and traceback in case it cannot be unpickled."""
     text, trace = str(error) or type(error).__name__, "".join(traceback.format_exception(error))
     try:
-        whole = pickle.dumps(error, protocol=5)
-        again = pickle.loads(whole)  # noqa: S301 - our own bytes
-        if type(again) is not type(error) or str(again) != str(error):
-            whole = b""
+        pickled = pickle.dumps(error, protocol=5)
+        copy = pickle.loads(pickled)  # noqa: S301 - our own bytes
+        if type(copy) is not type(error) or str(copy) != str(error):
+            pickled = b""
     except Exception:
-        whole = b""
-    return pickle.dumps((text, trace, whole))
+        pickled = b""
+    return pickle.dumps((text, trace, pickled))
 
 
-def unpacked(content: bytes) -> BaseException:
-    """Return, in the parent, the error that `packed` made bytes of."""
-    text, trace, whole = pickle.loads(content)  # noqa: S301 - written by our own child
+def unpack_error(content: bytes) -> BaseException:
+    """Deserialize an error, in the parent, with the child's traceback as a note.
+
+    An error that cannot be unpickled becomes a NagIndexError with its text.
+    """
+    text, trace, pickled = pickle.loads(content)  # noqa: S301 - written by our own child
     try:
-        error: BaseException = pickle.loads(whole)  # noqa: S301 - written by our own child
+        error: BaseException = pickle.loads(pickled)  # noqa: S301 - written by our own child
     except Exception:
         error = NagIndexError(text)
     error.add_note(f"in a worker process:\n{trace}")

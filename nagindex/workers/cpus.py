@@ -1,4 +1,4 @@
-"""How many processors this process may use: its affinity and its container's limit, not those of the machine."""
+"""The number of CPUs that this process may use, by its affinity and its container's quota."""
 
 from __future__ import annotations
 
@@ -12,30 +12,31 @@ CGROUPS = Path("/sys/fs/cgroup")
 
 
 def available_cpus() -> int:
-    """Return the number of CPUs that this process may use, at least 1: its affinity, or a container's quota where that is less.
+    """Return the number of CPUs that this process may use, at least 1.
 
-    A Slurm job with 4 of 128 cores has an affinity of 4; a container started with `--cpus 2` has a quota of 2.
+    This is its affinity or its container's quota, rounded up, whichever is smaller. A Slurm job with 4 of 128 cores
+    has an affinity of 4; a container started with `docker run --cpus 2` has a quota of 2.
     """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _container_quota(CGROUPS)
-    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+    return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
 
 
 def thread_count(threads: int | None) -> int:
-    """Return a number of threads: the one given, or by default one for each CPU that this process may use."""
+    """Return the given number of threads, or one for each available CPU if it is None."""
     return threads or available_cpus()
 
 
 @cache
 def _container_quota(cgroups: Path) -> float | None:
-    """Return the CPUs that the container's scheduler grants, None where it sets no limit.
+    """Return the quota of CPUs of this process's cgroup, None without a limit.
 
     Source: cgroup v2 `cpu.max` and cgroup v1 `cpu.cfs_quota_us`, Linux kernel documentation.
     """
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = (cgroups / "cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)
     with suppress(OSError, ValueError, ZeroDivisionError):
         quota, period = ((cgroups / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
-        return int(quota) / int(period) if int(quota) > 0 else None
+        return int(quota) / int(period) if int(quota) > 0 else None  # -1: no limit
     return None

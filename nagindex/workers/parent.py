@@ -1,4 +1,4 @@
-"""Generators in child processes: a function of an importable module runs there, and its items arrive here."""
+"""The parent's side of child processes: run a generator function in one and iterate over its items."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from nagindex.errors import BadInputError, NagIndexError
-from nagindex.workers.child import END, ERROR, HEAD, ITEM, STOPPED, unpacked
+from nagindex.workers.child import END, ERROR, HEADER, ITEM, STOPPED, unpack_error
 
-# The parent's path comes before nagindex is imported, so that both import the same modules.
-BOOT = """import pickle, sys
+# The child takes over the parent's sys.path before it imports nagindex, so that both import the same modules.
+BOOTSTRAP = """import pickle, sys
 sys.path[:] = pickle.load(sys.stdin.buffer)
 from nagindex.workers.child import serve
 serve(int(sys.argv[1]))"""
@@ -29,134 +29,148 @@ serve(int(sys.argv[1]))"""
 
 @dataclass
 class _Link:
-    """One child as its reading thread sees it; the thread knows no `Child`, which so can become garbage.
+    """State that a `Child` shares with its reader thread, which has no reference to the `Child`.
 
-    What the main thread waits for and tells is in SimpleQueues: an interrupt inside an Event or a Semaphore, which are written
-    in Python, may leave its lock as it must not be.
+    An unreferenced `Child` can therefore be collected, which stops the process. The threads synchronize through
+    SimpleQueues alone, since an interrupt inside an Event or a Semaphore, which are implemented in Python, can leave
+    its lock held.
 
     Attributes:
-        room: one token for each item that may yet be read ahead.
-        wake: one for each entry, and one more at the end; several children may share it.
-        ended: whether the child has been reaped.
+        function: `module:function`, for messages.
+        process: the child process.
+        pipe: read end of the pipe that the child writes frames to.
+        request: bytes for the child's stdin.
+        credits: one entry for each item that may still be read ahead.
+        frames: (kind, content) of frames that were read and not taken yet.
+        wake: receives an entry for each frame, and one more at the end; several children may share it.
+        ended: whether the child has ended and been reaped.
+        stopping: whether the child was asked to stop.
+        owner: id of the process that started the child.
     """
 
     function: str
     process: subprocess.Popen[bytes]
-    frames: BinaryIO
+    pipe: BinaryIO
     request: bytes
-    room: SimpleQueue[None] = field(default_factory=SimpleQueue)
-    entries: deque[tuple[bytes, Any]] = field(default_factory=deque)
+    credits: SimpleQueue[None] = field(default_factory=SimpleQueue)
+    frames: deque[tuple[bytes, Any]] = field(default_factory=deque)
     wake: SimpleQueue[None] = field(default_factory=SimpleQueue)
     ended: bool = False
     stopping: bool = False
     owner: int = field(default_factory=os.getpid)
 
     def put(self, kind: bytes, content: Any = None) -> None:
-        self.entries.append((kind, content))
+        self.frames.append((kind, content))
         self.wake.put(None)
 
     def read(self) -> None:
-        """Return when the child has ended and been reaped; its frames are entries then, the last of them END."""
+        """Send the request, read frames until the child ends, and reap it; run by the reader thread.
+
+        The last frame is always END, after an error too.
+        """
         try:
             with suppress(BrokenPipeError):
                 self.process.stdin.write(self.request)  # type: ignore[union-attr]
                 self.process.stdin.flush()  # type: ignore[union-attr]
             self.request = b""
-            while (entry := self._frame())[0] == ITEM:
-                self.put(*entry)
+            while (frame := self._read_frame())[0] == ITEM:
+                self.put(*frame)
         except Exception as error:
             self.process.kill()
-            entry = ERROR, error
-        if entry[0] == ERROR:
-            self.put(*entry)
+            frame = ERROR, error
+        if frame[0] == ERROR:
+            self.put(*frame)
         self.put(END)
         self.process.wait()
-        self.frames.close()
+        self.pipe.close()
         with suppress(BrokenPipeError):
             self.process.stdin.close()  # type: ignore[union-attr]
         self.ended = True
         self.wake.put(None)
 
-    def _frame(self) -> tuple[bytes, Any]:
-        """Return what the child sent next, or how it died."""
+    def _read_frame(self) -> tuple[bytes, Any]:
+        """Return the kind and content of the next frame, or an ERROR frame if the child died."""
         if not self.stopping:
-            self.room.get()
-        head = self.frames.read(HEAD.size)
-        kind, size = HEAD.unpack(head) if len(head) == HEAD.size else (b"", 1)
-        content = self.frames.read(size)
+            self.credits.get()
+        header = self.pipe.read(HEADER.size)
+        kind, size = HEADER.unpack(header) if len(header) == HEADER.size else (b"", 1)
+        content = self.pipe.read(size)
         if len(content) == size:
-            return kind, unpacked(content) if kind == ERROR else content
+            return kind, unpack_error(content) if kind == ERROR else content
         code = self.process.wait()
         if self.stopping and code in (STOPPED, -signal.SIGTERM):
             return END, None
         number = -code if code < 0 else code - 128
-        how = f"was killed by signal {number}" if number > 0 else f"ended early with exit code {code}"
+        death = f"was killed by signal {number}" if number > 0 else f"ended early with exit code {code}"
         hint = "; the system does so when memory runs out" if number == signal.SIGKILL else ""
-        return ERROR, NagIndexError(f"a worker process {how} in {self.function}{hint}")
+        return ERROR, NagIndexError(f"a worker process {death} in {self.function}{hint}")
 
     def stop(self) -> None:
-        """Return once the child is asked to stop; the thread takes in all that still comes."""
+        """Ask the child to stop; the reader thread keeps reading the frames that it still sends."""
         if self.stopping or os.getpid() != self.owner:
-            return  # a forked copy of this process does not own the child
+            return  # a fork of the owner must leave the child alone
         self.stopping = True
-        self.room.put(None)
-        if not self.entries or self.entries[-1][0] != END:
+        self.credits.put(None)
+        if not self.frames or self.frames[-1][0] != END:
             self.process.terminate()
 
     def wait(self, *, kill: bool = False) -> None:
-        """Return when the child has ended, killed or by itself."""
-        if os.getpid() == self.owner and not sys.is_finalizing():  # when no thread runs any more
+        """Wait until the child has ended; with `kill`, kill it first."""
+        if os.getpid() == self.owner and not sys.is_finalizing():  # then the reader thread no longer runs
             if kill:
                 self.process.kill()
-            # An interrupt in Thread.join of Python 3.11 marks a running thread as ended.
+            # Not Thread.join: an interrupt in it marks a running thread as ended in Python 3.11.
             while not self.ended:
                 self.wake.get()
 
 
 class Child:
-    """One child process that runs a generator function; iterating yields the items that this yields, in order.
+    """A child process that runs a generator function; iterating over it yields the generator's items.
 
-    The child has its own session: an interrupt at the terminal reaches only this process, which asks the child to stop
-    when the iteration is left. A stop raises KeyboardInterrupt in the generator, whose `finally` blocks run to
-    their end, however long; an interrupt while this process waits for them kills the child. A child whose parent
-    died stops too. What it prints goes to stderr.
+    The child runs in its own session, so that an interrupt at the terminal reaches only this process, which stops the
+    child when it leaves the iteration. A stop raises KeyboardInterrupt in the generator, whose `finally` blocks run to
+    completion; an interrupt while this process waits for them kills the child. A child also stops when its parent has
+    died. Its standard output goes to stderr.
 
     Args:
-        function: `module:function`.
-        *arguments: of the function, picklable.
-        ahead: items read before they are asked for, at least 1; beside them the child runs on for what fits a pipe.
-        environment: variables added to this process's own.
+        function: `module:function` of an importable module.
+        *arguments: picklable arguments of the function.
+        ahead: maximum number of items read ahead of the iteration, at least 1; the pipe may hold a few more.
+        environment: variables added to the environment of this process.
 
     Raises:
-        NagIndexError: while iterating, the child died. Its own errors arrive as they are, after the items before them.
+        NagIndexError: the child died during the iteration. The generator's own errors are raised unchanged, after the
+            items before them.
     """
 
     def __init__(
         self, function: str, *arguments: object, ahead: int = 4, environment: dict[str, str] | None = None
     ) -> None:
         if ahead < 1:
-            raise BadInputError(f"a worker process of {function} cannot be read {ahead} items ahead; give 1 or more")
+            raise BadInputError(
+                f"a worker process of {function} cannot be read {ahead} items ahead; give `ahead` 1 or more"
+            )
         request = pickle.dumps(sys.path) + pickle.dumps((function, arguments), protocol=5)
-        receiving, sending = os.pipe()
+        read_end, write_end = os.pipe()
         try:
-            # -P: no module of the working directory may shadow what BOOT imports.
+            # -P: no module of the working directory may shadow what BOOTSTRAP imports.
             process = subprocess.Popen(  # noqa: S603 - this interpreter
-                [sys.executable, "-P", "-c", BOOT, str(sending)],
+                [sys.executable, "-P", "-c", BOOTSTRAP, str(write_end)],
                 stdin=subprocess.PIPE,
                 stdout=2,
-                pass_fds=(sending,),
+                pass_fds=(write_end,),
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
         except BaseException:
-            os.close(receiving)
+            os.close(read_end)
             raise
         finally:
-            os.close(sending)
-        self._link = _Link(function, process, os.fdopen(receiving, "rb"), request)
+            os.close(write_end)
+        self._link = _Link(function, process, os.fdopen(read_end, "rb"), request)
         for _ in range(ahead):
-            self._link.room.put(None)
-        threading.Thread(target=self._link.read, name=f"reading {function}", daemon=True).start()
+            self._link.credits.put(None)
+        threading.Thread(target=self._link.read, name=f"reader of {function}", daemon=True).start()
         weakref.finalize(self, self._link.stop)
 
     def __iter__(self) -> Iterator[Any]:
@@ -165,23 +179,23 @@ class Child:
                 yield item
 
     def close(self) -> list[Any]:
-        """Return the items that nobody took, once the child has stopped.
+        """Stop the child, wait until it has ended, and return the items that were not iterated over.
 
         Raises:
-            BaseException: the child's own error, if no iteration has raised it.
+            BaseException: the generator's own error, unless an iteration has raised it already.
         """
-        _end([self])
+        _stop_all([self])
         items = []
-        while (entry := self._take()) is not None:
-            items += entry
+        while (taken := self._take()) is not None:
+            items += taken
         return items
 
     def _take(self) -> list[Any] | None:
-        """Return the next item that has arrived, in a list of one, or None at the end."""
-        if not self._link.entries or self._link.entries[0][0] == END:
+        """Take the next frame: a list of one item, or None at the end. An error is raised."""
+        if not self._link.frames or self._link.frames[0][0] == END:
             return None
-        kind, content = self._link.entries.popleft()
-        self._link.room.put(None)
+        kind, content = self._link.frames.popleft()
+        self._link.credits.put(None)
         if kind == ERROR:
             raise content
         return [pickle.loads(content)]  # noqa: S301 - written by our own child
@@ -189,22 +203,24 @@ class Child:
     def __enter__(self) -> Child:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
             self.close()
-        except Exception as own:
+        except Exception as child_error:
             if error is None:
                 raise
-            error.add_note(f"and a worker process failed: {own}")
+            error.add_note(f"and a worker process failed: {child_error}")
 
 
 def merged(children: Sequence[Child]) -> Generator[tuple[int, Any], None, None]:
-    """Return (number of the child, item) from several children as they come, until all have ended.
+    """Yield (index of the child, item) from several children in order of arrival, until all have ended.
 
-    When one raises, or the iteration is left, all are stopped before the error goes on.
+    If a child fails or the iteration is left, all children are stopped before the error propagates.
 
     Raises:
-        NagIndexError: a child died. A child's own error is raised as it is.
+        NagIndexError: a child died. A generator's own error is raised unchanged.
     """
     wake: SimpleQueue[None] = SimpleQueue()
     running = dict(enumerate(children))
@@ -214,20 +230,20 @@ def merged(children: Sequence[Child]) -> Generator[tuple[int, Any], None, None]:
         while running:
             while not wake.empty():
                 wake.get()
-            ready = [(number, child) for number, child in running.items() if child._link.entries]
+            ready = [(number, child) for number, child in running.items() if child._link.frames]
             for number, child in ready:
-                if (entry := child._take()) is None:
+                if (taken := child._take()) is None:
                     del running[number]
                 else:
-                    yield number, entry[0]
+                    yield number, taken[0]
             if not ready:
                 wake.get()
     finally:
-        _end(children)
+        _stop_all(children)
 
 
-def _end(children: Sequence[Child]) -> None:
-    """Return once all have been asked to stop and have; an interrupt while waiting kills them."""
+def _stop_all(children: Sequence[Child]) -> None:
+    """Ask all children to stop and wait until they have ended; an interrupt while waiting kills them."""
     try:
         for child in children:
             child._link.stop()

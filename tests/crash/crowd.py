@@ -32,7 +32,7 @@ import numpy as np
 import nagindex
 from nagindex.errors import BadInputError
 from nagindex.index import Index
-from nagindex.ingest.windows import Prepared, SourceReport
+from nagindex.ingest.windows import PreparedWindow, SourceReport
 from nagindex.ingest.writer import Destination, SegmentWriter
 from nagindex.nag import CODE_DTYPE, NagSpec
 from nagindex.search import hnsw, plan
@@ -78,7 +78,7 @@ def append(path: Path, name: str, ids: list[str], on_duplicate: str) -> None:
     rows = Rows(ids, [name] * n, list(range(n)), [tokens_of(i) for i in ids], [()] * n)
     span = SourceSpan(name, "/nowhere", 1, f"{zlib.crc32(name.encode()):064x}", 0, n, complete=True)
     nothing = np.empty(0, np.int32)
-    window = Prepared(nothing, nothing.astype(np.int64), rows, [span], [], SourceReport())
+    window = PreparedWindow(nothing, nothing.astype(np.int64), rows, [span], [], SourceReport())
     destination = Destination(path, manifests.read_latest(path), None)
     run = SegmentWriter(
         destination, SimpleNamespace(batch_tokens=2048), [SimpleNamespace(name=name, size=1)], on_duplicate

@@ -181,8 +181,8 @@ def told(outcome: Outcome, command: Command, world: Path, *, full: bool) -> list
 
 
 def survivable(hit: str) -> bool:
-    """Whether a file is one that commands do without: the cache of encoded targets, the notes of files found whole."""
-    return "/derived/targets" in hit or "/cache" in hit
+    """Whether a file is one that commands do without: the cache of encoded targets, the record of verified files, the version hint."""
+    return "/derived/targets" in hit or "/cache" in hit or "latest.json" in hit
 
 
 def temporary(folder: Path) -> list[str]:

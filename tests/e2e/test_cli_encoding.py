@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from shell import Shell, jsonl
 
-import nagindex
+from nagindex.encode import encoder
 
 LAUNCHERS = (
     "RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT",
@@ -28,7 +28,7 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """No launcher of the machine that runs the tests counts as a test's own; windows are small, dealt out one by one."""
     for name in LAUNCHERS:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setitem(nagindex.encode.WINDOW, "cpu", 4)
+    monkeypatch.setitem(encoder.WINDOW, "cpu", 4)
     monkeypatch.setattr("nagindex.ingest.windows.WINDOWS_PER_CHUNK", 1)
 
 

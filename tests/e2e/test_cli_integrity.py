@@ -81,7 +81,7 @@ def test_opening_finds_a_missing_or_shorter_file(scarred: Shell, command: str, n
 @pytest.mark.parametrize("damage", ["cut", "emptied", "longer", "flipped"])
 @pytest.mark.parametrize("version", ["current", "older"])
 def test_verify_finds_damage_to_every_manifest(scarred: Shell, version: str, damage: str) -> None:
-    manifests = sorted((scarred.folder / "index.nagindex" / "manifests").glob("*.json"))
+    manifests = sorted((scarred.folder / "index.nagindex" / "manifests").glob("[0-9]*.json"))
     path = manifests[-1 if version == "current" else 1]
     if damage in ("cut", "longer"):  # white space around JSON is no damage
         content = path.read_bytes()
@@ -117,7 +117,7 @@ def test_an_unknown_format_is_refused_and_left_alone(
     pool: Shell, field: str, value: object, said: str, command: str
 ) -> None:
     pool.write("t.jsonl", '{"text":"river"}\n')
-    path = max((pool.folder / "index.nagindex" / "manifests").glob("*.json"))
+    path = max((pool.folder / "index.nagindex" / "manifests").glob("[0-9]*.json"))
     path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
     files = {p: p.read_bytes() for p in (pool.folder / "index.nagindex").rglob("*") if p.is_file()}
     reason = pool.error(command, *OPTIONS.get(command, []))

@@ -13,7 +13,7 @@ from shell import INDEX, Shell, jsonl
 import nagindex
 from nagindex._version import __version__
 from nagindex.storage import fingerprint
-from nagindex.storage.checksummed_json import load_json, seal
+from nagindex.storage.checksummed_json import dump_json, load_json
 
 INSTALLED = fingerprint.installed_libraries()
 COMMANDS = {
@@ -43,7 +43,7 @@ def resealed(path: Path, **changes: object) -> None:
     """Rewrite a sealed JSON file with other values and the checksum that fits them."""
     content, whole = load_json(path, "")
     assert whole
-    path.write_bytes(seal(content | changes))
+    path.write_bytes(dump_json(content | changes))
 
 
 def files(folder: Path) -> dict[Path, bytes]:
@@ -53,7 +53,7 @@ def files(folder: Path) -> dict[Path, bytes]:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_index_of_a_newer_version_is_refused_with_both_versions_named(pool: Shell, command: str) -> None:
     pool.write("t.jsonl", '{"text":"river"}\n')
-    manifest = max((pool.folder / INDEX / "manifests").glob("*.json"))
+    manifest = max((pool.folder / INDEX / "manifests").glob("[0-9]*.json"))
     resealed(manifest, format_version=2, writer="nagindex 9.8.7", segments={"of another": "shape"})
     before = files(pool.folder / INDEX)
     reason = pool.error(command, *COMMANDS[command])
@@ -181,7 +181,7 @@ def test_check_finds_every_code_equal_and_appends_nothing(large: Shell, other_to
 def changed_codes(shell: Shell, change: Any) -> None:
     """Rewrite the stored codes of every segment, as a model that encodes otherwise would have written them, and their checksums."""
     index = nagindex.open(shell.folder / INDEX)
-    manifest = max((shell.folder / INDEX / "manifests").glob("*.json"))
+    manifest = max((shell.folder / INDEX / "manifests").glob("[0-9]*.json"))
     content, _ = load_json(manifest, "")
     for number, segment in enumerate(index.segments):
         path = segment.folder / "nags.npy"
@@ -190,7 +190,7 @@ def changed_codes(shell: Shell, change: Any) -> None:
         np.save(path, codes)
         entry = nagindex.storage.files.FileEntry.of(path)
         content["segments"][number]["files"]["nags.npy"] = vars(entry)
-    manifest.write_bytes(seal({k: v for k, v in content.items() if k != "sha256"}))
+    manifest.write_bytes(dump_json({k: v for k, v in content.items() if k != "sha256"}))
 
 
 def swapped(number: int, codes: np.ndarray) -> None:

@@ -31,7 +31,7 @@ def test_engines_give_the_same_selection_and_say_who_they_are(ready: Shell) -> N
         told = ready.run(
             "query", "t.jsonl", "-n", "3", "--mode", mode, "--explain-plan", "-o", f"{mode}.parquet"
         ).stderr
-        assert f"engine     {mode}: asked for" in told
+        assert f"engine     {mode}: requested" in told
         assert "expected   codes of" in told
         assert "actual     codes of" in told
         assert settings_of(Path(f"{mode}.parquet"))["plan"]["engine"] == mode
@@ -51,7 +51,7 @@ def test_the_plan_is_in_the_summary_for_machines(ready: Shell) -> None:
 def test_a_refit_says_why(ready: Shell) -> None:
     told = ready.run("optimize", "--dims", "64").stderr
     assert "Fitted 64 dims in i8" in told
-    assert "the present one has 128 dims in i8" in told
+    assert "the current one has 128 dims in i8" in told
 
 
 def test_an_approximate_answer_tells_its_recall(ready: Shell) -> None:
@@ -78,7 +78,7 @@ def test_wrong_usage(ready: Shell) -> None:
     assert "'100' is not one of" in ready.error("optimize", "--dims", "100", status=2)
     assert "no index here" in ready.error("optimize", "-i", "elsewhere")
     reason = ready.error("query", "t.jsonl", "-n", "2", "--mode", "sketch", "--score", "max")
-    assert "sketches tell mean overlaps" in reason
+    assert "sketches bound mean overlaps" in reason
 
 
 def test_sketch_mode_without_sketches_names_the_remedy(pool: Shell, words: list[str]) -> None:

@@ -151,7 +151,7 @@ def test_what_meets_the_budget_exactly_is_not_called_too_little(ready: Shell) ->
             not in ready.run("query", "odd.jsonl", "-n", "6", *asked, "-o", "a.parquet").stderr
         )
     told = ready.run("query", "odd.jsonl", "-n", "6", "--cap", "label=0.34", "-o", "a.parquet").stderr
-    assert "the rules leave 4 documents, less than was asked for" in told
+    assert "the constraints leave 4 documents, less than was asked for" in told
 
 
 def test_a_folder_with_an_equals_sign_is_no_name(ready: Shell) -> None:

@@ -12,7 +12,7 @@ import torch
 from nagindex import build
 from nagindex.backbone.hooks import impacts_of
 from nagindex.backbone.load import load_backbone
-from nagindex.encode.batch import padded
+from nagindex.encode.batch import pad
 from nagindex.encode.encoder import Encoder
 from nagindex.encode.tokenize import tokenize
 
@@ -121,7 +121,7 @@ def test_impacts_equal_the_references_scores(encoded):
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_impacts_of_one_padded_batch_equal_the_references_scores(encoded, side):
     """The same holds for all 55 texts in one batch, padded to 120 tokens on either side."""
-    ids, mask = padded(encoded.tokens.ids, 0)
+    ids, mask = pad(encoded.tokens.ids, 0)
     if side == "left":
         turned = [torch.tensor(row)[None] for row in encoded.tokens.ids]
         ids = torch.cat([torch.nn.functional.pad(row, (ids.shape[1] - row.shape[1], 0)) for row in turned])

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import reference_data as data
 
+from nagindex.select.options import Quality
+
 ABSOLUTE = 1e-12
 LAYERS = {"last": "last", "first": "first", "0_2": "0,2"}
 SETS = ("science_train", "story_train", "code_test")
@@ -81,8 +83,12 @@ def test_quality_ranks_as_the_reference_does(golden_index, name):
     selection = golden_index(arch).query(
         examples(arch, target),
         fraction=float(fraction),
-        quality_column="quality_const" if "const" in kind else "quality",
-        lower_is_better=not kind.endswith("_inv"),  # the reference adds the column as it is unless told to invert it
+        quality=Quality(
+            "quality_const" if "const" in kind else "quality",
+            lower_is_better=not kind.endswith(
+                "_inv"
+            ),  # the reference adds the column as it is unless told to invert it
+        ),
     )
     assert_same_selection(selection, expected, "combined", "combined_score")
     distances = dict(zip(selection.ids, 1 - selection.scores, strict=True))

@@ -16,7 +16,7 @@ import numpy as np
 
 from nagindex.ingest import writer
 from nagindex.ingest.duplicates import DUPLICATE
-from nagindex.ingest.windows import Prepared, SourceReport
+from nagindex.ingest.windows import PreparedWindow, SourceReport
 from nagindex.maintenance import compact
 from nagindex.nag import CODE_DTYPE, NagSpec
 from nagindex.search import hnsw, plan
@@ -123,7 +123,7 @@ class Append:
         """Return whether all rows of the corpus are accounted for."""
         return state.with_windows(self.corpus, self.corpus.windows) == state
 
-    def _prepared(self, window: tuple) -> Prepared:
+    def _prepared(self, window: tuple) -> PreparedWindow:
         rows = segments.Rows(
             [row.id for row in window],
             [row.file for row in window],
@@ -134,7 +134,7 @@ class Append:
         first, stop, last = window[0].row, window[-1].row + 1, window == self.corpus.windows[-1]
         span = segments.SourceSpan(self.corpus.name, "/nowhere", 1, self.corpus.sha256, first, stop, complete=last)
         nothing = np.empty(0, np.int32)
-        return Prepared(nothing, nothing.astype(np.int64), rows, [span], [], SourceReport())
+        return PreparedWindow(nothing, nothing.astype(np.int64), rows, [span], [], SourceReport())
 
 
 @dataclass

@@ -120,7 +120,7 @@ def living(index):
 
 def unpublished(path):
     """Return the files of an index that no version names, and those in derived/ that no JSON there stands for."""
-    named = set()
+    named = {path / "manifests" / "latest.json"}
     for manifest in (path / "manifests").glob("[0-9]*.json"):
         named.add(manifest)
         for entry in json.loads(manifest.read_bytes())["segments"]:

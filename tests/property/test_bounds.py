@@ -10,8 +10,8 @@ from nagindex.search.sketch import ProjectedQuery, Sketch
 
 WIDTHS = (9, 30, 5, 17)
 UNEVEN = NagSpec("up", WIDTHS, 4)
-PLACES, NEURONS = UNEVEN.layers * UNEVEN.top_k, int(UNEVEN.offsets[-1])
-LARGEST = (1 << 60) // PLACES
+NNZ, NEURONS = UNEVEN.layers * UNEVEN.top_k, int(UNEVEN.offsets[-1])
+LARGEST = (1 << 60) // NNZ
 
 
 def orthonormal(rng, size):
@@ -28,7 +28,7 @@ BASES = {
     "too long": lambda rng, codes: 3 * orthonormal(rng, 9),
     "twice": lambda rng, codes: np.tile(orthonormal(rng, 9), 2),
     "crooked": lambda rng, codes: rng.normal(size=(NEURONS, 12)) / 4,
-    "documents": lambda rng, codes: vectors_of(codes[:5]).T / np.sqrt(PLACES),
+    "documents": lambda rng, codes: vectors_of(codes[:5]).T / np.sqrt(NNZ),
     "nothing": lambda rng, codes: np.zeros((NEURONS, 2)),
 }
 each_sketch = pytest.mark.parametrize("kind", ["i8", "f16"])
@@ -56,10 +56,10 @@ def weights_of(values):
 
 def assert_bounded(basis, sketch, vectors, values):
     """No document's sum of these neurons' weights exceeds its bound, nor is the document missed by its own sum."""
-    plane = ProjectedQuery.of(basis, weights_of(values)).bound(sketch)
+    scorer = ProjectedQuery.of(basis, weights_of(values)).upper_bound(sketch)
     sums = [sum(int(values[k]) for k in np.flatnonzero(x)) for x in vectors]
-    assert all(s <= bound for s, bound in zip(sums, plane.scores(sketch.values).tolist(), strict=True))
-    assert all(row in plane.reaches(sketch.values, s) for row, s in enumerate(sums))
+    assert all(s <= bound for s, bound in zip(sums, scorer.scores(sketch.values).tolist(), strict=True))
+    assert all(row in scorer.reaching(sketch.values, s) for row, s in enumerate(sums))
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -86,15 +86,15 @@ def test_no_sum_exceeds_its_bound(kind, name):
 @pytest.mark.parametrize("name", BASES)
 @each_sketch
 def test_weights_made_to_break_a_bound_do_not(kind, name):
-    """Weights along a document, along what the basis leaves of it, and along what rounding took from its sketch."""
+    """Weights along a document, along its component outside the basis, and along the rounding error of its sketch."""
     rng = np.random.default_rng(len(name))
     codes = uneven(rng, 25)
     basis, vectors = Basis.of(BASES[name](rng, codes).astype(np.float32), UNEVEN), vectors_of(codes)
     sketch, wide = Sketch.of(basis, basis.coordinates(codes), kind), basis.vectors.astype(np.float64)
-    told = (sketch.values * sketch.steps + sketch.offsets)[:, :-1]
-    for x, own in zip(vectors, told, strict=True):
-        beside, lost = x - wide @ (wide.T @ x), x @ wide - own
-        for along in (x, -x, beside, -beside, wide @ np.sign(lost), wide @ (lost > 0.4 * sketch.errors[:-1])):
+    decoded = (sketch.values * sketch.steps + sketch.offsets)[:, :-1]
+    for x, own in zip(vectors, decoded, strict=True):
+        outside, error = x - wide @ (wide.T @ x), x @ wide - own
+        for along in (x, -x, outside, -outside, wide @ np.sign(error), wide @ (error > 0.4 * sketch.errors[:-1])):
             assert_bounded(
                 basis, sketch, vectors, np.rint(along / max(np.abs(along).max(), 1) * LARGEST).astype(np.int64)
             )
@@ -102,14 +102,14 @@ def test_weights_made_to_break_a_bound_do_not(kind, name):
 
 @each_sketch
 def test_bounds_hold_where_coordinates_are_as_wrong_as_they_may_be(kind):
-    """A basis says by how much coordinates can be off: sketches of such ones still bound the sums."""
+    """A basis states the largest error of coordinates: sketches of coordinates with that error still bound the sums."""
     rng = np.random.default_rng(0)
     codes, vectors = uneven(rng, 40), orthonormal(rng, 15).astype(np.float32)
     basis = Basis(vectors, Basis.of(vectors, UNEVEN).skew, np.full(15, 0.3), UNEVEN)
     wrong = basis.coordinates(codes) + rng.choice([-0.299, 0.299], (40, 15)).astype(np.float32)
     sketch = Sketch.of(basis, wrong, kind)
     for own in wrong - vectors_of(codes) @ vectors:
-        weights = np.rint(vectors.astype(np.float64) @ -own * LARGEST / PLACES).astype(np.int64)
+        weights = np.rint(vectors.astype(np.float64) @ -own * LARGEST / NNZ).astype(np.int64)
         assert_bounded(basis, sketch, vectors_of(codes), weights)
 
 
@@ -125,6 +125,6 @@ def test_a_bound_holds_where_every_rounding_goes_against_it():
     weights = np.zeros((1, 300), np.int64)
     weights[0, :4] = 1 << 40
     weights[0, 4:131] = int(0.49 * 4 * (1 << 40) / 32767)
-    plane = ProjectedQuery.of(basis, weights).bound(sketch)
-    assert (plane.weights[1:-1] == 0).all()
-    assert weights[0, codes[:, 0]].sum(axis=1).tolist() <= plane.scores(sketch.values).tolist()
+    scorer = ProjectedQuery.of(basis, weights).upper_bound(sketch)
+    assert (scorer.weights[1:-1] == 0).all()
+    assert weights[0, codes[:, 0]].sum(axis=1).tolist() <= scorer.scores(sketch.values).tolist()

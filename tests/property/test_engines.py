@@ -54,9 +54,9 @@ def sketched(index, sample, vectors, *, dims, dtype, left_out=LEFT_OUT):
     """Sketch all segments but some in a basis of given vectors, or in one fitted to a sample."""
     spec = index.manifest.fingerprint.spec
     basis = Basis.of(fit(sample, spec, dims - 1, seed=0)[0] if vectors is None else vectors, spec)
-    told = {"dims": dims, "dtype": dtype, "seed": 0, "sample": len(sample), "documents": len(index), "kept": 1.0}
-    made = create_sketches(index.path, basis, residual=1.0, **told)
-    sketch_missing(made, [segment for number, segment in enumerate(index.segments) if number not in left_out])
+    info = {"dims": dims, "dtype": dtype, "seed": 0, "sample": len(sample), "documents": len(index), "kept": 1.0}
+    sketches = create_sketches(index.path, basis, residual=1.0, **info)
+    sketch_missing(sketches, [segment for number, segment in enumerate(index.segments) if number not in left_out])
 
 
 ENGINES = {
@@ -238,15 +238,14 @@ def test_any_pool_in_any_basis_is_searched_as_by_the_oracle(question, kind):
         parts.append(Part(start, stop - start, opened[0], opened[1], opened[2] if tokens else None))
         if number not in left_out and len(codes):
             sketches[start] = Sketch.of(basis, basis.coordinates(codes), kind)
-    tasks, wanted = [], []
+    searched, wanted = [], []
     for examples, budget in zip(targets, budgets, strict=True):
         profile = profile_of(examples, pool.spec)
         cut = partial(exact_cut, budget=budget, ids_of=lambda positions: ids[positions])
         criterion = by_target(0, profile)
         ranking = Ranking(criterion.key, *criterion.bounds, budget, cut)
-        tasks.append(
-            sketch_search.Task(ProjectedQuery.of(basis, profile.weights), scorer_of([profile], view), ranking, 0.5)
-        )
+        query, scorer = ProjectedQuery.of(basis, profile.weights), scorer_of([profile], view)
+        searched.append(sketch_search.SketchTarget(query, scorer, ranking, 0.5))
         sums = oracle.scores(pool.codes.tolist(), examples.tolist())
         limit = {"tokens": pool.tokens, "budget": budget} if tokens else {"n": max(budget, 1)}
         wanted.append({i: sums[i] for i in oracle.select(sums, pool.ids, alive=pool.alive, **limit)})
@@ -254,9 +253,9 @@ def test_any_pool_in_any_basis_is_searched_as_by_the_oracle(question, kind):
         for module in (sketch_search, rescore, basis_module):
             patch.setattr(module, "ROWS_PER_TASK", few)
         patch.setattr(rescore, "ROWS_AT_ONCE", few)
-        patch.setattr(top_n, "ROOM", few)
-        patch.setattr(top_n, "SEEN_PER_THRESHOLD", few)
-        found, reading = sketch_search.search(parts, lambda p: sketches.get(p.start), tasks, threads=3, limit=1.0)
+        patch.setattr(top_n, "CAPACITY", few)
+        patch.setattr(top_n, "ROWS_PER_THRESHOLD", few)
+        found, reading = sketch_search.search(parts, lambda p: sketches.get(p.start), searched, threads=3, limit=1.0)
     assert reading.complete
     assert all(len(set(hits.positions.tolist())) == len(hits.positions) for hits in found)
     assert [dict(zip(hits.positions.tolist(), hits.keys.tolist(), strict=True)) for hits in found] == wanted

@@ -36,7 +36,7 @@ def test_a_fault_in_any_file_is_told_and_no_answer_is_wrong(tmp_path):
     assert found["broken"] == [], done.stderr
     assert done.returncode == 0, done.stderr
     totals = found["totals"]
-    assert len(totals) == 16
+    assert len(totals) == 17
     for name, total in totals.items():
         assert total["faults"] >= 4, name
         assert total.get("wrong", 0) == total.get("crashes", 0) == 0, name
@@ -88,9 +88,10 @@ def test_a_right_answer_or_a_refusal_breaks_none(reliability, name, changes):
 
 
 def test_an_index_that_lost_its_newest_manifest_is_the_version_before(reliability):
-    """Nothing tells the loss from a version that was never published."""
-    fault = reliability.Fault("removed", {}, (), opening=False)
+    """`verify` names it, and every answer is that of the version before."""
+    fault = reliability.Fault("removed", {}, (Path("/i/x"),), opening=False)
     kind = kind_of(reliability, "manifest, current")
     for answers, wrong in ((EARLIER, 0), (RIGHT, 3)):
-        said = SOUND | {"verify": [], "answers": answers}
+        said = SOUND | {"answers": answers}
         assert reliability.judge(kind, fault, said, RIGHT, EARLIER)["wrong"] == wrong
+    assert reliability.judge(kind, fault, SOUND | {"verify": [], "answers": EARLIER}, RIGHT, EARLIER)["untold"]

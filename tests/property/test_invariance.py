@@ -13,12 +13,12 @@ from nagindex import build
 from nagindex import open as open_index
 from nagindex.backbone.load import load_backbone
 from nagindex.encode import encoder
-from nagindex.encode.batch import padded
+from nagindex.encode.batch import pad
 from nagindex.encode.cpu_workers import CpuWorkers
 from nagindex.encode.encoder import Encoder, encode_ids
 from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError
-from nagindex.ingest.windows import Shard
+from nagindex.ingest.options import Shard
 
 MODELS = ("qwen3", "llama", "smollm3", "minilm")
 TOP_K = 20
@@ -26,7 +26,7 @@ SAME = 1e-5
 
 
 class Subject:
-    """A model, token ids of the golden documents, and what each text alone has for NAG and impacts."""
+    """A model, token ids of the golden documents, and the NAG and impacts of each text encoded alone."""
 
     def __init__(self, name, golden):
         self.name = name
@@ -45,7 +45,7 @@ class Subject:
 
     def impacts_of(self, rows, *, left=False):
         """Return impacts, float32 [n, L, d], of texts in one batch, padded on the right or on the left."""
-        ids, mask = padded(rows, 7)
+        ids, mask = pad(rows, 7)
         if left:
             ids, mask = (
                 torch.stack([row.roll(len(row) - int(m.sum())) for row, m in zip(part, mask, strict=True)])
@@ -146,8 +146,8 @@ def test_shards_windows_and_workers_give_the_same_nags(subject, tmp_path, monkey
     subject.assert_same_nags(codes[places], f"{shards} shards, windows of {window}, {workers} workers")
 
 
-def test_lanes_give_the_same_bytes_as_one_batch_after_the_other(subject):
-    """Batches side by side, each on a core of its own with copied modules and shared weights, change nothing."""
+def test_cpu_workers_give_the_same_bytes_as_one_batch_after_the_other(subject):
+    """Concurrent batches, each on its own core with copied modules and shared weights, change nothing."""
     alone = Encoder([subject.backbone], [subject.spec], 700)
     alone._workers = None
     before = torch.get_num_threads()
@@ -156,12 +156,12 @@ def test_lanes_give_the_same_bytes_as_one_batch_after_the_other(subject):
         expected = alone.encode(subject.ids)[0].tobytes()
     finally:
         torch.set_num_threads(before)
-    beside = Encoder([subject.backbone], [subject.spec], 700)
-    beside._workers = CpuWorkers([subject.backbone], 3, 3)
+    concurrent = Encoder([subject.backbone], [subject.spec], 700)
+    concurrent._workers = CpuWorkers([subject.backbone], 3, 3)
     for _ in range(3):
-        assert beside.encode(subject.ids)[0].tobytes() == expected
+        assert concurrent.encode(subject.ids)[0].tobytes() == expected
     weights = subject.backbone.model.state_dict()
-    for backbone in beside._workers._free.get():
+    for backbone in concurrent._workers._replicas.get():
         assert all(t.data_ptr() == weights[name].data_ptr() for name, t in backbone.model.state_dict().items())
     assert not any(p.module._forward_hooks for p in subject.backbone.projections)
 
@@ -208,7 +208,7 @@ def test_a_budget_that_memory_does_not_suffice_for_is_halved_for_good(subject):
 
 
 def test_an_index_remembers_what_memory_sufficed_for(tiny_backbone, tmp_path):
-    """The halved budget stands in the next version's settings, and the next run starts with it."""
+    """The next version's settings record the halved batch size, and the next run starts with it."""
     for number in range(2):
         texts = [{"id": f"{number}-{i}", "text": "the cat sat on a mat " * 4} for i in range(40)]
         (tmp_path / f"{number}.jsonl").write_text("".join(json.dumps(text) + "\n" for text in texts))
@@ -224,7 +224,7 @@ def test_an_index_remembers_what_memory_sufficed_for(tiny_backbone, tmp_path):
 
 
 def test_a_text_that_does_not_fit_alone_is_an_error(tiny_backbone):
-    """There is nothing left to halve: the device's own error goes on, and so does any other error of the model."""
+    """There is nothing left to halve: the device's own error is raised, and so is any other error of the model."""
     spec, ids = tiny_backbone.fingerprint().spec, [[5] * 30, [6] * 25]
     with pytest.raises(torch.OutOfMemoryError):
         encode_ids(scarce(tiny_backbone, 20), ids, spec, batch_tokens=500)
@@ -234,10 +234,10 @@ def test_a_text_that_does_not_fit_alone_is_an_error(tiny_backbone):
 
 @pytest.mark.parametrize("value", [torch.inf, torch.nan])
 def test_impacts_that_are_not_finite_are_named_in_any_type(golden, value):
-    """Of several types in one pass, one that overflows is enough; the model, its dtype and the remedy are told."""
+    """Of several types in one pass, one that overflows is enough; the message names the model, its dtype and the remedy."""
     backbone = load_backbone(str(golden / "models" / "llama"), device="cpu", dtype="fp32")
     views = [backbone, backbone.of_type("q")]
     with torch.no_grad():
         views[1].projections[2].module.weight[0] = value
-    with pytest.raises(BadInputError, match=r"llama in torch.float32 gives impacts that are not finite; use --dtype"):
+    with pytest.raises(BadInputError, match=r"llama in torch.float32 gives impacts that are not finite; use `dtype="):
         Encoder(views, [view.fingerprint().spec for view in views], 100).encode([[5, 6], [7]])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pools import SHAPES, nags
 
 from nagindex.encode.batch import top_k_of
-from nagindex.nag import CODE_DTYPE, NagSpec, dice, invalid_rows, top_k
+from nagindex.nag import CODE_DTYPE, NagSpec, clip_top_k, default_top_k, dice, invalid_rows, top_k
 from nagindex.search.profile import profile_of
 
 
@@ -24,9 +24,9 @@ def impacts(draw):
 
 def on_device(values, k):
     """Return `batch.top_k_of` of one layer, as lists."""
-    found = top_k_of([torch.tensor(values)], k)
-    assert bool(found.finite)
-    return found.codes[:, 0].numpy().view(np.uint16).tolist()
+    top = top_k_of([torch.tensor(values)], k)
+    assert bool(top.finite)
+    return top.codes[:, 0].numpy().view(np.uint16).tolist()
 
 
 @given(impacts())
@@ -103,3 +103,20 @@ def test_impacts_that_are_not_finite_are_noticed(bad):
     values = np.ones((2, 30), np.float32)
     values[1, 17] = bad
     assert not bool(top_k_of([torch.ones(2, 5), torch.tensor(values)], 3).finite)
+
+
+@given(st.integers(1, 100), st.lists(st.integers(1, 60), min_size=1, max_size=4))
+@settings(max_examples=200)
+def test_k_is_clipped_to_the_narrowest_layer(k, widths):
+    """The clipped K is the largest one up to the requested K that every layer can keep; a default K is never clipped."""
+    clipped = clip_top_k(k, widths)
+    assert NagSpec("up", tuple(widths), clipped).top_k == clipped == max(j for j in range(1, k + 1) if j <= min(widths))
+    assert clip_top_k(default_top_k(min(widths)), widths) == default_top_k(min(widths))
+
+
+@pytest.mark.parametrize(
+    ("k", "widths", "expected"), [(20, [3072], 20), (20, [10, 30], 10), (20, (30, 10), 10), (10, [10], 10), (1, [1], 1)]
+)
+def test_examples_of_a_clipped_k(k, widths, expected):
+    """Only a K above the narrowest width changes."""
+    assert clip_top_k(k, widths) == expected

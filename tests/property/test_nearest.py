@@ -105,9 +105,9 @@ def test_documents_come_in_any_number(question, nearest):
     """Documents taken a few at a time get the same sums, and none is no obstacle."""
     expected = question.expected(nearest)
     with pytest.MonkeyPatch.context() as patch:
-        for together, bytes_allowed in [(1, room.ROOM), (5, room.ROOM), (512, 1)]:
+        for together, bytes_allowed in [(1, room.OVERLAP_BYTES), (5, room.OVERLAP_BYTES), (512, 1)]:
             patch.setattr(room, "DOCUMENTS", together)
-            patch.setattr(room, "ROOM", bytes_allowed)
+            patch.setattr(room, "OVERLAP_BYTES", bytes_allowed)
             assert question.found(nearest) == expected
     scorer = room.nearest_scorer(question.examples, question.spec, question.columns, nearest)
     scorer(question.documents[:0], np.empty(0, np.int64))

@@ -23,35 +23,41 @@ def whole(tokenizer, texts):
 
 
 def assert_every_cut_is_safe(prefix_tokenizer, tokenizer, text):
-    """At every place where the text may be cut, the prefix's tokens are the whole's first."""
-    prefixes = [text[: match.end()] for match in prefix_tokenizer._cut.finditer(text)]
+    """At every place where the text may be cut, the prefix's tokens are the whole's first; return how many places those are."""
+    prefixes = [text[: match.end()] for match in prefix_tokenizer._cut_pattern.finditer(text)]
     *rows, expected = whole(tokenizer, [*prefixes, text])
     for prefix, row in zip(prefixes, rows, strict=True):
         assert row == expected[: len(row)], (prefix, text)
+    return len(prefixes)
 
 
 def test_a_cut_is_safe_at_every_place(tokenizer):
     """Of texts of fragments chosen to break it, whatever stands before and after the cut."""
-    prefix_tokenizer = PrefixTokenizer(tokenizer)
+    prefix_tokenizer, cuts = PrefixTokenizer(tokenizer), []
 
     @settings(max_examples=60, derandomize=True, deadline=None)
     @given(TEXTS)
     def check(parts):
-        assert_every_cut_is_safe(prefix_tokenizer, tokenizer, "".join(parts))
+        cuts.append(assert_every_cut_is_safe(prefix_tokenizer, tokenizer, "".join(parts)))
 
     check()
+    assert sum(cuts)
 
 
 def test_a_cut_is_safe_between_fragments(tokenizer):
     """A quarter of all pairs of fragments, one before a cut and one after it, and one text of them all."""
-    prefix_tokenizer = PrefixTokenizer(tokenizer)
+    prefix_tokenizer, total = PrefixTokenizer(tokenizer), 0
     for spaced in ("a {}b {}", "{}9\n{}я \n"):
         assert_every_cut_is_safe(prefix_tokenizer, tokenizer, "".join(spaced.format(f, f) for f in FRAGMENTS))
         texts = [spaced.format(first, second) for i, first in enumerate(FRAGMENTS) for second in FRAGMENTS[i % 4 :: 4]]
-        cuts = [(i, match.end()) for i, text in enumerate(texts) for match in prefix_tokenizer._cut.finditer(text)]
+        cuts = [
+            (i, match.end()) for i, text in enumerate(texts) for match in prefix_tokenizer._cut_pattern.finditer(text)
+        ]
         expected = whole(tokenizer, texts)
         for (i, end), row in zip(cuts, whole(tokenizer, [texts[i][:end] for i, end in cuts]), strict=True):
             assert row == expected[i][: len(row)], (texts[i], end)
+        total += len(cuts)
+    assert total
 
 
 @pytest.mark.parametrize("tight", [False, True])
@@ -103,11 +109,11 @@ def test_of_a_long_text_only_the_beginning_is_read(tokenizer, words):
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_what_is_not_known_to_be_safe_is_tokenised_whole(name):
+def test_what_is_not_known_to_be_safe_is_tokenized_whole(name):
     """Components, patterns and added tokens that look across a space."""
     tokenizer = WHOLE[name]()
     prefix_tokenizer = PrefixTokenizer(tokenizer)
-    assert prefix_tokenizer._cut is None
+    assert prefix_tokenizer._cut_pattern is None
     text = "The light bends where the water is deep\n" * 50
     if name != "dropout":
         assert prefix_tokenizer([text], max_length=9, count=False).ids == [whole(tokenizer, [text])[0][:9]]

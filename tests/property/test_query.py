@@ -15,6 +15,7 @@ from pools import frozen
 
 from nagindex.errors import BadInputError
 from nagindex.search import scan
+from nagindex.select.options import Decontamination, Quality
 
 LAYERS, TOP_K, WIDTH, DOCUMENTS = 4, 3, 7, 60
 SOURCES = ("web", "books", "code", None)
@@ -35,10 +36,6 @@ OPTIONS = {
     "decontaminate": [{"decontaminate": ["evaluation.jsonl"], "ngram": 3}],
     "budget": [{"tokens": 500}, {"fraction": 0.3}],
 }
-CONTRADICTIONS = [
-    {"score", "contrast"},
-    {"mix", "target_weights"},
-]  # scores take the column that quality names; see below
 SINGLES = [{name: which} for name, variants in OPTIONS.items() for which in range(len(variants))]
 PAIRS = [{a: 0, b: len(OPTIONS[b]) - 1} for a, b in combinations(OPTIONS, 2) if "mix" not in (a, b)]
 MIXED = [{"mix": which, name: 0} for which in range(len(OPTIONS["mix"])) for name in OPTIONS if name != "mix"]
@@ -152,9 +149,9 @@ def assert_answers(world, targets, options, patch):
     given = {name: frozen(examples) for name, examples in targets.items()}
     if not wanted:
         with pytest.raises(BadInputError, match="no document can be selected"):
-            world.index.query(given, threads=1, **options)
+            world.index.query(given, threads=1, **grouped(options))
         return
-    selection = world.index.query(given, threads=1, **options)
+    selection = world.index.query(given, threads=1, **grouped(options))
     assert selection.ids.tolist() == [i for _, i, _ in wanted]
     assert selection.scores.tolist() == [float(score) for *_, score in wanted]
     if len(targets) > 1:
@@ -183,8 +180,26 @@ def test_sums_in_a_temporary_file_answer_the_same(world, monkeypatch):
         world.index.query(given, n=9, mix="max")
 
 
-def contradicts(chosen):
-    return any(pair <= set(chosen) for pair in CONTRADICTIONS)
+def contradicts(options):
+    """Whether a query refuses such options together."""
+    weighted = options.get("mix") == "max" and "target_weights" in options
+    return weighted or ("contrast" in options and options.get("score", "mean") != "mean")
+
+
+def grouped(options):
+    """Return options as `Index.query` takes them: those of quality and of decontamination as groups."""
+    options = dict(options)
+    names = {"quality_column": "column", "quality_weight": "weight"}
+    quality = {
+        names.get(name, name): options.pop(name)
+        for name in ("quality_column", "scores", "quality_weight", "lower_is_better", "normalize")
+        if name in options
+    }
+    if quality:
+        options["quality"] = Quality(**quality)
+    if "decontaminate" in options:
+        options["decontamination"] = Decontamination(options.pop("decontaminate"), ngram=options.pop("ngram"))
+    return options
 
 
 def called(case):
@@ -198,11 +213,13 @@ def test_every_option_and_every_pair_of_options_equals_the_oracle(world, monkeyp
     options = {}
     for name, which in case.items():
         options |= OPTIONS[name][which]
-    if contradicts(case) and not (set(case) == {"mix", "target_weights"} and options["mix"] != "max"):
-        return  # refused: see test_options.py
     targets = world.targets if several else {"a": world.targets["a"]}
     if not several and "target_weights" in options:
         options["target_weights"] = {"a": 1.0}
+    if contradicts(options):
+        with pytest.raises(BadInputError, match=r"contrast goes with score mean|mix max makes one list"):
+            world.index.query({name: frozen(own) for name, own in targets.items()}, n=25, **grouped(options))
+        return
     assert_answers(world, targets, options, monkeypatch)
 
 

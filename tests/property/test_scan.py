@@ -119,9 +119,9 @@ def test_selections_equal_the_oracle_when_room_is_tight(question, room, rows_per
     """The same where the scan must drop documents again and again on the way, as it does in a pool of many millions."""
     pool, [targets], [budget], tokens = question
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(top_n, "ROOM", room)
+        patch.setattr(top_n, "CAPACITY", room)
         patch.setattr(scanning, "ROWS_PER_TASK", rows_per_task)
-        patch.setattr(top_n, "SEEN_PER_THRESHOLD", rows_per_task)
+        patch.setattr(top_n, "ROWS_PER_THRESHOLD", rows_per_task)
         [found] = _scan(pool, [targets], [budget], tokens=tokens)
     assert found == _expected(pool, targets, budget, tokens=tokens)
 
@@ -130,9 +130,9 @@ def test_a_document_that_did_not_fit_still_ends_the_selection_after_it_was_dropp
     """Once a document is over the budget, none that stands after it is selected, even if it is read later and would fit."""
     pool = Pool(frozen([[[0]]] * 3), ["a", "b", "c"], [5, 100, 1], [True] * 3, [], 2)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(top_n, "ROOM", 1)
+        patch.setattr(top_n, "CAPACITY", 1)
         patch.setattr(scanning, "ROWS_PER_TASK", 1)
-        patch.setattr(top_n, "SEEN_PER_THRESHOLD", 1)
+        patch.setattr(top_n, "ROWS_PER_THRESHOLD", 1)
         [found] = _scan(pool, [frozen([[[0]]])], [10], tokens=True)
     assert found == {0: 1}
 
@@ -143,9 +143,9 @@ def test_threads_change_nothing(question, room, rows_per_task):
     """Blocks that arrive in any order give the same selection."""
     pool, [targets], [budget], tokens = question
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(top_n, "ROOM", room)
+        patch.setattr(top_n, "CAPACITY", room)
         patch.setattr(scanning, "ROWS_PER_TASK", rows_per_task)
-        patch.setattr(top_n, "SEEN_PER_THRESHOLD", rows_per_task)
+        patch.setattr(top_n, "ROWS_PER_THRESHOLD", rows_per_task)
         [found] = _scan(pool, [targets], [budget], tokens=tokens, threads=4)
     assert found == _expected(pool, targets, budget, tokens=tokens)
 
@@ -157,7 +157,7 @@ def test_several_targets_in_one_pass_equal_one_at_a_time(question, rows_per_task
     pool, targets, budgets, tokens = question
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scanning, "ROWS_PER_TASK", rows_per_task)
-        patch.setattr(top_n, "SEEN_PER_THRESHOLD", rows_per_task)
+        patch.setattr(top_n, "ROWS_PER_THRESHOLD", rows_per_task)
         together = _scan(pool, targets, budgets, tokens=tokens)
         alone = [_scan(pool, [t], [b], tokens=tokens)[0] for t, b in zip(targets, budgets, strict=True)]
     assert together == alone

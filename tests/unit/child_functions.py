@@ -45,7 +45,7 @@ def counting_in(path, size):
 
 
 def pause(path):
-    """Tell that this point is reached, and go no further."""
+    """Create a file to signal that this point is reached, then wait."""
     Path(path).touch()
     time.sleep(FOR_EVER)
 
@@ -85,7 +85,7 @@ def leaving(code):
 
 
 def publishing(path, size, started):
-    """Write on the way out, and send more than a pipe holds."""
+    """When stopped, write a file and send more than a pipe holds."""
     try:
         yield 0
         pause(started)

@@ -1,4 +1,4 @@
-"""What the tests of child processes share: how to start, await and interrupt one, and the check that none is left."""
+"""Helpers of the tests of child processes: start, await and interrupt one, and check that none is left."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def nothing_left():
 
 
 def until(condition):
-    """Wait for a condition, which only a hang keeps from coming."""
+    """Wait until a condition holds; fail after a minute."""
     deadline = time.monotonic() + SOON
     while not condition():
         assert time.monotonic() < deadline
@@ -44,7 +44,7 @@ def child(name, *arguments, **settings):
 
 
 def gone(pid):
-    """Whether a process has ended; one that nobody reaped yet has."""
+    """Whether a process has ended, reaped or not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Backbones: loaded safely, named and hashed by what they are, and tapped without traces or needless work."""
+"""Backbones: loaded safely, identified by name and hashes, and read by hooks that leave no trace and do no needless work."""
 
 import json
 import pickle
@@ -33,7 +33,7 @@ def model_folder(golden, tmp_path):
     return shutil.copytree(golden / "models" / "qwen3", tmp_path / "m")
 
 
-# Taps ---------------------------------------------------------------------------------------------------------------
+# Hooks --------------------------------------------------------------------------------------------------------------
 
 
 def _counted(modules):
@@ -48,7 +48,7 @@ def _hooks(backbone):
     return sum(len(m._forward_hooks) for m in backbone.model.modules())
 
 
-def test_nothing_runs_after_the_last_tap():
+def test_nothing_runs_after_the_last_hook():
     """Neither the rest of the last block, nor the final norm; a language-model head is not even loaded."""
     model = random_model(FAMILIES["Llama"])
     last = model.layers[-1]
@@ -60,22 +60,22 @@ def test_nothing_runs_after_the_last_tap():
 
 
 def test_one_pass_serves_several_types():
-    """The model is called once, and only what was asked for has hooks meanwhile."""
+    """The model is called once, and only the requested projections have hooks meanwhile."""
     model = random_model(FAMILIES["Llama"])
-    called, hooked = [], []
+    called, with_hooks = [], []
     model.register_forward_pre_hook(lambda m, args: called.append(m))
     model.layers[0].register_forward_pre_hook(
-        lambda m, args: hooked.extend(name for name, part in model.named_modules() if part._forward_hooks)
+        lambda m, args: with_hooks.extend(name for name, part in model.named_modules() if part._forward_hooks)
     )
     kinds = ("up", "k", "k_repeated")
     impacts_of(model, [p for kind in kinds for p in find_projections(model, kind)], IDS, MASK, causal=True)
     assert len(called) == 1
     names = [f"layers.{n}.{path}" for n in range(LAYERS) for path in ("self_attn.k_proj", "mlp.up_proj")]
-    assert sorted(hooked) == sorted(names)
+    assert sorted(with_hooks) == sorted(names)
 
 
-def test_taps_are_removed_whatever_happens(tiny_backbone):
-    """After a pass, after an exception inside the block or the model, and when setting one fails."""
+def test_hooks_are_removed_whatever_happens(tiny_backbone):
+    """After a pass, after an exception inside the block or the model, and when registering one fails."""
     tiny_backbone.impacts(torch.tensor([[5, 6]]), torch.tensor([[1, 1]]))
     assert _hooks(tiny_backbone) == 0
 
@@ -108,7 +108,7 @@ def test_a_projection_that_tokens_do_not_pass_once_is_refused():
 
 
 def test_an_output_of_another_width_is_refused():
-    """Columns are not taken from an output that is not laid out as the structure promised."""
+    """Columns are not selected from an output whose width differs from the module's."""
     model = random_model(FAMILIES["Qwen3"])
     wrong = FAMILIES["Qwen3"].options | {"head_dim": 4}
     model.config = transformers.Qwen3Config(**wrong)
@@ -134,7 +134,7 @@ def test_sums_over_tokens_are_exact_to_float32(shape, columns, dtype, fused):
     np.testing.assert_allclose(found.numpy(), exact.numpy(), rtol=1e-6)
 
 
-# What a backbone is -------------------------------------------------------------------------------------------------
+# Identity and settings ----------------------------------------------------------------------------------------------
 
 
 def test_another_type_is_a_view_of_the_same_model():
@@ -143,7 +143,7 @@ def test_another_type_is_a_view_of_the_same_model():
     other = backbone.of_type("k_repeated")
     assert backbone.of_type("up") is backbone
     assert other.model is backbone.model
-    assert (other.weights, other.causal, other.neuron_type) == (backbone.weights, True, "k_repeated")
+    assert (other.weights_hash, other.causal, other.neuron_type) == (backbone.weights_hash, True, "k_repeated")
     assert (backbone.widths, other.widths) == ((WIDTH,) * LAYERS, (24,) * LAYERS)
     assert other.fingerprint().spec.widths == (24,) * LAYERS
     for found, expected in zip(other.impacts(IDS, MASK), other.impacts(IDS[:, :5], MASK), strict=True):
@@ -157,13 +157,13 @@ def test_the_fingerprint_knows_the_weights(golden, tiny_backbone):
     with torch.no_grad():
         again.projections[0].module.weight[0, 0] += 1
     changed = wrap_model(again.name, again.model, again.tokenizer)
-    assert changed.weights != tiny_backbone.weights
+    assert changed.weights_hash != tiny_backbone.weights_hash
     assert changed.tokenizer_hash == tiny_backbone.tokenizer_hash
     other = load_backbone(str(golden / "models" / "llama"), device="cpu", dtype="float32")
     assert other.tokenizer_hash != tiny_backbone.tokenizer_hash
 
 
-def test_tokenising_does_not_change_the_tokenizers_hash(tiny_backbone):
+def test_tokenizing_does_not_change_the_tokenizers_hash(tiny_backbone):
     """Truncation or padding left switched on by a call is no part of the tokenizer."""
     tiny_backbone.tokenizer(["a b c", "d"], padding=True, truncation=True, max_length=2)
     again = wrap_model(tiny_backbone.name, tiny_backbone.model, tiny_backbone.tokenizer)
@@ -172,8 +172,8 @@ def test_tokenising_does_not_change_the_tokenizers_hash(tiny_backbone):
 
 @pytest.mark.parametrize("options", [{"max_length": 0}, {"max_length": 10**7}, {"top_k": 0}])
 def test_settings_that_make_no_sense_are_refused(tiny_backbone, options):
-    """A length that is not positive or beyond the model's positions, and a K below 1, name the remedy."""
-    with pytest.raises(BadInputError, match=r"--max-length|--top-k"):
+    """A length that is not positive or beyond the model's positions, and a K below 1, name the parameter."""
+    with pytest.raises(BadInputError, match=rf"give another `{next(iter(options))}`"):
         tiny_backbone.fingerprint(**options)
 
 
@@ -202,7 +202,7 @@ def test_top_k_is_clipped_to_the_width(tiny_backbone):
     ("dtype", "known"), [("bf16", "bfloat16"), ("fp16", "float16"), ("fp32", "float32"), ("auto", "float32")]
 )
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
-def test_dtype_and_attention_are_as_asked_for(golden, dtype, known, attention):
+def test_dtype_and_attention_are_as_requested(golden, dtype, known, attention):
     """Both reach the model and the fingerprint."""
     folder = str(golden / "models" / "llama")
     backbone = load_backbone(folder, device="cpu", dtype=dtype, attention=attention)
@@ -214,29 +214,29 @@ def test_dtype_and_attention_are_as_asked_for(golden, dtype, known, attention):
 
 @pytest.mark.parametrize(("name", "options"), [("org/m@abc", {}), ("org/m", {"revision": "abc"}), ("org/m", {})])
 def test_a_pinned_revision_is_part_of_the_name(golden, monkeypatch, name, options):
-    """Model and tokenizer come from it, and code that comes with them is not trusted unless asked for."""
-    asked = []
+    """Model and tokenizer come from it, and code that comes with them is not trusted by default."""
+    requested = []
     for kind in (transformers.AutoTokenizer, transformers.AutoModel):
 
         def load(place, real=kind.from_pretrained, **given):
-            asked.append((place, given.get("revision"), given["trust_remote_code"]))
+            requested.append((place, given.get("revision"), given["trust_remote_code"]))
             return real(str(golden / "models" / "llama"), **given | {"revision": "main"})
 
         monkeypatch.setattr(kind, "from_pretrained", load)
     pinned = "abc" if "@" in name or options else None
     assert load_backbone(name, device="cpu", **options).name == ("org/m@abc" if pinned else "org/m")
-    assert asked == [("org/m", pinned, False)] * 2
+    assert requested == [("org/m", pinned, False)] * 2
     load_backbone(name, device="cpu", trust_remote_code=True, **options)
-    assert asked[2:] == [("org/m", pinned, True)] * 2
+    assert requested[2:] == [("org/m", pinned, True)] * 2
 
 
 def test_code_that_comes_with_a_model_does_not_run(model_folder):
-    """The message names the option that would let it."""
+    """The message names the parameter that would allow it."""
     config = json.loads((model_folder / "config.json").read_text())
     own = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.OwnModel"}
     (model_folder / "own.py").write_text(f"open({str(model_folder / 'ran')!r}, 'w')\nraise SystemExit\n")
     (model_folder / "config.json").write_text(json.dumps({"model_type": "own", "auto_map": own}))
-    with pytest.raises(InputNotFoundError, match="--trust-remote-code") as caught:
+    with pytest.raises(InputNotFoundError, match="`trust_remote_code=True`") as caught:
         load_backbone(str(model_folder), device="cpu")
     assert "\n" not in str(caught.value)
     assert not (model_folder / "ran").exists()
@@ -256,7 +256,7 @@ class _Pickled:
 
 
 def test_pickled_weights_are_refused_and_never_read(model_folder):
-    """Reading them could run anything; the message names the format that is wanted."""
+    """Reading them could run any code; the message names the supported format."""
     (model_folder / "model.safetensors").unlink()
     (model_folder / "pytorch_model.bin").write_bytes(pickle.dumps(_Pickled(model_folder / "ran")))
     with pytest.raises(InputNotFoundError, match="safetensors weights") as caught:
@@ -268,7 +268,7 @@ def test_pickled_weights_are_refused_and_never_read(model_folder):
 def test_a_model_that_is_not_there_is_a_clear_error(tmp_path):
     """The message names the model and the remedy, in one line: no folder, an empty one, and a hub name while offline."""
     for name in (str(tmp_path), str(tmp_path / "none"), "no-such-org/no-such-model", "no-such-org/m@abc"):
-        with pytest.raises(InputNotFoundError, match="--model") as caught:
+        with pytest.raises(InputNotFoundError, match="`model`") as caught:
             load_backbone(name)
         assert name in str(caught.value)
         assert "\n" not in str(caught.value)

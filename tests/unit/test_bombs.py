@@ -23,7 +23,8 @@ CHILD = """
 import json, resource, signal, sys
 import numpy as np
 import torch, duckdb, numba, nagindex
-from nagindex.corpus import find_sources, read_documents
+from nagindex.corpus.reading import read_documents
+from nagindex.corpus.sources import find_sources
 from nagindex.errors import NagIndexError
 from nagindex.index import Index
 
@@ -158,7 +159,7 @@ CLAIMS = {
 
 def claim(index, change):
     """Make the current manifest say something else, under a checksum that fits."""
-    path = sorted((index / "manifests").iterdir())[-1]
+    path = max((index / "manifests").glob("[0-9]*.json"))
     content = json.loads(path.read_text())
     content.pop("sha256")
     change(content)

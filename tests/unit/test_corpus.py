@@ -4,6 +4,7 @@ import gzip
 import json
 import sys
 
+import duckdb
 import pytest
 from corpora import json_lines, pairs, read, write_parquet
 
@@ -110,6 +111,47 @@ def test_an_id_that_is_no_text_or_number_is_an_error_with_file_and_row(tmp_path)
     path.write_text('{"id": "a", "text": "t"}\n{"id": [1], "text": "t"}\n')
     with pytest.raises(BadInputError, match=r"d\.jsonl, row 1"):
         read(path)
+
+
+NESTED_IDS = ["{'docid': 'a'}", "['a', 'b']", "MAP {'docid': 'a'}", "[{'docid': 'a'}]", "[1.5]"]
+
+
+@pytest.mark.parametrize("value", NESTED_IDS)
+def test_a_nested_id_column_of_parquet_is_an_error_with_file_and_type(tmp_path, value):
+    """A struct, list or map is no id, whether the column is named or found by its usual name."""
+    path = write_parquet(tmp_path / "d.parquet", f"SELECT {value} AS docid, {value} AS other, 't' AS text")
+    kind = duckdb.sql(f"SELECT {value} AS v").types[0]
+    for column, options in {"docid": {}, "other": {"id": "other"}}.items():
+        with pytest.raises(BadInputError) as caught:
+            read(path, **options)
+        reason = f"column {column!r} is {kind}, not a single value; name the id column with `id_column`"
+        assert str(caught.value) == f"{path}: {reason}"
+
+
+def test_an_id_column_of_any_scalar_type_is_read_as_text(tmp_path):
+    """Dates, UUIDs, decimals, floats and truth values are the ids that DuckDB writes."""
+    values = {
+        "DATE '2026-01-02'": "2026-01-02",
+        "UUID 'c5f4aaee-0000-4000-8000-0123456789ab'": "c5f4aaee-0000-4000-8000-0123456789ab",
+        "1.50::DECIMAL(10, 2)": "1.50",
+        "0.5::DOUBLE": "0.5",
+        "true": "true",
+        "TIMESTAMP '2026-01-02 03:04:05'": "2026-01-02 03:04:05",
+        "'a'::BLOB": "a",
+    }
+    for value, expected in values.items():
+        path = write_parquet(tmp_path / "d.parquet", f"SELECT {value} AS key, 't' AS text")
+        assert [d.id for d in read(path, id="key")] == [expected]
+
+
+@pytest.mark.parametrize("name", ["d.jsonl", "d.json"])
+@pytest.mark.parametrize("value", ['{"docid": "a"}', "[1]", "true"])
+def test_a_nested_id_of_json_is_an_error_with_file_row_and_remedy(tmp_path, name, value):
+    """Objects, arrays and truth values are refused in the row that holds one, and the other column is named."""
+    path = tmp_path / name
+    path.write_text(f'{{"meta": "a", "text": "t"}}\n{{"meta": {value}, "text": "t"}}\n')
+    with pytest.raises(BadInputError, match=r"row 1: the id is .*; name the id column with `id_column`"):
+        read(path, id="meta")
 
 
 def test_default_ids_are_the_source_name_and_row(tmp_path):

@@ -135,7 +135,7 @@ def test_text_column_can_be_named(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(json_lines([{"question": "who goes there"}]))
     texts = EvaluationTexts.read(str(tmp_path / "*.jsonl"), ngram=3, text_column="question")
     assert texts.first_match("Who goes there?").gram == "who goes there"
-    with pytest.raises(BadInputError, match="--text-column"):
+    with pytest.raises(BadInputError, match="`text_column`"):
         EvaluationTexts.read(tmp_path / "a.jsonl")
 
 

@@ -15,10 +15,9 @@ from nagindex.builder import BuildOptions, build_types
 from nagindex.encode import batch_size, encoder
 from nagindex.errors import BadInputError, NagIndexError
 from nagindex.ingest import prefetch, run, windows
+from nagindex.ingest.options import Shard
 from nagindex.ingest.run import visible_devices
-from nagindex.ingest.windows import Shard
 from nagindex.ingest.writer import IngestReport
-from nagindex.storage.segment import segments_of
 
 WORDS = ["the", "cat", "sat", "on", "a mat", "and", "light", "bends", "in", "water", "while", "dogs", "print", "loops"]
 TOTAL = 600
@@ -104,7 +103,7 @@ def test_one_process_goes_on_where_shards_and_others_left_off(corpus, tiny_backb
 def test_a_worker_changes_no_byte(corpus, tiny_backbone, tmp_path):
     """Reading ahead in a process of its own gives the same segments, file by file."""
     made = [build(corpus, tmp_path / str(n), backbone=tiny_backbone, workers=n)[0] for n in (0, 1)]
-    files = [[s.entry.files for s in segments_of(index.path, index.manifest)] for index in made]
+    files = [[s.entry.files for s in index.segments] for index in made]
     assert files[0] == files[1]
     assert len(files[0]) == 1
 
@@ -228,7 +227,7 @@ def test_the_measured_budget_is_the_smallest_of_the_fast_ones(
     now, tried = [0.0], []
 
     class Fake:
-        side_by_side = 1
+        concurrency = 1
 
         def __init__(self, backbones, specs, batch_tokens):
             self.batch_tokens = batch_tokens
@@ -267,7 +266,7 @@ def test_a_budget_is_measured_for_new_indexes_of_large_corpora_only(corpus, tiny
     assert budget_of("small") == encoder.BATCH_TOKENS["cpu"], "an index that exists keeps its own"
     assert budget_of("given", batch_tokens=444) == 555
     types = {"up": tmp_path / "given", "q": tmp_path / "given.q"}
-    built = build_types(corpus, types, BuildOptions(workers=0), backbone=tiny_backbone)
+    built = build_types(corpus, types, options=BuildOptions(workers=0), backbone=tiny_backbone)
     assert [index.manifest.settings.batch_tokens for index, _ in built] == [555, 555]
     assert [report.documents for _, report in built] == [0, TOTAL]
 
@@ -277,7 +276,7 @@ def test_processes_report_together_what_each_of_them_did():
     parts = [
         IngestReport(documents=n, tokens=10, sources=n, already_in=1, changed=["b", "a"][:n], version=n) for n in (1, 2)
     ]
-    one, own = (run._together(parts, how) for how in (max, sum))
+    one, own = (run.merge_reports(parts, how) for how in (max, sum))
     assert (one.documents, one.tokens, one.sources, one.already_in) == (3, 20, 2, 1)
     assert (one.changed, one.version) == (["a", "b"], 2)
     assert (own.documents, own.sources, own.already_in) == (3, 3, 2)

@@ -10,7 +10,7 @@ from nagindex.encode import encoder as encoding
 from nagindex.errors import DuplicateIdError
 from nagindex.index import Index
 from nagindex.ingest import windows as windowing
-from nagindex.ingest.windows import Shard
+from nagindex.ingest.options import Shard
 
 
 @pytest.fixture

@@ -53,11 +53,11 @@ def prepared(tiny_backbone, texts):
     return ids, spec, alone, torch.stack(impacts).numpy()
 
 
-def _assert_same_nags(found, expected, impacts, what):
+def _assert_same_nags(codes, expected, impacts, case):
     """Lists may differ only in neurons whose impacts are within 1e-5 relative of each other; print how many do."""
-    differing = int((found != expected).any(axis=-1).sum())
-    print(f"{what}: {differing} of {found.shape[0] * found.shape[1]} lists differ within rounding")
-    mine = np.take_along_axis(impacts, found.astype(np.int64), axis=-1)
+    differing = int((codes != expected).any(axis=-1).sum())
+    print(f"{case}: {differing} of {codes.shape[0] * codes.shape[1]} lists differ within rounding")
+    mine = np.take_along_axis(impacts, codes.astype(np.int64), axis=-1)
     theirs = np.take_along_axis(impacts, expected.astype(np.int64), axis=-1)
     np.testing.assert_allclose(mine, theirs, rtol=1e-5)
     assert differing <= 3
@@ -80,7 +80,7 @@ def test_order_and_company_do_not_change_a_nag(tiny_backbone, prepared):
 
 
 def test_the_pad_token_does_not_matter(tiny_backbone, prepared):
-    """What stands in the padding is never looked at, and a tokenizer without a pad token will do."""
+    """The padding's token ids have no effect, and a tokenizer without a pad token works."""
     ids, spec, _, _ = prepared
     before = encode_ids(tiny_backbone, ids, spec, batch_tokens=4096)
     for pad in (7, None):
@@ -111,13 +111,13 @@ def test_no_text_gives_no_nag(tiny_backbone):
 
 
 def test_impacts_that_are_not_finite_are_refused(golden):
-    """A backbone that overflows in its dtype is named, with the remedy, in place of a NAG of noise."""
+    """A backbone that overflows in its dtype raises an error with the remedy instead of returning a NAG of noise."""
     from nagindex.backbone.load import load_backbone
 
     backbone = load_backbone(str(golden / "models" / "qwen3"), device="cpu", dtype="float32")
     with torch.no_grad():
         backbone.projections[1].module.weight[0] = torch.inf
-    with pytest.raises(BadInputError, match=r"not finite.*--dtype"):
+    with pytest.raises(BadInputError, match=r"not finite.*`dtype="):
         encode_ids(backbone, [[5, 6]], backbone.fingerprint().spec, batch_tokens=10)
 
 

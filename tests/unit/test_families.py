@@ -1,4 +1,4 @@
-"""Families: every neuron type is tapped where the model computes it, and what cannot be tapped is refused in one line."""
+"""Families: every neuron type is read where the model computes it; models without it are refused in one line."""
 
 import copy
 import functools
@@ -13,7 +13,7 @@ from families import FAMILIES, HEADS, LAYERS, MIXTURES, SIZE, TYPES, Trace, rand
 from nagindex.backbone import hooks
 from nagindex.backbone.hooks import impacts_of, probe
 from nagindex.backbone.projections import find_projections
-from nagindex.encode.batch import padded
+from nagindex.encode.batch import pad
 from nagindex.errors import UnsupportedBackboneError
 
 TEXTS = [[5, 9, 30, 7, 7], [3, 4, 11], [8, 20, 31, 59, 4, 4, 17, 12, 13]]
@@ -27,7 +27,7 @@ def model_of(name):
 
 @functools.cache
 def traced(name):
-    """Return a family's model without rotation, and what is seen in it when each text is run alone."""
+    """Return a family's model without rotation, and the traced values of each text run alone."""
     family = FAMILIES[name]
     model = families.still(random_model(family, attn_implementation="eager"))
     exact = copy.deepcopy(model).double() if family.gated else model  # up is found by dividing, often by little
@@ -37,7 +37,7 @@ def traced(name):
 def impacts(model, kinds, texts=TEXTS):
     """Return each type's impacts as nagindex finds them in one pass, float32 [L, batch, d]."""
     probed = [probe(model, find_projections(model, kind)) for kind in kinds]
-    ids, mask = padded(texts, model.config.pad_token_id or 0)
+    ids, mask = pad(texts, model.config.pad_token_id or 0)
     together = [p for projections, _ in probed for p in projections]
     found = impacts_of(model, together, ids, mask, causal=all(causal for _, causal in probed))
     return [torch.stack(found[n * LAYERS : (n + 1) * LAYERS]).numpy() for n in range(len(kinds))]
@@ -77,7 +77,7 @@ def test_padding_does_not_change_impacts(name, side):
     model, kinds = model_of(name), FAMILIES[name].types
     probed = [probe(model, find_projections(model, kind)) for kind in kinds]
     causal, projections = probed[0][1], [p for found, _ in probed for p in found]
-    ids, mask = padded(TEXTS, model.config.pad_token_id or 0)
+    ids, mask = pad(TEXTS, model.config.pad_token_id or 0)
     if side == "left":
         ids, mask = (
             torch.stack([r.roll(ids.shape[1] - len(t)) for r, t in zip(x, TEXTS, strict=True)]) for x in (ids, mask)
@@ -131,13 +131,13 @@ def test_heads_as_many_as_the_probe_has_tokens_are_told_apart(name, heads):
 @pytest.mark.parametrize("kind", ["up", "down", "gate"])
 @pytest.mark.parametrize("name", MIXTURES)
 def test_a_mixture_of_experts_is_refused_clearly(name, kind):
-    """No single projection sees every token there: the message says so and what to use instead."""
+    """No single projection sees every token there: the message says so and names an alternative."""
     with pytest.raises(UnsupportedBackboneError, match=rf"mixture of experts has no single {kind} .*dense"):
         find_projections(random_model(MIXTURES[name]), kind)
 
 
 @pytest.mark.parametrize("name", MIXTURES)
-def test_attention_of_a_mixture_of_experts_can_be_tapped(name):
+def test_attention_of_a_mixture_of_experts_is_supported(name):
     """Every token passes its projections."""
     model, widths = random_model(MIXTURES[name]), {}
     for kind in ("q", "k", "v", "o", "k_repeated", "v_repeated"):
@@ -177,7 +177,7 @@ def test_other_architectures_are_refused_in_one_line(config, kind):
 
 
 def test_a_model_without_a_known_projection_is_refused():
-    """The message names the block and what was looked for."""
+    """The message names the block and the paths that were tried."""
     model = random_model(FAMILIES["Llama"])
     for block in model.layers:
         block.mlp = torch.nn.Identity()
@@ -186,13 +186,13 @@ def test_a_model_without_a_known_projection_is_refused():
 
 
 def test_an_unknown_neuron_type_is_refused():
-    """The message names the types there are."""
+    """The message names the known types."""
     with pytest.raises(UnsupportedBackboneError, match=r"'nope'.*up"):
         find_projections(model_of("Llama"), "nope")
 
 
-def test_the_text_part_of_a_model_of_images_is_tapped():
-    """Blocks of the image part are not, although there are as many."""
+def test_the_text_model_of_a_model_of_images_is_used():
+    """Blocks of the image model are not, although there are as many."""
     text = transformers.LlamaConfig(**families.WIDE)
     vision = transformers.CLIPVisionConfig(
         hidden_size=32, intermediate_size=44, num_hidden_layers=3, num_attention_heads=4

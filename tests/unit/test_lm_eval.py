@@ -179,7 +179,7 @@ def test_a_limit_draws_from_all_tasks_of_a_set(harness):
 
 def test_an_unknown_task_gets_the_close_names(harness):
     with pytest.raises(
-        BadInputError, match=r"^no task, group or tag 'chioce' in lm_eval or --include-path; close names are choice"
+        BadInputError, match=r"^no task, group or tag 'chioce' in lm_eval or `include_path`; close names are choice"
     ):
         harness.examples("chioce")
     with pytest.raises(BadInputError, match="`lm_eval ls tasks` lists them all"):

@@ -30,7 +30,7 @@ def allocated(work):
 def pools(tmp_path, write_index, random_codes, monkeypatch):
     """Two pools that differ in size alone, in segments of 2,000 documents, and a scan whose buffers are small beside them."""
     monkeypatch.setattr(scanning, "ROWS_PER_TASK", 512)
-    monkeypatch.setattr(top_n, "ROOM", 1024)
+    monkeypatch.setattr(top_n, "CAPACITY", 1024)
     rng = np.random.default_rng(0)
 
     def pool(size):
@@ -52,7 +52,7 @@ def test_a_query_allocates_no_more_on_a_pool_ten_times_larger(pools, random_code
 def test_a_query_whose_scores_are_all_equal_allocates_no_more_either(tmp_path, write_index, monkeypatch):
     """Ties are decided by id while the scan runs, so they are not collected without bound."""
     monkeypatch.setattr(scanning, "ROWS_PER_TASK", 512)
-    monkeypatch.setattr(top_n, "ROOM", 1024)
+    monkeypatch.setattr(top_n, "CAPACITY", 1024)
     peaks = []
     for size in (SMALL, LARGE):
         codes = np.broadcast_to(np.arange(5, dtype=np.uint16), (size, 2, 5)).copy()

@@ -12,29 +12,29 @@ from nagindex.nag import NagSpec
 from nagindex.search.profile import contrast_of
 from nagindex.search.view import View, layers_of
 from nagindex.select.budget import shares_of
-from nagindex.select.options import QueryOptions, exactly
+from nagindex.select.options import Decontamination, Quality, QueryOptions, exact_decimal
 
 REFUSED = {
     "mix 'both': one of merge, distinct, union, max": {"mix": "both"},
-    "normalize 'z': one of minmax, rank": {"normalize": "z", "quality_column": "q"},
+    "normalize 'z': one of minmax, rank": {"quality": lambda: Quality("q", normalize="z")},
     "score 'top:0': write mean, max, or top:R": {"score": "top:0"},
     "score 'median'": {"score": "median"},
     "contrast goes with score mean": {"score": "max", "contrast": 0.5},
     "contrast -1": {"contrast": -1},
     "contrast nan": {"contrast": float("nan")},
-    "quality-weight 0": {"quality_column": "q", "quality_weight": 0},
-    "quality-weight inf": {"quality_column": "q", "quality_weight": float("inf")},
+    "quality weight 0": {"quality": lambda: Quality("q", weight=0)},
+    "quality weight inf": {"quality": lambda: Quality("q", weight=float("inf"))},
     "target-weight a=-0.5": {"target_weights": {"a": -0.5}},
     "mix max makes one list": {"mix": "max", "target_weights": {"a": 0.5}},
     "cap source=1.5": {"cap": {"source": 1.5}},
     "cap source=0": {"cap": {"source": 0}},
     "dedup 0": {"dedup": 0},
     "dedup 1.01": {"dedup": 1.01},
-    "ngram 0": {"ngram": 0},
+    "ngram 0": {"decontamination": lambda: Decontamination(("e.jsonl",), ngram=0)},
     "cap 'a=0.5': a mapping of names to numbers": {"cap": "a=0.5"},
     "score 'top:\u00b2'": {"score": "top:\u00b2"},
-    "settings of quality without quality": {"lower_is_better": True},
-    "no option 'qualty_column' of a query; there are layers": {"qualty_column": "q"},
+    "settings of quality without quality": {"quality": lambda: Quality(lower_is_better=True)},
+    "no option 'qualty' of a query; there are layers": {"qualty": "q"},
 }
 
 
@@ -42,7 +42,7 @@ REFUSED = {
 def test_what_makes_no_sense_is_refused_in_a_line(message, given):
     """The line says what was asked and what can be."""
     with pytest.raises(BadInputError) as refused:
-        QueryOptions.of(**given)
+        QueryOptions.of(**{name: value() if callable(value) else value for name, value in given.items()})
     assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
@@ -58,9 +58,9 @@ def test_everything_that_is_asked_is_recorded():
     """The record has the command line's names, whole paths and JSON values, defaults too: they may change one day."""
     assert QueryOptions().to_json() == DEFAULTS
     asked = {
-        "layers": "0,2", "top_k": 3, "score": "top:5", "mix": "union", "target_weights": {"a": 0.4}, "quality_column": "q",
-        "scores": "s.jsonl", "quality_weight": 2.0, "lower_is_better": True, "normalize": "rank", "where": "x > 1",
-        "cap": {"source": 0.3}, "exclude": "seen.txt", "dedup": 0.9, "decontaminate": ["e.jsonl"], "ngram": 8,
+        "layers": "0,2", "top_k": 3, "score": "top:5", "mix": "union", "target_weights": {"a": 0.4},
+        "quality": Quality("q", "s.jsonl", weight=2.0, lower_is_better=True, normalize="rank"), "where": "x > 1",
+        "cap": {"source": 0.3}, "exclude": "seen.txt", "dedup": 0.9, "decontamination": Decontamination(["e.jsonl"], ngram=8),
     }  # fmt: skip
     record = QueryOptions.of(**asked).to_json()
     assert json.loads(json.dumps(record)) == DEFAULTS | {
@@ -139,5 +139,5 @@ def test_a_contrast_of_many_decimals_is_refused_where_integers_would_overflow():
     spec = NagSpec("up", (8,), 2)
     codes = np.zeros((1000, 1, 2), np.uint16) + np.array([0, 1], np.uint16)
     with pytest.raises(BadInputError, match="fewer decimals"):
-        contrast_of(codes, np.ones((1, 8), np.int64), 10**9, exactly(0.123456789123), spec)
+        contrast_of(codes, np.ones((1, 8), np.int64), 10**9, exact_decimal(0.123456789123), spec)
     assert contrast_of(codes, np.ones((1, 8), np.int64), 10**9, Fraction(1, 2), spec).scale == 2 * 1000 * 2 * 10**9

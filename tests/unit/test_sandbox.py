@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 import nagindex
-from nagindex import builder as building
 from nagindex import index
 from nagindex.backbone import describe as structure
 from nagindex.backbone import locate as models
 from nagindex.backbone.load import load_backbone
 from nagindex.errors import BadInputError, NagIndexError
+from nagindex.ingest.options import ModelOptions
+from nagindex.select.options import Quality
 from nagindex.storage.docs import open_docs, run_select
 from nagindex.targets.templates import fill_template
 
@@ -59,7 +60,9 @@ def test_no_module_unpickles_evaluates_or_starts_a_shell(path):
     tree = ast.parse(path.read_text())
     found = [*_dangers(tree), *_loads_without_a_word(tree)]
     # Workers are processes of nagindex's own, to which it sends its own objects through a pipe of its own.
-    allowed = {"import pickle"} if path.name in ("processes.py", "serving.py") else set()
+    allowed = (
+        {"import pickle"} if path in (PACKAGE / "workers" / "parent.py", PACKAGE / "workers" / "child.py") else set()
+    )
     assert set(found) <= allowed
 
 
@@ -78,7 +81,7 @@ def test_the_search_for_dangers_finds_them(source):
 @pytest.mark.parametrize(
     "function",
     [
-        *(nagindex.build, building.BuildOptions, index.Index.append, index.Index.backbone, load_backbone),
+        *(nagindex.BuildOptions, ModelOptions, index.Index.append, index.Index.backbone, load_backbone),
         *(structure.describe_model, models.locate),
     ],
     ids=lambda function: function.__qualname__,
@@ -162,7 +165,7 @@ def test_no_source_but_docs_can_be_read_by_a_condition_or_a_statement(untouched,
     assert len(a_frame) == len(an_arrow_table) == 1
     source = source.format(folder=untouched.path.parent, index=untouched.path)
     condition = f"EXISTS (SELECT 1 FROM {source})"
-    connection = open_docs(untouched.path, untouched.segments, KEPT)
+    connection = open_docs(untouched.snapshot)
     for ask in (
         lambda: untouched.query(CODES, n=2, where=condition, cache=False),
         lambda: untouched.delete(where=condition),
@@ -225,11 +228,11 @@ def test_columns_of_every_name_are_names_and_never_sql(untouched):
     for place, name in enumerate(KEPT):
         quoted = name.replace('"', '""')
         assert untouched.sql(f"SELECT \"{quoted}\" FROM docs WHERE id = 'c'").fetchall() == [(2 + place,)]
-        assert len(untouched.query(CODES, n=2, quality_column=name, cache=False)) == 2
+        assert len(untouched.query(CODES, n=2, quality=Quality(name), cache=False)) == 2
         assert untouched.query(CODES, n=1, where=f'"{quoted}" = {3 + place}', cache=False).ids.tolist() == ["d"]
     for name in ("nope", 'quality"', "quality; DROP VIEW docs", "tokens) FROM docs; --", "\0", "*"):
         with pytest.raises(BadInputError, match="no column"):
-            untouched.query(CODES, n=2, quality_column=name, cache=False)
+            untouched.query(CODES, n=2, quality=Quality(name), cache=False)
 
 
 TEMPLATES = [

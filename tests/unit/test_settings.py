@@ -15,8 +15,9 @@ from nagindex.storage.manifest import Settings
 SPEC = NagSpec("up", (8, 8), 3)
 CODES = np.array([[[0, 1, 2], [5, 6, 7]]], np.uint16)
 CHANGES = [
-    ({"weights": "abc"}, f"weights is '{'0' * 64}' in the index and 'abc' here"),
-    ({"tokenizer": "def"}, f"tokenizer is '{'1' * 64}' in the index and 'def' here"),
+    ({"weights": "a" * 64}, f"weights is '{'0' * 12}' in the index and '{'a' * 12}' here"),
+    ({"weights": "0" * 20 + "b" * 44}, f"weights is '{'0' * 21}' in the index and '{'0' * 20}b' here"),
+    ({"tokenizer": "d" * 64}, f"tokenizer is '{'1' * 12}' in the index and '{'d' * 12}' here"),
     ({"max_length": 64}, "max_length is 120 in the index and 64 here"),
     ({"dtype": "bfloat16"}, "dtype is 'float32' in the index and 'bfloat16' here"),
     ({"attention": "eager"}, "attention is 'sdpa' in the index and 'eager' here"),
@@ -52,7 +53,7 @@ def test_other_libraries_are_refused_unless_accepted(fingerprint):
     ours = fingerprint(SPEC)
     other = fingerprint(SPEC, libraries=ours.libraries | {"torch": "0.1"})
     with pytest.raises(
-        SettingsMismatchError, match=rf"torch version is '{ours.libraries['torch']}'.*'0\.1'.*--accept-libraries"
+        SettingsMismatchError, match=rf"torch version is '{ours.libraries['torch']}'.*'0\.1'.*`accept_libraries=True`"
     ):
         ours.require(other, where="x")
     ours.require(other, where="x", ignore_libraries=True)
@@ -101,7 +102,7 @@ def test_creating_twice_with_the_same_settings_opens_what_is_there(tmp_path, fin
 @pytest.mark.parametrize("given", [{}, {"documents": 1, "tokens": 1}, {"tokens": 5, "fraction": 0.5}])
 def test_exactly_one_budget_is_needed(given):
     """None, or two, is an error that names the options."""
-    with pytest.raises(BadInputError, match=r"one budget.*-n.*--tokens.*--fraction"):
+    with pytest.raises(BadInputError, match=r"one budget.*`n`.*`tokens`.*`fraction`"):
         Budget(**given)
 
 

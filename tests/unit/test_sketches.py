@@ -1,7 +1,8 @@
-"""Sketches on disk: what counts, what is made again, what is refused, and what the plan makes of them."""
+"""Sketches on disk: which count, which are made again, what is refused, and how the plan uses them."""
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -41,9 +42,9 @@ def test_what_is_written_is_read_back(index):
     assert (found.dims, found.dtype, found.sample, found.documents) == (128, "i8", 300, 300)
     sketch = found.read(index.segments[1].entry)
     own = found.basis.coordinates(index.segments[1].codes())
-    told = sketch.offsets + sketch.steps * sketch.values[:]
-    assert np.all(np.abs(told[:, :-1] - own) <= sketch.errors[:-1])
-    assert np.all(told[:, -1] >= found.basis.residuals(own) - sketch.errors[-1])
+    decoded = sketch.offsets + sketch.steps * sketch.values[:]
+    assert np.all(np.abs(decoded[:, :-1] - own) <= sketch.errors[:-1])
+    assert np.all(decoded[:, -1] >= found.basis.residuals(own) - sketch.errors[-1])
 
 
 def test_a_second_optimize_makes_only_what_is_missing(index):
@@ -67,9 +68,9 @@ def test_a_basis_that_was_not_published_does_not_count(index):
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        ({"dims": 64}, "the present one has 128 dims in i8"),
-        ({"dtype": "f16"}, "the present one has 128 dims in i8"),
-        ({"refit": True}, "asked for"),
+        ({"dims": 64}, "the current one has 128 dims in i8"),
+        ({"dtype": "f16"}, "the current one has 128 dims in i8"),
+        ({"refit": True}, "requested"),
         ({}, ""),
         ({"dims": 128, "dtype": "i8"}, ""),
     ],
@@ -164,9 +165,10 @@ def test_drift_tells_documents_unlike_those_that_were_fitted(write_index, random
     low, like, unlike = (random_codes(np.random.default_rng(i), 200, LAYERS, TOP_K, 30) for i in range(3))
     codes, ids = np.concatenate([low, like, unlike + 30]), [str(i) for i in range(600)]
     index = write_index(tmp_path / "i", codes, ids, [1] * 600, width=60, cuts=(200, 400))
-    everything, index.segments = index.segments, index.segments[:1]
+    everything = index.segments
+    first = SimpleNamespace(segments=everything[:1])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nagindex.sketches.build.segments_of", lambda path, manifest: index.segments)
+        patch.setattr("nagindex.sketches.build.Snapshot", lambda path, manifest: first)
         sketches = index.optimize(dims=64).sketches
     index.refresh()
     index.optimize()
@@ -185,16 +187,16 @@ def test_the_same_index_gets_the_same_sketches(index, tmp_path):
     assert sorted(first) == sorted(second)
 
 
-TASK = plan.Task(10**7, 10**7, 1, 560, 1120, 128, 2, 0.015)
+WORKLOAD = plan.Workload(10**7, 10**7, 1, 560, 1120, 128, 2, 0.015)
 
 
 @pytest.mark.parametrize(
     ("changes", "mode", "obstacles", "engine", "why"),
     [
-        ({}, "auto", [], "sketch", "sketches leave 1.50%"),
-        ({}, "scan", [], "scan", "asked for"),
+        ({}, "auto", [], "sketch", "sketch bounds admit 1.50%"),
+        ({}, "scan", [], "scan", "requested"),
         ({"admitted": 0.5}, "auto", [], "scan", "more than 25%"),
-        ({"admitted": 0.5}, "sketch", [], "sketch", "asked for"),
+        ({"admitted": 0.5}, "sketch", [], "sketch", "requested"),
         ({"documents": 1000, "sketched": 1000}, "auto", [], "scan", "the scan is no slower"),
         ({"targets": 6, "admitted": 0.2}, "auto", [], "scan", "the scan is no slower"),
         ({}, "auto", ["because"], "scan", "because"),
@@ -203,7 +205,7 @@ TASK = plan.Task(10**7, 10**7, 1, 560, 1120, 128, 2, 0.015)
 def test_the_plan(changes, mode, obstacles, engine, why):
     from dataclasses import replace
 
-    found = plan.choose(replace(TASK, **changes), mode, obstacles)
+    found = plan.choose(replace(WORKLOAD, **changes), mode, obstacles)
     assert found.engine == engine
     assert why in found.why
     assert found.to_json(timed=True)["expected"]["documents"] > 0
@@ -211,13 +213,13 @@ def test_the_plan(changes, mode, obstacles, engine, why):
 
 def test_a_forced_engine_that_cannot_answer_is_refused():
     with pytest.raises(BadInputError, match="mode sketch: because"):
-        plan.choose(TASK, "sketch", ["because"])
+        plan.choose(WORKLOAD, "sketch", ["because"])
 
 
 def test_a_search_that_reads_too_much_is_given_up_for_the_scan(index, monkeypatch):
     index.optimize()
     monkeypatch.setattr(plan, "OVERHEAD", -1.0)
-    monkeypatch.setattr("nagindex.search.sketch_search.admitted", lambda *of: 0.01)  # a sample can mislead
+    monkeypatch.setattr("nagindex.search.sketch_search.admitted_share", lambda *of: 0.01)  # a sample can mislead
     monkeypatch.setattr(plan, "LIMIT", 0.02)
     found = index.query(index.codes[0][:5], n=20)
     assert found.plan.engine == "scan"

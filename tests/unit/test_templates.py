@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from nagindex.errors import BadInputError
-from nagindex.targets.templates import Candidate, draw, fill_template
+from nagindex.targets.templates import DraftExample, draw, fill_template
 
 RECORDS = [
     {"id": "a", "question": "Which sings?", "choices": {"text": ["violin", "kettle"]}, "answer": 0},
@@ -167,10 +167,10 @@ def test_ids_come_from_the_usual_columns_or_the_one_named_or_the_place(write, tm
     assert [i for i, _ in filled(path, "{{ q }}").examples] == ["7", "x.jsonl:1"]
     assert [i for i, _ in filled(path, "{{ q }}", id_column="n").examples] == ["1e3", "x.jsonl:1"]
     with pytest.raises(
-        BadInputError, match=r"x\.jsonl: no column 'name' \(--id-column\); available columns are docid, n, q"
+        BadInputError, match=r"x\.jsonl: no column 'name' \(`id_column`\); available columns are docid, n, q"
     ):
         filled(path, "{{ q }}", id_column="name")
-    with pytest.raises(BadInputError, match=r"row 0: the id is \[1\], not a text or a whole number; .*--id-column"):
+    with pytest.raises(BadInputError, match=r"row 0: the id is \[1\], not a text or a whole number; .*`id_column`"):
         filled(write("y.jsonl", [{"id": [1], "q": "a"}]), "{{ q }}")
     dated = parquet(tmp_path / "x.parquet", "SELECT DATE '2026-01-02' AS id, 'a' AS q, 'unread' AS other")
     assert filled(dated, "{{ q }}").examples == [("2026-01-02", "a")]
@@ -195,7 +195,11 @@ def test_a_damaged_parquet_file_is_named(write):
 
 def drawn(rows, **options):
     made = draw(
-        "s", rows, lambda row: Candidate(f"row {row}", str(row), f"text {row}" if row % 5 else ""), where="r", **options
+        "s",
+        rows,
+        lambda row: DraftExample(f"row {row}", str(row), f"text {row}" if row % 5 else ""),
+        where="r",
+        **options,
     )
     return [int(identifier) for identifier, _ in made.examples], made.skipped
 

@@ -1,4 +1,4 @@
-"""Tokenising: what is counted, what is kept, and what travels to another process."""
+"""Tokenizing: what is counted, what is kept, and what travels to another process."""
 
 import pickle
 import subprocess
@@ -74,10 +74,10 @@ def test_a_text_of_few_tokens_is_read_on(minilm, expected):
     assert found.ids == [row[:9] for row in tokenize(minilm, texts, max_length=9).ids]
 
 
-def test_many_texts_are_tokenised_a_slice_at_a_time(minilm, expected, monkeypatch):
+def test_many_texts_are_tokenized_a_slice_at_a_time(minilm, expected, monkeypatch):
     """However small the slices, each text has its own ids and count."""
     for size in (1, 8000, 8402):
-        monkeypatch.setattr(tokenizing, "CHARACTERS_AT_ONCE", size)
+        monkeypatch.setattr(tokenizing, "CHARACTERS_PER_CALL", size)
         found = tokenize(minilm, TEXTS * 2, max_length=5)
         assert found.ids == [row[:5] for row in expected] * 2
         assert found.counts.tolist() == [len(row) for row in expected] * 2
@@ -93,7 +93,7 @@ def test_no_texts(minilm, count):
         assert found.counts.dtype == np.int64
 
 
-def test_a_slow_tokenizer_tokenises_whole_texts():
+def test_a_slow_tokenizer_tokenizes_whole_texts():
     """It answers alike, and says that it cannot travel."""
     prefix_tokenizer = PrefixTokenizer(Slow())
     found = tokenize(prefix_tokenizer, ["abc", "", "abcdef"], max_length=2, count=[True, True, False])
@@ -109,7 +109,7 @@ def test_count_flags_must_be_as_many_as_texts(minilm):
 
 
 @pytest.mark.parametrize("special", [False, True])
-def test_a_tokeniser_travels_as_json(special, expected):
+def test_a_tokenizer_travels_as_json(special, expected):
     """The copy, through pickle too, answers as the first did, special tokens spelled in text included."""
     tokenizer = Tokenizer.from_file(str(MINILM))
     tokenizer.encode_special_tokens = special
@@ -136,7 +136,7 @@ def test_what_json_leaves_out_does_not_travel():
         assert not PrefixTokenizer(Tokenizer(models.Unigram([("a", 0.0)], 0, alpha=0.1, nbest_size=2))).portable
 
 
-def test_tokenising_imports_neither_torch_nor_transformers():
+def test_tokenizing_imports_neither_torch_nor_transformers():
     """A worker process needs the tokenizers package alone."""
     program = (
         "import sys; from pathlib import Path; from tokenizers import Tokenizer; from nagindex.encode.tokenize import PrefixTokenizer;"

@@ -21,7 +21,7 @@ def index(tmp_path, write_index, random_codes):
 def test_a_vacuum_whose_clock_is_ahead_costs_a_writer_its_work_and_never_the_index(index, monkeypatch, clock):
     """By the clock that stamps files nothing looks old; where that one jumps, what is published is whole, or the writer is told."""
     monkeypatch.setattr(vacuum.time, "time", lambda now=vacuum.time.time: now() + 86_400)
-    monkeypatch.setattr(vacuum, "_clock_of_files", lambda path, now=vacuum._clock_of_files: now(path) + clock)
+    monkeypatch.setattr(vacuum, "_file_system_time", lambda path, now=vacuum._file_system_time: now(path) + clock)
 
     def change(current):
         entry = with_deleted(index.path, current.segments[0], np.array([0]), tokens=0)
@@ -29,7 +29,7 @@ def test_a_vacuum_whose_clock_is_ahead_costs_a_writer_its_work_and_never_the_ind
         return current.following("delete", (entry, *current.segments[1:]))
 
     if clock:
-        with pytest.raises(BadInputError, match=r"deleted-.*gone before it was published"):
+        with pytest.raises(BadInputError, match=r"deleted-.*removed before it was published"):
             commit(index.path, change)
     else:
         assert commit(index.path, change).version == 2
@@ -40,13 +40,13 @@ def test_a_vacuum_keeps_what_is_published_while_it_looks(index, monkeypatch):
     """However old its files look."""
     entry = with_deleted(index.path, index.manifest.segments[0], np.array([0]), tokens=0)
     following = index.manifest.following("delete", (entry, *index.manifest.segments[1:]))
-    real = vacuum.stale
+    real = vacuum.unused_files
 
     def published_meanwhile(*arguments):
         assert publish(index.path, following)
         return real(*arguments)
 
-    monkeypatch.setattr(vacuum, "stale", published_meanwhile)
+    monkeypatch.setattr(vacuum, "unused_files", published_meanwhile)
     index.vacuum(grace=0)
     assert read_latest(index.path) == following
     assert list(Index.open(index.path).verify()) == []

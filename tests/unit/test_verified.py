@@ -39,7 +39,7 @@ def reads(monkeypatch):
 
 def forget():
     """What another process knows: no more than the notes."""
-    verified._known.cache_clear()
+    verified._verified_keys.cache_clear()
 
 
 def flip(path):
@@ -108,7 +108,7 @@ def test_notes_that_cannot_be_kept_hold_for_the_process(file, reads, notes):
 
 
 def test_notes_start_anew_above_a_length(file, notes, monkeypatch, tmp_path):
-    monkeypatch.setattr(verified, "NOTES_BYTES", 100)
+    monkeypatch.setattr(verified, "RECORD_BYTES", 100)
     for number in range(20):
         (tmp_path / f"{number}").write_text(str(number))
         FileEntry.of(tmp_path / f"{number}")
@@ -120,11 +120,11 @@ def test_a_link_is_no_file_of_an_index(file, target, tmp_path):
     entry = FileEntry.of(file)
     link = tmp_path / "link"
     link.symlink_to(tmp_path / target)
-    with pytest.raises(DamagedIndexError, match="no plain file"):
+    with pytest.raises(DamagedIndexError, match="not a regular file"):
         verify_once(link, entry, segment="s")
 
 
 def test_a_pipe_is_refused_rather_than_waited_for(tmp_path, notes):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DamagedIndexError, match="no plain file"):
+    with pytest.raises(DamagedIndexError, match="not a regular file"):
         verify_once(tmp_path / "pipe", FileEntry(0, "0" * 64), segment="s")

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,8 @@ from nagindex.corpus.sources import Source, find_sources
 from nagindex.errors import BadInputError, SourceChangedError
 from nagindex.ingest import windows
 from nagindex.ingest.coverage import Coverage, JointCoverage
-from nagindex.ingest.windows import Shard, SourceReport, grouped, read_windows, shared_bytes
+from nagindex.ingest.options import IngestOptions, Shard
+from nagindex.ingest.windows import SourceReport, group_sources, read_windows, shard_bytes
 from nagindex.storage.manifest import Settings
 from nagindex.storage.segment import SourceSpan
 
@@ -132,7 +135,7 @@ def test_what_is_covered_is_not_read_again_and_all_else_is(files, size, count, d
         expected = []
         for documents, spans in expected_windows(sources, files, size).values():
             spans = [span for span in spans if span[0] not in whole]
-            if not all(map(known.holds, _spans(sources, spans))):
+            if not all(map(known.covers_span, _spans(sources, spans))):
                 expected.append(([(name, row) for name, row in documents if row not in covered[name]], spans))
         parts = [read(sources, size, Shard(index, count), known) for index in range(count)]
         assert sorted(window for part in parts for window in part) == sorted(expected), (
@@ -159,12 +162,12 @@ def test_shards_share_the_work_evenly(group_bytes, dealt):
     """Each of N gets its share, whether whole groups of sources are dealt out or the windows of one group."""
     files = [[RECORD] * 5] * 64
     with corpus_of(files, {"GROUP_BYTES": group_bytes, "WINDOWS_PER_CHUNK": 2}) as sources:
-        assert len(grouped(sources)) == (64 if dealt == "groups" else 1)
+        assert len(group_sources(sources)) == (64 if dealt == "groups" else 1)
         documents = [sum(len(d) for d, _ in read(sources, 5, Shard(index, 4))) for index in range(4)]
         assert documents == [80] * 4
         total = sum(source.size for source in sources)
-        assert shared_bytes(sources, Shard(1, 4)) == (total // 4 if dealt == "groups" else total)
-        assert shared_bytes(sources, Shard()) == total
+        assert shard_bytes(sources, Shard(1, 4)) == (total // 4 if dealt == "groups" else total)
+        assert shard_bytes(sources, Shard()) == total
 
 
 def test_a_shard_that_does_not_exist_is_refused():
@@ -174,6 +177,20 @@ def test_a_shard_that_does_not_exist_is_refused():
             Shard(index, count)
     parts = [Shard(index, 3).part(part, 2) for index in range(3) for part in range(2)]
     assert parts == [Shard(number, 6) for number in range(6)]
+
+
+def test_options_are_checked_where_they_are_made():
+    """A way to handle duplicates that does not exist is refused before anything is read, naming those that do."""
+    with pytest.raises(BadInputError, match="on_duplicate 'keep': one of skip, error, replace"):
+        IngestOptions(on_duplicate="keep")
+
+
+def test_options_load_nothing_heavy():
+    """A command line can state them before numpy, duckdb and torch are imported."""
+    heavy = ("numpy", "duckdb", "torch", "transformers", "numba")
+    program = f"import nagindex.ingest.options, sys; print(*[name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == ""
 
 
 def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path):
@@ -194,13 +211,13 @@ def test_what_the_sources_turn_out_to_be_is_told(tmp_path):
     for name, text in (("a", RECORD * 3), ("b", ""), ("c", RECORD), ("d", json.dumps({"text": "x"}))):
         (tmp_path / f"{name}.jsonl").write_text(text)
     sources = find_sources(tmp_path).sources
-    coverage, seen = no_coverage(), SourceReport()
+    coverage, report = no_coverage(), SourceReport()
     coverage.add(SourceSpan("c.jsonl", str(tmp_path), 1, _sha(sources[2]), 0, 1, True))
     coverage.add(SourceSpan("d.jsonl", str(tmp_path), 1, "other content", 0, 9, True))
-    list(read_windows(sources, Settings(window=2), coverage, Shard(), seen))
-    assert (seen.read, seen.already_in, seen.changed, seen.empty) == (3, 1, ["d.jsonl"], ["b.jsonl"])
-    assert seen.bytes_done == sum(source.size for source in sources)
-    assert seen.bytes_known == sources[2].size
+    list(read_windows(sources, Settings(window=2), coverage, Shard(), report))
+    assert (report.read, report.already_in, report.changed, report.empty) == (3, 1, ["d.jsonl"], ["b.jsonl"])
+    assert report.bytes_done == sum(source.size for source in sources)
+    assert report.bytes_known == sources[2].size
 
 
 # Coverage -----------------------------------------------------------------------------------------------------------
@@ -239,14 +256,14 @@ def assert_agrees(coverage, oracles, probes):
         source = Source(key[0], Path("/corpus", key[0]), "jsonl", "none", 1)
         assert coverage.length(source, key[1]) == (length if whole else None)
         other = [key[0] in oracle.names and key not in oracle.seen for oracle in oracles]
-        assert coverage.has_other(*key) == any(other)
+        assert coverage.has_other_content(*key) == any(other)
         for row in range(length + 2):
-            assert coverage.covers(key, row) == all(oracle.has(key, [row]) for oracle in oracles)
+            assert coverage.covers_row(key, row) == all(oracle.has(key, [row]) for oracle in oracles)
     for key, edges in probes:
         span = span_of(key, edges)
         rows = range(span.start, span.stop)
         held = [oracle.has(key, rows) and (not span.complete or key in oracle.ended) for oracle in oracles]
-        assert coverage.holds(span) == all(held)
+        assert coverage.covers_span(span) == all(held)
 
 
 @given(st.lists(known_spans, min_size=1, max_size=3), known_spans)
@@ -278,6 +295,6 @@ def test_groups_are_runs_of_sources_of_some_size():
         Source(str(n), Path(os.sep, str(n)), "txt", "none", size << 20)
         for n, size in enumerate((10, 60, 64, 1, 0, 200))
     ]
-    groups = [[source.name for source in group] for group in grouped(made)]
+    groups = [[source.name for source in group] for group in group_sources(made)]
     assert groups == [["0", "1"], ["2"], ["3", "4", "5"]]
-    assert grouped([]) == []
+    assert group_sources([]) == []

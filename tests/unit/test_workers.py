@@ -49,7 +49,7 @@ def test_a_child_runs_only_a_few_items_ahead(tmp_path):
 
 
 def test_no_item_is_read_further_ahead_than_asked_for():
-    with pytest.raises(errors.BadInputError, match="1 or more"):
+    with pytest.raises(errors.BadInputError, match="`ahead` 1 or more"):
         child("count", 1, ahead=0)
 
 

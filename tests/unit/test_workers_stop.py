@@ -64,7 +64,7 @@ def test_a_forgotten_child_is_stopped(tmp_path):
     next(items)
     known = weakref.ref(one)
     link = one._link
-    until(lambda: len(link.entries) == 4)
+    until(lambda: len(link.frames) == 4)
     items = one = None
     assert known() is None
     until(lambda: link.ended)
@@ -73,7 +73,7 @@ def test_a_forgotten_child_is_stopped(tmp_path):
 
 def test_a_child_nobody_iterated_is_stopped_when_forgotten(tmp_path):
     one = child("endless", tmp_path / "out", 1 << 20)
-    until(lambda: one._link.entries)
+    until(lambda: one._link.frames)
     link = one._link
     one = None
     until(lambda: link.ended)
@@ -118,7 +118,7 @@ def test_a_second_interrupt_kills_the_child(tmp_path):
     one = child("stubborn", tmp_path / "started")
     items = iter(one)
     next(items)
-    thread = interrupt_when((tmp_path / "started", "merged"), (tmp_path / "started.asked", "_end"))
+    thread = interrupt_when((tmp_path / "started", "merged"), (tmp_path / "started.asked", "_stop_all"))
     with pytest.raises(KeyboardInterrupt):
         list(items)
     thread.join()
@@ -143,7 +143,7 @@ time.sleep({600 if killed else 0})
         if killed:
             assert not gone(pid)
             parent.kill()
-        told = parent.communicate(timeout=SOON)
+        output = parent.communicate(timeout=SOON)
     until(lambda: gone(pid))
     assert (tmp_path / "out").read_text() == "stopped"
-    assert (parent.returncode, told) == (-signal.SIGKILL if killed else 0, ("", ""))
+    assert (parent.returncode, output) == (-signal.SIGKILL if killed else 0, ("", ""))

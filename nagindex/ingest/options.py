@@ -1,0 +1,169 @@
+"""How a corpus is read and encoded into indexes; importing this loads nothing heavy."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypedDict, get_args
+
+from nagindex.corpus.columns import Columns
+from nagindex.errors import BadInputError
+
+DEFAULT_MODEL = "Qwen/Qwen3-0.6B-Base"
+OnDuplicate = Literal["skip", "error", "replace"]
+
+ON_DUPLICATE: tuple[str, ...] = get_args(OnDuplicate)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of several processes that share the windows of a corpus.
+
+    Attributes:
+        index: number of the process, from 0.
+        count: how many processes there are.
+
+    Raises:
+        BadInputError: `index` is not one of `count`.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.count:
+            raise BadInputError(f"shard {self.index}/{self.count}: shards of {self.count} are 0 to {self.count - 1}")
+
+    def part(self, index: int, count: int) -> Shard:
+        """Return one of `count` parts of this shard."""
+        return Shard(self.index * count + index, self.count * count)
+
+
+@dataclass(frozen=True)
+class IngestOptions:
+    """How documents are read and added to an index.
+
+    Attributes:
+        shard: the part of the corpus that this process encodes.
+        on_duplicate: what happens where an id occurs twice: `skip` drops the later document, `replace` the earlier one,
+            `error` stops.
+        workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default 1 if the corpus is large
+            enough.
+        batch_tokens: padded tokens in a batch; by default the index's.
+
+    Raises:
+        BadInputError: there is no such `on_duplicate`.
+    """
+
+    shard: Shard = Shard()
+    on_duplicate: OnDuplicate = "skip"
+    workers: int | None = None
+    batch_tokens: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.on_duplicate not in ON_DUPLICATE:
+            raise BadInputError(f"on_duplicate {self.on_duplicate!r}: one of {', '.join(ON_DUPLICATE)}")
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Where the backbone of an index is found and run; what it must be is in the index's fingerprint.
+
+    Attributes:
+        model: name or path of the backbone; None for the one in the fingerprint.
+        device: a torch device, several with commas between them, or `auto`.
+        trust_remote_code: whether code that comes with the model may run.
+        accept_libraries: whether to mix encodings by different library versions.
+    """
+
+    model: str | None = None
+    device: str = "auto"
+    trust_remote_code: bool = False
+    accept_libraries: bool = False
+
+
+class BuildKeywords(TypedDict, total=False):
+    """The fields of `BuildOptions` as keyword arguments."""
+
+    model: str
+    top_k: int | None
+    max_length: int
+    dtype: str
+    attention: str
+    device: str
+    revision: str | None
+    trust_remote_code: bool
+    batch_tokens: int | None
+    count_tokens: bool
+    columns: Columns
+    corpus_root: str | Path | None
+    on_duplicate: OnDuplicate
+    shard: Shard
+    workers: int | None
+    optimize: bool
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How to build an index.
+
+    Attributes:
+        model: the backbone: a Hugging Face name, a folder, or `minilm`.
+        top_k: neurons kept of each layer; by default 0.3 % of the width in tens; at most the narrowest layer's width.
+        max_length: tokens of each document that the backbone reads.
+        dtype: fp32, bf16, fp16, or auto: fp32 on a CPU and bf16 on a GPU.
+        attention: sdpa, eager, flash_attention_2, or auto: what transformers prefers for the model.
+        device: a torch device, several with commas between them, or `auto`: every visible GPU, else the CPU.
+        revision: a hub model's commit, tag or branch.
+        trust_remote_code: whether code that comes with the model may run.
+        batch_tokens: padded tokens in a batch; by default measured if the corpus is large enough.
+        count_tokens: whether to count the tokens of whole documents where the corpus states none; without, they count as 0.
+        columns: the columns of text, id and token count, and those to keep.
+        corpus_root: names of sources are relative to it; by default the deepest folder that holds everything named.
+        on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in the index already.
+        shard: this process's part of the corpus, where several build the index together.
+        workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default 1 if the corpus is large enough.
+        optimize: whether to end with sketches if the index holds a million documents or more and no shard is built.
+
+    Raises:
+        BadInputError: there is no such `on_duplicate`.
+    """
+
+    model: str = DEFAULT_MODEL
+    top_k: int | None = None
+    max_length: int = 120
+    dtype: str = "auto"
+    attention: str = "auto"
+    device: str = "auto"
+    revision: str | None = None
+    trust_remote_code: bool = False
+    batch_tokens: int | None = None
+    count_tokens: bool = True
+    columns: Columns = Columns()
+    corpus_root: str | Path | None = None
+    on_duplicate: OnDuplicate = "skip"
+    shard: Shard = Shard()
+    workers: int | None = None
+    optimize: bool = True
+
+    def __post_init__(self) -> None:
+        _ = self.ingest  # checks `on_duplicate`
+
+    @classmethod
+    def of(cls, **given: Any) -> BuildOptions:
+        """Return options by name.
+
+        Raises:
+            BadInputError: there is no option of a name, or a value is out of range.
+        """
+        known = [own.name for own in dataclasses.fields(cls)]
+        for name in given:
+            if name not in known:
+                raise BadInputError(f"no option {name!r} of a build; there are {', '.join(known)}")
+        return cls(**given)
+
+    @property
+    def ingest(self) -> IngestOptions:
+        """How documents are read and added to the index."""
+        return IngestOptions(self.shard, self.on_duplicate, self.workers, self.batch_tokens)

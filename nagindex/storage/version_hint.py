@@ -1,0 +1,50 @@
+"""The version hint: a file beside the manifests with the number of the newest version, by which its loss can be noticed.
+
+The current version is always the one with the highest manifest; nothing is read from the hint to open or change an index. A hint
+may be too low, if its writer was slow or killed, but never higher than the versions that were published.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from nagindex.storage.checksummed_json import damage_error, dump_json, load_json
+
+
+def hint_path(index: Path) -> Path:
+    """Return the path of an index's version hint."""
+    return index / "manifests" / "latest.json"
+
+
+def write_hint(index: Path, version: int) -> None:
+    """Replace the hint after a version was published; a hint that cannot be written is left out."""
+    path = hint_path(index)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
+    with suppress(OSError):
+        try:
+            with open(temporary, "xb") as file:
+                file.write(dump_json({"version": version}))
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def read_hint(index: Path) -> int | None:
+    """Return the version that the hint names; None if there is none: older indexes have no hint.
+
+    Raises:
+        DamagedIndexError: the content is not what was written.
+    """
+    path = hint_path(index)
+    try:
+        content, intact = load_json(path, "the version hint")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    version = content.get("version")
+    if not intact or type(version) is not int or version < 1:
+        raise damage_error(path, "the version hint")
+    return version
