@@ -102,10 +102,11 @@ def look(index: Path, version: int | None, asked: Sequence[str], *, repair: bool
     from nagindex.index import Index
     from nagindex.maintenance.verify import verify
     from nagindex.storage.manifest import read_latest
+    from nagindex.storage.snapshot import Snapshot
 
     crashes: list[str] = []
     said: dict[str, Any] = {"verify": [], "opening": None, "answers": {}, "warnings": [], "crashes": crashes}
-    found = _asked(lambda: [str(error) for error in verify(index, read_latest(index))], crashes)
+    found = _asked(lambda: [str(error) for error in verify(Snapshot(index, read_latest(index)))], crashes)
     said["verify"] = found if isinstance(found, list) else [found["refused"]]
     opened = _asked(lambda: Index.open(index, version=version), crashes)
     if isinstance(opened, dict):

@@ -26,7 +26,8 @@ from scan import sparse_pool
 from synthetic import SPEC, make_codes, write_pool
 
 import nagindex
-from nagindex.query.engines import Engine, GraphEngine, ScoredPool, open_engine
+from nagindex.query.engines import Engine, GraphEngine, open_engine
+from nagindex.query.pool import ScoredPool
 from nagindex.search.profile import profile_of
 from nagindex.search.rescore import rescore
 from nagindex.search.scan import Ranking, sums_from_codes

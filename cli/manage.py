@@ -80,7 +80,7 @@ def _sketched(sketches: dict[str, Any] | None, stored: int) -> str:
     if sketches is None:
         return "none (nagindex optimize makes them)"
     if "damage" in sketches:
-        return f"{sketches['damage']} (nagindex optimize makes new ones)"
+        return f"{with_flags(sketches['damage'])} (nagindex optimize makes new ones)"
     kept = f"{sketches['dims']} dims in {sketches['dtype']}, {sketches['variance_kept']:.1%} of the variance kept"
     of = "all documents" if sketches["documents"] == stored else f"{sketches['documents']:,} of {stored:,} documents"
     advice = " (nagindex optimize --refit fits them anew)" if sketches["drift"] > DRIFT else ""

@@ -1,4 +1,4 @@
-"""Messages of the library in the words of the command line: the one place where parameters become flags.
+"""Translation of the library's messages for the command line: parameters that they name are printed as flags.
 
 A message of the library names a parameter, a value of it, or a method in backticks, as in Python; here `text_column` becomes
 --text-column, `mix="max"` becomes --mix max, and `optimize(graph=True)` becomes nagindex optimize --graph. Other text in backticks,
@@ -19,6 +19,7 @@ ASSIGNMENT = re.compile(r"(\w+)=(.+)")
 CALL = re.compile(r"(\w+)\((.*)\)")
 SPECIAL = {
     "n": "-n",
+    "index": "-i",
     'mode="graph"': "--approx",
     "count_tokens=False": "--no-count-tokens",
     "cache=False": "--no-cache",

@@ -1,4 +1,4 @@
-"""The options of a query on the command line, and in a file that was written or recorded before."""
+"""Options of `nagindex query`: on the command line, in a YAML file, or in the record of an earlier selection."""
 
 from __future__ import annotations
 
@@ -202,7 +202,12 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Engine: the scan reads all codes, sketch those that can win (see nagindex optimize); both are exact. graph is --approx.",
     ),
     click.option(
-        "--ngram", type=click.IntRange(min=1), default=13, show_default=True, metavar="N", help="Words of an n-gram."
+        "--ngram",
+        type=click.IntRange(min=1),
+        default=nagindex.Decontamination.ngram,
+        show_default=True,
+        metavar="N",
+        help="Words of an n-gram.",
     ),
 )
 

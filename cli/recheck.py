@@ -1,4 +1,4 @@
-"""What `nagindex append --check` prints."""
+"""`nagindex append --check`: stored documents encoded again, and what differs."""
 
 from __future__ import annotations
 

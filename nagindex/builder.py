@@ -1,4 +1,4 @@
-"""Building: a corpus and a backbone become new indexes, or continue those that were begun."""
+"""`build`: encode a corpus into a new index, or resume an interrupted build; and estimates of its cost."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ from nagindex.sketches.build import Optimized, SketchProgress, optimize, sketch_
 from nagindex.storage.create import create_index
 from nagindex.storage.docs import open_docs, run_select
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
-from nagindex.storage.manifest import Manifest, Settings, read_latest, read_manifest
+from nagindex.storage.manifest import Manifest, Settings
 from nagindex.storage.segment import Segment, SkippedRow
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.cache import TargetCache
@@ -71,22 +71,14 @@ class Index:
             DamagedIndexError: a file is missing or has the wrong length.
             UnknownFormatError: a newer nagindex wrote it.
         """
-        folder = Path(path).expanduser()
-        opened = cls(folder, read_latest(folder) if version is None else read_manifest(folder, version))
-        if check:
-            opened.snapshot.check_lengths()
-        return opened
+        snapshot = Snapshot.open(path, version=version, check=check)
+        return cls(snapshot.path, snapshot.manifest)
 
     @classmethod
     def create(
         cls, path: str | Path, fingerprint: Fingerprint, settings: Settings, *, backbone: Backbone | None = None
     ) -> Self:
-        """Return a new empty index, or the one that exists with the same encoding and settings.
-
-        Raises:
-            SettingsMismatchError: an index exists with others; names both values.
-            BadInputError: the folder holds something else.
-        """
+        """Return a new empty index, or the one that exists with the same encoding and settings; see `create_index`."""
         folder = Path(path).expanduser()
         created = cls(folder, create_index(folder, fingerprint, settings), backbone=backbone)
         created.snapshot.check_lengths()
@@ -229,14 +221,7 @@ class Index:
     ) -> Reencoding:
         """Encode a sample of stored documents again and return what differs; nothing is written.
 
-        Args:
-            corpus: files, globs or folders where sources of the index lie now; by default where they were read.
-            corpus_root: names of sources are relative to it; by default the deepest folder that holds everything named.
-            model: where the backbone lies now, if it was moved.
-            device: a torch device.
-            trust_remote_code: whether code that comes with the model may run.
-            documents: size of the sample.
-            seed: seed of the sample.
+        The sample and its sources are as in `nagindex.maintenance.reencode.reencode`, the model as in `backbone`.
 
         Raises:
             BadInputError: the index holds no document, or none of the named sources.
@@ -415,12 +400,7 @@ class Index:
     ) -> Optimized:
         """Make sketches, from which exact queries read only part of the codes, and graphs for approximate ones.
 
-        Args:
-            dims: values of a sketch, 64 or 128; by default as before, or 128.
-            dtype: their type, `i8` or `f16`; by default as before, or `i8`.
-            refit: whether to fit a new basis in any case.
-            graph: whether to make graphs as well.
-            progress: called before the fit and after each segment.
+        The arguments are those of `nagindex.sketches.build.optimize`.
 
         Raises:
             BadInputError: the index is empty, or there are no such dims or dtype.

@@ -1,4 +1,4 @@
-"""The engines: scan, sketch and graph. Each ranks the candidates of a query; `open_engine` picks one.
+"""The engines of a query (scan, sketch, graph): each a class that ranks candidates; `open_engine` returns the one to use.
 
 The scan and the sketch engine are exact and return the same documents; the graph engine is approximate and estimates its recall.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -15,18 +14,16 @@ import numpy.typing as npt
 
 from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError, UnknownFormatError
 from nagindex.nag import Codes
+from nagindex.query.pool import ScoredPool
 from nagindex.search import plan as planning
-from nagindex.search.plan import Plan, Workload
+from nagindex.search.plan import Plan
 from nagindex.search.profile import Profile, Target
-from nagindex.search.scan import KeptSums, Part, Ranking, SumsOf, scan
+from nagindex.search.scan import Part, Ranking, scan
 from nagindex.search.scorers import scorer_of
 from nagindex.search.top_n import Hits
-from nagindex.search.view import View
 from nagindex.sketches.graphs import graphs_of
 from nagindex.sketches.store import SketchSet, current_sketches
-from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.snapshot import Snapshot
-from nagindex.workers.cpus import thread_count
 
 if TYPE_CHECKING:
     from nagindex.search.graph_search import Graph, GraphTarget
@@ -54,64 +51,6 @@ class Engine(Protocol):
         Args:
             rankings: one for each target, or one for all of them.
         """
-
-
-@dataclass(frozen=True)
-class ScoredPool:
-    """The candidates of a query and how they are scored: what engines rank.
-
-    Attributes:
-        parts: the candidates, a part for each segment.
-        segments: the parts' segments.
-        view: the codes that count.
-        targets: what documents are scored by.
-        sums_of: gives the documents' sums for all targets.
-        kept: the sums of all documents, where the query needs the score of every candidate.
-        size: what all candidates together take of a budget, documents or tokens.
-        threads: threads of a search; by default one for each CPU.
-    """
-
-    parts: Sequence[Part]
-    segments: Sequence[SegmentEntry]
-    view: View
-    targets: Sequence[Target]
-    sums_of: SumsOf
-    kept: KeptSums | None
-    size: int
-    threads: int | None
-
-    @property
-    def documents(self) -> int:
-        """Stored documents, candidates or not."""
-        return sum(part.documents for part in self.parts)
-
-    @property
-    def bytes_per_document(self) -> int:
-        """Bytes of a document's codes."""
-        return self.view.whole.bytes_per_document
-
-    def workload(
-        self, *, sketched: int = 0, admitted: float = 1.0, dims: int = 0, connected: int = 0, candidates: int = 0
-    ) -> Workload:
-        """Return the size of the task, from which costs are predicted; see `Workload`."""
-        return Workload(
-            documents=self.documents,
-            sketched=sketched,
-            targets=len(self.targets),
-            nnz=len(self.view.layers) * self.view.top_k,
-            bytes_per_document=self.bytes_per_document,
-            dims=dims,
-            threads=thread_count(self.threads),
-            admitted=admitted,
-            connected=connected,
-            candidates=candidates,
-        )
-
-    def weights_of_all_layers(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return weights of the view's layers, int64 [layers, max d_l], as weights of all layers, zero elsewhere."""
-        whole = np.zeros((self.view.whole.layers, max(self.view.whole.widths)), np.int64)
-        whole[list(self.view.layers), : weights.shape[1]] = weights
-        return whole
 
 
 def open_engine(snapshot: Snapshot, pool: ScoredPool, *, mode: str, score: str) -> Engine:

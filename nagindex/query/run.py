@@ -1,4 +1,4 @@
-"""A query, from encoded target sets to a selection: one function, whose stages stand one under the other."""
+"""The pipeline of a query, from encoded target sets to a selection, in one function."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ import numpy.typing as npt
 
 from nagindex._version import __version__
 from nagindex.errors import BadInputError
-from nagindex.query.engines import Engine, ScoredPool, open_engine
+from nagindex.query.engines import Engine, open_engine
+from nagindex.query.pool import ScoredPool, score_pool, score_targets
 from nagindex.query.selection import Chosen, Selection
-from nagindex.search.profile import Nearest, Target, contrast_of, profile_of
-from nagindex.search.scan import KeptSums, Ranking, SumsOf, counts_of, sums_from_codes
-from nagindex.search.scorers import scorer_of
+from nagindex.search.scan import Ranking
 from nagindex.search.top_n import Hits
 from nagindex.search.view import View
 from nagindex.select.budget import Budget, exact_cut, shares_of
@@ -66,8 +65,8 @@ def query(
 
     candidates = _find_candidates(snapshot, files, options)
     shares = plan_shares(budget.amount(pool_tokens=candidates.tokens))
-    scored = _scored_targets(snapshot, targets, view, score=options.nearest, contrast=options.contrast, threads=threads)
-    pool = _score_pool(candidates, scored, view, budget, options, threads=threads)
+    scored = score_targets(snapshot, targets, view, score=options.nearest, contrast=options.contrast, threads=threads)
+    pool = score_pool(candidates, scored, view, budget, options, threads=threads)
     engine = open_engine(snapshot, pool, mode=options.mode, score=options.score)
     keys = _ranking_keys(pool, mix=options.mix, quality=options.quality)
     constraints = _constraints(options, files, view, targets)
@@ -126,57 +125,6 @@ def _find_candidates(snapshot: Snapshot, files: QueryFiles, options: QueryOption
     return Candidates.find(
         snapshot, files.database, where=options.where, exclude=bool(options.exclude), quality=options.quality
     )
-
-
-def _scored_targets(
-    snapshot: Snapshot,
-    targets: Sequence[TargetSet],
-    view: View,
-    *,
-    score: int | None,
-    contrast: float,
-    threads: int | None,
-) -> list[Target]:
-    """Return what documents are scored by: the profile of each target set, or its examples one by one.
-
-    Args:
-        snapshot: the version, whose neurons are counted for a contrast.
-        targets: the target sets.
-        view: the codes that count.
-        score: how many of the nearest examples a score is the mean of; None for profiles.
-        contrast: how much of a neuron's share of the pool is subtracted.
-        threads: threads of the count.
-    """
-    spec, codes = view.spec, [view(target.codes) for target in targets]
-    if score is not None:
-        return [Nearest(own, min(score, len(own)), spec) for own in codes]
-    if contrast:
-        pool, documents = counts_of(Candidates(snapshot).parts(tokens=False), view, threads=threads)
-        return [contrast_of(own, pool, documents, exact_decimal(contrast), spec) for own in codes]
-    return [profile_of(own, spec) for own in codes]
-
-
-def _score_pool(
-    candidates: Candidates,
-    targets: Sequence[Target],
-    view: View,
-    budget: Budget,
-    options: QueryOptions,
-    *,
-    threads: int | None,
-) -> ScoredPool:
-    """Return the candidates with what scores them; all sums are made now where the query needs every score."""
-    parts = candidates.parts(
-        tokens=budget.counts_tokens, values=options.quality is not None, changing=options.decontamination is not None
-    )
-    sums_of: SumsOf = sums_from_codes(scorer_of(targets, view), len(targets))
-    kept: KeptSums | None = None
-    if options.needs_all_scores:
-        largest = max(max(-target.low, target.high) for target in targets)
-        sums_of = kept = KeptSums(parts, sums_of, targets=len(targets), largest=largest, threads=threads)
-    size = candidates.tokens if budget.counts_tokens else candidates.documents
-    entries = candidates.snapshot.manifest.segments
-    return ScoredPool(parts, entries, view, targets, sums_of, kept, size, threads)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The engines (scan, sketch, graph), their scorers and compiled loops, the planner, and recall estimates.
+"""Search algorithms on arrays: scan, sketch and graph search, profiles, cost prediction, recall, compiled loops.
 
 Knows NAGs as arrays; knows nothing of files of an index, models or queries.
 """

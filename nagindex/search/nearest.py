@@ -1,5 +1,5 @@
 # mypy: disable-error-code="untyped-decorator, misc"
-"""Exact sums of each document's largest overlaps with examples, by bit-sliced counters.
+"""Scores by nearest examples: the exact sum of each document's largest overlaps, counted with bit-sliced counters.
 
 Each neuron that an example holds has a row of bits, one for each example; 256 are processed at once. Carry-save adders
 add up the rows of a document's neurons bitwise: plane p of the result holds bit p of the overlap with each example. The

@@ -1,4 +1,4 @@
-"""The planner: which engine answers a query, by predicted cost, and why.
+"""The plan of a query: costs predicted for each engine, and the cheapest one that is exact.
 
 The scan and the sketch engine give exact answers; the graph engine gives approximate ones and is used on request only.
 Costs are seconds, predicted from what each engine reads and from unit costs measured on a two-core machine; only their

@@ -1,4 +1,4 @@
-"""Scorers: integer sums of codes for several targets, by the compiled loops that are fastest together."""
+"""Scorers: functions from codes to the integer sums of several targets, combining compiled loops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running top n by budget: hits, and the collector that keeps those of a scan in bounded memory."""
+"""Hits, and the collector that keeps a scan's best ones in bounded memory."""
 
 from __future__ import annotations
 

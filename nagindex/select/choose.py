@@ -1,4 +1,4 @@
-"""From rankings to chosen documents: budgets, mixtures, caps, near-duplicates and contamination together."""
+"""Choosing documents from rankings under all constraints: calls the greedy selection and the decontamination."""
 
 from __future__ import annotations
 

@@ -3,8 +3,8 @@
 Words are those of lm-evaluation-harness's Janitor: A to Z become lowercase, `string.punctuation` is deleted, what whitespace
 separates is a word. Following appendix C of GPT-3 (arXiv 2005.14165) one shared run of 13 words makes a document contaminated.
 
-Hashes of all runs of n words are looked up among those of the evaluation texts; where one is found the words themselves are
-compared, so that the answer is exact.
+Hashes of a document's n-grams are looked up among those of the evaluation texts; where one is found the words themselves are
+compared, so the result is exact.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ from nagindex.corpus.reading import read_texts
 from nagindex.corpus.sources import Paths, Source, content_hash, find_sources
 from nagindex.errors import BadInputError
 from nagindex.search.kernels import compiled
-
-NGRAM = 13
+from nagindex.select.options import NGRAM
 
 SPACE = np.uint32(ord(" "))
 DELETED = np.uint32(0xFFFFFFFF)
@@ -61,14 +60,14 @@ class Match:
 class EvaluationTexts:
     """The n-grams of evaluation texts.
 
-    A gram takes 8 bytes for its hash, 4 for its place, 2 to 4 in the filter, and those of a word in UTF-8: about 21 in English.
+    An n-gram takes 8 bytes for its hash, 4 for its place, 2 to 4 in the filter, and those of one word in UTF-8: about 21 in English.
 
     Attributes:
         ngram: words in an n-gram.
-        texts: how many texts there are.
-        short: how many of them have fewer words than an n-gram, so that no document can be found to hold them.
+        texts: number of texts.
+        short: number of texts with fewer words than an n-gram, which match no document.
         files: one record for each file read: name, sha256, examples.
-        skipped: one sentence for each row that is no text, naming file, row and reason.
+        skipped: one sentence for each row without a text, naming file, row and reason.
     """
 
     def __init__(self, texts: Iterable[tuple[str, int, str, str]], *, ngram: int = NGRAM) -> None:
@@ -137,7 +136,7 @@ class EvaluationTexts:
         return found
 
     def first_match(self, text: str) -> Match | None:
-        """Return the first n-gram of a document that an evaluation text holds, None where none does."""
+        """Return the first n-gram of a document that occurs in an evaluation text, None if none does."""
         hashes = _gram_hashes(text, self.ngram)
         at, entry = _probe(hashes, 0, self._filter, self._shift, self._grams)
         if at < 0:
@@ -152,11 +151,11 @@ class EvaluationTexts:
         return None
 
     def matches(self, texts: Sequence[str]) -> list[Match | None]:
-        """Return each document's first match, None where a document is not contaminated."""
+        """Return each document's first match, None for a document that is not contaminated."""
         return [self.first_match(text) for text in texts]
 
     def _place(self, gram: str, entry: int) -> int | None:
-        """Return where a gram is first written, looking from the first entry with its hash on; None where it is not."""
+        """Return the first place of an n-gram, searching from the first entry with its hash; None if it does not occur."""
         words, hashed = _utf8(gram + " "), self._grams[entry]
         while entry < len(self._grams) and self._grams[entry] == hashed:
             place = int(self._places[entry])

@@ -1,4 +1,4 @@
-"""Files that name documents by id, with or without a value for each, as tables beside the documents."""
+"""Files of ids, with or without a value for each, read into tables of a DuckDB connection."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROWS_PER_INSERT = 10_000
 
 
 def load_ids(connection: DuckDBPyConnection, table: str, paths: Sequence[str]) -> None:
-    """Make a table (id VARCHAR) of the different ids that files name: a selection's or any file's id column, or lines of a .txt.
+    """Create a table (id VARCHAR) of the distinct ids in files: the id column of a selection or another file, or the lines of a .txt.
 
     Raises:
         InputNotFoundError, BadInputError: a file is not there, cannot be read or has no column of ids.
@@ -38,7 +38,7 @@ def load_ids(connection: DuckDBPyConnection, table: str, paths: Sequence[str]) -
 
 
 def load_values(connection: DuckDBPyConnection, table: str, path: Path, column: str | None) -> None:
-    """Make a table (id VARCHAR, value DOUBLE) of a file's column of numbers.
+    """Create a table (id VARCHAR, value DOUBLE) of the ids and a column of numbers of a file.
 
     Args:
         connection: where.
@@ -76,12 +76,12 @@ def load_values(connection: DuckDBPyConnection, table: str, path: Path, column: 
 
 
 def _columns(source: Source) -> list[str]:
-    """Return a file's columns; an empty file, such as the last shard of a job that had too many, has none."""
+    """Return the columns of a file; none if it is empty, like the last shard of a job that had too many."""
     return parquet.column_names(source) if source.format == "parquet" else streams.column_names(source)
 
 
 def _column(source: Source, names: Sequence[str], usual: Sequence[str], named: str | None) -> str:
-    """Return the column of a file that has one of the usual names, or the one that was named.
+    """Return the named column of a file, by default the first of the usual names that it has.
 
     Raises:
         BadInputError: it is not there; lists the columns.

@@ -1,4 +1,4 @@
-"""The documents of a version as SQL: the view `docs` and look-ups by position, read-only over the segments' tables."""
+"""The documents of a snapshot in SQL: the read-only view `docs`, and lookups by position."""
 
 from __future__ import annotations
 

@@ -172,7 +172,10 @@ def read_latest(index: Path) -> Manifest:
     """
     numbers = versions(index)
     if not numbers:
-        raise InputNotFoundError(f"{index}: no index here; make one with `build(CORPUS)`")
+        of_one_type = index.with_name(f"{index.name}.nagindex")  # a build of several neuron types names its indexes so
+        if index.name and versions(of_one_type):
+            raise InputNotFoundError(f"{index}: no index here; there is one in {of_one_type}")
+        raise InputNotFoundError(f"{index}: no index here; make one with: `build(CORPUS, index={str(index)!r})`")
     return read_manifest(index, numbers[-1])
 
 

@@ -29,12 +29,13 @@ class Snapshot:
     manifest: Manifest
 
     @classmethod
-    def open(cls, path: str | Path, *, version: int | None = None) -> Snapshot:
-        """Return the current version of an index, or an older one, once every file's presence and length is checked.
+    def open(cls, path: str | Path, *, version: int | None = None, check: bool = True) -> Snapshot:
+        """Return the current version of an index, or an older one.
 
         Args:
             path: the index's folder.
             version: its number; by default the highest.
+            check: whether to check that every file is there with its length.
 
         Raises:
             InputNotFoundError: there is no index, or no such version.
@@ -43,7 +44,8 @@ class Snapshot:
         """
         folder = Path(path).expanduser()
         snapshot = cls(folder, read_latest(folder) if version is None else read_manifest(folder, version))
-        snapshot.check_lengths()
+        if check:
+            snapshot.check_lengths()
         return snapshot
 
     def check_lengths(self) -> None:

@@ -1,4 +1,4 @@
-"""The version hint: a file beside the manifests with the number of the newest version, by which its loss can be noticed.
+"""The version hint: the number of the newest version, kept so that `verify` notices if its manifest is removed.
 
 The current version is always the one with the highest manifest; nothing is read from the hint to open or change an index. A hint
 may be too low, if its writer was slow or killed, but never higher than the versions that were published.

@@ -168,3 +168,16 @@ def test_a_reader_pinned_to_a_version_sees_no_append_or_compaction(pool: Shell) 
     reader.refresh()
     assert len(reader) == 6
     assert "new" in {row[0] for row in reader.docs.fetchall()}
+
+
+def test_a_lost_newest_manifest_is_reported_by_verify_and_info(scarred: Shell) -> None:
+    """The version before answers; nothing else depends on the version hint."""
+    *_, before, newest = sorted((scarred.folder / "index.nagindex" / "manifests").glob("[0-9]*.json"))
+    newest.unlink()
+    done = scarred.run("verify", status=1)
+    assert f"manifests/{newest.name}: missing" in done.stdout + done.stderr
+    assert f"version {int(before.stem)} is current now" in done.stdout + done.stderr
+    [warning] = [line for line in scarred.run("info").stderr.splitlines() if line.startswith("Warning: ")]
+    assert f"version {int(newest.stem)} was published" in warning
+    assert "nagindex verify" in warning
+    scarred.run("query", *OPTIONS["query"])

@@ -28,14 +28,16 @@ COMMANDS = {
 }
 
 
+WITH_LIBRARIES = ("backbone.load", "index", "ingest.writer", "maintenance.info", "maintenance.reencode", "query.run")
+WITH_LIBRARIES += ("storage.fingerprint", "storage.snapshot")
+
+
 @pytest.fixture
 def other_torch(monkeypatch: pytest.MonkeyPatch) -> str:
     """The version of torch that is installed from now on."""
     other = {**INSTALLED, "torch": "99.1.2"}
-    for module in ("fingerprint", "backbone", "ingest", "index", "info", "query", "recheck"):
-        patched = __import__(f"nagindex.{module}", fromlist=["x"])
-        if hasattr(patched, "installed_libraries"):
-            monkeypatch.setattr(patched, "installed_libraries", lambda: other)
+    for module in WITH_LIBRARIES:
+        monkeypatch.setattr(f"nagindex.{module}.installed_libraries", lambda: other)
     return "99.1.2"
 
 
@@ -129,7 +131,7 @@ def test_info_warns_of_other_libraries_with_both_versions_and_what_to_do(pool: S
     done = pool.run("info")
     [line] = done.stderr.splitlines()
     assert line.startswith(f"Warning: encoded with torch {INSTALLED['torch']}, and installed is torch {other_torch}; ")
-    assert line.endswith("nagindex append --check -i index.nagindex")
+    assert line.endswith("see what that changes with nagindex append --check")
     assert "transformers" not in line
     found = json.loads(pool.run("info", "--json").stdout)
     assert [f"Warning: {told}" for told in found["warnings"]] == [line]

@@ -194,7 +194,7 @@ def test_saved_nags_select_what_the_texts_select(mixed: Shell) -> None:
 
 @pytest.mark.parametrize(
     ("setting", "option", "mine", "theirs"),
-    [("top_k", "--top-k", "5", "10"), ("max_length", "--max-length", "32", "16")],
+    [("top_k", "--top-k", "20", "10"), ("max_length", "--max-length", "32", "16")],
 )
 def test_saved_nags_of_another_encoding_are_refused_naming_both_values(
     mixed: Shell, setting: str, option: str, mine: str, theirs: str

@@ -41,7 +41,11 @@ def test_a_fault_in_any_file_is_told_and_no_answer_is_wrong(tmp_path):
         assert total["faults"] >= 4, name
         assert total.get("wrong", 0) == total.get("crashes", 0) == 0, name
         assert total.get("detected", 0) == total.get("detectable", 0), name
-    assert all(totals[name]["detectable"] >= 4 for name in totals if name != "saved targets")
+    least = {
+        "version hint": 3,
+        "saved targets": 0,
+    }  # there is one hint, so it cannot be exchanged, and older indexes have none
+    assert all(totals[name].get("detectable", 0) >= least.get(name, 4) for name in totals)
     assert all(totals[name]["opening"] >= 3 for name in ("nags.npy", "docs.parquet", "deleted-*.npy"))
     assert all(totals[name]["repaired"] >= 3 for name in totals if totals[name].get("repairs"))
     assert sum("repaired" in total for total in totals.values()) == 7

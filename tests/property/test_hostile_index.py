@@ -195,7 +195,9 @@ def use(folder, backbone, codes):
 
     def attempt(ask):
         try:
-            return ask(Index(path, read_latest(path), backbone=backbone))
+            index = Index(path, read_latest(path), backbone=backbone)
+            index.snapshot.check_lengths()
+            return ask(index)
         except NagIndexError as error:
             told.append(str(error))
             return error

@@ -11,6 +11,7 @@ from nagindex.errors import DamagedIndexError, InputNotFoundError, UnknownFormat
 from nagindex.index import Index
 from nagindex.nag import NagSpec
 from nagindex.storage import manifest as manifests
+from nagindex.storage.arrays import data_offset, map_array, write_array
 from nagindex.storage.checksummed_json import digest
 from nagindex.storage.files import create_exclusively, replacing
 from nagindex.storage.manifest import Manifest, Settings, commit, manifest_path, publish, read_latest, read_manifest
@@ -218,7 +219,7 @@ def test_a_manifest_under_another_number_is_refused(index):
 
 def test_no_index_and_no_such_version_are_clear(index, tmp_path):
     """An empty place says how to make an index; a version that is gone is named."""
-    with pytest.raises(InputNotFoundError, match=r"make one with `build\(CORPUS\)`"):
+    with pytest.raises(InputNotFoundError, match=r"make one with: `build\(CORPUS"):
         Index.open(tmp_path / "nothing")
     with pytest.raises(InputNotFoundError, match="no version 9; versions kept are"):
         Index.open(index.path, version=9)
@@ -297,3 +298,42 @@ def test_an_index_elsewhere_in_the_folder_is_left_alone(tmp_path, fingerprint):
     with pytest.raises(ValueError, match="not an index"):
         Index.create(tmp_path, fingerprint(SPEC), Settings())
     assert [p.name for p in tmp_path.iterdir()] == ["important.txt"]
+
+
+def _cut_magic(content):
+    return b"x" + content[1:]
+
+
+def _other_shape(content):
+    return content.replace(b"(4, 2, 3)", b"(2, 4, 3)")
+
+
+def _other_dtype(content):
+    return content.replace(b"<u2", b"<i2")
+
+
+def _hostile_header(content):
+    return content.replace(b"'shape': (4, 2, 3)", b"'shape': (9**9**9,)")
+
+
+@pytest.mark.parametrize(
+    "change", [_cut_magic, _other_shape, _other_dtype, _hostile_header, lambda c: c[:-1], lambda c: b""]
+)
+def test_an_array_of_another_dtype_shape_or_length_is_refused(tmp_path, change):
+    """Whatever its header holds is compared, and not evaluated."""
+    path, values = tmp_path / "x.npy", np.arange(24, dtype="<u2").reshape(4, 2, 3)
+    write_array(path, values)
+    assert np.array_equal(map_array(path, values.dtype, values.shape), values)
+    assert np.array_equal(np.load(path), values)
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(DamagedIndexError, match=r"x\.npy"):
+        map_array(path, values.dtype, values.shape)
+
+
+def test_headers_are_read_in_several_threads(tmp_path):
+    """numpy's own reader fails at random there, with Python 3.11, as it evaluates the header."""
+    path, values = tmp_path / "x.npy", np.arange(24, dtype="<u2").reshape(4, 2, 3)
+    write_array(path, values)
+    with ThreadPoolExecutor(8) as pool:
+        offsets = pool.map(lambda _: data_offset(path, values.dtype, values.shape), range(2000))
+        assert set(offsets) == {128}

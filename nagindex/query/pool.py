@@ -1,0 +1,131 @@
+"""The scored pool, the input of an engine: candidates, target weights, and the documents' sums."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.search.plan import Workload
+from nagindex.search.profile import Nearest, Target, contrast_of, profile_of
+from nagindex.search.scan import KeptSums, Part, SumsOf, counts_of, sums_from_codes
+from nagindex.search.scorers import scorer_of
+from nagindex.search.view import View
+from nagindex.select.budget import Budget
+from nagindex.select.candidates import Candidates
+from nagindex.select.options import QueryOptions, exact_decimal
+from nagindex.storage.manifest import SegmentEntry
+from nagindex.storage.snapshot import Snapshot
+from nagindex.targets.saved import TargetSet
+from nagindex.workers.cpus import thread_count
+
+
+@dataclass(frozen=True)
+class ScoredPool:
+    """The candidates of a query and how they are scored: what engines rank.
+
+    Attributes:
+        parts: the candidates, a part for each segment.
+        segments: the parts' segments.
+        view: the codes that count.
+        targets: what documents are scored by.
+        sums_of: gives the documents' sums for all targets.
+        kept: the sums of all documents, where the query needs the score of every candidate.
+        size: what all candidates together take of a budget, documents or tokens.
+        threads: threads of a search; by default one for each CPU.
+    """
+
+    parts: Sequence[Part]
+    segments: Sequence[SegmentEntry]
+    view: View
+    targets: Sequence[Target]
+    sums_of: SumsOf
+    kept: KeptSums | None
+    size: int
+    threads: int | None
+
+    @property
+    def documents(self) -> int:
+        """Stored documents, candidates or not."""
+        return sum(part.documents for part in self.parts)
+
+    @property
+    def bytes_per_document(self) -> int:
+        """Bytes of a document's codes."""
+        return self.view.whole.bytes_per_document
+
+    def workload(
+        self, *, sketched: int = 0, admitted: float = 1.0, dims: int = 0, connected: int = 0, candidates: int = 0
+    ) -> Workload:
+        """Return the size of the task, from which costs are predicted; see `Workload`."""
+        return Workload(
+            documents=self.documents,
+            sketched=sketched,
+            targets=len(self.targets),
+            nnz=len(self.view.layers) * self.view.top_k,
+            bytes_per_document=self.bytes_per_document,
+            dims=dims,
+            threads=thread_count(self.threads),
+            admitted=admitted,
+            connected=connected,
+            candidates=candidates,
+        )
+
+    def weights_of_all_layers(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return weights of the view's layers, int64 [layers, max d_l], as weights of all layers, zero elsewhere."""
+        whole = np.zeros((self.view.whole.layers, max(self.view.whole.widths)), np.int64)
+        whole[list(self.view.layers), : weights.shape[1]] = weights
+        return whole
+
+
+def score_targets(
+    snapshot: Snapshot,
+    targets: Sequence[TargetSet],
+    view: View,
+    *,
+    score: int | None,
+    contrast: float,
+    threads: int | None,
+) -> list[Target]:
+    """Return what documents are scored by: the profile of each target set, or its examples one by one.
+
+    Args:
+        snapshot: the version, whose neurons are counted for a contrast.
+        targets: the target sets.
+        view: the codes that count.
+        score: how many of the nearest examples a score is the mean of; None for profiles.
+        contrast: how much of a neuron's share of the pool is subtracted.
+        threads: threads of the count.
+    """
+    spec, codes = view.spec, [view(target.codes) for target in targets]
+    if score is not None:
+        return [Nearest(own, min(score, len(own)), spec) for own in codes]
+    if contrast:
+        pool, documents = counts_of(Candidates(snapshot).parts(tokens=False), view, threads=threads)
+        return [contrast_of(own, pool, documents, exact_decimal(contrast), spec) for own in codes]
+    return [profile_of(own, spec) for own in codes]
+
+
+def score_pool(
+    candidates: Candidates,
+    targets: Sequence[Target],
+    view: View,
+    budget: Budget,
+    options: QueryOptions,
+    *,
+    threads: int | None,
+) -> ScoredPool:
+    """Return the candidates with what scores them; all sums are made now where the query needs every score."""
+    parts = candidates.parts(
+        tokens=budget.counts_tokens, values=options.quality is not None, changing=options.decontamination is not None
+    )
+    sums_of: SumsOf = sums_from_codes(scorer_of(targets, view), len(targets))
+    kept: KeptSums | None = None
+    if options.needs_all_scores:
+        largest = max(max(-target.low, target.high) for target in targets)
+        sums_of = kept = KeptSums(parts, sums_of, targets=len(targets), largest=largest, threads=threads)
+    size = candidates.tokens if budget.counts_tokens else candidates.documents
+    entries = candidates.snapshot.manifest.segments
+    return ScoredPool(parts, entries, view, targets, sums_of, kept, size, threads)
