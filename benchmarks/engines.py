@@ -27,10 +27,10 @@ from synthetic import SPEC, make_codes, write_pool
 
 import nagindex
 from nagindex.query.engines import Engine, GraphEngine, open_engine
-from nagindex.query.pool import ScoredPool
+from nagindex.query.pool import ScoredPool, score_pool
 from nagindex.search.profile import profile_of
 from nagindex.search.rescore import rescore
-from nagindex.search.scan import Ranking, sums_from_codes
+from nagindex.search.scan import Ranking
 from nagindex.search.scorers import scorer_of
 from nagindex.search.view import View
 from nagindex.select.budget import exact_cut
@@ -68,10 +68,9 @@ def drop_pages(path: Path) -> None:
 
 def scored_pool(index: nagindex.Index, sets: list[TargetSet]) -> ScoredPool:
     """Return all documents of an index, scored by the profiles of some target sets."""
-    view, profiles = View.of(SPEC), [profile_of(own.codes, SPEC) for own in sets]
-    sums_of = sums_from_codes(scorer_of(profiles, view), len(profiles))
-    parts = Candidates(index.snapshot).parts(tokens=False)
-    return ScoredPool(parts, index.manifest.segments, view, profiles, sums_of, None, len(index), None)
+    profiles, parts = [profile_of(own.codes, SPEC) for own in sets], Candidates(index.snapshot).parts(tokens=False)
+    segments = index.manifest.segments
+    return score_pool(parts, segments, profiles, View.of(SPEC), keep_sums=False, size=len(index), threads=None)
 
 
 def rankings_of(index: nagindex.Index, pool: ScoredPool, budget: int) -> list[Ranking]:

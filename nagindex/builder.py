@@ -13,7 +13,7 @@ from nagindex.encode.encoder import default_batch_tokens, default_window
 from nagindex.errors import BadInputError
 from nagindex.index import Index
 from nagindex.ingest.estimate import Estimate, estimate
-from nagindex.ingest.options import BuildKeywords, BuildOptions, ModelOptions, Shard
+from nagindex.ingest.options import BuildKeywords, BuildOptions, Shard
 from nagindex.ingest.pipeline import EncodingProgress
 from nagindex.ingest.prefetch import SMALL_CORPUS
 from nagindex.ingest.run import Job, run_job, visible_devices
@@ -95,9 +95,7 @@ def build_types(
         indexes=tuple(index.path for index in opened),
         sources=sources,
         options=chosen.ingest,
-        model=ModelOptions(
-            None if backbone else loaded.name, ",".join(devices), trust_remote_code=chosen.trust_remote_code
-        ),
+        model=chosen.placement(None if backbone else loaded.name, devices),
     )
     del loaded
     if kept is None:
@@ -162,15 +160,7 @@ def _options(options: BuildOptions | None, keywords: BuildKeywords) -> BuildOpti
 def _load(options: BuildOptions, neuron_type: str, device: str) -> Backbone:
     from nagindex.backbone.load import load_backbone
 
-    return load_backbone(
-        options.model,
-        neuron_type=neuron_type,
-        device=device,
-        dtype=options.dtype,
-        attention=options.attention,
-        revision=options.revision,
-        trust_remote_code=options.trust_remote_code,
-    )
+    return load_backbone(options.model, neuron_type=neuron_type, device=device, **options.loading)
 
 
 def _free_memory() -> None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
 
+from nagindex.backbone.options import ModelKeywords, ModelOptions
 from nagindex.corpus.sources import Paths, find_sources
 from nagindex.errors import BadInputError, NagIndexError
-from nagindex.ingest.options import IngestOptions, ModelOptions, OnDuplicate, Shard
+from nagindex.ingest.options import IngestOptions, OnDuplicate, Shard
 from nagindex.ingest.pipeline import EncodingProgress
 from nagindex.ingest.run import Job, run_job, visible_devices
 from nagindex.ingest.writer import IngestReport
@@ -139,13 +140,11 @@ class Index:
         """Yield one error for each damage found in the index, down to every byte and every code."""
         return verify(self.snapshot)
 
-    def backbone(self, model: str | None = None, *, device: str = "auto", trust_remote_code: bool = False) -> Backbone:
+    def backbone(self, **model: Unpack[ModelKeywords]) -> Backbone:
         """Return the model that encodes as this index does, loaded on the first call; library versions may differ.
 
         Args:
-            model: where the model lies now; by default where it lay when the index was made.
-            device: a torch device.
-            trust_remote_code: whether code that comes with the model may run.
+            model: fields of `ModelOptions`: model, device (one) and trust_remote_code.
 
         Raises:
             SettingsMismatchError: the model is another one; names both values.
@@ -153,12 +152,7 @@ class Index:
         from nagindex.backbone.load import load_matching_backbone
 
         self._backbone = load_matching_backbone(
-            self.manifest.fingerprint,
-            self._backbone,
-            where=str(self.path),
-            model=model,
-            device=device,
-            trust_remote_code=trust_remote_code,
+            self.manifest.fingerprint, self._backbone, ModelOptions(**model), where=str(self.path)
         )
         return self._backbone
 
@@ -167,28 +161,24 @@ class Index:
         corpus: Paths,
         *,
         corpus_root: str | Path | None = None,
-        model: str | None = None,
-        device: str = "auto",
-        trust_remote_code: bool = False,
         on_duplicate: OnDuplicate = "skip",
         accept_libraries: bool = False,
         shard: Shard = Shard(),
         workers: int | None = None,
         progress: Callable[[EncodingProgress], None] = lambda progress: None,
+        **model: Unpack[ModelKeywords],
     ) -> IngestReport:
         """Encode the documents of a corpus that the index lacks, publish them and pin the result; return a report.
 
         Args:
             corpus: files, globs or folders.
             corpus_root: names of sources are relative to it; by default the deepest folder that holds everything named.
-            model: where the backbone lies now, if it was moved.
-            device: a torch device, several with commas between them, or `auto`: every visible GPU, else the CPU.
-            trust_remote_code: whether code that comes with the model may run.
             on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in the index already.
             accept_libraries: whether to mix encodings by different library versions.
             shard: this process's part of the corpus, where several add it to the index together.
             workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default 1 if the corpus is large enough.
             progress: called after each batch.
+            model: fields of `ModelOptions`: model, device and trust_remote_code.
 
         Raises:
             InputNotFoundError, BadInputError: the corpus cannot be read; what was committed stays.
@@ -198,8 +188,8 @@ class Index:
         job = Job(
             (self.path,),
             tuple(find_sources(corpus, root=corpus_root).sources),
-            IngestOptions(shard, on_duplicate, workers),
-            ModelOptions(model, device, trust_remote_code=trust_remote_code, accept_libraries=accept_libraries),
+            IngestOptions(shard, on_duplicate, workers, accept_libraries=accept_libraries),
+            ModelOptions(**model),
         )
         try:
             [report] = run_job(job, backbone=self._backbone, progress=progress)
@@ -213,11 +203,9 @@ class Index:
         corpus: Paths | None = None,
         *,
         corpus_root: str | Path | None = None,
-        model: str | None = None,
-        device: str = "auto",
-        trust_remote_code: bool = False,
         documents: int = 64,
         seed: int = 0,
+        **model: Unpack[ModelKeywords],
     ) -> Reencoding:
         """Encode a sample of stored documents again and return what differs; nothing is written.
 
@@ -230,7 +218,8 @@ class Index:
         """
         from nagindex.maintenance.reencode import reencode
 
-        load = partial(self.backbone, model, device=visible_devices(device)[0], trust_remote_code=trust_remote_code)
+        model["device"] = visible_devices(model.get("device", "auto"))[0]
+        load = partial(self.backbone, **model)
         return reencode(self.snapshot, load, corpus, corpus_root=corpus_root, documents=documents, seed=seed)
 
     def encode(
@@ -263,7 +252,7 @@ class Index:
         return load_targets(
             targets,
             fingerprint=fingerprint,
-            backbone=partial(self.backbone, model, device=device),
+            backbone=partial(self.backbone, model=model, device=device),
             text_column=text_column,
             target_column=target_column,
             batch_tokens=self.manifest.settings.batch_tokens,

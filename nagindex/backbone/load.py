@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from nagindex.backbone.hooks import impacts_of, probe
 from nagindex.backbone.locate import loading, locate, max_positions
+from nagindex.backbone.options import ModelOptions
 from nagindex.backbone.projections import Projection, find_projections
 from nagindex.errors import BadInputError, UnsupportedBackboneError
 from nagindex.nag import MAX_WIDTH, NagSpec, clip_top_k, default_top_k
@@ -173,11 +174,9 @@ def load_backbone(
 def load_matching_backbone(
     fingerprint: Fingerprint,
     loaded: Backbone | None = None,
+    options: ModelOptions = ModelOptions(),
     *,
     where: str,
-    model: str | None = None,
-    device: str = "auto",
-    trust_remote_code: bool = False,
     accept_libraries: bool = True,
 ) -> Backbone:
     """Return the backbone that an index was encoded with, loaded unless given.
@@ -185,10 +184,8 @@ def load_matching_backbone(
     Args:
         fingerprint: the index's fingerprint.
         loaded: the model, if it is already loaded.
+        options: where the model is found and run.
         where: name of the index in messages.
-        model: the model's name or folder now; by default the one recorded in the fingerprint.
-        device: a torch device.
-        trust_remote_code: whether code that comes with the model may run.
         accept_libraries: whether versions of torch, transformers and tokenizers may differ from the fingerprint's.
 
     Raises:
@@ -197,12 +194,12 @@ def load_matching_backbone(
     """
     if loaded is None:
         loaded = load_backbone(
-            model or fingerprint.backbone,
+            options.model or fingerprint.backbone,
             neuron_type=fingerprint.spec.neuron_type,
-            device=device,
+            device=options.device,
             dtype=fingerprint.dtype,
             attention=fingerprint.attention,
-            trust_remote_code=trust_remote_code,
+            trust_remote_code=options.trust_remote_code,
         )
     loaded = loaded.of_type(fingerprint.spec.neuron_type)
     actual = loaded.fingerprint(top_k=fingerprint.spec.top_k, max_length=fingerprint.max_length)

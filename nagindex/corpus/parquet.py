@@ -114,15 +114,16 @@ def read_records(
 
 def require_scalar_ids(source: Source, id_column: str) -> None:
     """Raise BadInputError unless a column of a Parquet file holds single values, which can be ids."""
-    _require_scalar_id(source, _column_types(source, _scan(source)), id_column)
+    _require_scalar_id(source, _column_types(source, _scan(source)), id_column, "ids are texts or numbers")
 
 
-def _require_scalar_id(source: Source, types: Mapping[str, str], id_column: str | None) -> None:
+def _require_scalar_id(
+    source: Source, types: Mapping[str, str], id_column: str | None, remedy: str = "name the id column with `id_column`"
+) -> None:
     kind = types[id_column] if id_column is not None else ""
     if kind.endswith("]") or kind.startswith(("STRUCT(", "MAP(", "UNION(")):
         raise BadInputError(
-            f"{source.path}: column {id_column!r} is {format_names([kind])}, not a single value; "
-            "name the id column with `id_column`"
+            f"{source.path}: column {id_column!r} is {format_names([kind])}, not a single value; {remedy}"
         )
 
 

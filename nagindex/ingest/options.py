@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
+from nagindex.backbone.options import LoadKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
 from nagindex.errors import BadInputError
 
@@ -60,27 +62,11 @@ class IngestOptions:
     on_duplicate: OnDuplicate = "skip"
     workers: int | None = None
     batch_tokens: int | None = None
+    accept_libraries: bool = False
 
     def __post_init__(self) -> None:
         if self.on_duplicate not in ON_DUPLICATE:
             raise BadInputError(f"on_duplicate {self.on_duplicate!r}: one of {', '.join(ON_DUPLICATE)}")
-
-
-@dataclass(frozen=True)
-class ModelOptions:
-    """Where the backbone of an index is found and run; what it must be is in the index's fingerprint.
-
-    Attributes:
-        model: name or path of the backbone; None for the one in the fingerprint.
-        device: a torch device, several with commas between them, or `auto`.
-        trust_remote_code: whether code that comes with the model may run.
-        accept_libraries: whether to mix encodings by different library versions.
-    """
-
-    model: str | None = None
-    device: str = "auto"
-    trust_remote_code: bool = False
-    accept_libraries: bool = False
 
 
 class BuildKeywords(TypedDict, total=False):
@@ -162,6 +148,20 @@ class BuildOptions:
             if name not in known:
                 raise BadInputError(f"no option {name!r} of a build; there are {', '.join(known)}")
         return cls(**given)
+
+    @property
+    def loading(self) -> LoadKeywords:
+        """How the model is loaded: keyword arguments of `load_backbone`, except for the device."""
+        return {
+            "dtype": self.dtype,
+            "attention": self.attention,
+            "revision": self.revision,
+            "trust_remote_code": self.trust_remote_code,
+        }
+
+    def placement(self, model: str | None, devices: Sequence[str]) -> ModelOptions:
+        """Return where the model that was loaded by a name is found and run again, in the processes of some devices."""
+        return ModelOptions(model, ",".join(devices), self.trust_remote_code)
 
     @property
     def ingest(self) -> IngestOptions:

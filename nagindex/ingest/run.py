@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nagindex.backbone.options import ModelOptions
 from nagindex.corpus.sources import Source
 from nagindex.errors import NagIndexError
-from nagindex.ingest.options import IngestOptions, ModelOptions
+from nagindex.ingest.options import IngestOptions
 from nagindex.ingest.pipeline import EncodingProgress, ingest
 from nagindex.ingest.windows import group_sources, shards_take_groups
 from nagindex.ingest.writer import Destination, IngestReport
@@ -137,11 +138,9 @@ def _ingest_job(
         backbone = load_matching_backbone(
             manifest.fingerprint,
             backbone,
+            job.model,
             where=str(path),
-            model=job.model.model,
-            device=job.model.device,
-            trust_remote_code=job.model.trust_remote_code,
-            accept_libraries=job.model.accept_libraries,
+            accept_libraries=job.options.accept_libraries,
         )
         destinations.append(Destination(path, manifest, backbone))
     yield (yield from ingest(destinations, job.sources, job.options, on_batch=on_batch))

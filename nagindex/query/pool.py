@@ -13,9 +13,8 @@ from nagindex.search.profile import Nearest, Target, contrast_of, profile_of
 from nagindex.search.scan import KeptSums, Part, SumsOf, counts_of, sums_from_codes
 from nagindex.search.scorers import scorer_of
 from nagindex.search.view import View
-from nagindex.select.budget import Budget
 from nagindex.select.candidates import Candidates
-from nagindex.select.options import QueryOptions, exact_decimal
+from nagindex.select.options import exact_decimal
 from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.saved import TargetSet
@@ -85,7 +84,7 @@ def score_targets(
     targets: Sequence[TargetSet],
     view: View,
     *,
-    score: int | None,
+    nearest: int | None,
     contrast: float,
     threads: int | None,
 ) -> list[Target]:
@@ -95,13 +94,13 @@ def score_targets(
         snapshot: the version, whose neurons are counted for a contrast.
         targets: the target sets.
         view: the codes that count.
-        score: how many of the nearest examples a score is the mean of; None for profiles.
+        nearest: how many of the nearest examples a score is the mean of; None for profiles.
         contrast: how much of a neuron's share of the pool is subtracted.
         threads: threads of the count.
     """
     spec, codes = view.spec, [view(target.codes) for target in targets]
-    if score is not None:
-        return [Nearest(own, min(score, len(own)), spec) for own in codes]
+    if nearest is not None:
+        return [Nearest(own, min(nearest, len(own)), spec) for own in codes]
     if contrast:
         pool, documents = counts_of(Candidates(snapshot).parts(tokens=False), view, threads=threads)
         return [contrast_of(own, pool, documents, exact_decimal(contrast), spec) for own in codes]
@@ -109,23 +108,29 @@ def score_targets(
 
 
 def score_pool(
-    candidates: Candidates,
+    parts: Sequence[Part],
+    segments: Sequence[SegmentEntry],
     targets: Sequence[Target],
     view: View,
-    budget: Budget,
-    options: QueryOptions,
     *,
+    keep_sums: bool,
+    size: int,
     threads: int | None,
 ) -> ScoredPool:
-    """Return the candidates with what scores them; all sums are made now where the query needs every score."""
-    parts = candidates.parts(
-        tokens=budget.counts_tokens, values=options.quality is not None, changing=options.decontamination is not None
-    )
+    """Return candidates with what scores them.
+
+    Args:
+        parts: the candidates, a part for each segment.
+        segments: the parts' segments.
+        targets: what documents are scored by.
+        view: the codes that count.
+        keep_sums: whether to compute the sums of all documents now, and keep them.
+        size: what all candidates together take of a budget.
+        threads: threads of a search; by default one for each CPU.
+    """
     sums_of: SumsOf = sums_from_codes(scorer_of(targets, view), len(targets))
     kept: KeptSums | None = None
-    if options.needs_all_scores:
+    if keep_sums:
         largest = max(max(-target.low, target.high) for target in targets)
         sums_of = kept = KeptSums(parts, sums_of, targets=len(targets), largest=largest, threads=threads)
-    size = candidates.tokens if budget.counts_tokens else candidates.documents
-    entries = candidates.snapshot.manifest.segments
-    return ScoredPool(parts, entries, view, targets, sums_of, kept, size, threads)
+    return ScoredPool(parts, segments, view, targets, sums_of, kept, size, threads)

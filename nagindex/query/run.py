@@ -58,73 +58,91 @@ def query(
         BadInputError: no document can be selected, or the options contradict each other or the index.
         SourceChangedError: a text is needed and its source is gone or has changed.
     """
-    plan_shares = _share_planner(snapshot, targets, budget, options)
+    names = [target.name for target in targets]
+    shares_of_amount = partial(
+        _shares, names, mix=options.mix, weights=options.target_weights, counts_tokens=budget.counts_tokens
+    )
+    _require_counted(snapshot, budget)
+    shares_of_amount(
+        max(budget.amount(pool_tokens=snapshot.manifest.tokens), 1)
+    )  # refuses weights before files are read
     view = View.of(snapshot.manifest.fingerprint.spec, options.layers, options.top_k)
     files = QueryFiles.read(exclude=options.exclude, quality=options.quality, decontamination=options.decontamination)
     verify_segments(snapshot.segments, threads=threads)
 
-    candidates = _find_candidates(snapshot, files, options)
-    shares = plan_shares(budget.amount(pool_tokens=candidates.tokens))
-    scored = score_targets(snapshot, targets, view, score=options.nearest, contrast=options.contrast, threads=threads)
-    pool = score_pool(candidates, scored, view, budget, options, threads=threads)
+    candidates = Candidates.find(
+        snapshot,
+        files.database,
+        where=options.where,
+        exclude=bool(options.exclude),
+        quality=options.quality,
+        cap_columns=list(options.cap),
+    )
+    shares = shares_of_amount(budget.amount(pool_tokens=candidates.tokens))
+    scored = score_targets(snapshot, targets, view, nearest=options.nearest, contrast=options.contrast, threads=threads)
+    pool = score_pool(
+        candidates.parts(
+            tokens=budget.counts_tokens, values=options.quality is not None, changing=files.evaluation is not None
+        ),
+        snapshot.manifest.segments,
+        scored,
+        view,
+        keep_sums=options.needs_all_scores,
+        size=candidates.tokens if budget.counts_tokens else candidates.documents,
+        threads=threads,
+    )
     engine = open_engine(snapshot, pool, mode=options.mode, score=options.score)
     keys = _ranking_keys(pool, mix=options.mix, quality=options.quality)
-    constraints = _constraints(options, files, view, targets)
-    outcome = choose(
-        partial(_rank, engine, keys.keys, snapshot), shares, candidates, constraints, SourceTexts(snapshot, corpus_root)
+    constraints = Constraints(
+        mix=options.mix,
+        caps={column: exact_decimal(share) for column, share in options.cap.items()},
+        dedup=options.dedup,
+        evaluation=files.evaluation,
+        view=view,
+        names=names if len(shares) > 1 else [""],
     )
+    rank = partial(_rank, engine, keys.keys, snapshot)
+    outcome = choose(rank, shares, candidates, constraints, SourceTexts(snapshot, corpus_root))
 
     examples, notes = contaminated_examples(targets, files.evaluation) if files.evaluation else ([], [])
-    warnings = _warnings(snapshot, targets, candidates, shares, budget, options, constraints)
+    warnings = [
+        *_target_warnings(targets, nearest=options.nearest, score=options.score),
+        *candidates.notes,
+        *([] if constraints.depend_on_order else _budget_warnings(snapshot, candidates, shares, budget)),
+        *engine.notes,
+        *_library_warnings(snapshot),
+        *notes,
+        *outcome.notes,
+    ]
     return Selection(
-        _chosen(outcome, pool, keys, candidates, targets, options.quality),
+        _chosen(outcome, pool, keys, candidates, names, options.quality),
         snapshot=snapshot,
         settings=_record(snapshot, targets, budget, options, recorded or {})
         | ({"evaluation": files.evaluation.files} if files.evaluation else {})
         | {"plan": engine.plan.to_json(timed=False)},
-        warnings=[*warnings, *engine.notes, *_library_warnings(snapshot), *notes, *outcome.notes],
+        warnings=warnings,
         dropped=[*outcome.dropped, *examples],
         plan=engine.plan,
     )
 
 
-def _rankings_of(targets: Sequence[TargetSet], mix: str) -> int:
-    """Return the number of rankings: one for each target, or one for all with the mix `max`."""
-    return 1 if mix == "max" else len(targets)
-
-
-def _share_planner(
-    snapshot: Snapshot, targets: Sequence[TargetSet], budget: Budget, options: QueryOptions
-) -> partial[list[int]]:
-    """Return f(amount): each ranking's share of a budget, once weights, budget and index are known to agree.
-
-    Raises:
-        BadInputError: the index is empty, its tokens were not counted, or the weights contradict each other or the targets.
-    """
+def _require_counted(snapshot: Snapshot, budget: Budget) -> None:
+    """Raise BadInputError if the index is empty, or the budget is of tokens and its tokens were not counted."""
     manifest = snapshot.manifest
     if not manifest.documents:
         raise BadInputError(f"{snapshot.path}: the index holds no document; append some")
     if budget.counts_tokens and not (manifest.tokens or manifest.settings.count_tokens):
         remedy = "ask for documents with `n`, or build without `count_tokens=False`"
         raise BadInputError(f"{snapshot.path}: its tokens were not counted; {remedy}")
-    plan_shares = partial(_shares, targets, budget, options)
-    plan_shares(max(budget.amount(pool_tokens=manifest.tokens), 1))
-    return plan_shares
 
 
-def _shares(targets: Sequence[TargetSet], budget: Budget, options: QueryOptions, amount: int) -> list[int]:
-    if _rankings_of(targets, options.mix) == 1 and not options.target_weights:
+def _shares(
+    names: Sequence[str], amount: int, *, mix: str, weights: Mapping[str, float], counts_tokens: bool
+) -> list[int]:
+    """Return each ranking's share of a budget: one ranking for each target, or one for all with the mix `max`."""
+    if (mix == "max" or len(names) == 1) and not weights:
         return [amount]
-    names = [target.name for target in targets]
-    return shares_of(amount, names, options.target_weights, counts_tokens=budget.counts_tokens)
-
-
-def _find_candidates(snapshot: Snapshot, files: QueryFiles, options: QueryOptions) -> Candidates:
-    if options.cap:
-        Candidates(snapshot).require_columns(options.cap)
-    return Candidates.find(
-        snapshot, files.database, where=options.where, exclude=bool(options.exclude), quality=options.quality
-    )
+    return shares_of(amount, names, weights, counts_tokens=counts_tokens)
 
 
 @dataclass(frozen=True)
@@ -147,13 +165,6 @@ def _ranking_keys(pool: ScoredPool, *, mix: str, quality: Quality | None) -> _Ke
     return _Keys(keys, standardized)
 
 
-def _constraints(options: QueryOptions, files: QueryFiles, view: View, targets: Sequence[TargetSet]) -> Constraints:
-    several = _rankings_of(targets, options.mix) > 1
-    caps = {column: exact_decimal(share) for column, share in options.cap.items()}
-    names = [target.name for target in targets] if several else [""]
-    return Constraints(options.mix, caps, options.dedup, files.evaluation, view, names)
-
-
 def _rank(engine: Engine, keys: Sequence[RankingKey], snapshot: Snapshot, budgets: Sequence[int]) -> list[Hits]:
     """Return the best candidates of each ranking within budgets."""
     ids_of = partial(ids_at, snapshot)
@@ -170,7 +181,7 @@ def _chosen(
     pool: ScoredPool,
     ranking_keys: _Keys,
     candidates: Candidates,
-    targets: Sequence[TargetSet],
+    names: Sequence[str],
     quality: Quality | None,
 ) -> Chosen:
     """Return the chosen documents of all rankings with their scores and further columns."""
@@ -192,32 +203,27 @@ def _chosen(
     if quality is not None:
         columns["quality_value"] = candidates.values_at(positions)
         columns["combined"] = -keys
-    if len(targets) > 1:
-        columns["target"] = np.array([target.name for target in targets], dtype=object)[owners]
+    if len(names) > 1:
+        columns["target"] = np.array(names, dtype=object)[owners]
     return Chosen(positions, rankings, keys, scores, columns)
 
 
-def _warnings(
-    snapshot: Snapshot,
-    targets: Sequence[TargetSet],
-    candidates: Candidates,
-    shares: Sequence[int],
-    budget: Budget,
-    options: QueryOptions,
-    constraints: Constraints,
-) -> list[str]:
-    """Return sentences about examples left out, fewer examples than a score uses, and a budget above the candidates."""
+def _target_warnings(targets: Sequence[TargetSet], *, nearest: int | None, score: str) -> list[str]:
+    """Return sentences about rows that are no examples, and about targets with fewer examples than a score uses."""
     warnings = [f"not an example: {reason}" for target in targets for reason in target.skipped]
-    for target in targets if options.nearest is not None else ():
-        if len(target.codes) < (options.nearest or 0):
-            few = f"target {target.name} has {len(target.codes)} examples"
-            warnings.append(f"{few}: all count in score {options.score}")
-    warnings += candidates.notes
-    unit, size = ("tokens", candidates.tokens) if budget.counts_tokens else ("documents", candidates.documents)
-    if max(shares) > size and not constraints.depend_on_order:
-        what = "the pool has" if candidates.documents == snapshot.manifest.documents else "the candidates have"
-        warnings.append(f"{max(shares):,} {unit} were asked for and {what} {size:,}: all of it is selected")
+    for target in targets:
+        if nearest is not None and len(target.codes) < nearest:
+            warnings.append(f"target {target.name} has {len(target.codes)} examples: all count in score {score}")
     return warnings
+
+
+def _budget_warnings(snapshot: Snapshot, candidates: Candidates, shares: Sequence[int], budget: Budget) -> list[str]:
+    """Return a sentence if a share of the budget is more than all candidates."""
+    unit, size = ("tokens", candidates.tokens) if budget.counts_tokens else ("documents", candidates.documents)
+    if max(shares) <= size:
+        return []
+    what = "the pool has" if candidates.documents == snapshot.manifest.documents else "the candidates have"
+    return [f"{max(shares):,} {unit} were asked for and {what} {size:,}: all of it is selected"]
 
 
 def _library_warnings(snapshot: Snapshot) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -52,6 +52,7 @@ class Candidates:
         where: str | None = None,
         exclude: bool = False,
         quality: Quality | None = None,
+        cap_columns: Sequence[str] = (),
     ) -> Candidates:
         """Return the documents that meet a condition, are not excluded, and have a value of the quality signal.
 
@@ -61,11 +62,15 @@ class Candidates:
             where: a SQL condition on the documents.
             exclude: whether ids are excluded.
             quality: the quality signal.
+            cap_columns: columns that the selection has caps on.
 
         Raises:
-            BadInputError: the condition is no SQL expression, a value is no finite number, or no document is left.
+            BadInputError: the condition is no SQL expression, a value is no finite number, there is no such column, or no document
+                is left.
         """
         found = cls(snapshot)
+        if cap_columns:
+            found._require_columns(cap_columns)
         if where is not None or exclude or quality is not None:
             found._narrow(open_docs(snapshot, database=database), where, exclude, quality)
         return found
@@ -112,8 +117,7 @@ class Candidates:
             problem = f"the value of document {not_finite[0][0]!r} is not a finite number"
             raise BadInputError(f"{source}: {problem}; make it null to leave the document out")
 
-    def require_columns(self, names: Mapping[str, object]) -> None:
-        """Raise BadInputError unless the documents have all columns that caps are on."""
+    def _require_columns(self, names: Sequence[str]) -> None:
         with open_docs(self.snapshot) as connection:
             known = columns_of(connection)
         for name in names:

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 import nagindex
-from nagindex import index
 from nagindex.backbone import describe as structure
 from nagindex.backbone import locate as models
 from nagindex.backbone.load import load_backbone
+from nagindex.backbone.options import ModelOptions
 from nagindex.errors import BadInputError, NagIndexError
-from nagindex.ingest.options import ModelOptions
 from nagindex.select.options import Quality
 from nagindex.storage.docs import open_docs, run_select
 from nagindex.targets.templates import fill_template
@@ -81,7 +80,7 @@ def test_the_search_for_dangers_finds_them(source):
 @pytest.mark.parametrize(
     "function",
     [
-        *(nagindex.BuildOptions, ModelOptions, index.Index.append, index.Index.backbone, load_backbone),
+        *(nagindex.BuildOptions, ModelOptions, load_backbone),
         *(structure.describe_model, models.locate),
     ],
     ids=lambda function: function.__qualname__,
