@@ -14,6 +14,7 @@ import click
 import nagindex
 
 from .dry_run import print_cost
+from .messages import warn, with_flags_in
 from .options import (
     COUNT,
     check_option,
@@ -33,7 +34,7 @@ from .progress import ProgressLine, StepLine
 from .recheck import print_recheck
 
 if TYPE_CHECKING:
-    from nagindex import Index, IngestReport
+    from nagindex import IngestReport
 
 DEFAULTS = nagindex.BuildOptions
 
@@ -174,7 +175,6 @@ def build(
     with _running(list(indexes.values())) as progress, StepLine() as line:
         built = nagindex.build_types(corpus, indexes, options=options, progress=progress, sketching=line)
     for opened, report in built:
-        _print_clipped(opened, options.top_k)
         _print_report(report, opened.path, as_json)
 
 
@@ -268,18 +268,12 @@ def _print_ignored(corpus: Sequence[str], corpus_root: Path | None) -> None:
         )
 
 
-def _print_clipped(index: Index, top_k: int | None) -> None:
-    """Print that K was clipped to the narrowest layer's width, where it was."""
-    spec = index.manifest.fingerprint.spec
-    if top_k is not None and spec.top_k < top_k:
-        narrowest = f"the narrowest layer has {plural(spec.top_k, 'neuron')}"
-        click.echo(f"Warning: --top-k {top_k}: {narrowest}, and all of them are kept", err=True)
-
-
 def _print_report(report: IngestReport, index: Path, as_json: bool) -> None:
     if as_json:
         fields = {k: (dict(v) if k == "skipped" else v) for k, v in vars(report).items()}
-        click.echo(json.dumps({"index": str(index)} | fields))
+        click.echo(json.dumps({"index": str(index)} | with_flags_in(fields)))
+    for warning in report.warnings:
+        warn(warning)
     for name in report.changed:
         known = f"Warning: {name}: the index holds a file of this name with other content"
         remedy = "where ids are FILE:ROW, --corpus-root with a folder further up distinguishes the files"

@@ -11,7 +11,7 @@ import click
 
 import nagindex
 
-from .messages import warn, with_flags
+from .messages import warn, with_flags, with_flags_in
 from .options import index_option, json_option, plural, size, table
 
 DRIFT = 0.05
@@ -40,8 +40,7 @@ def info(index: Path, skipped: bool, version: int | None, as_json: bool) -> None
             )
         return
     found = opened.info()
-    found["warnings"] = list(map(with_flags, found["warnings"]))
-    click.echo(json.dumps(found) if as_json else _described(found))
+    click.echo(json.dumps(with_flags_in(found)) if as_json else _described(found))
     for warning in found["warnings"] if not as_json else ():
         warn(warning)
 

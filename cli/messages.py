@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import re
+from typing import Any
 
 import click
 
@@ -16,20 +17,32 @@ from nagindex.errors import NagIndexError
 
 QUOTED = re.compile(r"`([^`\n]+)`")
 ASSIGNMENT = re.compile(r"(\w+)=(.+)")
-CALL = re.compile(r"(\w+)\((.*)\)")
 SPECIAL = {
     "n": "-n",
     "index": "-i",
     'mode="graph"': "--approx",
     "count_tokens=False": "--no-count-tokens",
-    "cache=False": "--no-cache",
-    "recheck()": "nagindex append --check",
+    "column": "--quality-column",
 }
+METHODS = {"recheck": "append --check"}
 
 
 def with_flags(message: str) -> str:
     """Return a message of the library with flags and commands in place of parameters and methods."""
     return QUOTED.sub(lambda match: _translated(match[1]) or match[0], message)
+
+
+def with_flags_in(values: dict[str, Any]) -> dict[str, Any]:
+    """Return JSON values with every text that is a message of the library translated."""
+
+    def translate(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: translate(own) for name, own in value.items()}
+        if isinstance(value, list):
+            return list(map(translate, value))
+        return with_flags(value) if isinstance(value, str) else value
+
+    return {name: translate(value) for name, value in values.items()}
 
 
 def one_line(error: BaseException) -> str:
@@ -47,16 +60,37 @@ def _translated(code: str) -> str | None:
     """Return the flag or command that Python code stands for; None where it stands for none."""
     if code in SPECIAL:
         return SPECIAL[code]
-    if (call := CALL.fullmatch(code)) is not None:
-        return _command(call[1], call[2])
+    if code.endswith(")"):
+        return _command(code)
     if (assignment := ASSIGNMENT.fullmatch(code)) is not None:
         return _flag_with_value(*assignment.groups())
     return _flag(code)
 
 
-def _command(name: str, arguments: str) -> str | None:
-    words = [_translated(own) or own for own in arguments.split(", ") if own]
-    return " ".join(["nagindex", name, *words]) if name in _commands() else None
+def _command(call: str) -> str | None:
+    """Return the command that a call stands for, with the index that the running command names."""
+    try:
+        parsed = ast.parse(call, mode="eval").body
+    except SyntaxError:
+        return None
+    if not isinstance(parsed, ast.Call) or not isinstance(parsed.func, ast.Name):
+        return None
+    command = METHODS.get(parsed.func.id, parsed.func.id)
+    if command.split()[0] not in _commands():
+        return None
+    words = [ast.unparse(own) for own in parsed.args]
+    words += [_flag_with_value(str(own.arg), ast.unparse(own.value)) or ast.unparse(own) for own in parsed.keywords]
+    return " ".join(["nagindex", command, *words, *_named_index(parsed)])
+
+
+def _named_index(call: ast.Call) -> list[str]:
+    """Return the option that names the running command's index; none if it is the default one, or the call names an index."""
+    context = click.get_current_context(silent=True)
+    named = None if context is None else context.params.get("index")
+    if context is None or named is None or any(own.arg == "index" for own in call.keywords):
+        return []
+    chosen = context.get_parameter_source("index") is click.core.ParameterSource.COMMANDLINE
+    return ["-i", str(named)] if chosen else []
 
 
 def _flag_with_value(name: str, written: str) -> str | None:

@@ -9,7 +9,7 @@ import click
 
 import nagindex
 
-from .messages import warn
+from .messages import warn, with_flags_in
 from .options import device_option, index_option, json_option, table, text_column_option
 
 
@@ -49,7 +49,9 @@ def neighbors(
     for warning in found.warnings:
         warn(warning)
     if as_json:
-        click.echo(json.dumps({"neighbors": found.rows, "plan": found.plan, "warnings": found.warnings}))
+        click.echo(
+            json.dumps({"neighbors": found.rows, **with_flags_in({"plan": found.plan, "warnings": found.warnings})})
+        )
         return
     cells = [[f"{v:.4f}" if n == "score" else str(v)[:60] for n, v in row.items()] for row in found.rows]
     columns = list(found.columns)

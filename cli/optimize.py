@@ -9,6 +9,7 @@ import click
 
 import nagindex
 
+from .messages import with_flags
 from .options import index_option, plural
 from .progress import StepLine
 
@@ -40,7 +41,7 @@ def optimize(index: Path, dims: str | None, dtype: Literal["i8", "f16"] | None, 
     made = done.sketches
     if done.why:
         share = f"{made.kept:.1%} of the variance of {plural(made.sample, 'document')}"
-        click.echo(f"Fitted {made.dims} dims in {made.dtype}, which keep {share} ({done.why})", err=True)
+        click.echo(f"Fitted {made.dims} dims in {made.dtype}, which keep {share} ({with_flags(done.why)})", err=True)
     held = f"{plural(len(opened), 'document')} in {plural(len(opened.segments), 'segment')}"
     connected = f", connected {done.connected:,}" if graph else ""
     click.echo(f"Sketched {plural(done.documents, 'document')}{connected}; {index} holds {held}", err=True)

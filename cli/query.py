@@ -16,7 +16,7 @@ import click
 
 import nagindex
 
-from .messages import warn, with_flags
+from .messages import warn, with_flags, with_flags_in
 from .options import device_option, index_option, json_option, plural, size, table, text_column_option
 from .query_options import QueryCommand, budget_of, chosen_index, query_options, query_options_of, target_column_option
 
@@ -122,7 +122,7 @@ def query(
                     "warnings": list(map(with_flags, selection.warnings)),
                     "dropped": len(selection.dropped),
                 }
-                | ({"plan": selection.plan.to_json(timed=True)} if explain else {})
+                | ({"plan": with_flags_in(selection.plan.to_json(timed=True))} if explain else {})
             )
         )
     if explain:

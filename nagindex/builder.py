@@ -105,7 +105,8 @@ def build_types(
     finally:
         for index in opened:
             index.refresh()
-    for index in opened:
+    for index, report in zip(opened, reports, strict=True):
+        report.warnings += _clipped(index, chosen.top_k)
         if chosen.optimize and chosen.shard == Shard() and len(index) >= FROM_DOCUMENTS:
             index.optimize(progress=sketching)
         else:
@@ -157,6 +158,15 @@ def _options(options: BuildOptions | None, keywords: BuildKeywords) -> BuildOpti
     return BuildOptions.of(**keywords) if options is None else options
 
 
+def _clipped(index: Index, top_k: int | None) -> list[str]:
+    """Return a sentence if fewer neurons of a layer are kept than were requested."""
+    spec = index.manifest.fingerprint.spec
+    if top_k is None or spec.top_k == top_k:
+        return []
+    narrowest = f"the narrowest layer of {spec.neuron_type} has {spec.top_k:,} neurons"
+    return [f"`top_k={top_k}`: {narrowest}, and all of them are kept"]
+
+
 def _load(options: BuildOptions, neuron_type: str, device: str) -> Backbone:
     from nagindex.backbone.load import load_backbone
 
@@ -197,7 +207,7 @@ def _create(
         text_column=columns.text,
         id_column=columns.id,
         token_column=columns.tokens,
-        keep_columns=columns.keep,
+        keep_columns=tuple(columns.keep),
         window=default_window(loaded),
         batch_tokens=batch_tokens or default_batch_tokens(loaded),
         count_tokens=options.count_tokens,

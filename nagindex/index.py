@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import numpy as np
+import numpy.typing as npt
 
 from nagindex.backbone.options import ModelKeywords, ModelOptions
 from nagindex.corpus.sources import Paths, find_sources
@@ -149,10 +150,13 @@ class Index:
         Raises:
             SettingsMismatchError: the model is another one; names both values.
         """
+        return self._load(ModelOptions(**model))
+
+    def _load(self, options: ModelOptions) -> Backbone:
         from nagindex.backbone.load import load_matching_backbone
 
         self._backbone = load_matching_backbone(
-            self.manifest.fingerprint, self._backbone, ModelOptions(**model), where=str(self.path)
+            self.manifest.fingerprint, self._backbone, options, where=str(self.path)
         )
         return self._backbone
 
@@ -218,8 +222,8 @@ class Index:
         """
         from nagindex.maintenance.reencode import reencode
 
-        model["device"] = visible_devices(model.get("device", "auto"))[0]
-        load = partial(self.backbone, **model)
+        options = ModelOptions(**model)
+        load = partial(self._load, dataclasses.replace(options, device=visible_devices(options.device)[0]))
         return reencode(self.snapshot, load, corpus, corpus_root=corpus_root, documents=documents, seed=seed)
 
     def encode(
@@ -252,7 +256,7 @@ class Index:
         return load_targets(
             targets,
             fingerprint=fingerprint,
-            backbone=partial(self.backbone, model=model, device=device),
+            backbone=partial(self._load, ModelOptions(model, device)),
             text_column=text_column,
             target_column=target_column,
             batch_tokens=self.manifest.settings.batch_tokens,
@@ -313,7 +317,9 @@ class Index:
             raise BadInputError(f"options are given as an object and as {', '.join(keywords)}; give one of the two")
         targets = repeatable(targets)
         budget, chosen = Budget(n, tokens, fraction), options or QueryOptions.of(**keywords)
-        View.of(self.manifest.fingerprint.spec, chosen.layers, chosen.top_k)  # refused before anything is encoded
+        View.of(
+            self.manifest.fingerprint.spec, chosen.written_layers, chosen.top_k
+        )  # refused before anything is encoded
         columns = {"text_column": text_column, "target_column": target_column}
         encoded = self.encode(targets, **columns, model=model, device=device, cache=cache)
         recorded = {name.replace("_", "-"): column for name, column in columns.items() if column is not None}
@@ -354,12 +360,18 @@ class Index:
         codes: list[Codes] = []
         if isinstance(of, np.ndarray):
             names = [f"#{n}" for n in range(len(of))]
-            codes = list(check_codes(of, self.manifest.fingerprint, where="the codes given"))
+            codes = self._checked(of, "given")
         else:
-            for one in [of] if isinstance(of, str) else of:
+            given = [of] if isinstance(of, str) else list(of)
+            ids = [one for one in given if isinstance(one, str)]
+            stored = iter(codes_of(self.snapshot, ids) if ids else ())
+            for one in given:
                 names += [one] if isinstance(one, str) else one.ids
-                codes += list(codes_of(self.snapshot, [one]) if isinstance(one, str) else one.codes)
+                codes += [next(stored)] if isinstance(one, str) else self._checked(one.codes, one.name)
         return neighbors(self.snapshot, names, codes, k, exact=exact, threads=threads)
+
+    def _checked(self, codes: npt.NDArray[Any], name: str) -> list[Codes]:
+        return list(check_codes(codes, self.manifest.fingerprint, where=f"the codes of {name}"))
 
     def delete(self, *, ids: Iterable[str] | None = None, where: str | None = None) -> int:
         """Delete documents by id or by a SQL condition on `docs`, pin the result and return how many were deleted.

@@ -36,10 +36,11 @@ class Columns:
     text: str | None = None
     id: str | None = None
     tokens: str | None = None
-    keep: tuple[str, ...] = ()
+    keep: Sequence[str] = ()
     target: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "keep", (self.keep,) if isinstance(self.keep, str) else tuple(self.keep))
         reserved = RESERVED + RESERVED_BY_DUCKDB
         for name in self.keep:
             if name.lower() in reserved:

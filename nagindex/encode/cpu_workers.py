@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from nagindex.encode.batch import BatchResult, TokenIds, start_batch
+from nagindex.workers.cpus import available_cpus
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
@@ -56,10 +57,10 @@ class CpuWorkers:
 
     @classmethod
     def of(cls, backbones: Sequence[Backbone]) -> CpuWorkers | None:
-        """Return one worker for each core that torch may use, at most MAX_WORKERS; None if that is one core."""
+        """Return one worker for each core that torch and this process may use, at most MAX_WORKERS; None if that is one core."""
         import torch
 
-        cores = torch.get_num_threads()
+        cores = min(torch.get_num_threads(), available_cpus())
         return cls(backbones, min(cores, MAX_WORKERS), cores) if cores > 1 else None
 
     def submit(self, specs: Sequence[NagSpec], rows: TokenIds) -> Future[BatchResult]:

@@ -12,6 +12,8 @@ from nagindex.backbone.options import LoadKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
 from nagindex.errors import BadInputError
 
+OUTPUT_COLUMNS = ("standardized",)
+"""Columns of selections that `Columns` does not reserve, since the format of version 1 did not."""
 DEFAULT_MODEL = "Qwen/Qwen3-0.6B-Base"
 OnDuplicate = Literal["skip", "error", "replace"]
 
@@ -135,6 +137,9 @@ class BuildOptions:
 
     def __post_init__(self) -> None:
         _ = self.ingest  # checks `on_duplicate`
+        for name in self.columns.keep:
+            if name.lower() in OUTPUT_COLUMNS:  # indexes of earlier versions may have it
+                raise BadInputError(f"column {name!r} cannot be kept: selections have one; rename it in the corpus")
 
     @classmethod
     def of(cls, **given: Any) -> BuildOptions:

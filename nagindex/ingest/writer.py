@@ -42,6 +42,7 @@ class IngestReport:
         changed: names of source files that the index holds with other content.
         empty: names of source files without a row.
         version: the index's version afterwards.
+        warnings: sentences for the user.
     """
 
     documents: int = 0
@@ -53,6 +54,7 @@ class IngestReport:
     changed: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     version: int = 0
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Destination:
     Attributes:
         index: the index's folder.
         manifest: its version at the start of the run.
-        backbone: the model that encodes as the index does, with the index's neuron type tapped.
+        backbone: the model that encodes as the index does, whose projections are those of the index's neuron type.
     """
 
     index: Path

@@ -32,9 +32,9 @@ def delete(index: Path, *, ids: Iterable[str] | None = None, where: str | None =
     def change(current: Manifest) -> Manifest | None:  # called again if another writer publishes first
         nonlocal removed
         removed = 0
-        database = open_database()
-        database.execute("CREATE TABLE _ids AS SELECT unnest(?::VARCHAR[]) AS id", [id_list])
-        with open_docs(Snapshot(index, current), database=database) as connection:
+        with open_database() as database:
+            database.execute("CREATE TABLE _ids AS SELECT unnest(?::VARCHAR[]) AS id", [id_list])
+            connection = open_docs(Snapshot(index, current), database=database)
             rows = rows_where(connection, "id IN (SELECT id FROM _ids)" if where is None else where)
         entries = []
         for number, entry in enumerate(current.segments):

@@ -12,10 +12,10 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
+from nagindex.errors import DamagedIndexError
 from nagindex.sketches.store import unused_files
 from nagindex.storage.files import sync_folder
-from nagindex.storage.manifest import Manifest, manifest_path, read_manifest, versions
-from nagindex.storage.version_hint import write_hint
+from nagindex.storage.manifest import Manifest, manifest_path, missing_version, read_manifest, versions
 
 GRACE_SECONDS = 3600.0
 
@@ -32,14 +32,16 @@ class Vacuumed:
 def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuumed:
     """Remove old versions and every file that no kept version names; return what was removed.
 
-    A lost manifest of the newest version counts as removed, too: its version is not reported as missing afterwards.
-
     Args:
         index: the index's folder.
         keep: number of newest versions to keep, at least one.
         grace: seconds; versions that were current and files that were written within this time are kept for readers and writers
             that are still running.
+
+    Raises:
+        DamagedIndexError: the newest version's manifest was removed, and with it the only one that may name some files.
     """
+    _require_newest(index)
     limit = min(time.time(), _file_system_time(index)) - grace
     manifests = {number: read_manifest(index, number) for number in versions(index)}
     first = _first_kept(manifests, keep, limit)
@@ -53,17 +55,28 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
     files, size = 0, 0
     for path in sorted(_unnamed_files(index, kept)):
         if _is_old(path, limit):
-            with suppress(
-                FileNotFoundError
-            ):  # removed meanwhile by another vacuum, or by the writer of a temporary file
+            # Another vacuum, or the writer of a temporary file, may have removed it meanwhile.
+            with suppress(FileNotFoundError):
                 length = path.lstat().st_size
                 path.unlink()
                 files, size = files + 1, size + length
     for folder in old_folders:
         with suppress(OSError):  # not empty, or removed meanwhile
             folder.rmdir()
-    write_hint(index, max(kept))
     return Vacuumed(len(manifests) - len(kept), files, size)
+
+
+def _require_newest(index: Path) -> None:
+    """Raise DamagedIndexError if the newest version is known to be missing: its files, which it alone names, would be removed."""
+    missing = None
+    with suppress(DamagedIndexError):  # the hint itself is damaged, which `verify` reports
+        missing = missing_version(index)
+    if missing is not None:
+        raise DamagedIndexError(
+            manifest_path(index, missing),
+            f"missing, though version {missing} was published: a vacuum would remove what only that names; append to or delete from "
+            "the index to go on without that version",
+        )
 
 
 def _first_kept(manifests: Mapping[int, Manifest], keep: int, limit: float) -> int:

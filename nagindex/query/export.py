@@ -54,13 +54,13 @@ def write_rows(
         connection.execute(f"COPY ({select}) TO {quote_value(temporary)} ({options})")
 
 
-def settings_of(path: Path) -> dict[str, Any]:
+def settings_of(path: str | Path) -> dict[str, Any]:
     """Return the settings that a selection's Parquet file records.
 
     Raises:
         BadInputError: the file is not a selection.
     """
-    recorded = metadata_value(path, METADATA_KEY)
+    recorded = metadata_value(Path(path), METADATA_KEY)
     if recorded is None:
         raise BadInputError(f"{path}: not a selection of nagindex; its metadata has no settings")
     settings: dict[str, Any] = json.loads(recorded)

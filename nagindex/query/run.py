@@ -66,8 +66,10 @@ def query(
     shares_of_amount(
         max(budget.amount(pool_tokens=snapshot.manifest.tokens), 1)
     )  # refuses weights before files are read
-    view = View.of(snapshot.manifest.fingerprint.spec, options.layers, options.top_k)
-    files = QueryFiles.read(exclude=options.exclude, quality=options.quality, decontamination=options.decontamination)
+    view = View.of(snapshot.manifest.fingerprint.spec, options.written_layers, options.top_k)
+    files = QueryFiles.read(
+        exclude=options.excluded_files, quality=options.quality, decontamination=options.decontamination
+    )
     verify_segments(snapshot.segments, threads=threads)
 
     candidates = Candidates.find(

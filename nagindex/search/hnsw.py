@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.search.sketch import Sketch, SketchType
+from nagindex.workers.cpus import available_cpus
 
 GROUP_DOCUMENTS = 1 << 18
 """Most documents of several segments in one graph."""
@@ -61,7 +62,7 @@ def build(
             centered = _centered(sketch, rows, center)
             missing = np.sqrt(np.maximum(longest * MARGIN - (centered**2).sum(axis=1), 0))
             vectors = np.concatenate([centered, missing[:, None]], axis=1).astype(np.float32)
-            index.add(np.arange(done, done + len(vectors), dtype=np.uint64), vectors)
+            index.add(np.arange(done, done + len(vectors), dtype=np.uint64), vectors, threads=available_cpus())
             done += len(vectors)
             progress(done)
     return index, center

@@ -47,7 +47,7 @@ class Candidates:
     def find(
         cls,
         snapshot: Snapshot,
-        database: DuckDBPyConnection,
+        database: DuckDBPyConnection | None = None,
         *,
         where: str | None = None,
         exclude: bool = False,
@@ -58,7 +58,7 @@ class Candidates:
 
         Args:
             snapshot: the version.
-            database: holds the tables of excluded ids and of scores; see `QueryFiles`.
+            database: holds the tables of excluded ids and of scores, if there are any; see `QueryFiles`.
             where: a SQL condition on the documents.
             exclude: whether ids are excluded.
             quality: the quality signal.
@@ -85,7 +85,7 @@ class Candidates:
         if exclude:
             self._note_unknown_ids(connection)
         if quality is not None:
-            self._check_values(connection, quality.scores or f"column {quality.column}", without_value)
+            self._check_values(connection, str(quality.scores or f"column {quality.column}"), without_value)
         if not self.documents:
             reasons = "".join(f" ({note})" for note in self.notes)
             raise BadInputError(f"{self.snapshot.path}: no document is left to select from{reasons}")
@@ -142,7 +142,7 @@ class Candidates:
 
     def values(self, number: int) -> npt.NDArray[np.float64]:
         """Return the quality of a segment's documents, float64 [documents]; 0 for those that are no candidates."""
-        if self._last_read is not None and self._last_read[0] == number:  # every ranking of a scan asks for them
+        if self._last_read is not None and self._last_read[0] == number:  # each ranking of a scan needs them
             return self._last_read[1]
         values = np.zeros(self.snapshot.segments[number].entry.documents)
         if self._values is not None:
@@ -164,11 +164,10 @@ class Candidates:
         mapped: dict[int, Codes] = {}
 
         def codes(position: int) -> Codes:
-            numbers, rows = self.snapshot.locate(np.int64(position))  # type: ignore[arg-type]  # a scalar is an array here
-            number = int(numbers)
+            [number], [row] = self.snapshot.locate(np.array([position]))
             if number not in mapped:
                 mapped[number] = self.snapshot.segments[number].codes()
-            own: Codes = view(mapped[number][int(rows)][None])[0]
+            own: Codes = view(mapped[number][row : row + 1])[0]
             return own
 
         return codes

@@ -77,7 +77,7 @@ class EvaluationTexts:
             BadInputError: n-grams of less than one word.
         """
         if ngram < 1:
-            raise BadInputError(f"n-grams of {ngram} words: an n-gram has at least one word; pass another --ngram")
+            raise BadInputError(f"n-grams of {ngram} words: an n-gram has at least one word; pass another `ngram`")
         self.ngram = ngram
         self.texts = self.short = 0
         self.files: list[dict[str, Any]] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -85,12 +84,14 @@ def select_greedily(
     Returns:
         A choice for each ranking; None if a truncated ranking ran out before its share was used: fetch more of it and retry.
     """
-    common: tuple[Any, ...] = (set(), [{} for _ in caps], near_duplicates() if near_duplicates else None)
+
+    def nothing_chosen() -> tuple[set[int], list[dict[int, int]], NearDuplicates | None]:
+        return set(), [{} for _ in caps], near_duplicates() if near_duplicates else None
+
+    common = nothing_chosen()
     states = []
     for ranking, share in zip(rankings, shares, strict=True):
-        taken, used_by_group, chosen_nags = (
-            common if together else (set(), [{} for _ in caps], near_duplicates() if near_duplicates else None)
-        )
+        taken, used_by_group, chosen_nags = common if together else nothing_chosen()
         limits = [cap(sum(shares) if together else share) for cap in caps]
         states.append(_Progress(ranking, share, limits, taken, used_by_group, chosen_nags))
     while any(not state.done for state in states):

@@ -209,7 +209,7 @@ def _admit(neurons: Any, postings: Any, prefix: int, needed: int, meetings: int,
         needed: shared neurons of near-duplicates.
         meetings: how often a near-duplicate is met in the postings at least.
         look: whether to look for near-duplicates.
-        keep: whether to add the NAGs that are none.
+        keep: whether to add the admitted NAGs.
     """
     admitted = np.ones(len(neurons), np.bool_)
     for i in range(len(neurons)):

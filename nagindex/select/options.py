@@ -40,7 +40,7 @@ class Quality:
     """
 
     column: str | None = None
-    scores: str | None = None
+    scores: str | Path | None = None
     weight: float = 1.0
     lower_is_better: bool = False
     normalize: Normalization = "minmax"
@@ -55,7 +55,7 @@ class Quality:
             )
         if self.column is None and self.scores is None:
             raise BadInputError(
-                "settings of quality without quality: name a column with `quality_column`, or a file with `scores`"
+                "settings of quality without quality: name a column with `column`, or a file with `scores`"
             )
 
 
@@ -72,7 +72,7 @@ class Decontamination:
         BadInputError: a value is out of range.
     """
 
-    files: tuple[str, ...]
+    files: str | Path | Iterable[str | Path]
     column: str | None = None
     ngram: int = NGRAM
 
@@ -126,7 +126,7 @@ class QueryOptions:
         BadInputError: a value is out of range, or options contradict each other.
     """
 
-    layers: str | None = None
+    layers: str | int | Sequence[int] | None = None
     top_k: int | None = None
     score: str = "mean"
     contrast: float = 0.0
@@ -135,7 +135,7 @@ class QueryOptions:
     quality: Quality | None = None
     where: str | None = None
     cap: Mapping[str, float] = field(default_factory=dict)
-    exclude: tuple[str, ...] = ()
+    exclude: str | Path | Iterable[str | Path] = ()
     dedup: float | None = None
     decontamination: Decontamination | None = None
     mode: Mode = "auto"
@@ -188,6 +188,16 @@ class QueryOptions:
             raise BadInputError(f"dedup {self.dedup}: an overlap is above 0 and at most 1; 1 drops exact duplicates")
 
     @property
+    def excluded_files(self) -> tuple[str, ...]:
+        """The files of `exclude`."""
+        return _paths(self.exclude)
+
+    @property
+    def written_layers(self) -> str | None:
+        """The layers as text, such as `0,2`."""
+        return _layers(self.layers)
+
+    @property
     def nearest(self) -> int | None:
         """How many of the largest overlaps a score is the mean of; None where all examples count.
 
@@ -223,7 +233,7 @@ class QueryOptions:
                 **_quality_record(self.quality),
                 "where": self.where,
                 "cap": dict(self.cap),
-                "exclude": list(map(os.path.abspath, self.exclude)),
+                "exclude": list(map(os.path.abspath, _paths(self.exclude))),
                 "dedup": self.dedup,
                 **_decontamination_record(self.decontamination),
                 "mode": self.mode,
@@ -245,7 +255,7 @@ def _quality_record(quality: Quality | None) -> dict[str, Any]:
 
 def _decontamination_record(decontamination: Decontamination | None) -> dict[str, Any]:
     return {
-        "decontaminate": [] if decontamination is None else list(map(os.path.abspath, decontamination.files)),
+        "decontaminate": [] if decontamination is None else list(map(os.path.abspath, _paths(decontamination.files))),
         "evaluation-column": None if decontamination is None else decontamination.column,
         "ngram": NGRAM if decontamination is None else decontamination.ngram,
     }

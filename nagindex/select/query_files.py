@@ -22,12 +22,12 @@ class QueryFiles:
     """The content of the files that a query names.
 
     Attributes:
-        database: a table `_excluded` (id) of the ids to exclude, and `_values` (id, value) of the scores, each where such files
-            are named.
+        database: a table `_excluded` (id) of the ids to exclude, and `_values` (id, value) of the scores, each if such files are
+            named; None if neither are.
         evaluation: the evaluation texts, None where none are named.
     """
 
-    database: DuckDBPyConnection
+    database: DuckDBPyConnection | None
     evaluation: EvaluationTexts | None
 
     @classmethod
@@ -46,14 +46,17 @@ class QueryFiles:
             decontamination: names the files of evaluation texts.
 
         Raises:
-            InputNotFoundError, BadInputError: a file is missing, cannot be read, or does not hold what it must.
+            InputNotFoundError, BadInputError: a file is missing, cannot be read, or has the wrong content.
         """
         evaluation = None if decontamination is None else _evaluation_texts(decontamination)
+        scores = None if quality is None or quality.scores is None else Path(quality.scores)
+        if not exclude and scores is None:
+            return cls(None, evaluation)
         database = open_database()
         if exclude:
             load_ids(database, "_excluded", exclude)
-        if quality is not None and quality.scores is not None:
-            load_values(database, "_values", Path(quality.scores), quality.column)
+        if quality is not None and scores is not None:
+            load_values(database, "_values", scores, quality.column)
         return cls(database, evaluation)
 
 

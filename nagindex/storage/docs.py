@@ -56,9 +56,9 @@ def open_docs(snapshot: Snapshot, *, database: DuckDBPyConnection | None = None)
                 ANTI JOIN _deleted x ON x.segment = p.segment AND x.position = d.file_row_number"""
             )
         except duckdb.Error as error:
-            told = " ".join(str(error).split())
+            reason = " ".join(str(error).split())
             raise DamagedIndexError(
-                index / "segments", f"tables without the columns that the manifest names ({told})"
+                index / "segments", f"tables without the columns that the manifest names ({reason})"
             ) from error
     else:
         kinds = {"row": "BIGINT", "tokens": "BIGINT"}
@@ -119,9 +119,9 @@ def select_candidates(
     Args:
         connection: with the view `docs`.
         condition: a SQL expression that they meet, None for no condition.
-        value: SQL of the value of a document `d`; documents without one are none.
+        value: SQL of the value of a document `d`; documents without one are no candidates.
         scores: whether values come from a table `_values` (id, value).
-        excluded: whether a table `_excluded` (id) lists documents that are none.
+        excluded: whether a table `_excluded` (id) lists documents that are no candidates.
 
     Returns:
         Candidates, their tokens, and documents that only lack a value.

@@ -16,6 +16,9 @@ from pathlib import Path
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage import verified
 
+SHA_SHOWN = 12
+"""Hexadecimal digits of a checksum in messages."""
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
@@ -137,7 +140,9 @@ def verify_content(path: Path, entry: FileEntry, *, segment: str) -> None:
     with open(path, "rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     if sha256 != entry.sha256:
-        raise DamagedIndexError(path, f"SHA-256 is {sha256} where segment {segment} has {entry.sha256}")
+        raise DamagedIndexError(
+            path, f"SHA-256 is {sha256[:SHA_SHOWN]} where segment {segment} has {entry.sha256[:SHA_SHOWN]}"
+        )
     verified.mark_verified(status, entry.sha256)
 
 

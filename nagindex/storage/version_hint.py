@@ -27,6 +27,8 @@ def write_hint(index: Path, version: int) -> None:
         try:
             with open(temporary, "xb") as file:
                 file.write(dump_json({"version": version}))
+                file.flush()
+                os.fsync(file.fileno())
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -6,9 +6,10 @@ import math
 import os
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUPS = Path("/proc/self/cgroup")
 
 
 def available_cpus() -> int:
@@ -29,14 +30,29 @@ def thread_count(threads: int | None) -> int:
 
 @cache
 def _container_quota(cgroups: Path) -> float | None:
-    """Return the quota of CPUs of this process's cgroup, None without a limit.
+    """Return the smallest quota of CPUs of this process's cgroup and of those above it, None without a limit.
 
     Source: cgroup v2 `cpu.max` and cgroup v1 `cpu.cfs_quota_us`, Linux kernel documentation.
     """
+    quotas = [quota for group in _own_groups() if (quota := _quota(cgroups, group)) is not None]
+    return min(quotas, default=None)
+
+
+def _own_groups() -> set[str]:
+    """Return the paths of this process's cgroups and of those above them, relative to the root; the root is the empty path."""
+    groups = {""}
+    with suppress(OSError):
+        for line in OWN_CGROUPS.read_text().splitlines():
+            path = PurePosixPath(line.split(":", 2)[-1].lstrip("/"))
+            groups |= {str(one) for one in (path, *path.parents) if str(one) != "."}
+    return groups
+
+
+def _quota(cgroups: Path, group: str) -> float | None:
     with suppress(OSError, ValueError, ZeroDivisionError):
-        quota, period = (cgroups / "cpu.max").read_text().split()
+        quota, period = (cgroups / group / "cpu.max").read_text().split()
         return None if quota == "max" else int(quota) / int(period)
     with suppress(OSError, ValueError, ZeroDivisionError):
-        quota, period = ((cgroups / "cpu" / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        quota, period = ((cgroups / "cpu" / group / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
         return int(quota) / int(period) if int(quota) > 0 else None  # -1: no limit
     return None

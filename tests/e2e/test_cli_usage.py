@@ -221,7 +221,10 @@ def test_a_k_above_the_width_is_clipped_and_said(pool: Shell) -> None:
     told = pool.build("pool", "--top-k", "100000", "-i", "wide.nagindex").stderr
     spec = json.loads(pool.run("info", "--json", "-i", "wide.nagindex").stdout)["fingerprint"]["spec"]
     assert spec["top_k"] == min(spec["widths"]) < 100_000
-    assert f"Warning: --top-k 100000: the narrowest layer has {spec['top_k']} neurons, and all of them are kept" in told
+    assert (
+        f"Warning: --top-k 100000: the narrowest layer of up has {spec['top_k']} neurons, and all of them are kept"
+        in told
+    )
 
 
 def test_older_spellings_of_options_are_understood_and_not_listed(pool: Shell) -> None:

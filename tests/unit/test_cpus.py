@@ -20,6 +20,7 @@ COUNTERS = {"cpu_count", "process_cpu_count", "sched_getaffinity"}
 def cgroups(tmp_path, monkeypatch):
     """An empty folder instead of the system's cgroups, for a process with an affinity of eight CPUs."""
     monkeypatch.setattr(cpus, "CGROUPS", tmp_path)
+    monkeypatch.setattr(cpus, "OWN_CGROUPS", tmp_path / "own")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 128)
     return tmp_path
@@ -114,3 +115,14 @@ def test_no_other_module_counts_the_machines_cpus(path):
     names |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     names |= {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
     assert not names & COUNTERS or path == Path(cpus.__file__)
+
+
+def test_the_quota_of_a_job_is_found_in_its_own_group_and_above(cgroups):
+    """Slurm and systemd set limits on groups below the root; the smallest of a process's own group and those above counts."""
+    (cgroups / "own").write_text("0::/slurm/job_7/step_0\n")
+    (cgroups / "slurm" / "job_7" / "step_0").mkdir(parents=True)
+    (cgroups / "slurm" / "job_7" / "step_0" / "cpu.max").write_text("max 100000\n")
+    (cgroups / "slurm" / "job_7" / "cpu.max").write_text("300000 100000\n")
+    (cgroups / "slurm" / "job_8").mkdir()
+    (cgroups / "slurm" / "job_8" / "cpu.max").write_text("100000 100000\n")
+    assert cpus.available_cpus() == 3

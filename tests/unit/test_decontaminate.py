@@ -98,7 +98,7 @@ def test_short_texts_are_counted():
 @pytest.mark.parametrize("ngram", [0, -1])
 def test_ngram_below_one_is_refused(ngram):
     """An n-gram has at least a word; the message names the option."""
-    with pytest.raises(BadInputError, match="--ngram"):
+    with pytest.raises(BadInputError, match="`ngram`"):
         texts_of("a b", ngram=ngram)
 
 

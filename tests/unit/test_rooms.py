@@ -30,6 +30,15 @@ def test_the_table_stands_in_the_order_in_which_rooms_import_each_other():
     assert rooms == layers[::-1]
 
 
+def test_no_module_of_the_library_imports_the_command_line():
+    """import-linter sees the folder `cli`, which is imported as `nagindex.cli`."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for name in names if name.startswith("nagindex.cli")], path
+
+
 def test_every_module_and_every_room_has_a_docstring_of_one_line_first():
     """The first line fits the page; a room's docstring goes on with what the room knows nothing of."""
     for path in [*PACKAGE.rglob("*.py"), *(ROOT / "cli").glob("*.py")]:

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
+from nagindex.corpus.columns import Columns
 from nagindex.errors import BadInputError, SettingsMismatchError
 from nagindex.index import Index
+from nagindex.ingest.options import BuildOptions
 from nagindex.nag import NagSpec
 from nagindex.select.budget import Budget
 from nagindex.storage.fingerprint import Fingerprint
@@ -130,3 +132,21 @@ def test_budgets_are_in_their_unit():
     assert (Budget(tokens=7).counts_tokens, Budget(tokens=7).amount(pool_tokens=100)) == (True, 7)
     assert Budget(fraction=0.205).amount(pool_tokens=100) == 20
     assert Budget(fraction=1.0).amount(pool_tokens=100) == 100
+
+
+def test_kept_columns_may_be_a_list(tmp_path, fingerprint):
+    """`Columns(keep=["label"])` is what a user writes; an index made so is found again."""
+    columns = Columns(keep=["label"])
+    settings = Settings(keep_columns=tuple(columns.keep))
+    assert columns == Columns(keep=("label",))
+    assert Columns(keep="label").keep == ("label",)
+    for _ in range(2):
+        assert Index.create(tmp_path / "i", fingerprint(SPEC), settings).manifest.settings.keep_columns == ("label",)
+
+
+def test_a_column_that_selections_have_is_not_kept_by_new_indexes_and_opens_in_old_ones(tmp_path, fingerprint):
+    """Format version 1 did not reserve the American spelling."""
+    with pytest.raises(BadInputError, match="column 'standardized' cannot be kept"):
+        BuildOptions(columns=Columns(keep=("standardized",)))
+    Index.create(tmp_path / "i", fingerprint(SPEC), Settings(keep_columns=("standardized",)))
+    assert Index.open(tmp_path / "i").manifest.settings.keep_columns == ("standardized",)

@@ -14,14 +14,20 @@ from nagindex.select.options import QueryKeywords, QueryOptions
 
 ROOT = Path(__file__).parents[2]
 RIGHT = """
+from pathlib import Path
+
 import nagindex
 
 index, report = nagindex.build("corpus", "i.nagindex", model="minilm", max_length=64, on_duplicate="replace")
 index.append("more", shard=nagindex.Shard(0, 2))
 index.recheck(documents=8)
 selection = index.query(
-    {"a": "a.jsonl"}, n=1_000, mix="union", quality=nagindex.Quality("edu", weight=0.5), cap={"domain": 0.1}
+    {"a": "a.jsonl"}, n=1_000, mix="union", quality=nagindex.Quality("edu", weight=0.5), cap={"domain": 0.1},
+    exclude=["a.txt", Path("b.txt")], layers=[0, 2], decontamination=nagindex.Decontamination(["e.jsonl"]),
 )
+options = nagindex.QueryOptions(exclude="a.txt", layers=1, decontamination=nagindex.Decontamination("e.jsonl", ngram=8))
+columns = nagindex.Columns(keep=["label"])
+scores = nagindex.Quality(scores=Path("s.csv"))
 again = index.query("a.jsonl", fraction=0.1, options=nagindex.QueryOptions(layers="last"))
 selection.to_parquet("s.parquet")
 length: int = len(again) + report.documents

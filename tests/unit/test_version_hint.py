@@ -64,11 +64,20 @@ def test_vacuumed_versions_are_not_missing(index):
     assert (damage(index), warnings(index)) == ([], [])
 
 
-def test_a_vacuum_makes_a_loss_final(index):
-    """It removes the files that only the lost version named."""
-    manifest_path(index.path, 3).unlink()
+def test_a_vacuum_does_not_remove_what_only_a_lost_version_names(index):
+    """It is refused until the manifest is back, or another version was published."""
+    lost = manifest_path(index.path, 3)
+    content = lost.read_bytes()
+    lost.unlink()
+    files = sorted(path for path in index.path.glob("segments/*/*"))
+    with pytest.raises(
+        DamagedIndexError, match=r"000000000003.json: missing, though version 3 was published: a vacuum"
+    ):
+        Index.open(index.path).vacuum(grace=0)
+    assert sorted(path for path in index.path.glob("segments/*/*")) == files
+    lost.write_bytes(content)
     Index.open(index.path).vacuum(grace=0)
-    assert (read_hint(index.path), damage(index), warnings(index)) == (2, [], [])
+    assert (damage(index), warnings(index)) == ([], [])
 
 
 def test_the_next_publication_takes_the_lost_number(index):
