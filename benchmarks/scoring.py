@@ -63,7 +63,7 @@ def texts_of(paths: Sequence[Path | str], label: str | None = None) -> tuple[lis
     rows = [
         (document.id, document.text, str(document.kept[0]) if label else "")
         for source in find_sources([str(path) for path in paths]).sources
-        for document in read_documents(source, Columns(keep=(label,) if label else ()), with_tokens=False)
+        for document in read_documents(source, Columns(keep_columns=(label,) if label else ()), with_tokens=False)
         if document.text
     ]
     ids, texts, labels = zip(*rows, strict=True)
@@ -108,7 +108,7 @@ def main() -> None:
             raise SystemExit("name a pool and targets, or --quick")
         path = arguments.index or Path(folder, "pool.nagindex")
         if not path.exists():
-            nagindex.build(arguments.pool, path, model="minilm", columns=Columns(keep=(arguments.label,)))
+            nagindex.build(arguments.pool, path, model="minilm", columns=Columns(keep_columns=(arguments.label,)))
         index = nagindex.open(path)
         ids, texts, labels = texts_of([arguments.pool], arguments.label)
         label_of = dict(zip(ids, labels, strict=True))

@@ -23,6 +23,7 @@ SPECIAL = {
     'mode="graph"': "--approx",
     "count_tokens=False": "--no-count-tokens",
     "column": "--quality-column",
+    "keep_columns": "--keep-column",
 }
 METHODS = {"recheck": "append --check"}
 

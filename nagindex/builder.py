@@ -13,10 +13,10 @@ from nagindex.encode.encoder import default_batch_tokens, default_window
 from nagindex.errors import BadInputError
 from nagindex.index import Index
 from nagindex.ingest.estimate import Estimate, estimate
+from nagindex.ingest.jobs import Job, run_job, visible_devices
 from nagindex.ingest.options import BuildKeywords, BuildOptions, Shard
 from nagindex.ingest.pipeline import EncodingProgress
 from nagindex.ingest.prefetch import SMALL_CORPUS
-from nagindex.ingest.run import Job, run_job, visible_devices
 from nagindex.ingest.writer import IngestReport
 from nagindex.sketches.build import FROM_DOCUMENTS, SketchProgress, sketch_new_segments
 from nagindex.storage.manifest import Settings, read_latest, versions
@@ -204,10 +204,10 @@ def _create(
         batch_tokens = measure_batch_tokens(views, [f.spec for f in fingerprints], max_length=options.max_length)
     columns = options.columns
     settings = Settings(
-        text_column=columns.text,
-        id_column=columns.id,
-        token_column=columns.tokens,
-        keep_columns=tuple(columns.keep),
+        text_column=columns.text_column,
+        id_column=columns.id_column,
+        token_column=columns.token_column,
+        keep_columns=tuple(columns.keep_columns),
         window=default_window(loaded),
         batch_tokens=batch_tokens or default_batch_tokens(loaded),
         count_tokens=options.count_tokens,

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from nagindex.backbone.options import ModelKeywords, ModelOptions
 from nagindex.corpus.sources import Paths, find_sources
 from nagindex.errors import BadInputError, NagIndexError
+from nagindex.ingest.jobs import Job, run_job, visible_devices
 from nagindex.ingest.options import IngestOptions, OnDuplicate, Shard
 from nagindex.ingest.pipeline import EncodingProgress
-from nagindex.ingest.run import Job, run_job, visible_devices
 from nagindex.ingest.writer import IngestReport
 from nagindex.maintenance.compact import compact
 from nagindex.maintenance.delete import delete

@@ -23,33 +23,34 @@ class Columns:
     """Names of the columns to read; None stands for the first usual name that a source has.
 
     Attributes:
-        text: the document's text.
-        id: the document's id; a source without an id column gets `<source name>:<row>`.
-        tokens: the document's number of tokens; without it tokens are counted with the backbone's tokenizer.
-        keep: columns carried into the index under their own names.
-        target: the column that names the target set of an example; has no usual name.
+        text_column: the document's text.
+        id_column: the document's id; a source without an id column gets `<source name>:<row>`.
+        token_column: the document's number of tokens; without it tokens are counted with the backbone's tokenizer.
+        keep_columns: columns carried into the index under their own names.
+        target_column: the column that names the target set of an example; has no usual name.
 
     Raises:
         BadInputError: a kept column has a reserved name, or is named twice.
     """
 
-    text: str | None = None
-    id: str | None = None
-    tokens: str | None = None
-    keep: Sequence[str] = ()
-    target: str | None = None
+    text_column: str | None = None
+    id_column: str | None = None
+    token_column: str | None = None
+    keep_columns: Sequence[str] = ()
+    target_column: str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "keep", (self.keep,) if isinstance(self.keep, str) else tuple(self.keep))
+        kept = (self.keep_columns,) if isinstance(self.keep_columns, str) else tuple(self.keep_columns)
+        object.__setattr__(self, "keep_columns", kept)
         reserved = RESERVED + RESERVED_BY_DUCKDB
-        for name in self.keep:
+        for name in self.keep_columns:
             if name.lower() in reserved:
                 raise BadInputError(
                     f"column {name!r} cannot be kept: the names {', '.join(reserved)} are taken; "
                     "rename it in the corpus"
                 )
-        if len({name.lower() for name in self.keep}) < len(self.keep):
-            raise BadInputError(f"a column is named twice among those to keep: {', '.join(self.keep)}")
+        if len({name.lower() for name in self.keep_columns}) < len(self.keep_columns):
+            raise BadInputError(f"a column is named twice among those to keep: {', '.join(self.keep_columns)}")
 
     def find(self, available: Sequence[str], *, where: str) -> Columns:
         """Return the columns to read of a source: those named, else those of a usual name.
@@ -62,25 +63,28 @@ class Columns:
             BadInputError: a named column is missing, or no column has a usual name for texts.
         """
         named = [
-            ("text_column", self.text),
-            ("id_column", self.id),
-            ("token_column", self.tokens),
-            ("target_column", self.target),
-            *(("keep_column", name) for name in self.keep),
+            ("text_column", self.text_column),
+            ("id_column", self.id_column),
+            ("token_column", self.token_column),
+            ("target_column", self.target_column),
+            *(("keep_columns", name) for name in self.keep_columns),
         ]
         for parameter, name in named:
             if name is not None and name not in available:
                 raise BadInputError(
                     f"{where}: no column {name!r} (`{parameter}`); available columns are {format_names(available)}"
                 )
-        text = self.text or _first(TEXT_COLUMNS, available)
+        text = self.text_column or _first(TEXT_COLUMNS, available)
         if text is None:
             raise BadInputError(
                 f"{where}: no text column found ({', '.join(TEXT_COLUMNS)}); "
                 f"available columns are {format_names(available)}; name one with `text_column`"
             )
-        identifier, tokens = self.id or _first(ID_COLUMNS, available), self.tokens or _first(TOKEN_COLUMNS, available)
-        return Columns(text, identifier, tokens, self.keep, self.target)
+        identifier, tokens = (
+            self.id_column or _first(ID_COLUMNS, available),
+            self.token_column or _first(TOKEN_COLUMNS, available),
+        )
+        return Columns(text, identifier, tokens, self.keep_columns, self.target_column)
 
 
 def _first(usual: Sequence[str], available: Sequence[str]) -> str | None:

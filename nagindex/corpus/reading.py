@@ -68,28 +68,30 @@ def read_documents(
     if not names:
         return  # an empty file, such as the last shard of a job that had too many
     # A file that is one text has no columns to choose or to miss.
-    whole = Columns(text="text", keep=columns.keep, target=columns.target)
+    whole = Columns(text_column="text", keep_columns=columns.keep_columns, target_column=columns.target_column)
     columns = whole if source.format == "txt" else columns.find(names, where=str(source.path))
     if not with_tokens:
-        columns = dataclasses.replace(columns, tokens=None)
-    text, *others = [name for name in (columns.text, columns.id, columns.tokens) if name is not None]
+        columns = dataclasses.replace(columns, token_column=None)
+    text, *others = [
+        name for name in (columns.text_column, columns.id_column, columns.token_column) if name is not None
+    ]
     rows = module.read_rows(
         source,
-        [text, *others, *columns.keep, *([columns.target] if columns.target is not None else [])],
-        id_column=columns.id,
+        [text, *others, *columns.keep_columns, *([columns.target_column] if columns.target_column is not None else [])],
+        id_column=columns.id_column,
         start=start,
         position=position or Position(),
         wanted=wanted,
     )
-    at_id = 1 if columns.id else None
-    at_tokens = 1 + bool(columns.id) if columns.tokens else None
+    at_id = 1 if columns.id_column else None
+    at_tokens = 1 + bool(columns.id_column) if columns.token_column else None
     first_kept = 1 + len(others)
     for row, values in rows:
         if not wanted(row):
             yield Document(row, "", None, None, (), EXCLUDED)
             continue
         where = f"{source.path}, row {row}"
-        document_text, problem = _text(values[0], columns.text, where)
+        document_text, problem = _text(values[0], columns.text_column, where)
         document_id = record_id(values[at_id], where) if at_id else None
         if document_id is None:
             document_id = f"{source.name}:{row}"
@@ -97,7 +99,7 @@ def read_documents(
             problem = INVALID_UTF8
         if problem is not None:
             document_text, document_id = None, document_id.encode(errors="replace").decode()
-        tokens = _tokens(values[at_tokens], columns.tokens, where) if at_tokens else None
+        tokens = _tokens(values[at_tokens], columns.token_column, where) if at_tokens else None
         kept = tuple(_kept(value) for value in values[first_kept:])
         if source.format in ("csv", "tsv"):
             kept = tuple(value if value is None else streams.Field(value) for value in kept)
@@ -119,8 +121,8 @@ def read_texts(source: Source, columns: Columns, skipped: list[str]) -> Iterator
     for document in read_documents(source, columns, with_tokens=False):
         if document.problem is not None:
             skipped.append(f"{source.path}, row {document.row}: {document.problem}")
-        elif columns.target is not None and document.kept[-1] is None:
-            skipped.append(f"{source.path}, row {document.row}: no target in column {columns.target!r}")
+        elif columns.target_column is not None and document.kept[-1] is None:
+            skipped.append(f"{source.path}, row {document.row}: no target in column {columns.target_column!r}")
         else:
             texts += 1
             yield document

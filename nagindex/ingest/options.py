@@ -137,7 +137,7 @@ class BuildOptions:
 
     def __post_init__(self) -> None:
         _ = self.ingest  # checks `on_duplicate`
-        for name in self.columns.keep:
+        for name in self.columns.keep_columns:
             if name.lower() in OUTPUT_COLUMNS:  # indexes of earlier versions may have it
                 raise BadInputError(f"column {name!r} cannot be kept: selections have one; rename it in the corpus")
 

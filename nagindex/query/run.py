@@ -1,4 +1,4 @@
-"""The pipeline of a query, from encoded target sets to a selection, in one function."""
+"""A query, from encoded target sets to a selection: its stages, in one function."""
 
 from __future__ import annotations
 

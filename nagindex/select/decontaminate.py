@@ -128,7 +128,7 @@ class EvaluationTexts:
         files: list[dict[str, Any]] = []
         skipped: list[str] = []
         named = [paths] if isinstance(paths, (str, Path)) else list(paths)
-        found = cls(_read(find_sources(named).sources, Columns(text=text_column), files, skipped), ngram=ngram)
+        found = cls(_read(find_sources(named).sources, Columns(text_column=text_column), files, skipped), ngram=ngram)
         if not found.texts:
             rows = f" ({len(skipped)} skipped, the first: {skipped[0]})" if skipped else ""
             raise BadInputError(f"{', '.join(map(str, named))}: no evaluation text{rows}; give at least one text")

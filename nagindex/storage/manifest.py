@@ -297,7 +297,7 @@ def _to_json(manifest: Manifest) -> dict[str, Any]:
 def _from_json(content: dict[str, Any]) -> Manifest:
     known = {field.name for field in dataclasses.fields(Manifest)}
     manifest = from_json(Manifest, {name: value for name, value in content.items() if name in known})
-    Columns(keep=manifest.settings.keep_columns)  # raises for reserved and repeated names
+    Columns(keep_columns=manifest.settings.keep_columns)  # raises for reserved and repeated names
     if not manifest.settings.window or not manifest.settings.batch_tokens:
         raise ValueError(manifest.settings)
     if datetime.fromisoformat(manifest.created).tzinfo is None:

@@ -65,7 +65,7 @@ def load_targets(
         raise BadInputError(
             f"`target_column` {target_column}: targets that have names cannot take them from a column too"
         )
-    columns = Columns(text=text_column, target=target_column)
+    columns = Columns(text_column=text_column, target_column=target_column)
     encoder = _TextEncoder(fingerprint, backbone, batch_tokens, cache)
     loaded: dict[str, TargetSet] = {}
     for name, given in named:
@@ -215,7 +215,7 @@ def _read_texts(source: Source, columns: Columns, skipped: list[str], name: str)
     return [
         _Text(
             document.row,
-            name if columns.target is None else str(document.kept[-1]),
+            name if columns.target_column is None else str(document.kept[-1]),
             document.id,
             document.text or "",
         )

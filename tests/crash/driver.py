@@ -152,7 +152,7 @@ def perform(request: dict[str, Any], backbone: Any) -> dict[str, Any]:
     steps.install()
     done: dict[str, Any] = {}
     if request["op"] == "build":
-        columns = nagindex.Columns(keep=("label",))
+        columns = nagindex.Columns(keep_columns=("label",))
         _, report = nagindex.build(request["corpus"], path, top_k=TOP_K, columns=columns, backbone=backbone)
         done = vars(report)
     else:

@@ -21,7 +21,7 @@ def index(shell: Shell) -> nagindex.Index:
     shell.write("corpus/a.jsonl", jsonl(RECORDS))
     shell.write("t.jsonl", jsonl([RECORDS[3]]))
     shell.write("more/b.jsonl", jsonl([{"id": "new", "text": "violin", "label": "c"}, {"text": None, "label": "c"}]))
-    columns = nagindex.Columns(keep=("label",))
+    columns = nagindex.Columns(keep_columns=("label",))
     built, report = nagindex.build("corpus", "index.nagindex", model=str(shell.model), columns=columns)
     assert (report.documents, report.version) == (8, 2)
     return built

@@ -90,7 +90,7 @@ def make(into: Path, place: Path) -> None:
         place / "index",
         neuron_type="down",
         top_k=6,
-        columns=Columns(keep=KEEP),
+        columns=Columns(keep_columns=KEEP),
         backbone=backbone,
     )
     index.append(place / "corpus")

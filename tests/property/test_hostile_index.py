@@ -34,7 +34,7 @@ def template(tmp_path_factory, tiny_backbone):
     records = [json.dumps({"id": f"d{i}", "text": text, "label": i}) + "\n" for i, text in enumerate(TEXTS)]
     (folder / "corpus").mkdir()
     (folder / "corpus" / "a.jsonl").write_text("".join(records[:4]))
-    build(folder / "corpus", folder / "i", backbone=tiny_backbone, columns=Columns(keep=("label",)))
+    build(folder / "corpus", folder / "i", backbone=tiny_backbone, columns=Columns(keep_columns=("label",)))
     (folder / "corpus" / "b.jsonl").write_text("".join(records[4:]))
     index = Index(folder / "i", read_latest(folder / "i"), backbone=tiny_backbone)
     index.append(folder / "corpus")

@@ -119,9 +119,9 @@ def test_a_columns_name_is_a_name_whatever_it_spells(tmp_path, name, kind):
         path.write_text(json.dumps({name: "river", "text": "sea"}) + "\n")
     else:
         path.write_text('"{}",text\nriver,sea\n'.format(name.replace('"', '""')))
-    assert [d.text for d in read(path, text=name)] == ["river"]
-    assert [(d.id, d.text) for d in read(path, id=name)] == [("river", "sea")]
-    assert [d.kept for d in read(path, keep=(name,))] == [("river",)]
+    assert [d.text for d in read(path, text_column=name)] == ["river"]
+    assert [(d.id, d.text) for d in read(path, id_column=name)] == [("river", "sea")]
+    assert [d.kept for d in read(path, keep_columns=(name,))] == [("river",)]
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_an_id_is_kept_byte_for_byte(tmp_path, identifier):
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\0", "x" * 1_000_000])
-@pytest.mark.parametrize("columns", [{"text": "nope"}, {"id": "nope"}, {"keep": ("nope",)}, {}])
+@pytest.mark.parametrize("columns", [{"text_column": "nope"}, {"id_column": "nope"}, {"keep_columns": ("nope",)}, {}])
 def test_columns_of_any_name_and_number_are_listed_in_one_short_line(tmp_path, name, columns):
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps({name: 1, **({f"c{i}": i for i in range(5000)})}) + "\n")

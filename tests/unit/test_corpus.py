@@ -121,7 +121,7 @@ def test_a_nested_id_column_of_parquet_is_an_error_with_file_and_type(tmp_path, 
     """A struct, list or map is no id, whether the column is named or found by its usual name."""
     path = write_parquet(tmp_path / "d.parquet", f"SELECT {value} AS docid, {value} AS other, 't' AS text")
     kind = duckdb.sql(f"SELECT {value} AS v").types[0]
-    for column, options in {"docid": {}, "other": {"id": "other"}}.items():
+    for column, options in {"docid": {}, "other": {"id_column": "other"}}.items():
         with pytest.raises(BadInputError) as caught:
             read(path, **options)
         reason = f"column {column!r} is {kind}, not a single value; name the id column with `id_column`"
@@ -141,7 +141,7 @@ def test_an_id_column_of_any_scalar_type_is_read_as_text(tmp_path):
     }
     for value, expected in values.items():
         path = write_parquet(tmp_path / "d.parquet", f"SELECT {value} AS key, 't' AS text")
-        assert [d.id for d in read(path, id="key")] == [expected]
+        assert [d.id for d in read(path, id_column="key")] == [expected]
 
 
 @pytest.mark.parametrize("name", ["d.jsonl", "d.json"])
@@ -151,7 +151,7 @@ def test_a_nested_id_of_json_is_an_error_with_file_row_and_remedy(tmp_path, name
     path = tmp_path / name
     path.write_text(f'{{"meta": "a", "text": "t"}}\n{{"meta": {value}, "text": "t"}}\n')
     with pytest.raises(BadInputError, match=r"row 1: the id is .*; name the id column with `id_column`"):
-        read(path, id="meta")
+        read(path, id_column="meta")
 
 
 def test_default_ids_are_the_source_name_and_row(tmp_path):
@@ -169,14 +169,17 @@ def test_columns_are_found_by_their_usual_names_or_named(tmp_path):
         path = tmp_path / f"{name}.jsonl"
         path.write_bytes(json_lines([{"other": "o", name: "found"}]))
         assert [d.text for d in read(path)] == ["found"]
-        assert [d.text for d in read(path, text="other")] == ["o"]
+        assert [d.text for d in read(path, text_column="other")] == ["o"]
     for name in ("id", "docid", "doc_id"):
         path.write_bytes(json_lines([{"text": "t", name: "I", "other": "O"}]))
         assert [d.id for d in read(path)] == ["I"]
-        assert [d.id for d in read(path, id="other")] == ["O"]
+        assert [d.id for d in read(path, id_column="other")] == ["O"]
 
 
-@pytest.mark.parametrize("columns", [{"text": "nope"}, {"id": "nope"}, {"tokens": "nope"}, {"keep": ("nope",)}, {}])
+@pytest.mark.parametrize(
+    "columns",
+    [{"text_column": "nope"}, {"id_column": "nope"}, {"token_column": "nope"}, {"keep_columns": ("nope",)}, {}],
+)
 def test_a_missing_column_is_an_error_that_lists_what_there_is(tmp_path, columns):
     """The message names the file and the available columns."""
     path = tmp_path / "d.csv"
@@ -189,7 +192,7 @@ def test_a_missing_column_is_an_error_that_lists_what_there_is(tmp_path, columns
 def test_kept_columns_may_not_collide(keep):
     """A kept column cannot have a name of the index's own, nor the name of another."""
     with pytest.raises(BadInputError):
-        Columns(keep=keep)
+        Columns(keep_columns=keep)
 
 
 @pytest.mark.parametrize("column", ["token_num", "token_count", "n_tokens", "num_tokens"])
@@ -207,9 +210,9 @@ def test_token_counts_of_a_named_column(tmp_path):
     path = tmp_path / "d.csv"
     path.write_text("text,words\na,3\nb,\n")
     assert [d.tokens for d in read(path)] == [None, None]
-    assert [d.tokens for d in read(path, tokens="words")] == [3, None]
+    assert [d.tokens for d in read(path, token_column="words")] == [3, None]
     path = write_parquet(tmp_path / "d.parquet", "SELECT 'a' AS text, unnest([1.0, NULL, 'NaN'::DOUBLE]) AS w")
-    assert [d.tokens for d in read(path, tokens="w")] == [1, None, None]
+    assert [d.tokens for d in read(path, token_column="w")] == [1, None, None]
 
 
 @pytest.mark.parametrize("count", ["-1", "2.5", '"many"', "true", "[1]"])
@@ -225,7 +228,7 @@ def test_kept_columns_are_carried(tmp_path):
     """Kept columns come in the order asked for, numbers as numbers, nested values as JSON."""
     path = tmp_path / "d.jsonl"
     path.write_bytes(json_lines([{"text": "a", "q": 0.5, "label": "x"}, {"text": "b", "q": None, "label": "y"}]))
-    assert [d.kept for d in read(path, keep=("label", "q"))] == [("x", 0.5), ("y", None)]
+    assert [d.kept for d in read(path, keep_columns=("label", "q"))] == [("x", 0.5), ("y", None)]
 
 
 @pytest.mark.parametrize("name", ["d.jsonl", "d.json", "d.csv", "d.jsonl.gz", "d.txt"])

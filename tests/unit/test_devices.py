@@ -14,9 +14,9 @@ from nagindex import build
 from nagindex.builder import BuildOptions, build_types
 from nagindex.encode import batch_size, encoder
 from nagindex.errors import BadInputError, NagIndexError
-from nagindex.ingest import prefetch, run, windows
+from nagindex.ingest import jobs, prefetch, windows
+from nagindex.ingest.jobs import visible_devices
 from nagindex.ingest.options import Shard
-from nagindex.ingest.run import visible_devices
 from nagindex.ingest.writer import IngestReport
 
 WORDS = ["the", "cat", "sat", "on", "a mat", "and", "light", "bends", "in", "water", "while", "dogs", "print", "loops"]
@@ -158,7 +158,7 @@ def test_a_device_whose_process_dies_stops_the_run_and_the_same_command_ends_it(
     """Killed by the system: one line says so, the other process commits what it has, and nothing is lost for good."""
     children = []
 
-    class Recorded(run.Child):
+    class Recorded(jobs.Child):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             children.append(self)
@@ -166,7 +166,7 @@ def test_a_device_whose_process_dies_stops_the_run_and_the_same_command_ends_it(
     def kill(progress):
         children[0]._link.process.send_signal(signal.SIGKILL)
 
-    monkeypatch.setattr(run, "Child", Recorded)
+    monkeypatch.setattr(jobs, "Child", Recorded)
     options = {"model": model, "device": "cpu,cpu", "workers": 0}
     with pytest.raises(NagIndexError, match=r"a worker process was killed by signal 9"):
         build(with_pipe, tmp_path / "i", progress=kill, **options)
@@ -276,7 +276,7 @@ def test_processes_report_together_what_each_of_them_did():
     parts = [
         IngestReport(documents=n, tokens=10, sources=n, already_in=1, changed=["b", "a"][:n], version=n) for n in (1, 2)
     ]
-    one, own = (run.merge_reports(parts, how) for how in (max, sum))
+    one, own = (jobs.merge_reports(parts, how) for how in (max, sum))
     assert (one.documents, one.tokens, one.sources, one.already_in) == (3, 20, 2, 1)
     assert (one.changed, one.version) == (["a", "b"], 2)
     assert (own.documents, own.sources, own.already_in) == (3, 3, 2)

@@ -135,11 +135,11 @@ def test_budgets_are_in_their_unit():
 
 
 def test_kept_columns_may_be_a_list(tmp_path, fingerprint):
-    """`Columns(keep=["label"])` is what a user writes; an index made so is found again."""
-    columns = Columns(keep=["label"])
-    settings = Settings(keep_columns=tuple(columns.keep))
-    assert columns == Columns(keep=("label",))
-    assert Columns(keep="label").keep == ("label",)
+    """`Columns(keep_columns=["label"])` is what a user writes; an index made so is found again."""
+    columns = Columns(keep_columns=["label"])
+    settings = Settings(keep_columns=tuple(columns.keep_columns))
+    assert columns == Columns(keep_columns=("label",))
+    assert Columns(keep_columns="label").keep_columns == ("label",)
     for _ in range(2):
         assert Index.create(tmp_path / "i", fingerprint(SPEC), settings).manifest.settings.keep_columns == ("label",)
 
@@ -147,6 +147,6 @@ def test_kept_columns_may_be_a_list(tmp_path, fingerprint):
 def test_a_column_that_selections_have_is_not_kept_by_new_indexes_and_opens_in_old_ones(tmp_path, fingerprint):
     """Format version 1 did not reserve the American spelling."""
     with pytest.raises(BadInputError, match="column 'standardized' cannot be kept"):
-        BuildOptions(columns=Columns(keep=("standardized",)))
+        BuildOptions(columns=Columns(keep_columns=("standardized",)))
     Index.create(tmp_path / "i", fingerprint(SPEC), Settings(keep_columns=("standardized",)))
     assert Index.open(tmp_path / "i").manifest.settings.keep_columns == ("standardized",)

@@ -26,7 +26,7 @@ selection = index.query(
     exclude=["a.txt", Path("b.txt")], layers=[0, 2], decontamination=nagindex.Decontamination(["e.jsonl"]),
 )
 options = nagindex.QueryOptions(exclude="a.txt", layers=1, decontamination=nagindex.Decontamination("e.jsonl", ngram=8))
-columns = nagindex.Columns(keep=["label"])
+columns = nagindex.Columns(keep_columns=["label"])
 scores = nagindex.Quality(scores=Path("s.csv"))
 again = index.query("a.jsonl", fraction=0.1, options=nagindex.QueryOptions(layers="last"))
 selection.to_parquet("s.parquet")

@@ -1,4 +1,4 @@
-"""Runs: one device works in this process, several devices in a worker process each."""
+"""Jobs: sources added to indexes, by one device in this process, or by several in a worker process each."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def run_job(
     cores = available_cpus()
     share = max(1, cores // len(devices))
     children = [
-        Child("nagindex.ingest.run:run_on_device", job.part(n, devices, threads=share if device == "cpu" else None))
+        Child("nagindex.ingest.jobs:run_on_device", job.part(n, devices, threads=share if device == "cpu" else None))
         for n, device in enumerate(devices)
     ]
     latest: dict[int, EncodingProgress] = {}
