@@ -59,63 +59,38 @@ def query(
         SourceChangedError: a text is needed and its source is gone or has changed.
     """
     names = [target.name for target in targets]
-    shares_of_amount = partial(
-        _shares, names, mix=options.mix, weights=options.target_weights, counts_tokens=budget.counts_tokens
-    )
+    shares_of = partial(_shares, names, options.mix, options.target_weights, counts_tokens=budget.counts_tokens)
     _require_counted(snapshot, budget)
-    shares_of_amount(
-        max(budget.amount(pool_tokens=snapshot.manifest.tokens), 1)
-    )  # refuses weights before files are read
+    # Weights that contradict each other are refused before any file is read.
+    shares_of(max(budget.amount(pool_tokens=snapshot.manifest.tokens), 1))
     view = View.of(snapshot.manifest.fingerprint.spec, options.written_layers, options.top_k)
-    files = QueryFiles.read(
-        exclude=options.excluded_files, quality=options.quality, decontamination=options.decontamination
-    )
+    files = QueryFiles.read(options.excluded_files, options.quality, options.decontamination)
     verify_segments(snapshot.segments, threads=threads)
 
     candidates = Candidates.find(
-        snapshot,
-        files.database,
-        where=options.where,
-        exclude=bool(options.exclude),
-        quality=options.quality,
-        cap_columns=list(options.cap),
+        snapshot, files, where=options.where, quality=options.quality, cap_columns=list(options.cap)
     )
-    shares = shares_of_amount(budget.amount(pool_tokens=candidates.tokens))
+    shares = shares_of(budget.amount(pool_tokens=candidates.tokens))
     scored = score_targets(snapshot, targets, view, nearest=options.nearest, contrast=options.contrast, threads=threads)
-    pool = score_pool(
-        candidates.parts(
-            tokens=budget.counts_tokens, values=options.quality is not None, changing=files.evaluation is not None
-        ),
-        snapshot.manifest.segments,
-        scored,
-        view,
-        keep_sums=options.needs_all_scores,
-        size=candidates.tokens if budget.counts_tokens else candidates.documents,
-        threads=threads,
+    parts = candidates.parts(
+        tokens=budget.counts_tokens, values=options.quality is not None, changing=files.evaluation is not None
     )
+    size = candidates.tokens if budget.counts_tokens else candidates.documents
+    segments, keep_sums = snapshot.manifest.segments, options.needs_all_scores
+    pool = score_pool(parts, segments, scored, view, keep_sums=keep_sums, size=size, threads=threads)
     engine = open_engine(snapshot, pool, mode=options.mode, score=options.score)
     keys = _ranking_keys(pool, mix=options.mix, quality=options.quality)
-    constraints = Constraints(
-        mix=options.mix,
-        caps={column: exact_decimal(share) for column, share in options.cap.items()},
-        dedup=options.dedup,
-        evaluation=files.evaluation,
-        view=view,
-        names=names if len(shares) > 1 else [""],
-    )
+    caps = {column: exact_decimal(share) for column, share in options.cap.items()}
+    ranking_names = names if len(shares) > 1 else [""]
+    constraints = Constraints(options.mix, caps, options.dedup, files.evaluation, view, ranking_names)
     rank = partial(_rank, engine, keys.keys, snapshot)
     outcome = choose(rank, shares, candidates, constraints, SourceTexts(snapshot, corpus_root))
 
     examples, notes = contaminated_examples(targets, files.evaluation) if files.evaluation else ([], [])
-    warnings = [
-        *_target_warnings(targets, nearest=options.nearest, score=options.score),
-        *candidates.notes,
-        *([] if constraints.depend_on_order else _budget_warnings(snapshot, candidates, shares, budget)),
-        *engine.notes,
-        *_library_warnings(snapshot),
-        *notes,
-        *outcome.notes,
-    ]
+    warnings = _target_warnings(targets, nearest=options.nearest, score=options.score) + candidates.notes
+    if not constraints.depend_on_order:
+        warnings += _budget_warnings(snapshot, candidates, shares, budget)
+    warnings += [*engine.notes, *_library_warnings(snapshot), *notes, *outcome.notes]
     return Selection(
         _chosen(outcome, pool, keys, candidates, names, options.quality),
         snapshot=snapshot,
@@ -139,7 +114,7 @@ def _require_counted(snapshot: Snapshot, budget: Budget) -> None:
 
 
 def _shares(
-    names: Sequence[str], amount: int, *, mix: str, weights: Mapping[str, float], counts_tokens: bool
+    names: Sequence[str], mix: str, weights: Mapping[str, float], amount: int, *, counts_tokens: bool
 ) -> list[int]:
     """Return each ranking's share of a budget: one ranking for each target, or one for all with the mix `max`."""
     if (mix == "max" or len(names) == 1) and not weights:

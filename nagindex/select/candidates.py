@@ -15,6 +15,7 @@ from nagindex.nag import Codes
 from nagindex.search.scan import Part
 from nagindex.search.view import View
 from nagindex.select.options import Quality
+from nagindex.select.query_files import QueryFiles
 from nagindex.storage.docs import columns_of, open_docs, select_candidates, tokens_of
 from nagindex.storage.snapshot import Snapshot
 
@@ -47,10 +48,9 @@ class Candidates:
     def find(
         cls,
         snapshot: Snapshot,
-        database: DuckDBPyConnection | None = None,
+        files: QueryFiles,
         *,
         where: str | None = None,
-        exclude: bool = False,
         quality: Quality | None = None,
         cap_columns: Sequence[str] = (),
     ) -> Candidates:
@@ -58,9 +58,8 @@ class Candidates:
 
         Args:
             snapshot: the version.
-            database: holds the tables of excluded ids and of scores, if there are any; see `QueryFiles`.
+            files: the excluded ids and the scores.
             where: a SQL condition on the documents.
-            exclude: whether ids are excluded.
             quality: the quality signal.
             cap_columns: columns that the selection has caps on.
 
@@ -71,8 +70,8 @@ class Candidates:
         found = cls(snapshot)
         if cap_columns:
             found._require_columns(cap_columns)
-        if where is not None or exclude or quality is not None:
-            found._narrow(open_docs(snapshot, database=database), where, exclude, quality)
+        if where is not None or files.excludes or quality is not None:
+            found._narrow(open_docs(snapshot, database=files.database), where, files.excludes, quality)
         return found
 
     def _narrow(

@@ -22,18 +22,19 @@ class QueryFiles:
     """The content of the files that a query names.
 
     Attributes:
+        excludes: whether ids are excluded.
         database: a table `_excluded` (id) of the ids to exclude, and `_values` (id, value) of the scores, each if such files are
             named; None if neither are.
         evaluation: the evaluation texts, None where none are named.
     """
 
+    excludes: bool
     database: DuckDBPyConnection | None
     evaluation: EvaluationTexts | None
 
     @classmethod
     def read(
         cls,
-        *,
         exclude: Sequence[str] = (),
         quality: Quality | None = None,
         decontamination: Decontamination | None = None,
@@ -51,13 +52,13 @@ class QueryFiles:
         evaluation = None if decontamination is None else _evaluation_texts(decontamination)
         scores = None if quality is None or quality.scores is None else Path(quality.scores)
         if not exclude and scores is None:
-            return cls(None, evaluation)
+            return cls(False, None, evaluation)
         database = open_database()
         if exclude:
             load_ids(database, "_excluded", exclude)
         if quality is not None and scores is not None:
             load_values(database, "_values", scores, quality.column)
-        return cls(database, evaluation)
+        return cls(bool(exclude), database, evaluation)
 
 
 def _evaluation_texts(options: Decontamination) -> EvaluationTexts:

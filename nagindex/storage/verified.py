@@ -12,6 +12,7 @@ import stat
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from threading import Lock
 
 from nagindex.errors import DamagedIndexError
 
@@ -19,6 +20,7 @@ KEY_BYTES = 12
 APPEND_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT
 RECORD_BYTES = 16 << 20
 """Length above which the record is emptied; the files in it are verified once more."""
+_RECORDING = Lock()
 
 
 def record_path() -> Path:
@@ -41,21 +43,25 @@ def mark_verified(status: os.stat_result, sha256: str) -> None:
     """
     key, path = _key(status, sha256), record_path()
     keys = _verified_keys(os.getpid(), path)
-    if key in keys:
-        return
-    keys.add(key)
-    with suppress(OSError):
-        try:
-            file = os.open(path, APPEND_FLAGS, 0o600)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.open(path, APPEND_FLAGS, 0o600)
-        try:
-            if os.fstat(file).st_size > RECORD_BYTES:
-                os.ftruncate(file, 0)
-            os.write(file, key + b"\n")
-        finally:
-            os.close(file)
+    with _RECORDING:  # files are verified on several threads
+        if key not in keys:
+            keys.add(key)
+            with suppress(OSError):
+                _append(path, key + b"\n")
+
+
+def _append(path: Path, line: bytes) -> None:
+    try:
+        file = os.open(path, APPEND_FLAGS, 0o600)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = os.open(path, APPEND_FLAGS, 0o600)
+    try:
+        if os.fstat(file).st_size > RECORD_BYTES:
+            os.ftruncate(file, 0)
+        os.write(file, line)
+    finally:
+        os.close(file)
 
 
 def is_regular_file(path: Path) -> bool:
