@@ -37,7 +37,10 @@ class NamedNumber(click.ParamType):  # type: ignore[type-arg]  # generic only si
         except ValueError:
             found = math.nan
         if not name or math.isnan(found):
-            self.fail(f"{value!r}: write NAME=NUMBER, such as hellaswag=0.4", param, ctx)
+            wanted = "NAME=NUMBER, such as hellaswag=0.4"
+            if param is not None and param.name == "cap":
+                wanted = "COLUMN=SHARE, such as domain=0.05"
+            self.fail(f"{value!r}: write {wanted}", param, ctx)
         return name, found
 
 
@@ -183,7 +186,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--dedup",
         type=float,
         metavar="D",
-        help="Drop documents whose NAG overlaps a better one's by D, 0 to 1, or more.",
+        help="Drop documents whose NAG overlaps a better one's by at least D, above 0 and at most 1.",
     ),
     click.option(
         "--decontaminate",

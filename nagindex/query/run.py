@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -234,5 +235,5 @@ def _record(
         "fingerprint": manifest.fingerprint.to_json(),
         "corpus": {name: getattr(manifest.settings, name) for name in ("text_column", "id_column")},
         "targets": [{"name": t.name, "examples": len(t.codes), "files": t.files} for t in targets],
-        "query": {"index": str(snapshot.path), **recorded, **budget.to_json(), **options.to_json()},
+        "query": {"index": os.path.abspath(snapshot.path), **recorded, **budget.to_json(), **options.to_json()},
     }

@@ -126,7 +126,7 @@ def test_a_selection_is_made_again_from_any_folder(ready: Shell, monkeypatch: py
     assert "d1" not in [r["id"] for r in rows("a.parquet")]
     Path("elsewhere").mkdir()
     monkeypatch.chdir("elsewhere")
-    ready.run("query", "--config", "../a.parquet", "-i", "../index.nagindex", "-o", "b.parquet")
+    ready.run("query", "--config", "../a.parquet", "-o", "b.parquet")
     assert rows("../a.parquet") == rows("b.parquet")
 
 
@@ -201,7 +201,8 @@ BAD_CONFIGS = {
     "[1, 2]": "not a query",
     "n: [": "not YAML",
     "tokens: many\nn: null": "'many' is not a whole number",
-    "target-weight: {odd: much}": "write NAME=NUMBER",
+    "target-weight: {odd: much}": "write NAME=NUMBER, such as hellaswag=0.4",
+    "cap: {label: much}": "write COLUMN=SHARE, such as domain=0.05",
     "config: b.yaml": "no option 'config'",
     "cap: null\nscore: 'top:\u00b2'": "write mean, max, or top:R",
 }
