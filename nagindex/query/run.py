@@ -223,11 +223,11 @@ def _record(
     recorded: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return all that the selection depends on, as JSON values; the entry `query` is what a config file holds."""
-    manifest = snapshot.manifest
+    manifest, path = snapshot.manifest, os.path.abspath(snapshot.path)
     return {
         "nagindex": __version__,
         "index": {
-            "path": str(snapshot.path),
+            "path": path,
             "version": manifest.version,
             "documents": manifest.documents,
             "tokens": manifest.tokens,
@@ -235,5 +235,5 @@ def _record(
         "fingerprint": manifest.fingerprint.to_json(),
         "corpus": {name: getattr(manifest.settings, name) for name in ("text_column", "id_column")},
         "targets": [{"name": t.name, "examples": len(t.codes), "files": t.files} for t in targets],
-        "query": {"index": os.path.abspath(snapshot.path), **recorded, **budget.to_json(), **options.to_json()},
+        "query": {"index": path, **recorded, **budget.to_json(), **options.to_json()},
     }

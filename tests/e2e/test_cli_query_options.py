@@ -28,7 +28,7 @@ def rows(path: str) -> list[dict[str, object]]:
 
 def refused(shell: Shell, message: str, *asked: object) -> str:
     """Return the one line that a query gets: of wrong usage (status 2), or of what was found wrong (1)."""
-    usage = any(mark in message for mark in ("--", "no option", "whole number", "NAME=NUMBER"))
+    usage = any(mark in message for mark in ("--", "no option", "whole number", "NAME=NUMBER", "COLUMN=SHARE"))
     return shell.error("query", *asked, status=2 if usage else 1)
 
 
