@@ -21,14 +21,15 @@ from nagindex.errors import NagIndexError
 
 HEADER = struct.Struct("<cQ")  # kind of a frame, and length of its content in bytes
 ITEM, ERROR, END = b"i", b"e", b"."
+RETRY_SECONDS = 1.0  # a finalizer or a library can swallow the KeyboardInterrupt of a stop; it is raised again then
 STOPPED = 128 + signal.SIGTERM  # exit code of a child that stopped on request
 
 
 def serve(descriptor: int) -> None:
     """Run the generator named on stdin and write its items to a pipe.
 
-    SIGTERM and SIGINT stop it: KeyboardInterrupt is raised in the generator once, and the items that it yields while it
-    ends are sent too. The process then exits with the code STOPPED.
+    SIGTERM and SIGINT stop it: KeyboardInterrupt is raised in the generator, again if it was swallowed, and the items that
+    it yields while it ends are sent too. Its `finally` blocks are not interrupted. The process then exits with the code STOPPED.
 
     Args:
         descriptor: file descriptor of the pipe.
@@ -38,11 +39,13 @@ def serve(descriptor: int) -> None:
 
     def request_stop(number: int, frame: object) -> None:
         nonlocal stop_requested, stop_raised
-        # Outside the generator a frame may be half written, so the loop below raises the stop in the generator then.
         if not stop_requested:
-            stop_requested, stop_raised = True, items.gi_running  # type: ignore[attr-defined]
-            if stop_raised:
-                raise KeyboardInterrupt
+            signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS, RETRY_SECONDS)
+        stop_requested = True
+        # Outside the generator a frame may be half written, so the loop below raises the stop in the generator then.
+        if items.gi_running and not _is_ending():  # type: ignore[attr-defined]
+            stop_raised = True
+            raise KeyboardInterrupt
 
     def release_pipe_after_fork() -> None:
         # A grandchild must not keep the pipe open after the child's death, nor run the child's cleanup.
@@ -60,6 +63,7 @@ def serve(descriptor: int) -> None:
     os.register_at_fork(after_in_child=release_pipe_after_fork)
     signal.signal(signal.SIGTERM, request_stop)
     signal.signal(signal.SIGINT, request_stop)
+    signal.signal(signal.SIGALRM, request_stop)
     error = None
     try:
         while True:
@@ -80,6 +84,14 @@ def serve(descriptor: int) -> None:
         sys.exit(STOPPED)  # no END frame: the items may be incomplete
     else:
         send(END, b"")
+
+
+def _is_ending() -> bool:
+    """Whether a KeyboardInterrupt is being handled, so that `finally` blocks may be running."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
 
 
 def _write_frame(descriptor: int, kind: bytes, content: bytes) -> None:

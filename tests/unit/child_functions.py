@@ -127,3 +127,27 @@ def stubborn(started):
 
 def environment(name):
     yield os.environ[name], sys.modules["__main__"].__dict__.get("__file__"), list(sys.path)
+
+
+def swallowing(started, path):
+    """Lose the first stop, as a finalizer would; then wait for another, and take its time to end."""
+
+    class Waiting:
+        def __del__(self):
+            Path(started).touch()
+            while True:
+                time.sleep(0.01)
+
+    waiting = Waiting()
+    try:
+        del waiting
+        yield from endless_sleep()
+    finally:
+        time.sleep(2.5)
+        Path(path).write_text("finished")
+
+
+def endless_sleep():
+    while True:
+        time.sleep(0.01)
+    yield

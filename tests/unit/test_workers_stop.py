@@ -29,6 +29,13 @@ def test_close_stops_a_child_that_waits_for_its_reader(tmp_path):
     assert (tmp_path / "out").read_text() == "stopped"
 
 
+def test_a_stop_that_was_swallowed_is_raised_again_and_never_in_a_finally_block(tmp_path):
+    one = child("swallowing", tmp_path / "started", tmp_path / "out")
+    until((tmp_path / "started").exists)
+    assert one.close() == []
+    assert (tmp_path / "out").read_text() == "finished"
+
+
 def test_close_before_the_child_began():
     assert child("endless").close() is not None
 
