@@ -126,6 +126,8 @@ def choose(workload: Workload, mode: str, obstacles: Sequence[str]) -> Plan:
         return Plan("scan", obstacles[0], {"scan": predicted(workload)["scan"]}, _scan_reads(workload))
     seconds = predicted(workload)
     share = f"sketch bounds admit {workload.admitted:.2%} of the documents"
+    if mode == "auto" and not workload.sketched:
+        return Plan("scan", "no candidate has a sketch that can be read", seconds, _scan_reads(workload))
     if mode == "sketch":
         return Plan("sketch", f"requested; {share}", seconds, _sketch_reads(workload))
     if workload.admitted > LIMIT:

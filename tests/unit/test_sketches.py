@@ -11,7 +11,7 @@ from nagindex.errors import BadInputError
 from nagindex.nag import NagSpec
 from nagindex.search import plan
 from nagindex.sketches.build import residual_drift
-from nagindex.sketches.store import current_sketches
+from nagindex.sketches.store import SketchSet, current_sketches
 
 LAYERS, TOP_K, WIDTH = 3, 4, 40
 SPEC = NagSpec("up", (WIDTH,) * LAYERS, TOP_K)
@@ -200,6 +200,8 @@ WORKLOAD = plan.Workload(10**7, 10**7, 1, 560, 1120, 128, 2, 0.015)
         ({"documents": 1000, "sketched": 1000}, "auto", [], "scan", "the scan is no slower"),
         ({"targets": 6, "admitted": 0.2}, "auto", [], "scan", "the scan is no slower"),
         ({}, "auto", ["because"], "scan", "because"),
+        ({"sketched": 0, "admitted": 0.0}, "auto", [], "scan", "no candidate has a sketch"),
+        ({"sketched": 0, "admitted": 0.0}, "sketch", [], "sketch", "requested"),
     ],
 )
 def test_the_plan(changes, mode, obstacles, engine, why):
@@ -209,6 +211,17 @@ def test_the_plan(changes, mode, obstacles, engine, why):
     assert found.engine == engine
     assert why in found.why
     assert found.to_json(timed=True)["expected"]["documents"] > 0
+
+
+@pytest.mark.parametrize("mode", ["auto", "sketch"])
+def test_sketches_published_while_a_query_is_planned_do_not_change_the_answer(index, monkeypatch, mode):
+    """Another process may rebuild the sketches while a query counts those that it can read."""
+    expected, _ = answers(index, "scan")
+    index.optimize()
+    read, calls = SketchSet.read, iter(range(10**6))
+    monkeypatch.setattr(SketchSet, "read", lambda self, entry: read(self, entry) if next(calls) >= 3 else None)
+    monkeypatch.setattr("nagindex.search.sketch_search.admitted_share", lambda *of: 0.01)
+    assert answers(index, mode)[0] == expected
 
 
 def test_a_forced_engine_that_cannot_answer_is_refused():
