@@ -10,28 +10,25 @@ from typing import Any
 
 import click
 
-SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
+import nagindex
 
 
-class Count(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
-    """A whole number, with an optional suffix k, M, B or T."""
+class Number(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
+    """A number as the library reads it, such as 1.5M or 20%."""
 
-    name = "number"
+    def __init__(self, name: str, parse: Callable[[Any], float]) -> None:
+        self.name, self.parse = name, parse
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the number; 1.5M is 1,500,000."""
-        written = str(value).strip().replace("_", "").replace(",", "").lower()
-        match = re.fullmatch(r"(\d+)(?:\.(\d+))?([kmbt]?)", written)
-        decimals = (match[2] or "") if match else ""
-        scaled, rest = divmod(int(match[1] + decimals) * SUFFIXES[match[3]], 10 ** len(decimals)) if match else (0, 1)
-        if rest or scaled < 1:
-            self.fail(
-                f"{value!r} is not a whole number of at least 1; write 1000000, 1M or 1.5M (k, M, B, T)", param, ctx
-            )
-        return scaled
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        try:
+            return self.parse(value)
+        except nagindex.BadInputError as error:
+            self.fail(str(error), param, ctx)
 
 
-COUNT = Count()
+COUNT = Number("number", nagindex.parse_count)
+SHARE = Number("share", nagindex.parse_share)
 
 index_option = click.option(
     "-i",

@@ -163,12 +163,12 @@ def encode(
     click.echo(f"Encoded {count}{targets} to {output}", err=True)
 
 
-def _named(targets: tuple[str, ...]) -> tuple[str, ...] | dict[str, str]:
-    """Return targets by name where they are written NAME=FILE."""
+def _named(targets: tuple[str, ...]) -> tuple[Path, ...] | dict[str, str]:
+    """Return the files of targets, by name where they are written NAME=FILE."""
     pairs = [NAMED.fullmatch(target) for target in targets if not (Path(target).exists() or glob(target))]
     found = {pair[1]: pair[2] for pair in pairs if pair is not None}
     if not found:
-        return targets
+        return tuple(map(Path, targets))
     if len(found) < len(targets):
         raise click.UsageError("name all targets, each by its own name, as in NAME=FILE, or none")
     return found

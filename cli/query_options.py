@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 import nagindex
 
-from .options import COUNT
+from .options import COUNT, SHARE
 
 SEVERAL = "--decontaminate"
 BUDGETS = ("documents", "tokens", "fraction")
@@ -116,9 +116,9 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option("--tokens", type=COUNT, metavar="N", help="Select documents of N tokens altogether."),
     click.option(
         "--fraction",
-        type=click.FloatRange(0, 1, min_open=True),
+        type=SHARE,
         metavar="F",
-        help="Select documents of a share F of the candidates' tokens.",
+        help="Select documents of a share F of the candidates' tokens, such as 0.2 or 20%.",
     ),
     target_column_option,
     click.option(

@@ -9,10 +9,13 @@ Importing the package is cheap: torch, transformers, duckdb and numba are import
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nagindex._version import __version__
+from nagindex.arguments import checked
 from nagindex.errors import (
+    ArgumentTypeError,
     BadInputError,
     DamagedIndexError,
     DuplicateIdError,
@@ -26,8 +29,8 @@ from nagindex.errors import (
 )
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from nagindex.arguments import parse_count as parse_count
+    from nagindex.arguments import parse_share as parse_share
     from nagindex.backbone.describe import describe_model as describe_model
     from nagindex.backbone.projections import NEURON_TYPES as NEURON_TYPES
     from nagindex.builder import build, build_types, estimate_build
@@ -58,8 +61,8 @@ __all__ = [
     "open", "build", "build_types", "estimate_build",
     "Index", "Selection", "TargetSet",
     "BuildOptions", "Columns", "Shard", "QueryOptions", "Quality", "Decontamination",
-    "NagIndexError", "BadInputError", "DamagedIndexError", "DuplicateIdError", "InputNotFoundError", "MissingDependencyError",
-    "SettingsMismatchError", "SourceChangedError", "UnknownFormatError", "UnsupportedBackboneError",
+    "NagIndexError", "ArgumentTypeError", "BadInputError", "DamagedIndexError", "DuplicateIdError", "InputNotFoundError",
+    "MissingDependencyError", "SettingsMismatchError", "SourceChangedError", "UnknownFormatError", "UnsupportedBackboneError",
     "__version__",
 ]  # fmt: skip
 
@@ -67,6 +70,7 @@ __all__ = [
 _HOMES = {
     name: module
     for module, names in {
+        "nagindex.arguments": ["parse_count", "parse_share"],
         "nagindex.backbone.describe": ["describe_model"],
         "nagindex.backbone.projections": ["NEURON_TYPES"],
         "nagindex.builder": ["build", "build_types", "estimate_build"],
@@ -90,8 +94,20 @@ _HOMES = {
 }
 
 
+@checked
 def open(path: str | Path, *, version: int | None = None, check: bool = True) -> Index:  # noqa: A001 - the verb users expect
-    """Return an index at its current version, or at an older one; see `Index.open`."""
+    """Return an index at its current version, or at an older one.
+
+    Args:
+        path: the index's folder.
+        version: number of the version; by default the highest.
+        check: whether to check that every file is there with its length; `verify` finds damage without that.
+
+    Raises:
+        InputNotFoundError: there is no index, or no such version.
+        DamagedIndexError: a file is missing or has the wrong length.
+        UnknownFormatError: a newer nagindex wrote it.
+    """
     from nagindex.index import Index
 
     return Index.open(path, version=version, check=check)
@@ -106,4 +122,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*__all__, *_HOMES})

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from nagindex.arguments import checked
 from nagindex.corpus.sources import Paths, find_sources
 from nagindex.encode.batch_size import measure_batch_tokens
 from nagindex.encode.encoder import default_batch_tokens, default_window
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
 
 
+@checked
 def build(
     corpus: Paths,
     index: str | Path,
@@ -60,6 +62,7 @@ def build(
     return built
 
 
+@checked
 def build_types(
     corpus: Paths,
     indexes: Mapping[str, str | Path],
@@ -114,6 +117,7 @@ def build_types(
     return list(zip(opened, reports, strict=True))
 
 
+@checked
 def estimate_build(
     corpus: Paths,
     *,

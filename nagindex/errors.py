@@ -22,6 +22,10 @@ class BadInputError(NagIndexError, ValueError):
     """A source file or an argument is invalid; the message names the file and row, or the parameter."""
 
 
+class ArgumentTypeError(BadInputError, TypeError):
+    """An argument is of another class than the parameter takes; the message names the parameter."""
+
+
 class SettingsMismatchError(NagIndexError, ValueError):
     """The requested settings differ from those of an existing index; the message names both values."""
 

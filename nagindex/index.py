@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.arguments import checked, parse_count, parse_share
 from nagindex.backbone.options import ModelKeywords, ModelOptions
 from nagindex.corpus.sources import Paths, find_sources
 from nagindex.errors import BadInputError, NagIndexError
@@ -60,6 +61,7 @@ class Index:
         self._backbone = backbone
 
     @classmethod
+    @checked
     def open(cls, path: str | Path, *, version: int | None = None, check: bool = True) -> Self:
         """Return an index at its current version, or at an older one.
 
@@ -77,10 +79,22 @@ class Index:
         return cls(snapshot.path, snapshot.manifest)
 
     @classmethod
+    @checked
     def create(
         cls, path: str | Path, fingerprint: Fingerprint, settings: Settings, *, backbone: Backbone | None = None
     ) -> Self:
-        """Return a new empty index, or the one that exists with the same encoding and settings; see `create_index`."""
+        """Return a new empty index, or the one that exists with the same encoding and settings; see `create_index`.
+
+        Args:
+            path: the index's folder.
+            fingerprint: the encoding.
+            settings: how corpora are read.
+            backbone: the model, if it is loaded.
+
+        Raises:
+            SettingsMismatchError: the existing index has another encoding or other settings; names both values.
+            BadInputError: the folder holds something else.
+        """
         folder = Path(path).expanduser()
         created = cls(folder, create_index(folder, fingerprint, settings), backbone=backbone)
         created.snapshot.check_lengths()
@@ -121,8 +135,12 @@ class Index:
         """Pin the current version."""
         self.snapshot = Snapshot.open(self.path)
 
+    @checked
     def sql(self, statement: str) -> DuckDBPyConnection:
         """Return the result of one SELECT statement over the view `docs`; nothing else can be read, and nothing written.
+
+        Args:
+            statement: the statement, in the SQL of DuckDB.
 
         Raises:
             BadInputError: it is not one SELECT statement.
@@ -137,10 +155,11 @@ class Index:
         """Return the size, encoding, sketches and warnings of the pinned version, as JSON values."""
         return info(self.snapshot)
 
-    def verify(self) -> Iterator[NagIndexError]:
-        """Yield one error for each damage found in the index, down to every byte and every code."""
-        return verify(self.snapshot)
+    def verify(self) -> list[NagIndexError]:
+        """Return one error for each damage found in the index, down to every byte and every code; none if it is whole."""
+        return list(verify(self.snapshot))
 
+    @checked
     def backbone(self, **model: Unpack[ModelKeywords]) -> Backbone:
         """Return the model that encodes as this index does, loaded on the first call; library versions may differ.
 
@@ -160,6 +179,7 @@ class Index:
         )
         return self._backbone
 
+    @checked
     def append(
         self,
         corpus: Paths,
@@ -202,6 +222,7 @@ class Index:
         sketch_new_segments(self.path, self.segments)
         return report
 
+    @checked
     def recheck(
         self,
         corpus: Paths | None = None,
@@ -213,7 +234,13 @@ class Index:
     ) -> Reencoding:
         """Encode a sample of stored documents again and return what differs; nothing is written.
 
-        The sample and its sources are as in `nagindex.maintenance.reencode.reencode`, the model as in `backbone`.
+        Args:
+            corpus: files, globs or folders with sources of the index; only documents from these are sampled. By default, sources
+                are read at their original paths.
+            corpus_root: names of sources are relative to it; by default the deepest folder that holds all of `corpus`.
+            documents: size of the sample.
+            seed: of the sample.
+            model: fields of `ModelOptions`: model, device (one) and trust_remote_code.
 
         Raises:
             BadInputError: the index holds no document, or none of the named sources.
@@ -226,6 +253,7 @@ class Index:
         load = partial(self._load, dataclasses.replace(options, device=visible_devices(options.device)[0]))
         return reencode(self.snapshot, load, corpus, corpus_root=corpus_root, documents=documents, seed=seed)
 
+    @checked
     def encode(
         self,
         targets: Targets,
@@ -239,8 +267,8 @@ class Index:
         """Return target sets, from texts or from saved NAGs, as codes of this index's encoding.
 
         Args:
-            targets: a file, glob or folder, or codes uint16 [n, L, K]; several of them, or a mapping of names to them, are several
-                targets.
+            targets: a file, glob or folder, as a Path or one str; a list of texts; or codes uint16 [n, L, K]. Several of them, or a
+                mapping of names to them, are several targets; a list of nothing but strings is one target, of texts.
             text_column: column of the texts.
             target_column: column of the target's name, where one file holds several targets.
             model: where the backbone lies now, if it was moved.
@@ -263,24 +291,30 @@ class Index:
             cache=TargetCache(self.path / "derived" / "targets", here) if cache else None,
         )
 
+    @checked
     def save_targets(self, targets: Sequence[TargetSet], path: str | Path) -> None:
         """Write encoded target sets as a Parquet file that can be used as targets of this index, without its backbone.
 
+        Args:
+            targets: what `encode` returns.
+            path: the file; one that exists is replaced, unless it is a source of the index.
+
         Raises:
-            BadInputError: the file's name does not end in .parquet.
+            BadInputError: the file's name does not end in .parquet, or it must not be overwritten.
         """
         file = Path(path)
         if file.suffix != ".parquet":
             raise BadInputError(f"{file}: NAGs are saved as Parquet; name a file that ends in .parquet")
         write_nags(file, targets, self.manifest.fingerprint)
 
+    @checked
     def query(
         self,
         targets: Targets,
         *,
-        n: int | None = None,
-        tokens: int | None = None,
-        fraction: float | None = None,
+        n: float | str | None = None,
+        tokens: float | str | None = None,
+        fraction: float | str | None = None,
         options: QueryOptions | None = None,
         text_column: str | None = None,
         target_column: str | None = None,
@@ -295,9 +329,10 @@ class Index:
 
         Args:
             targets: as in `encode`.
-            n: the budget as a number of documents.
-            tokens: the budget as a number of tokens.
-            fraction: the budget as a share of the candidates' tokens, 0 to 1; exactly one of the three is given.
+            n: the budget as a number of documents; also as text such as `1M` or `1e6`.
+            tokens: the budget as a number of tokens, written likewise.
+            fraction: the budget as a share of the candidates' tokens, above 0 and at most 1, or text such as `20%`; exactly one of
+                the three is given.
             options: the query options; by default the paper's.
             text_column: as in `encode`, like the following four.
             target_column: see there.
@@ -316,7 +351,12 @@ class Index:
         if options is not None and keywords:
             raise BadInputError(f"options are given as an object and as {', '.join(keywords)}; give one of the two")
         targets = repeatable(targets)
-        budget, chosen = Budget(n, tokens, fraction), options or QueryOptions.of(**keywords)
+        budget = Budget(
+            None if n is None else parse_count(n, name="n"),
+            None if tokens is None else parse_count(tokens, name="tokens"),
+            None if fraction is None else parse_share(fraction, name="fraction"),
+        )
+        chosen = options or QueryOptions.of(**keywords)
         View.of(
             self.manifest.fingerprint.spec, chosen.written_layers, chosen.top_k
         )  # refused before anything is encoded
@@ -335,6 +375,7 @@ class Index:
             threads=threads,
         )
 
+    @checked
     def neighbors(
         self,
         of: str | Sequence[str | TargetSet] | Codes,
@@ -373,8 +414,13 @@ class Index:
     def _checked(self, codes: npt.NDArray[Any], name: str) -> list[Codes]:
         return list(check_codes(codes, self.manifest.fingerprint, where=f"the codes of {name}"))
 
+    @checked
     def delete(self, *, ids: Iterable[str] | None = None, where: str | None = None) -> int:
         """Delete documents by id or by a SQL condition on `docs`, pin the result and return how many were deleted.
+
+        Args:
+            ids: ids of documents; ids that are not in the index are ignored.
+            where: a SQL condition on the columns of `docs`.
 
         Raises:
             BadInputError: neither or both are given, or the condition is not SQL.
@@ -390,6 +436,7 @@ class Index:
         self.refresh()
         sketch_new_segments(self.path, self.segments)
 
+    @checked
     def optimize(
         self,
         *,
@@ -401,13 +448,19 @@ class Index:
     ) -> Optimized:
         """Make sketches, from which exact queries read only part of the codes, and graphs for approximate ones.
 
-        The arguments are those of `nagindex.sketches.build.optimize`.
+        Args:
+            dims: values of a sketch, 64 or 128; by default those of the current basis, or 128.
+            dtype: `i8` or `f16`; by default that of the current basis, or `i8`.
+            refit: whether to fit a new basis in any case.
+            graph: whether to build neighbor graphs, too, for approximate answers.
+            progress: called before the fit and after each segment.
 
         Raises:
             BadInputError: the index is empty, or there are no such dims or dtype.
         """
         return optimize(self.path, dims=dims, dtype=dtype, refit=refit, graph=graph, progress=progress)
 
+    @checked
     def vacuum(self, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuumed:
         """Remove old versions, and files that no kept version names; return what was removed.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nagindex.arguments import check_fields
 from nagindex.errors import BadInputError
 
 TEXT_COLUMNS = ("text", "content", "doc", "document", "body")
@@ -40,6 +41,7 @@ class Columns:
     target_column: str | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         kept = (self.keep_columns,) if isinstance(self.keep_columns, str) else tuple(self.keep_columns)
         object.__setattr__(self, "keep_columns", kept)
         reserved = RESERVED + RESERVED_BY_DUCKDB

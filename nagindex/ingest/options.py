@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
+from nagindex.arguments import check_fields
 from nagindex.backbone.options import LoadKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
 from nagindex.errors import BadInputError
@@ -36,6 +37,7 @@ class Shard:
     count: int = 1
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.index < self.count:
             raise BadInputError(f"shard {self.index}/{self.count}: shards of {self.count} are 0 to {self.count - 1}")
 
@@ -67,6 +69,7 @@ class IngestOptions:
     accept_libraries: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.on_duplicate not in ON_DUPLICATE:
             raise BadInputError(f"on_duplicate {self.on_duplicate!r}: one of {', '.join(ON_DUPLICATE)}")
 
@@ -136,6 +139,7 @@ class BuildOptions:
     optimize: bool = True
 
     def __post_init__(self) -> None:
+        check_fields(self)
         _ = self.ingest  # checks `on_duplicate`
         for name in self.columns.keep_columns:
             if name.lower() in OUTPUT_COLUMNS:  # indexes of earlier versions may have it

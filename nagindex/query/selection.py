@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.arguments import checked
 from nagindex.corpus.sql import connect, quote_name
 from nagindex.errors import BadInputError
 from nagindex.query.export import require_format, write_rows
@@ -136,8 +137,13 @@ class Selection:
         tokens: npt.NDArray[np.int64] = self.column("tokens")
         return tokens
 
+    @checked
     def column(self, name: str) -> Any:
-        """Return one column, best document first, as an array [n]; missing values are masked, or None among texts."""
+        """Return one column, best document first, as an array [n]; missing values are masked, or None among texts.
+
+        Args:
+            name: one of `columns`.
+        """
         sql = f"SELECT {quote_name(OLD_NAMES.get(name, name))} AS v FROM selection ORDER BY _row"
         return self._connection.execute(sql).fetchnumpy()["v"]
 
@@ -145,14 +151,29 @@ class Selection:
         """Return the selection as a DuckDB relation, in order, for further SQL."""
         return self._connection.sql(self._select())
 
+    @checked
     def to_parquet(self, path: str | Path, *, with_text: bool = False, corpus_root: str | Path | None = None) -> None:
-        """Write the selection as Parquet; see `write`."""
+        """Write the selection as Parquet.
+
+        Args:
+            path: as in `write`, like the following.
+            with_text: see there.
+            corpus_root: see there.
+        """
         self.write(path, format="parquet", with_text=with_text, corpus_root=corpus_root)
 
+    @checked
     def to_jsonl(self, path: str | Path, *, with_text: bool = False, corpus_root: str | Path | None = None) -> None:
-        """Write the selection as JSON lines; see `write`."""
+        """Write the selection as JSON lines.
+
+        Args:
+            path: as in `write`, like the following.
+            with_text: see there.
+            corpus_root: see there.
+        """
         self.write(path, format="jsonl", with_text=with_text, corpus_root=corpus_root)
 
+    @checked
     def write(
         self,
         path: str | Path,
@@ -182,8 +203,13 @@ class Selection:
             self._connection, self._select(with_text=with_text), Path(path), format=format, settings=self.settings
         )
 
+    @checked
     def write_dropped(self, path: str | Path) -> None:
-        """Write `dropped` as JSON lines, as a file that appears whole or not at all."""
+        """Write `dropped` as JSON lines, as a file that appears whole or not at all.
+
+        Args:
+            path: the file; one that exists is replaced.
+        """
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.dropped)
         with replacing(Path(path)) as temporary:
             temporary.write_text(lines)

@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
+from nagindex.arguments import check_fields
 from nagindex.errors import BadInputError
 
 NGRAM = 13
@@ -46,6 +47,7 @@ class Quality:
     normalize: Normalization = "minmax"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "scores", None if self.scores is None else str(self.scores))
         object.__setattr__(self, "weight", float(self.weight))
         _require_choice("normalize", self.normalize, NORMALIZATIONS)
@@ -77,6 +79,7 @@ class Decontamination:
     ngram: int = NGRAM
 
     def __post_init__(self) -> None:
+        check_fields(self)
         object.__setattr__(self, "files", _paths(self.files))
         object.__setattr__(self, "ngram", int(self.ngram))
         if not self.files:
@@ -154,10 +157,11 @@ class QueryOptions:
         return cls(**given)
 
     def __post_init__(self) -> None:
+        check_fields(self)
         for name, plain in (
             ("exclude", _paths(self.exclude)),
-            ("target_weights", _numbers("target_weights", self.target_weights)),
-            ("cap", _numbers("cap", self.cap)),
+            ("target_weights", _numbers(self.target_weights)),
+            ("cap", _numbers(self.cap)),
             ("layers", _layers(self.layers)),
             ("score", str(self.score)),
             ("contrast", float(self.contrast)),
@@ -271,9 +275,7 @@ def _paths(given: Any) -> tuple[str, ...]:
     return tuple(map(str, listed))
 
 
-def _numbers(name: str, given: Any) -> dict[str, float]:
-    if not isinstance(given, Mapping):
-        raise BadInputError(f"{name} {given!r}: a mapping of names to numbers")
+def _numbers(given: Mapping[str, float]) -> dict[str, float]:
     return {str(key): float(value) for key, value in given.items()}
 
 

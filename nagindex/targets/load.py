@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
 
 
-TargetFiles = str | Path | Sequence[str | Path] | npt.NDArray[np.integer[Any]] | TargetSet
+TargetFiles = str | Path | Sequence[str] | Sequence[str | Path] | npt.NDArray[np.integer[Any]] | TargetSet
+"""One target: a file, glob or folder, several of them as Paths, a list of texts, codes, or an encoded set."""
 Targets = TargetFiles | Iterable[TargetFiles] | Mapping[str, TargetFiles]
 
 
@@ -45,8 +47,8 @@ def load_targets(
     """Return one or several target sets, encoding only texts that are not in the cache.
 
     Args:
-        targets: a file, glob or folder of texts or of saved NAGs, codes (integers [n, L, K]), or an encoded set;
-            several of them are several targets, and a mapping names them.
+        targets: a file, glob or folder of texts or of saved NAGs, a list of texts, codes (integers [n, L, K]), or an encoded
+            set; several of them are several targets, and a mapping names them.
         fingerprint: the encoding that they must have.
         backbone: loads the model; called only if a text must be encoded.
         text_column: column of the texts; by default found in each file.
@@ -77,6 +79,8 @@ def load_targets(
         elif isinstance(given, np.ndarray):
             where = f"the codes of target {name}" if len(named) > 1 else "the codes given"
             loaded[name] = _set_of_codes(name, check_codes(given, fingerprint, where=where))
+        elif _are_texts(given):
+            loaded[name] = _set_of_texts(name, given, encoder)
         else:
             _load_files(loaded, name, given, columns, encoder, keep_name=isinstance(targets, Mapping))
     return list(loaded.values())
@@ -84,7 +88,7 @@ def load_targets(
 
 def repeatable(targets: Targets) -> Targets:
     """Return targets that can be iterated twice, as a generator cannot."""
-    return targets if isinstance(targets, Mapping) else _as_list(targets)
+    return list(targets) if isinstance(targets, Iterator) else targets
 
 
 def named_files(targets: Targets) -> list[str]:
@@ -96,7 +100,32 @@ def named_files(targets: Targets) -> list[str]:
 
 
 def _as_list(targets: TargetFiles | Iterable[TargetFiles]) -> list[TargetFiles]:
-    return [targets] if isinstance(targets, (str, Path, np.ndarray, TargetSet)) else list(targets)
+    if isinstance(targets, (str, Path, np.ndarray, TargetSet)):
+        return [targets]
+    listed: list[Any] = list(targets)
+    return [listed] if _are_texts(listed) else listed
+
+
+def _are_texts(given: object) -> TypeGuard[Sequence[str]]:
+    """Return whether a target is a list of texts: a list of nothing but strings.
+
+    Raises:
+        BadInputError: each of the strings is the name of a file.
+    """
+    if not isinstance(given, (list, tuple)) or not given or not all(isinstance(one, str) for one in given):
+        return False
+    if all(_is_file_name(one) for one in given):
+        raise BadInputError(
+            f"targets: a list of strings is a list of texts, and these are names of files, such as {given[0]!r}; "
+            f"give files as paths: [Path({given[0]!r}), ...]"
+        )
+    return True
+
+
+def _is_file_name(text: str) -> bool:
+    """Return whether a text is a path that exists, or one word that ends like a file of texts."""
+    named = len(text.split()) == 1 and format_of(Path(text)) is not None
+    return named or os.path.exists(os.path.expanduser(text))
 
 
 def _name_targets(targets: Targets) -> list[tuple[str, TargetFiles]]:
@@ -136,6 +165,24 @@ def _set_of_codes(name: str, codes: Codes) -> TargetSet:
     return TargetSet(codes, [str(i) for i in range(len(codes))], [record], name=name)
 
 
+def _set_of_texts(name: str, texts: Sequence[str], encoder: _TextEncoder) -> TargetSet:
+    """Return the target set of a list of texts; the id of a text is its number in the list."""
+    skipped: list[str] = []
+    rows = [_Text(row, name, str(row), text) for row, text in enumerate(texts)]
+    examples = encoder.encode(rows, f"the texts of {name}", skipped)
+    if not examples:
+        raise BadInputError(f"targets: no text of {name} has a token; give at least one")
+    digest = hashlib.sha256(json.dumps(list(texts)).encode()).hexdigest()
+    return TargetSet(
+        np.stack([example.codes for example in examples]),
+        [example.id for example in examples],
+        [{"name": "texts", "sha256": digest, "examples": len(examples)}],
+        skipped,
+        name=name,
+        texts=[str(example.text) for example in examples],
+    )
+
+
 def _load_files(
     loaded: dict[str, TargetSet],
     name: str,
@@ -169,7 +216,7 @@ def _load_files(
                     f"{source.path}: its target {clash!r} is in another file too; query them one by one"
                 )
         else:
-            examples = encoder.encode(_read_texts(source, columns, skipped, name), source, skipped)
+            examples = encoder.encode(_read_texts(source, columns, skipped, name), str(source.path), skipped)
         own += _add_examples(loaded, examples, source, encoder.fingerprint)
     if not own:
         reason = f" ({len(skipped)} skipped, the first: {skipped[0]})" if skipped else ""
@@ -239,13 +286,13 @@ class _TextEncoder:
     batch_tokens: int
     cache: TargetCache | None
 
-    def encode(self, texts: Sequence[_Text], source: Source, skipped: list[str]) -> list[Example]:
-        """Return the examples of a source with their codes; `skipped` gets those without a token."""
+    def encode(self, texts: Sequence[_Text], where: str, skipped: list[str]) -> list[Example]:
+        """Return the examples of a source with their codes; `skipped` gets those without a token, with `where` they are."""
         codes = self._codes([example.text for example in texts])
         examples = []
         for each in texts:
             if TargetCache.is_no_nag(codes[each.text]):
-                skipped.append(f"{source.path}, row {each.row}: no tokens")
+                skipped.append(f"{where}, row {each.row}: no tokens")
             else:
                 examples.append(Example(each.target, each.id, each.text, codes[each.text]))
         return examples

@@ -31,7 +31,7 @@ REFUSED = {
     "dedup 0": {"dedup": 0},
     "dedup 1.01": {"dedup": 1.01},
     "ngram 0": {"decontamination": lambda: Decontamination(("e.jsonl",), ngram=0)},
-    "cap 'a=0.5': a mapping of names to numbers": {"cap": "a=0.5"},
+    "`cap`: 'a=0.5' of class str was given; give Mapping": {"cap": "a=0.5"},
     "score 'top:\u00b2'": {"score": "top:\u00b2"},
     "settings of quality without quality": {"quality": lambda: Quality(lower_is_better=True)},
     "no option 'qualty' of a query; there are layers": {"qualty": "q"},

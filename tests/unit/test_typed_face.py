@@ -85,5 +85,5 @@ def test_options_are_given_once(make_index):
     assert index.query(codes, n=1, options=options).ids.tolist() == index.query(codes, n=1, score="max").ids.tolist()
     with pytest.raises(nagindex.BadInputError, match="as an object and as score"):
         index.query(codes, n=1, options=options, score="max")
-    with pytest.raises(nagindex.BadInputError, match="no option 'modle' of a build"):
+    with pytest.raises(nagindex.BadInputError, match="no option 'modle' of `build`; there are"):
         nagindex.build("corpus", "i", modle="minilm")
