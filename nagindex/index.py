@@ -332,7 +332,7 @@ class Index:
             n: the budget as a number of documents; also as text such as `1M` or `1e6`.
             tokens: the budget as a number of tokens, written likewise.
             fraction: the budget as a share of the candidates' tokens, above 0 and at most 1, or text such as `20%`; exactly one of
-                the three is given.
+                the three is given, or none with the option `min_score`.
             options: the query options; by default the paper's.
             text_column: as in `encode`, like the following four.
             target_column: see there.
@@ -351,12 +351,13 @@ class Index:
         if options is not None and keywords:
             raise BadInputError(f"options are given as an object and as {', '.join(keywords)}; give one of the two")
         targets = repeatable(targets)
+        chosen = options or QueryOptions.of(**keywords)
         budget = Budget(
             None if n is None else parse_count(n, name="n"),
             None if tokens is None else parse_count(tokens, name="tokens"),
             None if fraction is None else parse_share(fraction, name="fraction"),
+            unlimited=chosen.min_score is not None,
         )
-        chosen = options or QueryOptions.of(**keywords)
         View.of(
             self.manifest.fingerprint.spec, chosen.written_layers, chosen.top_k
         )  # refused before anything is encoded

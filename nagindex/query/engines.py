@@ -168,7 +168,8 @@ class GraphEngine:
         """
         if pool.kept is not None:
             needs = "quality, caps, dedup, decontamination and the mixes max and union need the scores of all documents"
-            raise BadInputError(f"mode graph cannot answer this query: {needs}; {EXACT_REMEDY}")
+            merged = ', or use `mix="merge"` if it is only for its several targets' if len(pool.targets) > 1 else ""
+            raise BadInputError(f"mode graph cannot answer this query: {needs}; {EXACT_REMEDY}{merged}")
         if any(part.weights is not None for part in pool.parts):
             raise BadInputError(f"mode graph: a budget of tokens needs the exact order; give `n`, or {EXACT_REMEDY}")
         if pool.view.top_k != pool.view.whole.top_k:

@@ -25,7 +25,7 @@ from nagindex.select.candidates import Candidates
 from nagindex.select.choose import Constraints, Outcome, choose, contaminated_examples
 from nagindex.select.options import Quality, QueryOptions, exact_decimal
 from nagindex.select.query_files import QueryFiles
-from nagindex.select.ranking_key import RankingKey, Standardized, by_best, by_target, with_quality
+from nagindex.select.ranking_key import RankingKey, Standardized, by_best, by_target, with_minimum, with_quality
 from nagindex.storage.docs import ids_at
 from nagindex.storage.fingerprint import installed_libraries
 from nagindex.storage.segment import verify_segments
@@ -59,11 +59,11 @@ def query(
         BadInputError: no document can be selected, or the options contradict each other or the index.
         SourceChangedError: a text is needed and its source is gone or has changed.
     """
-    names = [target.name for target in targets]
-    shares_of = partial(_shares, names, options.mix, options.target_weights, counts_tokens=budget.counts_tokens)
+    names, asked, options = [target.name for target in targets], options, options.for_targets(len(targets))
+    shares_of = partial(_shares, names, options, budget)
     _require_counted(snapshot, budget)
     # Weights that contradict each other are refused before any file is read.
-    shares_of(max(budget.amount(pool_tokens=snapshot.manifest.tokens), 1))
+    shares_of(documents=snapshot.manifest.documents, tokens=max(snapshot.manifest.tokens, 1))
     view = View.of(snapshot.manifest.fingerprint.spec, options.written_layers, options.top_k)
     files = QueryFiles.read(options.excluded_files, options.quality, options.decontamination)
     verify_segments(snapshot.segments, threads=threads)
@@ -71,7 +71,7 @@ def query(
     candidates = Candidates.find(
         snapshot, files, where=options.where, quality=options.quality, cap_columns=list(options.cap)
     )
-    shares = shares_of(budget.amount(pool_tokens=candidates.tokens))
+    shares = shares_of(documents=candidates.documents, tokens=candidates.tokens)
     scored = score_targets(snapshot, targets, view, nearest=options.nearest, contrast=options.contrast, threads=threads)
     parts = candidates.parts(
         tokens=budget.counts_tokens, values=options.quality is not None, changing=files.evaluation is not None
@@ -80,22 +80,31 @@ def query(
     segments, keep_sums = snapshot.manifest.segments, options.needs_all_scores
     pool = score_pool(parts, segments, scored, view, keep_sums=keep_sums, size=size, threads=threads)
     engine = open_engine(snapshot, pool, mode=options.mode, score=options.score)
-    keys = _ranking_keys(pool, mix=options.mix, quality=options.quality)
+    keys = _ranking_keys(pool, options)
     caps = {column: exact_decimal(share) for column, share in options.cap.items()}
     ranking_names = names if len(shares) > 1 else [""]
-    constraints = Constraints(options.mix, caps, options.dedup, files.evaluation, view, ranking_names)
+    constraints = Constraints(
+        mix=options.mix,
+        caps=caps,
+        dedup=options.dedup,
+        evaluation=files.evaluation,
+        view=view,
+        names=ranking_names,
+        counts_tokens=budget.counts_tokens,
+        min_score=options.min_score,
+    )
     rank = partial(_rank, engine, keys.keys, snapshot)
     outcome = choose(rank, shares, candidates, constraints, SourceTexts(snapshot, corpus_root))
 
     examples, notes = contaminated_examples(targets, files.evaluation) if files.evaluation else ([], [])
     warnings = _target_warnings(targets, nearest=options.nearest, score=options.score) + candidates.notes
-    if not constraints.depend_on_order:
+    if not constraints.depend_on_order and not budget.unlimited:
         warnings += _budget_warnings(snapshot, candidates, shares, budget)
     warnings += [*engine.notes, *_library_warnings(snapshot), *notes, *outcome.notes]
     return Selection(
         _chosen(outcome, pool, keys, candidates, names, options.quality),
         snapshot=snapshot,
-        settings=_record(snapshot, targets, budget, options, recorded or {})
+        settings=_record(snapshot, targets, budget, asked, recorded or {})
         | ({"evaluation": files.evaluation.files} if files.evaluation else {})
         | {"plan": engine.plan.to_json(timed=False)},
         warnings=warnings,
@@ -114,13 +123,17 @@ def _require_counted(snapshot: Snapshot, budget: Budget) -> None:
         raise BadInputError(f"{snapshot.path}: its tokens were not counted; {remedy}")
 
 
-def _shares(
-    names: Sequence[str], mix: str, weights: Mapping[str, float], amount: int, *, counts_tokens: bool
-) -> list[int]:
+def _shares(names: Sequence[str], options: QueryOptions, budget: Budget, *, documents: int, tokens: int) -> list[int]:
     """Return each ranking's share of a budget: one ranking for each target, or one for all with the mix `max`."""
-    if (mix == "max" or len(names) == 1) and not weights:
+    amount, weights = budget.amount(documents=documents, tokens=tokens), options.target_weights
+    if budget.unlimited and (weights or options.cap):
+        name = "target_weights" if weights else "cap"
+        raise BadInputError(f"`{name}` gives shares of a budget, and there is none; give `n`, `tokens` or `fraction`")
+    if (options.mix == "max" or len(names) == 1) and not weights:
         return [amount]
-    return shares_of(amount, names, weights, counts_tokens=counts_tokens)
+    if budget.unlimited:
+        return [amount] * len(names)
+    return shares_of(amount, names, weights, counts_tokens=budget.counts_tokens)
 
 
 @dataclass(frozen=True)
@@ -131,15 +144,17 @@ class _Keys:
     standardized: Standardized | None
 
 
-def _ranking_keys(pool: ScoredPool, *, mix: str, quality: Quality | None) -> _Keys:
+def _ranking_keys(pool: ScoredPool, options: QueryOptions) -> _Keys:
     standardized = None
-    if mix == "max":
+    if options.mix == "max":
         best, standardized = by_best(pool.parts, pool.sums_of, pool.targets)
         keys = [best]
     else:
         keys = [by_target(number, target) for number, target in enumerate(pool.targets)]
-    if quality is not None:
-        keys = with_quality(keys, pool.parts, pool.sums_of, quality)
+    if options.quality is not None:
+        keys = with_quality(keys, pool.parts, pool.sums_of, options.quality)
+    if options.min_score is not None:
+        keys = with_minimum(keys, pool.targets, options.min_score, standardized)
     return _Keys(keys, standardized)
 
 
@@ -148,7 +163,7 @@ def _rank(engine: Engine, keys: Sequence[RankingKey], snapshot: Snapshot, budget
     ids_of = partial(ids_at, snapshot)
     return engine.rank(
         [
-            Ranking(key.key, *key.bounds, budget, partial(exact_cut, budget=budget, ids_of=ids_of))
+            Ranking(key.key, *key.bounds, budget, partial(exact_cut, budget=budget, ids_of=ids_of), key.minimum)
             for key, budget in zip(keys, budgets, strict=True)
         ]
     )

@@ -132,7 +132,7 @@ def search(
             break
         counts = np.where(active, np.minimum(2 * counts, sizes), counts)
     documents = len(scored.keys) - len(scanned.keys) + sum(part.documents for part in rest)
-    return target.ranking.cut(scored), documents
+    return target.ranking.cut(scored.take(scored.keys >= target.ranking.minimum)), documents
 
 
 def candidates_per_hit(budget: int, documents: int) -> float:

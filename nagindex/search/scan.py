@@ -6,6 +6,7 @@ that needs them more than once keeps them, and later passes read the sums and no
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
 from collections import deque
@@ -72,6 +73,7 @@ class Ranking:
         low, high: bounds on the keys.
         budget: the budget, in the unit of the parts' weights.
         cut: cuts hits at the budget, ties by id; see `nagindex.select.budget.exact_cut`.
+        minimum: documents of a lower key are no hits.
     """
 
     key: Callable[[Part], Callable[[slice, Sums], npt.NDArray[Any]]]
@@ -79,6 +81,7 @@ class Ranking:
     high: float
     budget: int
     cut: Cut
+    minimum: float = -math.inf
 
 
 def sums_from_codes(scorer: Scorer, targets: int) -> SumsOf:
@@ -209,7 +212,10 @@ def scan(
         threads: number of threads; by default one per available core.
         rows: documents in a block; by default `ROWS_PER_TASK`.
     """
-    collectors = [Collector(ranking.low, ranking.high, ranking.budget, ranking.cut) for ranking in rankings]
+    collectors = [
+        Collector(ranking.low, ranking.high, ranking.budget, ranking.cut, minimum=ranking.minimum)
+        for ranking in rankings
+    ]
     longest = max((part.documents for part in parts), default=0)
     all_alive, ones = np.ones(longest, bool), np.ones(longest, np.int64)
 

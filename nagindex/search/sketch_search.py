@@ -9,6 +9,7 @@ with the pool.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -100,13 +101,16 @@ def search(
     reading = Reading()
     estimates = [
         dataclasses.replace(
-            target.ranking, key=partial(_key_of, number), cut=partial(cut_by_position, target.ranking.budget)
+            target.ranking,
+            key=partial(_key_of, number),
+            cut=partial(cut_by_position, target.ranking.budget),
+            minimum=-math.inf,  # the keys are estimates here
         )
         for number, target in enumerate(targets)
     ]
     best = scan(parts, _estimated_scores(sketch_of, targets), estimates, threads=threads, rows=ROWS_PER_TASK)
     scored = [_rescored(parts, hits, target, threads) for hits, target in zip(best, targets, strict=True)]
-    thresholds = [_threshold(hits, target.ranking.budget) for hits, target in zip(scored, targets, strict=True)]
+    thresholds = [_threshold(hits, target.ranking) for hits, target in zip(scored, targets, strict=True)]
     allowed = limit * sum(part.documents for part in parts) * len(targets)
     others = _other_candidates(
         parts, sketch_of, targets, thresholds, [hits.positions for hits in scored], allowed, threads
@@ -215,11 +219,12 @@ def _rescored(parts: Sequence[Part], hits: Hits, target: SketchTarget, threads: 
     return Hits(hits.positions, rescore(parts, hits.positions, target.scorer, threads=threads), hits.weights)
 
 
-def _threshold(hits: Hits, budget: int) -> int:
-    """Return a sum that every document of the answer reaches: where these hits exceed the budget."""
+def _threshold(hits: Hits, ranking: Ranking) -> int:
+    """Return a sum that every document of the answer reaches: where these hits exceed the budget, or the ranking's minimum."""
     best = np.argsort(-hits.keys, kind="stable")
-    over = int(np.searchsorted(np.cumsum(hits.weights[best]), budget, side="right"))
-    return int(hits.keys[best[over]]) if over < len(best) else NO_THRESHOLD
+    over = int(np.searchsorted(np.cumsum(hits.weights[best]), ranking.budget, side="right"))
+    exceeded = int(hits.keys[best[over]]) if over < len(best) else NO_THRESHOLD
+    return max(exceeded, math.ceil(ranking.minimum)) if ranking.minimum > NO_THRESHOLD else exceeded
 
 
 def _other_candidates(

@@ -26,11 +26,13 @@ class Hits:
         positions: int64 [m], positions in the pool.
         keys: int64 or float64 [m], ranking keys, the best highest.
         weights: int64 [m], what each document takes of the budget.
+        complete: whether these are known to be all documents of the ranking.
     """
 
     positions: npt.NDArray[np.int64]
     keys: npt.NDArray[Any]
     weights: npt.NDArray[np.int64]
+    complete: bool = False
 
     def take(self, where: npt.NDArray[Any]) -> Hits:
         """Return the hits that an index array or a mask selects."""
@@ -58,7 +60,7 @@ class Collector:
     at or above it are kept.
     """
 
-    def __init__(self, low: float, high: float, budget: int, cut: Cut) -> None:
+    def __init__(self, low: float, high: float, budget: int, cut: Cut, *, minimum: float = -np.inf) -> None:
         """Create an empty collector.
 
         Args:
@@ -66,8 +68,9 @@ class Collector:
             high: upper bound on the keys.
             budget: the budget, in the unit of the weights.
             cut: cuts hits at the budget; called for the result, and before that when the threshold leaves too many.
+            minimum: documents of a lower key are not collected.
         """
-        self.low, self.budget, self.cut, self.lock = float(low), budget, cut, Lock()
+        self.low, self.budget, self.cut, self.lock, self.minimum = float(low), budget, cut, Lock(), minimum
         self.bins_per_unit = (BINS - 1) / (high - low) if high > low else 0.0
         self.histogram = np.zeros(BINS, np.int64)
         self.threshold = 0
@@ -88,6 +91,7 @@ class Collector:
         from nagindex.search.kernels import collect
 
         rows, bins = np.empty(len(keys), np.int64), self._bins(keys)
+        alive = alive if self.minimum == -np.inf else alive & (keys >= self.minimum)
         with self.lock:
             count = collect(bins, alive, weights, self.threshold, self.histogram, rows)
             rows = rows[:count]

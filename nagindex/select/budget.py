@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,12 +21,13 @@ ROUNDING = Fraction(1, 10**6)
 
 @dataclass(frozen=True)
 class Budget:
-    """How much to select: documents, tokens, or a share of the candidates' tokens. Exactly one is given.
+    """How much to select: documents, tokens, or a share of the candidates' tokens. Exactly one is given, or `unlimited`.
 
     Attributes:
         documents: number of documents.
         tokens: number of tokens; documents are taken in order while their tokens sum to at most this, and at least one.
         fraction: share of the candidates' tokens, above 0 and at most 1.
+        unlimited: whether a query without any of the three may select every candidate, as one with a minimum score does.
 
     Raises:
         BadInputError: none or several are given, or one is out of range.
@@ -34,19 +36,21 @@ class Budget:
     documents: int | None = None
     tokens: int | None = None
     fraction: float | None = None
+    unlimited: bool = False
 
     def __post_init__(self) -> None:
         for name, kind in (("documents", int), ("tokens", int), ("fraction", float)):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, kind(getattr(self, name)))
         given = [v for v in (self.documents, self.tokens, self.fraction) if v is not None]
-        if len(given) != 1:
+        if len(given) > 1 or not (given or self.unlimited):
             raise BadInputError(
                 f"one budget is needed, {len(given)} given; pass one of `n` (documents), `tokens` and `fraction`"
             )
+        object.__setattr__(self, "unlimited", not given)
         if self.fraction is not None and not 0 < self.fraction <= 1:
             raise BadInputError(f"fraction {self.fraction}: a share of the candidates' tokens is above 0 and at most 1")
-        if given[0] < 1 and self.fraction is None:
+        if given and given[0] < 1 and self.fraction is None:
             raise BadInputError(
                 f"budget {given[0]}: at least one {'document' if self.documents is not None else 'token'} must be asked for"
             )
@@ -54,21 +58,24 @@ class Budget:
     @property
     def counts_tokens(self) -> bool:
         """Whether the budget is in tokens rather than documents."""
-        return self.documents is None
+        return self.documents is None and not self.unlimited
 
     def to_json(self) -> dict[str, Any]:
         """Return the budget under its name on the command line, as JSON values."""
         named = {"n": self.documents, "tokens": self.tokens, "fraction": self.fraction}
         return {name: value for name, value in named.items() if value is not None}
 
-    def amount(self, *, pool_tokens: int) -> int:
+    def amount(self, *, documents: int, tokens: int) -> int:
         """Return the budget as a number of documents or tokens.
 
         Args:
-            pool_tokens: the candidates' tokens, of which `fraction` is a share.
+            documents: the candidates, all of which an unlimited budget takes.
+            tokens: the candidates' tokens, of which `fraction` is a share.
         """
+        if self.unlimited:
+            return documents
         if self.fraction is not None:
-            return int(pool_tokens * self.fraction)
+            return int(tokens * self.fraction)
         return int(self.documents if self.documents is not None else self.tokens or 0)
 
 
@@ -133,12 +140,12 @@ def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf, final: bool = True) -> 
             too: documents after it cannot be selected.
     """
     if not len(hits.keys):
-        return hits
+        return dataclasses.replace(hits, complete=True)
     order = np.argsort(-hits.keys, kind="stable")
     keys, used = hits.keys[order], np.cumsum(hits.weights[order])
     over = int(np.searchsorted(used, budget, side="right"))
     if over == len(used):
-        return hits
+        return dataclasses.replace(hits, complete=True)
     # Only at the end of a group of equal keys is the cumulative weight independent of the order inside the group.
     start, stop = (np.searchsorted(-keys, -keys[over], side=side) for side in ("left", "right"))
     group = hits.take(order[start:stop])

@@ -45,6 +45,8 @@ class Constraints:
         evaluation: evaluation texts that no document may share an n-gram with; None for no limit.
         view: the codes that overlaps are counted on.
         names: names of the rankings, empty where there is one.
+        counts_tokens: whether the budget is in tokens.
+        min_score: lowest score of a document; None for no limit. The rankings end there.
     """
 
     mix: str
@@ -53,11 +55,17 @@ class Constraints:
     evaluation: EvaluationTexts | None
     view: View
     names: Sequence[str]
+    counts_tokens: bool = False
+    min_score: float | None = None
 
     @property
     def depend_on_order(self) -> bool:
-        """Whether the choice of a document depends on those chosen before it."""
-        return bool(self.caps) or self.dedup is not None or self.mix == "union"
+        """Whether documents must be taken one by one, since a choice depends on those before it.
+
+        In a budget of tokens the first document that does not fit ends a ranking, so with evaluation texts it must be known.
+        """
+        checked = self.evaluation is not None and self.counts_tokens
+        return bool(self.caps) or self.dedup is not None or self.mix == "union" or checked
 
 
 @dataclass
@@ -80,8 +88,9 @@ def choose(
 ) -> Outcome:
     """Return the best documents of each ranking that satisfy the constraints, within each ranking's share of the budget.
 
-    Contaminated documents are found by reading the texts of chosen ones. They are removed from the candidates and the choice is
-    repeated until all chosen documents are known to be clean: the same result as removing all contaminated documents first.
+    Contaminated documents are found by reading the texts of chosen ones, and of those that ended a ranking because they did not fit
+    the budget. They are removed from the candidates and the choice is repeated until none is found: the same result as removing all
+    contaminated documents first.
 
     Args:
         rank: ranks the candidates.
@@ -97,20 +106,18 @@ def choose(
     outcome = Outcome([])
     clean: set[int] = set()
     while True:
-        hits, notes = (
+        hits, ended_by, notes = (
             _choose_greedily(rank, shares, candidates, constraints)
             if constraints.depend_on_order
-            else (rank(shares), [])
+            else (rank(shares), [], [])
         )
         outcome.hits = _without_repetitions(hits) if constraints.mix == "distinct" else hits
         positions = np.concatenate([own.positions for own in outcome.hits])
         if not len(positions):
-            raise BadInputError(
-                "no document can be selected: the constraints leave none; loosen the cap, or ask for more"
-            )
+            raise BadInputError(f"no document can be selected: {_why_none(constraints)}")
         if constraints.evaluation is None:
             break
-        unchecked = np.array(sorted(set(positions.tolist()) - clean), np.int64)
+        unchecked = np.array(sorted({*positions.tolist(), *ended_by} - clean), np.int64)
         contaminated = _contaminated(unchecked, texts, constraints.evaluation) if len(unchecked) else {}
         if not contaminated:
             break
@@ -126,18 +133,30 @@ def choose(
     return outcome
 
 
+def _why_none(constraints: Constraints) -> str:
+    if constraints.min_score is not None:
+        return f"none has a score of at least {constraints.min_score:g}; `score_curve` shows the scores that there are"
+    return "the constraints leave none; loosen the cap, or ask for more"
+
+
 def _choose_greedily(
     rank: Rank, shares: Sequence[int], candidates: Candidates, constraints: Constraints
-) -> tuple[list[Hits], list[str]]:
-    """Return the greedy choice from each ranking, fetching as much of it as that takes, and sentences for the user."""
+) -> tuple[list[Hits], list[int], list[str]]:
+    """Return the greedy choice from each ranking, the positions of the documents that ended one, and sentences for the user.
+
+    As much of each ranking is fetched as that takes.
+    """
     codes_of = candidates.codes_of(constraints.view)
     near_duplicates: Callable[[], NearDuplicates] | None = None
     amounts = [2 * share + 1 for share in shares]
     while True:
-        hits, groups = _in_order(rank(amounts), candidates.snapshot, list(constraints.caps))
+        ranked = rank(amounts)
+        if not any(len(own.positions) for own in ranked):
+            return ranked, [], []
+        hits, groups = _in_order(ranked, candidates.snapshot, list(constraints.caps))
         prefixes = [
-            RankedPrefix(own.positions, own.weights, values, complete=len(own.positions) == candidates.documents)
-            for own, values in zip(hits, groups, strict=True)
+            RankedPrefix(own.positions, own.weights, values, complete=whole.complete)
+            for whole, own, values in zip(ranked, hits, groups, strict=True)
         ]
         if constraints.dedup is not None and near_duplicates is None:
             sample = _sampled_codes(prefixes, codes_of)
@@ -152,7 +171,12 @@ def _choose_greedily(
         )
         if choices is not None:
             chosen = [own.take(choice.indices) for own, choice in zip(hits, choices, strict=True)]
-            return chosen, _shortfalls(choices, constraints.names)
+            ends = [
+                int(own.positions[choice.ended_by])
+                for own, choice in zip(hits, choices, strict=True)
+                if choice.ended_by is not None
+            ]
+            return chosen, ends, _shortfalls(choices, constraints.names)
         amounts = [amount * GROWTH for amount in amounts]
 
 

@@ -36,10 +36,12 @@ class GreedyChoice:
     Attributes:
         indices: int64 [n], their indices in the ranking.
         exhausted: whether the ranking ended before its share of the budget was used.
+        ended_by: index of the document that did not fit and ended the ranking; None if there is none.
     """
 
     indices: npt.NDArray[np.int64]
     exhausted: bool
+    ended_by: int | None
 
 
 @dataclass
@@ -57,6 +59,7 @@ class _Progress:
     chosen: list[int] = field(default_factory=list)
     done: bool = False
     ran_out: bool = False
+    ended_by: int | None = None
 
 
 def select_greedily(
@@ -100,7 +103,7 @@ def select_greedily(
                 _take_next(state, codes_of)
                 if state.ran_out and not state.ranking.complete:
                     return None
-    return [GreedyChoice(np.array(s.chosen, np.int64), s.ran_out and s.used < s.share) for s in states]
+    return [GreedyChoice(np.array(s.chosen, np.int64), s.ran_out and s.used < s.share, s.ended_by) for s in states]
 
 
 def _take_next(state: _Progress, codes_of: Callable[[int], Codes]) -> None:
@@ -124,7 +127,7 @@ def _take_next(state: _Progress, codes_of: Callable[[int], Codes]) -> None:
                 used[int(groups[index])] = used.get(int(groups[index]), 0) + weight
             if near_duplicates is not None and codes is not None:
                 near_duplicates.add(codes)
-        state.done = not fits
+        state.done, state.ended_by = not fits, None if fits else index
         return
     state.done = state.ran_out = True
 

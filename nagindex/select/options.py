@@ -17,7 +17,7 @@ from nagindex.errors import BadInputError
 NGRAM = 13
 """Words of the n-grams that decontamination compares by default, as in GPT-3 (appendix C of arXiv 2005.14165)."""
 
-Mix = Literal["merge", "distinct", "union", "max"]
+Mix = Literal["union", "merge", "distinct", "max"]
 Mode = Literal["auto", "scan", "sketch", "graph"]
 Normalization = Literal["minmax", "rank"]
 MIXES: tuple[str, ...] = get_args(Mix)
@@ -95,6 +95,7 @@ class QueryKeywords(TypedDict, total=False):
     top_k: int | None
     score: str
     contrast: float
+    min_score: float | None
     mix: Mix
     target_weights: Mapping[str, float]
     quality: Quality | None
@@ -108,14 +109,15 @@ class QueryKeywords(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class QueryOptions:
-    """Options of a query; the defaults are the paper's.
+    """Options of a query; the defaults are the paper's, but for `mix`, where the paper's is `merge`.
 
     Attributes:
         layers: layers that count: `last`, `first`, `0-13`, `0,2`, or their numbers; None for all.
         top_k: neurons of each layer that count; None for all that the index keeps.
         score: `mean` overlap with the examples, `max`, or `top:R`: the mean of the R largest overlaps.
         contrast: how much of a neuron's share of the pool is subtracted from its share of the examples.
-        mix: how several targets share the budget: `merge`, `distinct`, `union` or `max`.
+        min_score: documents whose score for their target is lower are not selected. With it, a query needs no budget.
+        mix: how several targets share the budget: `union`, `merge`, `distinct` or `max`.
         target_weights: shares of the budget by target, for targets that do not get an equal share.
         quality: a quality signal to rank by as well.
         where: SQL condition on the documents; only those that meet it are candidates.
@@ -133,7 +135,8 @@ class QueryOptions:
     top_k: int | None = None
     score: str = "mean"
     contrast: float = 0.0
-    mix: Mix = "merge"
+    min_score: float | None = None
+    mix: Mix = "union"
     target_weights: Mapping[str, float] = field(default_factory=dict)
     quality: Quality | None = None
     where: str | None = None
@@ -165,6 +168,7 @@ class QueryOptions:
             ("layers", _layers(self.layers)),
             ("score", str(self.score)),
             ("contrast", float(self.contrast)),
+            ("min_score", None if self.min_score is None else float(self.min_score)),
             ("dedup", None if self.dedup is None else float(self.dedup)),
             ("top_k", None if self.top_k is None else int(self.top_k)),
         ):
@@ -178,6 +182,8 @@ class QueryOptions:
             raise BadInputError(f"contrast goes with score mean: score {self.score} has no frequencies to weigh")
         if not (math.isfinite(self.contrast) and self.contrast >= 0):
             raise BadInputError(f"contrast {self.contrast}: a number from 0 up, such as 0.5")
+        if self.min_score is not None and not math.isfinite(self.min_score):
+            raise BadInputError(f"min_score {self.min_score}: a score, such as 0.4")
         for name, weight in self.target_weights.items():
             if not (math.isfinite(weight) and weight > 0):
                 raise BadInputError(f"target-weight {name}={weight}: a share of the budget is above 0")
@@ -217,6 +223,10 @@ class QueryOptions:
             raise BadInputError(f"score {self.score!r}: write mean, max, or top:R with R examples, such as top:10")
         return int(number)
 
+    def for_targets(self, count: int) -> QueryOptions:
+        """Return the options as they act on a number of targets: on a single one, all mixes but `max` are the same."""
+        return dataclasses.replace(self, mix="merge") if count == 1 and self.mix != "max" else self
+
     @property
     def needs_all_scores(self) -> bool:
         """Whether the score of every candidate is needed, and not only those of the best."""
@@ -232,6 +242,7 @@ class QueryOptions:
                 "top-k": self.top_k,
                 "score": self.score,
                 "contrast": self.contrast,
+                "min-score": self.min_score,
                 "mix": self.mix,
                 "target-weight": dict(self.target_weights),
                 **_quality_record(self.quality),

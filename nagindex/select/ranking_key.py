@@ -32,6 +32,9 @@ class RankingKey:
         low, high: bounds of `base`.
         blend: combines these keys with quality; None where there is no quality signal.
         weight: weight of quality in the blend.
+        minimum: documents of a lower key are not selected.
+        passes: f(sums [targets, n]): bool [n], which documents may be selected; None where `minimum` alone decides. The others get
+            minus infinity as their key.
     """
 
     base: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]]
@@ -39,6 +42,8 @@ class RankingKey:
     high: float
     blend: Blend | None = None
     weight: float = 0.0
+    minimum: float = -math.inf
+    passes: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.bool_]] | None = None
 
     @property
     def bounds(self) -> tuple[float, float]:
@@ -47,11 +52,14 @@ class RankingKey:
 
     def key(self, part: Part) -> Callable[[slice, npt.NDArray[np.int64]], npt.NDArray[Any]]:
         """Return, for a part of the pool, f(rows, sums [targets, n]): the rows' keys, [n]."""
-        blend = self.blend
-        if blend is None or part.values is None:
-            return lambda rows, sums: self.base(sums)
-        values = part.values()
-        return lambda rows, sums: -blend(self.base(sums), values[rows])
+        blend, passes = self.blend, self.passes
+        values = None if blend is None or part.values is None else part.values()
+
+        def keys(rows: slice, sums: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+            own = self.base(sums) if blend is None or values is None else -blend(self.base(sums), values[rows])
+            return own if passes is None else np.where(passes(sums), own, -math.inf)
+
+        return keys
 
 
 def by_target(number: int, target: Target) -> RankingKey:
@@ -135,6 +143,43 @@ def with_quality(
         return dataclasses.replace(base, blend=blend, weight=weight)
 
     return [blended(base, score) for base, score in zip(bases, scores, strict=True)]
+
+
+def with_minimum(
+    keys: Sequence[RankingKey], targets: Sequence[Target], score: float, standardized: Standardized | None
+) -> list[RankingKey]:
+    """Return the keys of rankings that end where a document's score for its target is below a minimum.
+
+    Args:
+        keys: the keys, one for each target, or one for all of them.
+        targets: the targets.
+        score: the minimum.
+        standardized: standardizes sums, where one ranking serves all targets: a document's target is then its best one.
+    """
+    minimums = np.array([_least_sum(score, target.scale) for target in targets], np.int64)
+
+    def best_passes(sums: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        best = np.zeros(sums.shape[1], np.int64) if standardized is None else standardized(sums).argmax(axis=0)
+        passing: npt.NDArray[np.bool_] = sums[best, np.arange(sums.shape[1])] >= minimums[best]
+        return passing
+
+    def limited(number: int, key: RankingKey) -> RankingKey:
+        if standardized is not None:
+            return dataclasses.replace(key, minimum=key.bounds[0], passes=best_passes)
+        least = int(minimums[number])
+        if key.blend is None:
+            return dataclasses.replace(key, minimum=least)
+        return dataclasses.replace(key, minimum=key.bounds[0], passes=lambda sums: sums[number] >= least)
+
+    return [limited(number, key) for number, key in enumerate(keys)]
+
+
+def _least_sum(score: float, scale: int) -> int:
+    """Return the least sum whose quotient by a scale is, as a float, at least a score."""
+    least = math.ceil(Fraction(score) * scale)
+    while (least - 1) / scale >= score:
+        least -= 1
+    return least
 
 
 Normalize = Callable[[npt.NDArray[Any], bool], npt.NDArray[np.float64]]

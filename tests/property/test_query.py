@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import oracle_query as naive
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pools import frozen
 
@@ -25,7 +25,8 @@ OPTIONS = {
     "top_k": [{"top_k": 1}, {"top_k": 2}],
     "score": [{"score": "max"}, {"score": "top:2"}, {"score": "top:9"}],
     "contrast": [{"contrast": 0.5}, {"contrast": 1.0}],
-    "mix": [{"mix": "distinct"}, {"mix": "union"}, {"mix": "max"}],
+    "min_score": [{"min_score": 0.5}, {"min_score": 0.5, "n": None}],
+    "mix": [{"mix": "distinct"}, {"mix": "merge"}, {"mix": "max"}],
     "target_weights": [{"target_weights": {"a": 0.5}}, {"target_weights": {"a": 0.2, "b": 0.2}}],
     "quality": [{"quality_column": "q"}, {"quality_column": "q", "lower_is_better": True, "quality_weight": 0.3}],
     "scores": [{"scores": "scores.jsonl"}, {"scores": "scores.jsonl", "normalize": "rank"}],
@@ -83,7 +84,7 @@ def world(tmp_path_factory, write_index):
 
 def expected(world, targets, options):
     """Return what is selected, by the oracle: [(target or None, position)] in order, and each one's score."""
-    o = SimpleNamespace(**{"layers": None, "top_k": TOP_K, "score": "mean", "contrast": 0, "mix": "merge"} | options)
+    o = SimpleNamespace(**{"layers": None, "top_k": TOP_K, "score": "mean", "contrast": 0, "mix": "union"} | options)
     get = lambda name, default=None: getattr(o, name, default)  # noqa: E731
     layers = {None: range(LAYERS), "last": [3], "0-2": [0, 1, 2], "0,3": [0, 3]}[o.layers]
     pool = naive.seen(world.codes, layers, o.top_k)
@@ -105,7 +106,9 @@ def expected(world, targets, options):
     ]
     total = sum(world.tokens[i] for i in candidates)
     weights = [1] * DOCUMENTS if get("n") else world.tokens
-    amount = get("n") or get("tokens") or int(total * o.fraction)
+    unlimited = get("n", 0) is None
+    weights = [1] * DOCUMENTS if unlimited else weights
+    amount = len(candidates) if unlimited else get("n") or get("tokens") or int(total * o.fraction)
     lists, names = [s for s, _ in scored], list(targets)
     if o.mix == "max":
         z = [naive.standardized(s, candidates) for s in lists]
@@ -121,8 +124,14 @@ def expected(world, targets, options):
         bad = set().union(*(naive.grams(text, o.ngram) for text in world.evaluation))
         candidates = [i for i in candidates if not naive.grams(world.texts[i], o.ngram) & bad]
     orders = [sorted(candidates, key=lambda i, k=k: (-k[i], world.ids[i])) for k in keys]
+    owner = (lambda n, i: max(range(len(z)), key=lambda t: (z[t][i], -t))) if o.mix == "max" else (lambda n, i: n)
+    score_of = lambda n, i: Fraction(scored[owner(n, i)][0][i], scored[owner(n, i)][1])  # noqa: E731
+    if get("min_score") is not None:
+        orders = [[i for i in order if score_of(n, i) >= Fraction(o.min_score)] for n, order in enumerate(orders)]
     given = {name: Fraction(str(w)) for name, w in get("target_weights", {}).items()}
-    budgets = [amount] if len(orders) == 1 else naive.shares(amount, names, given, documents=bool(get("n")))
+    budgets = [amount] * len(orders)
+    if len(orders) > 1 and not unlimited:
+        budgets = naive.shares(amount, names, given, documents=bool(get("n")))
     columns = {"source": world.sources, "file": world.files}
     caps = [(columns[c], Fraction(str(s))) for c, s in get("cap", {}).items()]
     least = None if get("dedup") is None else Fraction(str(o.dedup))
@@ -130,15 +139,7 @@ def expected(world, targets, options):
     rows = [(number, i) for number, own in enumerate(chosen) for i in own]
     if o.mix == "distinct":
         rows = [(number, i) for number, i in rows if all((m, i) not in rows for m in range(number))]
-    owner = (lambda n, i: max(range(len(z)), key=lambda t: (z[t][i], -t))) if o.mix == "max" else (lambda n, i: n)
-    return [
-        (
-            names[owner(n, i)] if len(names) > 1 else None,
-            world.ids[i],
-            Fraction(scored[owner(n, i)][0][i], scored[owner(n, i)][1]),
-        )
-        for n, i in rows
-    ]
+    return [(names[owner(n, i)] if len(names) > 1 else None, world.ids[i], score_of(n, i)) for n, i in rows]
 
 
 def assert_answers(world, targets, options, patch):
@@ -183,7 +184,12 @@ def test_sums_in_a_temporary_file_answer_the_same(world, monkeypatch):
 def contradicts(options):
     """Whether a query refuses such options together."""
     weighted = options.get("mix") == "max" and "target_weights" in options
-    return weighted or ("contrast" in options and options.get("score", "mean") != "mean")
+    unlimited = options.get("n", 0) is None and not options.keys() & {"tokens", "fraction"}
+    return (
+        weighted
+        or (unlimited and options.keys() & {"target_weights", "cap"})
+        or ("contrast" in options and options.get("score", "mean") != "mean")
+    )
 
 
 def grouped(options):
@@ -217,8 +223,11 @@ def test_every_option_and_every_pair_of_options_equals_the_oracle(world, monkeyp
     if not several and "target_weights" in options:
         options["target_weights"] = {"a": 1.0}
     if contradicts(options):
-        with pytest.raises(BadInputError, match=r"contrast goes with score mean|mix max makes one list"):
-            world.index.query({name: frozen(own) for name, own in targets.items()}, n=25, **grouped(options))
+        with pytest.raises(
+            BadInputError, match=r"contrast goes with score mean|mix max makes one list|shares of a budget"
+        ):
+            given = {name: frozen(own) for name, own in targets.items()}
+            world.index.query(given, **grouped({"n": 25} | options))
         return
     assert_answers(world, targets, options, monkeypatch)
 
@@ -236,11 +245,20 @@ def questions(draw):
     if options.get("mix") == "max" or not {"a", "b", "c"} <= set(targets):
         options.pop("target_weights", None)
     if options.keys() & {"tokens", "fraction"}:
+        options.pop("n", None)
+        return targets, options
+    if options.get("n", 0) is None and not options.keys() & {"target_weights", "cap"}:
         return targets, options
     return targets, options | {"n": draw(st.integers(3, DOCUMENTS + 5))}
 
 
 @given(question=questions())
+@example(
+    question=(
+        ["c", "a", "b"],
+        {"tokens": 500, "scores": "scores.jsonl", "decontaminate": ["evaluation.jsonl"], "ngram": 3},
+    )
+)
 @settings(max_examples=150)
 def test_any_options_together_equal_the_oracle(world, question):
     """Up to seven at once."""

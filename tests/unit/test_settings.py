@@ -128,10 +128,15 @@ def test_a_budget_of_nothing_or_too_much_is_refused(given):
 
 def test_budgets_are_in_their_unit():
     """Documents are counted, tokens and shares of the pool's tokens are summed; a share is rounded down."""
-    assert (Budget(documents=5).counts_tokens, Budget(documents=5).amount(pool_tokens=100)) == (False, 5)
-    assert (Budget(tokens=7).counts_tokens, Budget(tokens=7).amount(pool_tokens=100)) == (True, 7)
-    assert Budget(fraction=0.205).amount(pool_tokens=100) == 20
-    assert Budget(fraction=1.0).amount(pool_tokens=100) == 100
+    assert (Budget(documents=5).counts_tokens, Budget(documents=5).amount(documents=50, tokens=100)) == (False, 5)
+    assert (Budget(tokens=7).counts_tokens, Budget(tokens=7).amount(documents=50, tokens=100)) == (True, 7)
+    assert Budget(fraction=0.205).amount(documents=50, tokens=100) == 20
+    assert Budget(fraction=1.0).amount(documents=50, tokens=100) == 100
+    assert (Budget(unlimited=True).counts_tokens, Budget(unlimited=True).amount(documents=50, tokens=100)) == (
+        False,
+        50,
+    )
+    assert Budget(documents=5, unlimited=True) == Budget(documents=5)
 
 
 def test_kept_columns_may_be_a_list(tmp_path, fingerprint):
