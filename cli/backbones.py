@@ -9,7 +9,8 @@ import click
 
 import nagindex
 
-from .options import json_option, revision_option, table, trust_option
+from .options import json_option, revision_option, trust_option
+from .tables import table
 
 
 @click.command()

@@ -12,7 +12,8 @@ import click
 import nagindex
 
 from .messages import warn, with_flags, with_flags_in
-from .options import index_option, json_option, plural, size, table
+from .options import index_option, json_option, plural, size
+from .tables import table, terminal_width
 
 DRIFT = 0.05
 """Residual drift from which a new fit is advised."""
@@ -195,6 +196,7 @@ def sql(statement: str, index: Path, as_json: bool) -> None:
             names,
             [["" if value is None else str(value) for value in row] for row in rows],
             right=lambda c: bool(rows) and isinstance(rows[0][c], (int, float)),
+            width=terminal_width(),
         )
         + "\n"
     )

@@ -10,7 +10,8 @@ import click
 import nagindex
 
 from .messages import warn, with_flags_in
-from .options import device_option, index_option, json_option, table, text_column_option
+from .options import device_option, index_option, json_option, text_column_option
+from .tables import table, terminal_width
 
 
 @click.command()
@@ -53,6 +54,7 @@ def neighbors(
             json.dumps({"neighbors": found.rows, **with_flags_in({"plan": found.plan, "warnings": found.warnings})})
         )
         return
-    cells = [[f"{v:.4f}" if n == "score" else str(v)[:60] for n, v in row.items()] for row in found.rows]
+    cells = [[f"{v:.4f}" if n == "score" else str(v) for n, v in row.items()] for row in found.rows]
     columns = list(found.columns)
-    click.echo(table(columns, cells, right=lambda c: columns[c] in ("rank", "score", "tokens", "row")))
+    numbers = ("rank", "score", "tokens", "row")
+    click.echo(table(columns, cells, right=lambda c: columns[c] in numbers, width=terminal_width()))

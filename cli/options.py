@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -139,17 +138,3 @@ def duration(seconds: float) -> str:
         if seconds < 172_800
         else f"{seconds / 86_400:.1f} days"
     )
-
-
-def table(
-    headings: list[str], rows: list[list[str]], *, right: Callable[[int], bool] = lambda column: column > 0
-) -> str:
-    """Return rows as aligned text; by default all but the first column stand to the right."""
-    widths = [max(len(row[c]) for row in [headings, *rows]) for c in range(len(headings))]
-    lines = [
-        "  ".join(
-            cell.rjust(w) if right(c) else cell.ljust(w) for c, (cell, w) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in [headings, *rows]
-    ]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -19,7 +19,7 @@ SEVERAL = "--decontaminate"
 BUDGETS = ("documents", "tokens", "fraction")
 ALIASES = {"--normalise": "--normalize"}
 """Older spellings, accepted but not listed."""
-NOT_IN_CONFIGS = ("config", "as_json", "approx", "explain")
+NOT_IN_CONFIGS = ("config", "as_json", "approx", "explain", "score_curve")
 
 
 class NamedNumber(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
@@ -124,10 +124,11 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--mix",
         type=click.Choice(nagindex.MIXES),
-        default="merge",
+        default="union",
         show_default=True,
-        help="How several targets share the budget: each its share (merge), the same without the second copy of a document "
-        "(distinct), no document twice and shares refilled in turns (union), or one list by the best standardized score (max).",
+        help="How several targets share the budget: each its share, no document twice, taken in turns (union); each its share, a "
+        "document in as many as choose it (merge, the paper's); merge without the later copies, so fewer documents (distinct); or one "
+        "list by the best standardized score (max).",
     ),
     click.option(
         "--target-weight",
@@ -154,6 +155,12 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         default=0.0,
         metavar="A",
         help="Subtract A times a neuron's frequency in the pool from that among the examples.",
+    ),
+    click.option(
+        "--min-score",
+        type=float,
+        metavar="S",
+        help="Select only documents with a score of at least S; without a budget all of them.",
     ),
     click.option("--quality-column", metavar="C", help="Rank by this kept column, or column of --scores, too."),
     click.option("--scores", metavar="FILE", help="File of id and value: the quality of each document."),
@@ -256,8 +263,9 @@ def budget_of(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:
     typed = [name for name in BUDGETS if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     given = {name: options.pop(name) for name in BUDGETS}
     budget = {name: value if name in typed or not typed else None for name, value in given.items()}
-    if sum(value is not None for value in budget.values()) != 1:
-        raise click.UsageError("give one budget: -n (documents), --tokens or --fraction")
+    given_budgets = sum(value is not None for value in budget.values())
+    if given_budgets > 1 or not (given_budgets or options["min_score"] is not None):
+        raise click.UsageError("give one budget: -n (documents), --tokens or --fraction; or --min-score")
     return {"n": budget.pop("documents"), **budget}
 
 

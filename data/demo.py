@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nagindex.cli.options import table
+from nagindex.cli.tables import table
 
 import nagindex
 

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
     from nagindex.ingest.pipeline import EncodingProgress as EncodingProgress
     from nagindex.ingest.writer import IngestReport as IngestReport
     from nagindex.maintenance.reencode import Reencoding as Reencoding
+    from nagindex.query.curve import ScoreCurve as ScoreCurve
+    from nagindex.query.export import FORMATS as FORMATS
+    from nagindex.query.export import format_of as format_of
     from nagindex.query.export import settings_of as settings_of
     from nagindex.query.selection import Selection
     from nagindex.search.plan import Plan as Plan
@@ -81,7 +84,8 @@ _HOMES = {
         "nagindex.ingest.pipeline": ["EncodingProgress"],
         "nagindex.ingest.writer": ["IngestReport"],
         "nagindex.maintenance.reencode": ["Reencoding"],
-        "nagindex.query.export": ["settings_of"],
+        "nagindex.query.curve": ["ScoreCurve"],
+        "nagindex.query.export": ["FORMATS", "format_of", "settings_of"],
         "nagindex.query.selection": ["Selection"],
         "nagindex.search.plan": ["Plan"],
         "nagindex.select.options": ["MIXES", "MODES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"],

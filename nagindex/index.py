@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from nagindex.backbone.load import Backbone
     from nagindex.maintenance.reencode import Reencoding
+    from nagindex.query.curve import ScoreCurve
     from nagindex.query.neighbors import Neighbors
 
 
@@ -348,19 +349,13 @@ class Index:
         """
         from nagindex.query.run import query
 
-        if options is not None and keywords:
-            raise BadInputError(f"options are given as an object and as {', '.join(keywords)}; give one of the two")
-        targets = repeatable(targets)
-        chosen = options or QueryOptions.of(**keywords)
+        targets, chosen = repeatable(targets), self._options(options, keywords)
         budget = Budget(
             None if n is None else parse_count(n, name="n"),
             None if tokens is None else parse_count(tokens, name="tokens"),
             None if fraction is None else parse_share(fraction, name="fraction"),
             unlimited=chosen.min_score is not None,
         )
-        View.of(
-            self.manifest.fingerprint.spec, chosen.written_layers, chosen.top_k
-        )  # refused before anything is encoded
         columns = {"text_column": text_column, "target_column": target_column}
         encoded = self.encode(targets, **columns, model=model, device=device, cache=cache)
         recorded = {name.replace("_", "-"): column for name, column in columns.items() if column is not None}
@@ -375,6 +370,53 @@ class Index:
             corpus_root=corpus_root,
             threads=threads,
         )
+
+    @checked
+    def score_curve(
+        self,
+        targets: Targets,
+        *,
+        options: QueryOptions | None = None,
+        text_column: str | None = None,
+        target_column: str | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        cache: bool = True,
+        threads: int | None = None,
+        **keywords: Unpack[QueryKeywords],
+    ) -> ScoreCurve:
+        """Return the scores of the candidates by rank, for each target: a help to choose `n` or `min_score`.
+
+        Of the options, those of the score and of the candidates count: `layers`, `top_k`, `score`, `contrast`, `where`, `exclude`.
+
+        Args:
+            targets: as in `encode`.
+            options: the query options.
+            text_column: as in `encode`, like the following four.
+            target_column: see there.
+            model: see there.
+            device: see there.
+            cache: see there.
+            threads: threads of the scan; by default one for each CPU.
+            keywords: fields of `QueryOptions`, in place of `options`.
+
+        Raises:
+            BadInputError: as in `query`.
+        """
+        from nagindex.query.curve import score_curve
+
+        chosen = self._options(options, keywords)
+        columns = {"text_column": text_column, "target_column": target_column}
+        encoded = self.encode(targets, **columns, model=model, device=device, cache=cache)
+        return score_curve(self.snapshot, encoded, chosen, threads=threads)
+
+    def _options(self, options: QueryOptions | None, keywords: QueryKeywords) -> QueryOptions:
+        """Return query options given as an object or as keywords; those that do not fit the index are refused before any encoding."""
+        if options is not None and keywords:
+            raise BadInputError(f"options are given as an object and as {', '.join(keywords)}; give one of the two")
+        chosen = options or QueryOptions.of(**keywords)
+        View.of(self.manifest.fingerprint.spec, chosen.written_layers, chosen.top_k)
+        return chosen
 
     @checked
     def neighbors(

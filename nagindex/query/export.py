@@ -1,4 +1,4 @@
-"""Selections as files: rows of a DuckDB table written as Parquet or JSON lines, and the settings read back from them."""
+"""Selections as files: rows of a DuckDB table written as Parquet, JSON lines, CSV or ids, and the settings read back from them."""
 
 from __future__ import annotations
 
@@ -15,14 +15,32 @@ from nagindex.storage.tables import ROW_GROUP
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-FORMATS = ("parquet", "jsonl")
+FORMATS = ("parquet", "jsonl", "csv", "ids")
+SUFFIXES = {".parquet": "parquet", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".txt": "ids", "": "parquet"}
+COMPRESSIONS = {".gz": "gzip", ".zst": "zstd"}
 METADATA_KEY = "nagindex"
 
 
-def require_format(format: str) -> None:  # noqa: A002 - the word users expect
-    """Raise BadInputError unless selections can be written in a format."""
-    if format not in FORMATS:
-        raise BadInputError(f"format {format!r}: selections are written as {' or '.join(FORMATS)}")
+def format_of(path: str | Path, format: str | None = None) -> tuple[str, str]:  # noqa: A002 - the word users expect
+    """Return the format and the compression (`none`, `gzip` or `zstd`) of a selection's file, by its name unless one is named.
+
+    Raises:
+        BadInputError: there is no such format, or the name tells none.
+    """
+    name = Path(path)
+    compression = COMPRESSIONS.get(name.suffix, "none")
+    suffix = name.suffix if compression == "none" else name.with_suffix("").suffix
+    found = format or SUFFIXES.get(suffix)
+    if found not in FORMATS:
+        if format is not None:
+            raise BadInputError(f"format {format!r}: selections are written as {', '.join(FORMATS)}")
+        raise BadInputError(
+            f"{path}: no known suffix; name a file that ends in .parquet, .jsonl, .csv or .txt (the last three also with .gz or "
+            ".zst), or give `format`"
+        )
+    if found == "parquet" and compression != "none":
+        raise BadInputError(f"{path}: Parquet is compressed inside; name a file that ends in .parquet")
+    return found, compression
 
 
 def write_rows(
@@ -30,7 +48,7 @@ def write_rows(
     select: str,
     path: Path,
     *,
-    format: str,  # noqa: A002 - the word users expect
+    format: str | None,  # noqa: A002 - the word users expect
     settings: dict[str, Any],
 ) -> None:
     """Write the rows of a SELECT statement as a file that appears whole or not at all.
@@ -39,19 +57,34 @@ def write_rows(
 
     Args:
         connection: where the statement runs.
-        select: the statement.
+        select: the statement; its column `id` is what the format `ids` writes.
         path: the file; one that exists is replaced.
-        format: `parquet` or `jsonl`.
+        format: one of `FORMATS`; by default as the file's name tells.
         settings: the selection's record.
+
+    Raises:
+        BadInputError: there is no such format, or an id does not fit a line.
     """
-    metadata = quote_value(json.dumps(settings, ensure_ascii=False))
-    options = (
-        f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, KV_METADATA {{{METADATA_KEY}: {metadata}}}"
-        if format == "parquet"
-        else "FORMAT json, ARRAY false, COMPRESSION none"
-    )
+    kind, compression = format_of(path, format)
+    options = {
+        "parquet": f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, "
+        f"KV_METADATA {{{METADATA_KEY}: {quote_value(json.dumps(settings, ensure_ascii=False))}}}",
+        "jsonl": f"FORMAT json, ARRAY false, COMPRESSION {compression}",
+        "csv": f"FORMAT csv, HEADER true, COMPRESSION {compression}",
+        "ids": f"FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER e'\\n', COMPRESSION {compression}",
+    }
+    if kind == "ids":
+        _require_ids_on_lines(connection, select)
+        select = f"SELECT id FROM ({select})"
     with replacing(path) as temporary:
-        connection.execute(f"COPY ({select}) TO {quote_value(temporary)} ({options})")
+        connection.execute(f"COPY ({select}) TO {quote_value(temporary)} ({options[kind]})")
+
+
+def _require_ids_on_lines(connection: DuckDBPyConnection, select: str) -> None:
+    """Raise BadInputError if an id cannot stand alone on a line, as `exclude` and `delete` read them."""
+    unfit = connection.execute(f"SELECT id FROM ({select}) WHERE contains(id, chr(10)) OR trim(id) = '' LIMIT 1")
+    for (one,) in unfit.fetchall():
+        raise BadInputError(f"the id {one!r} does not fit a line of ids; use another format")
 
 
 def settings_of(path: str | Path) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""The answer to a query: selected documents in order, as arrays, a DuckDB relation or a file."""
+"""The answer to a query: selected documents in order, as arrays, rows, a DuckDB relation, a data frame or a file."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +15,8 @@ import numpy.typing as npt
 
 from nagindex.arguments import checked
 from nagindex.corpus.sql import connect, quote_name
-from nagindex.errors import BadInputError
-from nagindex.query.export import require_format, write_rows
+from nagindex.errors import BadInputError, MissingDependencyError
+from nagindex.query.export import format_of, write_rows
 from nagindex.search.plan import Plan
 from nagindex.storage.docs import join_documents
 from nagindex.storage.files import replacing
@@ -22,6 +24,9 @@ from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
 
 if TYPE_CHECKING:
+    import pandas
+    import polars
+    import pyarrow
     from duckdb import DuckDBPyRelation
 
 SCORE_COLUMNS = ("rank", "id", "score")
@@ -29,6 +34,9 @@ PLACE_COLUMNS = ("tokens", "file", "row")
 OLD_NAMES = {"standardised": "standardized"}
 """Older spellings of columns, which `Selection.column` understands."""
 TEXTS_PER_INSERT = 1000
+ROWS_PER_FETCH = 10_000
+ROWS_SHOWN = 10
+"""Rows that a notebook shows."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +124,48 @@ class Selection:
     def __len__(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM selection").fetchall()[0][0])
 
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield the documents, best first, each as its values by column."""
+        for first in range(0, len(self), ROWS_PER_FETCH):
+            yield from self._rows(f"_row > {first} AND _row <= {first + ROWS_PER_FETCH}")
+
+    @checked
+    def head(
+        self, n: int = 10, *, with_text: bool = False, corpus_root: str | Path | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the best documents, of each target if there are several, each as its values by column.
+
+        Args:
+            n: number of documents of each target.
+            with_text: whether to add the value `text`, read again from the sources.
+            corpus_root: where the sources lie now; by default where they were read.
+
+        Raises:
+            SourceChangedError: a source is missing or no longer holds what was encoded.
+        """
+        best = f"rank <= {int(n)}"
+        if with_text:
+            self._read_texts(corpus_root, best)
+        return self._rows(best, with_text=with_text)
+
+    def _rows(self, condition: str, *, with_text: bool = False) -> list[dict[str, Any]]:
+        names = (*self.columns, "text") if with_text else self.columns
+        rows = self._connection.execute(self._select(with_text=with_text, condition=condition)).fetchall()
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
     def __repr__(self) -> str:
-        return f"<Selection of {len(self)} documents: {', '.join(self.columns)}>"
+        count = len(self)
+        return f"<Selection of {count:,} {'document' if count == 1 else 'documents'}: {', '.join(self.columns)}>"
+
+    def _repr_html_(self) -> str:
+        """Return the first rows as an HTML table, for notebooks."""
+        cells = [["" if v is None else escape(_shown(v)) for v in row.values()] for row in self.head(ROWS_SHOWN)]
+        lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in cells]
+        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
+        body = "".join(f"<tr>{line}</tr>" for line in lines)
+        more = len(self) - len(lines)
+        rest = f"<p>and {more:,} more</p>" if more else ""
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
 
     @property
     def ids(self) -> npt.NDArray[np.object_]:
@@ -151,6 +199,34 @@ class Selection:
         """Return the selection as a DuckDB relation, in order, for further SQL."""
         return self._connection.sql(self._select())
 
+    def to_arrow(self) -> pyarrow.Table:
+        """Return the selection as an Arrow table, in order.
+
+        Raises:
+            MissingDependencyError: pyarrow is not installed.
+        """
+        _require("pyarrow", "arrow")
+        return self.to_duckdb().to_arrow_table()
+
+    def to_pandas(self) -> pandas.DataFrame:
+        """Return the selection as a pandas data frame, in order.
+
+        Raises:
+            MissingDependencyError: pandas is not installed.
+        """
+        _require("pandas", "pandas")
+        return self.to_duckdb().df()
+
+    def to_polars(self) -> polars.DataFrame:
+        """Return the selection as a Polars data frame, in order.
+
+        Raises:
+            MissingDependencyError: polars or pyarrow is not installed.
+        """
+        _require("polars", "polars")
+        _require("pyarrow", "polars")
+        return self.to_duckdb().pl()
+
     @checked
     def to_parquet(self, path: str | Path, *, with_text: bool = False, corpus_root: str | Path | None = None) -> None:
         """Write the selection as Parquet.
@@ -178,7 +254,7 @@ class Selection:
         self,
         path: str | Path,
         *,
-        format: str = "parquet",  # noqa: A002 - the word users expect
+        format: str | None = None,  # noqa: A002 - the word users expect
         with_text: bool = False,
         corpus_root: str | Path | None = None,
     ) -> None:
@@ -188,15 +264,18 @@ class Selection:
 
         Args:
             path: the file; one that exists is replaced.
-            format: `parquet` or `jsonl`.
+            format: `parquet`, `jsonl`, `csv` or `ids` (one a line); by default as the name ends: .parquet, .jsonl, .csv or .txt, the
+                last three also with .gz or .zst.
             with_text: whether to add a column `text`, read again from the sources.
             corpus_root: where the sources lie now; by default where they were read.
 
         Raises:
-            BadInputError: there is no such format.
+            BadInputError: there is no such format, the name tells none, or an id does not fit a line of ids.
             SourceChangedError: a source is missing or no longer holds what was encoded.
         """
-        require_format(format)
+        kind, _ = format_of(path, format)
+        if with_text and kind == "ids":
+            raise BadInputError(f"{path}: a file of ids has no texts; leave `with_text` out, or use another format")
         if with_text:
             self._read_texts(corpus_root)
         write_rows(
@@ -214,16 +293,16 @@ class Selection:
         with replacing(Path(path)) as temporary:
             temporary.write_text(lines)
 
-    def _select(self, *, with_text: bool = False) -> str:
+    def _select(self, *, with_text: bool = False, condition: str = "true") -> str:
         columns, table = ", ".join(map(quote_name, self.columns)), "selection"
         if with_text:
             columns, table = f"{columns}, text", "selection JOIN texts USING (_row)"
-        return f"SELECT {columns} FROM {table} ORDER BY _row"
+        return f"SELECT {columns} FROM {table} WHERE {condition} ORDER BY _row"
 
-    def _read_texts(self, corpus_root: str | Path | None) -> None:
-        """Fill a table `texts` (_row, text) beside the selection."""
+    def _read_texts(self, corpus_root: str | Path | None, condition: str = "true") -> None:
+        """Fill a table `texts` (_row, text) beside the selection, for the rows that meet a SQL condition."""
         self._connection.execute("CREATE OR REPLACE TEMP TABLE texts (_row BIGINT, text VARCHAR)")
-        found = self._connection.execute("SELECT _position, _row FROM selection").fetchnumpy()
+        found = self._connection.execute(f"SELECT _position, _row FROM selection WHERE {condition}").fetchnumpy()
         rows = found["_row"].tolist()
         batch: list[tuple[int, str]] = []
 
@@ -240,3 +319,13 @@ class Selection:
                 insert()
         if batch:
             insert()
+
+
+def _require(package: str, extra: str) -> None:
+    """Raise MissingDependencyError unless a package is installed."""
+    if find_spec(package) is None:
+        raise MissingDependencyError(f"{package} is not installed; run: pip install 'nagindex[{extra}]'")
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -42,8 +42,11 @@ class Hits:
 def concatenate(hits: Sequence[Hits]) -> Hits:
     """Return several sets of hits as one."""
     if not hits:
-        return Hits(*(np.empty(0, np.int64) for _ in range(3)))
-    return Hits(*(np.concatenate([getattr(own, name) for own in hits]) for name in ("positions", "keys", "weights")))
+        return Hits(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64))
+    positions, keys, weights = (
+        np.concatenate([getattr(own, name) for own in hits]) for name in ("positions", "keys", "weights")
+    )
+    return Hits(positions, keys, weights)
 
 
 Cut = Callable[..., Hits]
@@ -91,7 +94,7 @@ class Collector:
         from nagindex.search.kernels import collect
 
         rows, bins = np.empty(len(keys), np.int64), self._bins(keys)
-        alive = alive if self.minimum == -np.inf else alive & (keys >= self.minimum)
+        alive = alive if self.minimum == -np.inf else alive[: len(keys)] & (keys >= self.minimum)
         with self.lock:
             count = collect(bins, alive, weights, self.threshold, self.histogram, rows)
             rows = rows[:count]

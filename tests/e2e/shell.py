@@ -82,8 +82,9 @@ class Shell:
         return [(row["file"], row["row"], row["reason"]) for row in rows]
 
     def selected(self, *arguments: object) -> list[dict[str, Any]]:
-        """Run `query --format jsonl` and return the records."""
-        return [json.loads(line) for line in self.run("query", *arguments, "--format", "jsonl").stdout.splitlines()]
+        """Run `query` and return the records, without texts unless they are asked for."""
+        text = () if "--with-text" in arguments else ("--no-text",)
+        return [json.loads(line) for line in self.run("query", *arguments, *text).stdout.splitlines()]
 
     def start(self, *arguments: object, **options: Any) -> subprocess.Popen[bytes]:
         """Start the installed program in the folder."""

@@ -28,7 +28,10 @@ def rows(path: str) -> list[dict[str, object]]:
 
 def refused(shell: Shell, message: str, *asked: object) -> str:
     """Return the one line that a query gets: of wrong usage (status 2), or of what was found wrong (1)."""
-    usage = any(mark in message for mark in ("--", "no option", "whole number", "NAME=NUMBER", "COLUMN=SHARE"))
+    usage = any(
+        mark in message
+        for mark in ("--", "name a file that ends in", "no option", "whole number", "NAME=NUMBER", "COLUMN=SHARE")
+    )
     return shell.error("query", *asked, status=2 if usage else 1)
 
 
@@ -267,7 +270,14 @@ REFUSED = {
         "--evaluation-column",
         "nope",
     ),
-    "x.csv: no known suffix; name a .parquet or .jsonl file, or give --format": ("-o", "x.csv"),
+    "x.html: no known suffix; name a file that ends in .parquet, .jsonl, .csv or .txt (the last three also with .gz or .zst), "
+    "or give --format": ("-o", "x.html"),
+    "x.parquet.gz: Parquet is compressed inside; name a file that ends in .parquet": ("-o", "x.parquet.gz"),
+    "--score-curve prints to stdout and selects nothing; leave -o out, or redirect it": (
+        "--score-curve",
+        "-o",
+        "x.jsonl",
+    ),
     "twice.jsonl: the id 'd1' has two values": ("--scores", "twice.jsonl"),
     "word.jsonl: the value 'good' of the id 'd1' is no number": ("--scores", "word.jsonl"),
     "the value of document 'd1' is not a finite number": ("--scores", "nan.jsonl"),

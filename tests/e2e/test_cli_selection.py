@@ -74,7 +74,7 @@ def test_a_token_budget_below_the_first_document_keeps_that_one(mixed: Shell) ->
 def test_stdout_carries_the_selection_and_nothing_else(mixed: Shell, tmp_path: Path) -> None:
     mixed.run("query", "targets.jsonl", "-n", "5", "-o", "out.parquet")
     for options in ([], ["-o", "-"]):
-        done = mixed.run("query", "targets.jsonl", "-n", "5", *options)
+        done = mixed.run("query", "targets.jsonl", "-n", "5", "--format", "parquet", *options)
         (tmp_path / "piped.parquet").write_bytes(done.stdout_bytes)
         assert read(tmp_path / "piped.parquet") == read(mixed.folder / "out.parquet")
         assert metadata(tmp_path / "piped.parquet") == metadata(mixed.folder / "out.parquet")

@@ -50,7 +50,7 @@ def test_an_unknown_command_is_wrong_usage(shell: Shell) -> None:
 )
 def test_a_query_needs_exactly_one_budget(pool: Shell, target: str, options: list[str]) -> None:
     reason = pool.error("query", target, *options, status=2)
-    assert reason == "give one budget: -n (documents), --tokens or --fraction"
+    assert reason == "give one budget: -n (documents), --tokens or --fraction; or --min-score"
 
 
 BAD_BUDGETS = [("-n", value) for value in ("0", "-5", "ten", "1.5", "1kk", "", "1e3", "k")]

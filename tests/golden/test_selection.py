@@ -115,7 +115,7 @@ def ids_by_target(selection):
 def test_each_target_selects_what_it_selects_alone_in_the_reference(golden_index, share, files):
     """`--mix merge` gives each of three targets a third of the budget, chosen on its own."""
     total = sum(row["token_num"] for row in data.table("docs.parquet"))
-    selection = golden_index("qwen3").query(targets_of("qwen3"), tokens=3 * int(total * share))
+    selection = golden_index("qwen3").query(targets_of("qwen3"), tokens=3 * int(total * share), mix="merge")
     found = ids_by_target(selection)
     for name in SETS:
         expected = [row["docid"] for row in data.table(f"ranked/qwen3/{files.format(name)}.parquet")]

@@ -15,7 +15,7 @@ from nagindex.select.budget import shares_of
 from nagindex.select.options import Decontamination, Quality, QueryOptions, exact_decimal
 
 REFUSED = {
-    "mix 'both': one of merge, distinct, union, max": {"mix": "both"},
+    "mix 'both': one of union, merge, distinct, max": {"mix": "both"},
     "normalize 'z': one of minmax, rank": {"quality": lambda: Quality("q", normalize="z")},
     "score 'top:0': write mean, max, or top:R": {"score": "top:0"},
     "score 'median'": {"score": "median"},
@@ -48,7 +48,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(message, given):
 
 
 DEFAULTS = {
-    "score": "mean", "contrast": 0.0, "mix": "merge", "quality-weight": 1.0, "lower-is-better": False, "normalize": "minmax",
+    "score": "mean", "contrast": 0.0, "mix": "union", "quality-weight": 1.0, "lower-is-better": False, "normalize": "minmax",
     "ngram": 13,
     "mode": "auto",
 }  # fmt: skip
@@ -58,13 +58,14 @@ def test_everything_that_is_asked_is_recorded():
     """The record has the command line's names, whole paths and JSON values, defaults too: they may change one day."""
     assert QueryOptions().to_json() == DEFAULTS
     asked = {
-        "layers": "0,2", "top_k": 3, "score": "top:5", "mix": "union", "target_weights": {"a": 0.4},
+        "layers": "0,2", "top_k": 3, "score": "top:5", "min_score": 0.25, "mix": "merge", "target_weights": {"a": 0.4},
         "quality": Quality("q", "s.jsonl", weight=2.0, lower_is_better=True, normalize="rank"), "where": "x > 1",
         "cap": {"source": 0.3}, "exclude": "seen.txt", "dedup": 0.9, "decontamination": Decontamination(["e.jsonl"], ngram=8),
     }  # fmt: skip
     record = QueryOptions.of(**asked).to_json()
     assert json.loads(json.dumps(record)) == DEFAULTS | {
-        "layers": "0,2", "top-k": 3, "score": "top:5", "mix": "union", "target-weight": {"a": 0.4}, "quality-column": "q",
+        "layers": "0,2", "top-k": 3, "score": "top:5", "min-score": 0.25, "mix": "merge",
+        "target-weight": {"a": 0.4}, "quality-column": "q",
         "scores": os.path.abspath("s.jsonl"), "quality-weight": 2.0, "lower-is-better": True, "normalize": "rank", "where": "x > 1",
         "cap": {"source": 0.3}, "exclude": [os.path.abspath("seen.txt")], "dedup": 0.9,
         "decontaminate": [os.path.abspath("e.jsonl")], "ngram": 8,

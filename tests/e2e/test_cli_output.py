@@ -1,0 +1,191 @@
+"""Where a selection goes: a table on a terminal, JSON lines with texts into a pipe, files by their suffix; and score curves."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import gzip
+import json
+import os
+import pty
+import struct
+import subprocess
+import termios
+from pathlib import Path
+
+import pytest
+from parquet_files import read
+from shell import PROGRAM, Shell, jsonl
+
+import nagindex
+from nagindex.corpus.streams import read_lines
+
+COLUMNS = ["rank", "id", "score", "tokens", "file", "row", "label"]
+
+
+@pytest.fixture
+def two(pool: Shell) -> Shell:
+    """A pool of six documents and two target files, `odd` and `even`."""
+    texts = {row[0]: row[1] for row in _texts(pool)}
+    for name, ids in {"odd": ("d1", "d3"), "even": ("d0", "d2")}.items():
+        pool.write(f"{name}.jsonl", jsonl({"text": texts[i]} for i in ids))
+    return pool
+
+
+def _texts(shell: Shell) -> list[tuple[str, str]]:
+    lines = [json.loads(line) for path in sorted(Path("pool").iterdir()) for line in path.read_text().splitlines()]
+    return [(record["id"], record["text"]) for record in lines]
+
+
+def on_terminal(shell: Shell, *arguments: str, columns: int) -> list[str]:
+    """Run the program with a terminal as stdout and return the lines that it shows."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES")}
+    process = subprocess.Popen(
+        [str(PROGRAM), *arguments], cwd=shell.folder, stdout=slave, stderr=subprocess.PIPE, env=environment
+    )
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(master, 4096)
+        except OSError:  # the other end is closed
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(master)
+    assert process.wait(60) == 0, process.stderr.read() if process.stderr else b""
+    if process.stderr:
+        process.stderr.close()
+    return shown.decode().removesuffix("\x1b[0m").replace("\r\n", "\n").splitlines()  # colorama, which numba uses, resets at the end
+
+
+def test_a_terminal_shows_the_beginnings_of_the_texts_in_its_width(two: Shell) -> None:
+    lines = on_terminal(two, "query", "odd.jsonl", "-n", "3", columns=60)
+    assert lines[0].split() == ["rank", "id", "score", "tokens", "label", "text"]
+    assert max(map(len, lines)) == 60, lines
+    assert [line.split()[1] for line in lines[2:]] == two_ids(two, "odd.jsonl")
+    texts = dict(_texts(two))
+    for line in lines[2:]:
+        own = texts[line.split()[1]]
+        shown = line[lines[0].index("text") :]
+        assert own.startswith(shown.removesuffix("..."))
+        assert shown == own or shown.endswith("...")
+
+
+def two_ids(shell: Shell, target: str) -> list[str]:
+    return [row["id"] for row in shell.selected(target, "-n", "3")]
+
+
+def test_a_pipe_gets_json_lines_with_texts(two: Shell) -> None:
+    texts = dict(_texts(two))
+    for options in ([], ["-o", "-"], ["--format", "jsonl"]):
+        rows = [json.loads(line) for line in two.run("query", "odd.jsonl", "-n", "3", *options).stdout.splitlines()]
+        assert list(rows[0]) == [*COLUMNS, "text"]
+        assert all(row["text"] == texts[row["id"]] for row in rows)
+    assert "text" not in json.loads(two.run("query", "odd.jsonl", "-n", "1", "--no-text").stdout)
+
+
+def test_texts_that_nobody_asked_for_are_left_out_where_their_source_is_gone(two: Shell) -> None:
+    expected = two.selected("odd.jsonl", "-n", "3")
+    Path("elsewhere").mkdir()
+    moved = ("--corpus-root", "elsewhere")
+    done = two.run("query", "odd.jsonl", "-n", "3", *moved)
+    assert [json.loads(line) for line in done.stdout.splitlines()] == expected
+    assert "Warning: written without texts: " in done.stderr
+    assert "--corpus-root" in done.stderr
+    assert "a.jsonl" in two.error("query", "odd.jsonl", "-n", "3", "--with-text", *moved)
+
+
+@pytest.mark.parametrize("name", ["s.jsonl", "s.jsonl.gz", "s.jsonl.zst", "s.ndjson", "s.csv", "s.csv.gz", "s.csv.zst"])
+def test_the_suffix_names_format_and_compression(two: Shell, name: str) -> None:
+    expected = two.selected("odd.jsonl", "-n", "3")
+    two.run("query", "odd.jsonl", "-n", "3", "-o", name)
+    data = Path(name).read_bytes()
+    assert (data[:2] == b"\x1f\x8b", data[:4] == b"\x28\xb5\x2f\xfd") == (name.endswith(".gz"), name.endswith(".zst"))
+    [source] = nagindex.find_sources([name]).sources
+    lines = [line for _, line in read_lines(source)]
+    if ".csv" in name:
+        rows = list(csv.DictReader(lines))
+        assert [{k: str(v) for k, v in row.items()} for row in expected] == rows
+    else:
+        assert [json.loads(line) for line in lines] == expected
+
+
+def test_a_text_file_holds_ids_that_other_commands_read(two: Shell) -> None:
+    expected = [row["id"] for row in two.selected("odd.jsonl", "-n", "3")]
+    two.run("query", "odd.jsonl", "-n", "3", "-o", "first.txt")
+    assert Path("first.txt").read_text().splitlines() == expected
+    two.run("query", "odd.jsonl", "-n", "3", "-o", "first.txt.gz")
+    assert gzip.decompress(Path("first.txt.gz").read_bytes()).decode().splitlines() == expected
+    rest = two.selected("odd.jsonl", "-n", "9", "--exclude", "first.txt")
+    assert sorted([*expected, *(row["id"] for row in rest)]) == [f"d{i}" for i in range(6)]
+    two.run("delete", "--ids", "first.txt")
+    assert len(nagindex.open("index.nagindex")) == 3
+    assert two.run("query", "odd.jsonl", "-n", "3", "--format", "ids").stdout.split() == [r["id"] for r in rest]
+
+
+def test_the_format_that_is_named_comes_before_the_suffix(two: Shell) -> None:
+    expected = two.selected("odd.jsonl", "-n", "3")
+    two.run("query", "odd.jsonl", "-n", "3", "-o", "data.bin", "--format", "jsonl")
+    assert [json.loads(line) for line in Path("data.bin").read_text().splitlines()] == expected
+    two.run("query", "odd.jsonl", "-n", "3", "-o", "data.csv", "--format", "parquet")
+    assert [row[1] for row in read(Path("data.csv"))] == [row["id"] for row in expected]
+    assert "leave --with-text out" in two.error("query", "odd.jsonl", "-n", "3", "--with-text", "-o", "ids.txt")
+
+
+def test_an_id_of_two_lines_is_not_written_among_ids(shell: Shell, words: list[str]) -> None:
+    shell.write("c.jsonl", jsonl({"id": f"a\nb{i}", "text": " ".join(words[i : i + 5])} for i in range(3)))
+    shell.build("c.jsonl")
+    assert "does not fit a line of ids" in shell.error("query", "c.jsonl", "-n", "2", "-o", "ids.txt")
+    assert not Path("ids.txt").exists()
+
+
+def test_the_default_mix_selects_no_document_twice_and_says_how_many_are_distinct(two: Shell) -> None:
+    shared = ["query", "odd.jsonl", "even.jsonl", "-n", "6", "-o", "s.jsonl"]
+    done = two.run(*shared, "--json")
+    ids = [json.loads(line)["id"] for line in Path("s.jsonl").read_text().splitlines()]
+    assert len(ids) == len(set(ids)) == 6
+    assert "Selected 6 documents (" in done.stderr
+    assert json.loads(done.stdout)["distinct"] == 6
+    done = two.run(*shared, "--mix", "merge", "--json")
+    ids = [json.loads(line)["id"] for line in Path("s.jsonl").read_text().splitlines()]
+    assert len(ids) == 6 > len(set(ids))
+    assert f"Selected 6 documents, {len(set(ids))} distinct (" in done.stderr
+    assert json.loads(done.stdout)["distinct"] == len(set(ids))
+
+
+def test_a_terminal_shows_documents_of_each_target(two: Shell) -> None:
+    lines = on_terminal(two, "query", "odd.jsonl", "even.jsonl", "-n", "6", columns=100)
+    column = lines[0].split().index("target")
+    assert {line.split()[column] for line in lines[2:8]} == {"odd", "even"}
+
+
+def test_a_minimum_score_selects_all_that_reach_it(two: Shell) -> None:
+    everything = two.selected("odd.jsonl", "-n", "6")
+    least = everything[3]["score"]
+    wanted = [row for row in everything if row["score"] >= least]
+    assert two.selected("odd.jsonl", "--min-score", str(least)) == wanted
+    assert two.selected("odd.jsonl", "--min-score", str(least), "-n", "2") == wanted[:2]
+    reason = two.error("query", "odd.jsonl", "--min-score", "1.5")
+    assert "none has a score of at least 1.5; --score-curve shows the scores that there are" in reason
+    two.run("query", "odd.jsonl", "--min-score", str(least), "-o", "first.parquet")
+    two.run("query", "--config", "first.parquet", "-o", "again.parquet")
+    assert read(Path("again.parquet")) == read(Path("first.parquet"))
+    assert "there is none" in two.error("query", "odd.jsonl", "--min-score", "0.1", "--cap", "label=0.5")
+
+
+def test_a_score_curve_has_the_score_at_each_rank(two: Shell) -> None:
+    scores = {name: [row["score"] for row in two.selected(f"{name}.jsonl", "-n", "6")] for name in ("odd", "even")}
+    done = two.run("query", "odd.jsonl", "even.jsonl", "--score-curve", "--json")
+    curve = json.loads(done.stdout)
+    assert (curve["documents"], curve["ranks"]) == (6, [1, 2, 5, 6])
+    assert curve["scores"] == {name: [own[0], own[1], own[4], own[5]] for name, own in scores.items()}
+    lines = two.run("query", "odd.jsonl", "--score-curve").stdout.splitlines()
+    assert lines[0].split() == ["rank", "share", "of", "pool", "score"]
+    assert lines[2].split() == ["1", "16.67%", f"{scores['odd'][0]:.4f}"]
+    even = [row["score"] for row in two.selected("odd.jsonl", "-n", "6", "--where", "label = 'even'")]
+    done = two.run("query", "odd.jsonl", "--score-curve", "--json", "--where", "label = 'even'")
+    assert json.loads(done.stdout) == {"documents": 3, "ranks": [1, 2, 3], "scores": {"odd": even}}
