@@ -59,7 +59,9 @@ def on_terminal(shell: Shell, *arguments: str, columns: int) -> list[str]:
     assert process.wait(60) == 0, process.stderr.read() if process.stderr else b""
     if process.stderr:
         process.stderr.close()
-    return shown.decode().removesuffix("\x1b[0m").replace("\r\n", "\n").splitlines()  # colorama, which numba uses, resets at the end
+    return (
+        shown.decode().removesuffix("\x1b[0m").replace("\r\n", "\n").splitlines()
+    )  # colorama, which numba uses, resets at the end
 
 
 def test_a_terminal_shows_the_beginnings_of_the_texts_in_its_width(two: Shell) -> None:

@@ -11,6 +11,7 @@ import pytest
 from shell import Shell, jsonl
 
 import nagindex
+from nagindex.query import selection as selection_module
 
 RECORDS = [{"id": f"d{i}", "text": f"river {i} garden", "label": "ab"[i % 2]} for i in range(8)]
 
@@ -112,3 +113,50 @@ def test_errors_are_the_fitting_standard_ones_too(index: nagindex.Index, shell: 
     with pytest.raises(ValueError, match="max_length is 120 in the index and 64 here"):
         nagindex.build("corpus", "index.nagindex", model=str(shell.model), max_length=64)
     assert len(nagindex.open("index.nagindex")) == 8
+
+
+def test_a_selection_is_rows_and_data_frames(index: nagindex.Index) -> None:
+    selection = index.query("t.jsonl", n=5)
+    rows = list(selection)
+    assert [tuple(row.values()) for row in rows] == selection.to_duckdb().fetchall()
+    assert [row["id"] for row in rows] == selection.ids.tolist()
+    assert selection.to_arrow().to_pylist() == rows
+    assert selection.to_pandas().to_dict("records") == rows
+    assert selection.to_polars().to_dicts() == rows
+    texts = {r["id"]: r["text"] for r in RECORDS}
+    assert selection.head(2, with_text=True) == [{**row, "text": texts[row["id"]]} for row in rows[:2]]
+
+
+def test_the_best_of_each_target_are_at_the_head(index: nagindex.Index) -> None:
+    selection = index.query({"one": "t.jsonl", "two": "t.jsonl"}, n=4, mix="merge")
+    assert [(row["target"], row["rank"]) for row in selection.head(1)] == [("one", 1), ("two", 1)]
+
+
+def test_a_notebook_shows_the_first_rows(index: nagindex.Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(selection_module, "ROWS_SHOWN", 6)
+    shown = index.query("t.jsonl", n=8)._repr_html_()
+    assert shown.count("<tr>") == 7
+    assert "<td>1.0000</td>" in shown
+    assert "and 2 more" in shown
+
+
+@pytest.mark.parametrize(
+    ("package", "method"), [("pyarrow", "to_arrow"), ("pandas", "to_pandas"), ("polars", "to_polars")]
+)
+def test_a_missing_package_is_named_with_its_command(
+    index: nagindex.Index, monkeypatch: pytest.MonkeyPatch, package: str, method: str
+) -> None:
+    selection = index.query("t.jsonl", n=1)
+    real = selection_module.find_spec
+    monkeypatch.setattr(selection_module, "find_spec", lambda name: None if name == package else real(name))
+    with pytest.raises(
+        nagindex.MissingDependencyError, match=rf"{package} is not installed; run: pip install 'nagindex\["
+    ):
+        getattr(selection, method)()
+
+
+def test_a_score_curve_is_arrays(index: nagindex.Index) -> None:
+    scores = index.query("t.jsonl", n=len(index)).scores
+    curve = index.score_curve("t.jsonl")
+    assert curve.documents == len(index)
+    assert curve.scores["t"].tolist() == scores[curve.ranks - 1].tolist()

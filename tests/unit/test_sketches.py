@@ -238,3 +238,18 @@ def test_a_search_that_reads_too_much_is_given_up_for_the_scan(index, monkeypatc
     assert found.plan.engine == "scan"
     assert "admitted more than 2%" in found.plan.fell_back
     assert list(zip(found.ids, found.scores, strict=True)) == answers(index, "scan")[0]
+
+
+@pytest.mark.parametrize("mode", ["auto", "sketch", "graph"])
+def test_a_minimum_score_gives_the_same_documents_by_every_engine(index, mode):
+    index.optimize(graph=True)
+    target = index.codes[0][:5]
+    scores = index.query(target, n=300, mode="scan").scores
+    least = float(scores[20])
+    wanted = index.query(target, n=300, mode="scan", min_score=least)
+    assert wanted.scores.min() == least
+    assert len(wanted) == int((scores >= least).sum())
+    for budget in ({}, {"n": 15}, {"n": 200}):
+        found = index.query(target, mode=mode, min_score=least, **budget)
+        expected = wanted.ids[: budget.get("n", 300)]
+        assert found.ids.tolist() == expected.tolist()
