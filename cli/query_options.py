@@ -229,8 +229,33 @@ def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+SECTIONS = {
+    "Targets": "texts text_columns target_column mix target_weights model device no_cache",
+    "Budget": "documents tokens fraction min_score score_curve",
+    "Candidates": "index where exclude decontaminate evaluation_column ngram dropped",
+    "Scoring": "score contrast layers top_k quality_column scores quality_weight lower_is_better normalize",
+    "Rules": "cap dedup",
+    "Output": "output format_ with_text corpus_root as_json",
+    "Search": "mode approx threads explain",
+    "Earlier queries": "config",
+}
+"""The sections of the help, and the names of the options in them; options of no section come last."""
+
+
 class QueryCommand(click.Command):
-    """A command whose --decontaminate takes all values up to the next option, and which accepts older spellings of options."""
+    """A command with its options in sections, whose --decontaminate takes all values up to the next option.
+
+    It accepts older spellings of options.
+    """
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help of the options, section by section."""
+        records = {own.name: record for own in self.get_params(ctx) if (record := own.get_help_record(ctx)) is not None}
+        sections = {title: [records.pop(name) for name in names.split()] for title, names in SECTIONS.items()}
+        for title, rows in {**sections, "Other options": list(records.values())}.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the option before each of its values, as click expects."""

@@ -38,7 +38,7 @@ from nagindex.storage.manifest import Manifest, Settings
 from nagindex.storage.segment import Segment, SkippedRow
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.cache import TargetCache
-from nagindex.targets.load import Targets, load_targets, named_files, repeatable
+from nagindex.targets.load import Targets, TextColumn, load_targets, repeatable, written
 from nagindex.targets.saved import TargetSet, check_codes, write_nags
 
 if TYPE_CHECKING:
@@ -259,7 +259,7 @@ class Index:
         self,
         targets: Targets,
         *,
-        text_column: str | None = None,
+        text_column: TextColumn | None = None,
         target_column: str | None = None,
         model: str | None = None,
         device: str = "auto",
@@ -270,7 +270,7 @@ class Index:
         Args:
             targets: a file, glob or folder, as a Path or one str; a list of texts; or codes uint16 [n, L, K]. Several of them, or a
                 mapping of names to them, are several targets; a list of nothing but strings is one target, of texts.
-            text_column: column of the texts.
+            text_column: column of the texts, of all targets or by target (`*` stands for the others); by default found in each file.
             target_column: column of the target's name, where one file holds several targets.
             model: where the backbone lies now, if it was moved.
             device: a torch device.
@@ -317,7 +317,7 @@ class Index:
         tokens: float | str | None = None,
         fraction: float | str | None = None,
         options: QueryOptions | None = None,
-        text_column: str | None = None,
+        text_column: TextColumn | None = None,
         target_column: str | None = None,
         model: str | None = None,
         device: str = "auto",
@@ -356,9 +356,11 @@ class Index:
             None if fraction is None else parse_share(fraction, name="fraction"),
             unlimited=chosen.min_score is not None,
         )
-        columns = {"text_column": text_column, "target_column": target_column}
-        encoded = self.encode(targets, **columns, model=model, device=device, cache=cache)
-        recorded = {name.replace("_", "-"): column for name, column in columns.items() if column is not None}
+        encoded = self.encode(
+            targets, text_column=text_column, target_column=target_column, model=model, device=device, cache=cache
+        )
+        columns = {"text-column": text_column, "target-column": target_column}
+        recorded: dict[str, Any] = {name: column for name, column in columns.items() if column is not None}
         if corpus_root is not None:
             recorded["corpus-root"] = str(Path(corpus_root).absolute())
         return query(
@@ -366,7 +368,7 @@ class Index:
             encoded,
             budget,
             chosen,
-            recorded={"targets": named_files(targets), **recorded},
+            recorded=written(targets) | recorded,
             corpus_root=corpus_root,
             threads=threads,
         )
@@ -377,7 +379,7 @@ class Index:
         targets: Targets,
         *,
         options: QueryOptions | None = None,
-        text_column: str | None = None,
+        text_column: TextColumn | None = None,
         target_column: str | None = None,
         model: str | None = None,
         device: str = "auto",
@@ -406,8 +408,9 @@ class Index:
         from nagindex.query.curve import score_curve
 
         chosen = self._options(options, keywords)
-        columns = {"text_column": text_column, "target_column": target_column}
-        encoded = self.encode(targets, **columns, model=model, device=device, cache=cache)
+        encoded = self.encode(
+            targets, text_column=text_column, target_column=target_column, model=model, device=device, cache=cache
+        )
         return score_curve(self.snapshot, encoded, chosen, threads=threads)
 
     def _options(self, options: QueryOptions | None, keywords: QueryKeywords) -> QueryOptions:

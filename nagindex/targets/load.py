@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 TargetFiles = str | Path | Sequence[str] | Sequence[str | Path] | npt.NDArray[np.integer[Any]] | TargetSet
 """One target: a file, glob or folder, several of them as Paths, a list of texts, codes, or an encoded set."""
+TextColumn = str | Mapping[str, str]
+OTHERS = "*"
+"""Stands for the targets that a mapping of columns does not name."""
 Targets = TargetFiles | Iterable[TargetFiles] | Mapping[str, TargetFiles]
 
 
@@ -39,7 +42,7 @@ def load_targets(
     *,
     fingerprint: Fingerprint,
     backbone: Callable[[], Backbone],
-    text_column: str | None = None,
+    text_column: TextColumn | None = None,
     target_column: str | None = None,
     batch_tokens: int,
     cache: TargetCache | None = None,
@@ -51,7 +54,7 @@ def load_targets(
             set; several of them are several targets, and a mapping names them.
         fingerprint: the encoding that they must have.
         backbone: loads the model; called only if a text must be encoded.
-        text_column: column of the texts; by default found in each file.
+        text_column: column of the texts, of all targets or by target (`*` stands for the others); by default found in each file.
         target_column: column of the target's name; by default a file is one target, named after it.
         batch_tokens: padded tokens in a batch.
         cache: where the codes of texts are kept between queries.
@@ -67,7 +70,7 @@ def load_targets(
         raise BadInputError(
             f"`target_column` {target_column}: targets that have names cannot take them from a column too"
         )
-    columns = Columns(text_column=text_column, target_column=target_column)
+    columns_of = _text_columns(text_column, [name for name, _ in named], target_column)
     encoder = _TextEncoder(fingerprint, backbone, batch_tokens, cache)
     loaded: dict[str, TargetSet] = {}
     for name, given in named:
@@ -82,7 +85,7 @@ def load_targets(
         elif _are_texts(given):
             loaded[name] = _set_of_texts(name, given, encoder)
         else:
-            _load_files(loaded, name, given, columns, encoder, keep_name=isinstance(targets, Mapping))
+            _load_files(loaded, name, given, columns_of(name), encoder, keep_name=isinstance(targets, Mapping))
     return list(loaded.values())
 
 
@@ -91,12 +94,37 @@ def repeatable(targets: Targets) -> Targets:
     return list(targets) if isinstance(targets, Iterator) else targets
 
 
-def named_files(targets: Targets) -> list[str]:
-    """Return targets that are files as arguments of the command line; an empty list where one of them is codes."""
+def written(targets: Targets) -> dict[str, list[str]]:
+    """Return targets as arguments of the command line: files as `targets`, and texts as `text`.
+
+    Both are empty where a target can be written as neither, such as codes.
+    """
     named = targets.items() if isinstance(targets, Mapping) else [("", given) for given in _as_list(targets)]
-    if not all(isinstance(given, (str, Path)) for _, given in named):
-        return []
-    return [f"{name}={os.path.abspath(str(given))}" if name else os.path.abspath(str(given)) for name, given in named]
+    files: list[str] = []
+    texts: list[str] = []
+    for name, given in named:
+        if isinstance(given, (str, Path)):
+            files.append((f"{name}=" if name else "") + os.path.abspath(str(given)))
+        elif _are_texts(given):
+            texts += given
+        else:
+            return {"targets": []}
+    return {"targets": files} | ({"text": texts} if texts else {})
+
+
+def _text_columns(
+    given: TextColumn | None, names: Sequence[str], target_column: str | None
+) -> Callable[[str], Columns]:
+    """Return f(target): the columns of its files.
+
+    Raises:
+        BadInputError: a column is given for a target that there is not.
+    """
+    by_target = given if isinstance(given, Mapping) else {} if given is None else {OTHERS: given}
+    for name in by_target:
+        if name not in (*names, OTHERS):
+            raise BadInputError(f"`text_column` {name}={by_target[name]}: no such target; there are {', '.join(names)}")
+    return lambda name: Columns(text_column=by_target.get(name, by_target.get(OTHERS)), target_column=target_column)
 
 
 def _as_list(targets: TargetFiles | Iterable[TargetFiles]) -> list[TargetFiles]:
@@ -151,7 +179,7 @@ def _stem(given: TargetFiles, number: int) -> str:
     if isinstance(given, TargetSet):
         return given.name
     if not isinstance(given, (str, Path)):
-        return f"target-{number}"
+        return "text" if _are_texts(given) else f"target-{number}"
     name = Path(given).name
     kind = format_of(Path(given))
     if kind is not None:

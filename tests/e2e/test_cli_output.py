@@ -8,12 +8,18 @@ import gzip
 import json
 import os
 import pty
+import re
 import struct
 import subprocess
 import termios
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
+from nagindex.cli import main
+from nagindex.cli.query import query
+from nagindex.cli.query_options import SECTIONS
 from parquet_files import read
 from shell import PROGRAM, Shell, jsonl
 
@@ -191,3 +197,69 @@ def test_a_score_curve_has_the_score_at_each_rank(two: Shell) -> None:
     even = [row["score"] for row in two.selected("odd.jsonl", "-n", "6", "--where", "label = 'even'")]
     done = two.run("query", "odd.jsonl", "--score-curve", "--json", "--where", "label = 'even'")
     assert json.loads(done.stdout) == {"documents": 3, "ranks": [1, 2, 3], "scores": {"odd": even}}
+
+
+def test_examples_come_from_stdin_and_from_the_command_line(two: Shell) -> None:
+    expected = two.selected("odd.jsonl", "-n", "4")
+    lines = Path("odd.jsonl").read_text()
+    texts = [json.loads(line)["text"] for line in lines.splitlines()]
+    plain = "\n".join(["", *texts, ""])
+    for given in (lines, "\n" + lines, plain):
+        done = two.run("query", "-", "-n", "4", "--no-text", stdin=given)
+        assert [json.loads(line) for line in done.stdout.splitlines()] == expected
+    spoken = [part for text in texts for part in ("--text", text)]
+    assert two.selected(*spoken, "-n", "4") == expected
+    two.run("query", *spoken, "-n", "4", "-o", "first.parquet")
+    two.run("query", "--config", "first.parquet", "-o", "again.parquet")
+    assert read(Path("again.parquet")) == read(Path("first.parquet"))
+
+
+def test_stdin_texts_and_files_are_targets_beside_each_other(two: Shell) -> None:
+    rows = two.run(
+        "query", "odd.jsonl", "-", "--text", "river mountain", "-n", "6", "--no-text", stdin="solver kettle"
+    ).stdout
+    assert {json.loads(line)["target"] for line in rows.splitlines()} == {"odd", "stdin", "text"}
+    rows = two.run("query", "o=odd.jsonl", "--text", "river mountain", "-n", "4", "--no-text").stdout
+    assert {json.loads(line)["target"] for line in rows.splitlines()} == {"o", "text"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stdin", "reason", "status"),
+    [
+        ([], None, "Missing argument 'TARGETS...'; name files of examples, or give --text", 2),
+        (["-"], "\n \n", "stdin: no example", 1),
+        (["-"], b"caf\xe9", "stdin: not UTF-8 at byte 3", 1),
+        (["--text", "odd.jsonl"], None, "--text takes an example itself, and odd.jsonl is a file", 2),
+        (["odd.jsonl", "--text-column", "a", "--text-column", "b"], None, "two columns for all targets", 2),
+        (["odd.jsonl", "--text-column", "even=a"], None, "--text-column even=a: no such target; there are odd", 1),
+    ],
+)
+def test_examples_that_are_none_are_refused(
+    two: Shell, arguments: list[str], stdin: str | bytes | None, reason: str, status: int
+) -> None:
+    assert reason in two.error("query", *arguments, "-n", "1", status=status, stdin=stdin)
+
+
+def test_each_target_may_have_its_own_column_of_texts(two: Shell) -> None:
+    texts = dict(_texts(two))
+    two.write("q.jsonl", jsonl([{"question": texts["d1"], "text": texts["d0"]}]))
+    two.write("a.jsonl", jsonl([{"answer": texts["d2"]}]))
+    columns = ["--text-column", "q=question", "--text-column", "answer"]
+    two.run("query", "q.jsonl", "a.jsonl", *columns, "-n", "2", "-o", "first.jsonl")
+    rows = [json.loads(line) for line in Path("first.jsonl").read_text().splitlines()]
+    assert [(row["target"], row["id"]) for row in rows] == [("q", "d1"), ("a", "d2")]
+    two.run("query", "q.jsonl", "a.jsonl", *columns, "-n", "2", "-o", "first.parquet")
+    two.run("query", "--config", "first.parquet", "-o", "again.parquet")
+    assert read(Path("again.parquet")) == read(Path("first.parquet"))
+
+
+def test_the_help_of_query_lists_every_option_in_a_section() -> None:
+    shown = CliRunner().invoke(main, ["query", "--help"]).stdout
+    titles = re.findall(r"^(\S.*):$", shown, re.MULTILINE)
+    assert titles[:7] == ["Targets", "Budget", "Candidates", "Scoring", "Rules", "Output", "Search"]
+    for option in query.params:
+        if isinstance(option, click.Option) and not option.hidden:
+            assert option.opts[0] in shown
+    listed = {name for names in SECTIONS.values() for name in names.split()}
+    own = {option.name for option in query.params if isinstance(option, click.Option)}
+    assert listed <= own

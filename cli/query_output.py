@@ -1,0 +1,160 @@
+"""Selections as `nagindex query` prints and writes them, and its summaries and plans."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+import nagindex
+
+from .messages import warn, with_flags
+from .options import plural, size
+from .tables import table, terminal_width
+
+if TYPE_CHECKING:
+    from nagindex import Plan, ScoreCurve, Selection
+
+PREVIEW_ROWS = 20
+"""Rows that a terminal shows, of all targets together."""
+PREVIEW_ROWS_OF_TARGET = 3
+"""Rows of each target that it shows at least."""
+TEXT_SHOWN = 300
+"""Characters of a text that a terminal shows at most."""
+DECIMAL_COLUMNS = ("score", "standardized", "quality_value", "combined")
+PLACE_COLUMNS = ("file", "row")
+"""Columns that a terminal leaves out."""
+
+
+def format_of(output: str | None, format_: str | None) -> str | None:
+    """Return the format to write; None for the table that a terminal shows.
+
+    Raises:
+        click.UsageError: the file's name tells no format, or the output cannot be shown.
+    """
+    if output in (None, "-"):
+        if format_ is None and output is None and sys.stdout.isatty():
+            return None
+        if format_ == "parquet" and sys.stdout.isatty():
+            raise click.UsageError("Parquet does not go to a terminal; name a file with -o, or give --format jsonl")
+        return format_ or "jsonl"
+    try:
+        return nagindex.format_of(str(output), format_)[0]
+    except nagindex.BadInputError as error:
+        raise click.UsageError(with_flags(str(error))) from None
+
+
+def write(
+    selection: Selection, output: str, kind: str | None, with_text: bool | None, corpus_root: Path | None
+) -> None:
+    """Write a selection to a file, or to stdout, there with its texts unless they are unwanted or cannot be read."""
+    if output != "-":
+        selection.write(output, format=kind, with_text=bool(with_text), corpus_root=corpus_root)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "selection")
+        wanted = kind == "jsonl" if with_text is None else with_text
+        if not (wanted and _write_with_text(selection, path, kind, corpus_root, required=bool(with_text))):
+            selection.write(path, format=kind)
+        with open(path, "rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.flush()
+
+
+def _write_with_text(
+    selection: Selection, path: Path, kind: str | None, corpus_root: Path | None, *, required: bool
+) -> bool:
+    """Write a selection with its texts; where these are not required and cannot be read, warn and return False."""
+    try:
+        selection.write(path, format=kind, with_text=True, corpus_root=corpus_root)
+    except nagindex.SourceChangedError as error:
+        if required:
+            raise
+        warn(f"written without texts: {error}")
+        return False
+    return True
+
+
+def print_curve(curve: ScoreCurve, as_json: bool) -> None:
+    """Print scores by rank, a column for each target."""
+    if as_json:
+        click.echo(json.dumps(curve.to_json()))
+        return
+    rows = [
+        [f"{rank:,}", f"{rank / curve.documents:.2%}", *(f"{own[i]:.4f}" for own in curve.scores.values())]
+        for i, rank in enumerate(curve.ranks.tolist())
+    ]
+    names = list(curve.scores) if len(curve.scores) > 1 else ["score"]
+    click.echo(table(["rank", "share of pool", *names], rows, right=lambda c: True, width=terminal_width()))
+
+
+def explained(plan: Plan) -> str:
+    """Return a plan as lines: engine and reason, then predicted, expected and actual cost."""
+    lines = [f"engine     {plan.engine}: {with_flags(plan.fell_back or plan.why)}"]
+    lines.append("predicted  " + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in plan.predicted.items()))
+    lines += [f"{name:<9}  {_cost(cost)}" for name, cost in (("expected", plan.expected), ("actual", plan.actual))]
+    return "\n".join(lines)
+
+
+def _cost(cost: Mapping[str, Any]) -> str:
+    read = f"codes of {plural(cost['documents'], 'document')} ({size(cost['bytes'])})"
+    sketches = f", sketches of {plural(cost['sketches'], 'document')}" if cost.get("sketches") else ""
+    return read + sketches + (f", {cost['seconds']:.3f} s" if "seconds" in cost else "")
+
+
+def print_best(selection: Selection, with_text: bool | None, corpus_root: Path | None) -> None:
+    """Print the best documents of each target as a table with the beginnings of their texts."""
+    targets = len(selection.settings["targets"]) if "target" in selection.columns else 1
+    count = max(PREVIEW_ROWS // targets, PREVIEW_ROWS_OF_TARGET)
+    rows = selection.head(count)
+    if with_text is not False:
+        try:
+            rows = selection.head(count, with_text=True, corpus_root=corpus_root)
+        except nagindex.SourceChangedError as error:
+            warn(f"shown without texts: {error}")
+    columns = [name for name in rows[0] if name not in PLACE_COLUMNS]
+    numbers = {"rank", "tokens", *DECIMAL_COLUMNS}
+    cells = [[_cell(name, row[name]) for name in columns] for row in rows]
+    click.echo(table(columns, cells, right=lambda c: columns[c] in numbers, width=terminal_width()))
+    if len(selection) > len(rows):
+        click.echo(f"... and {len(selection) - len(rows):,} more; -o FILE writes them all")
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if column in DECIMAL_COLUMNS:
+        return f"{value:.4f}"
+    return str(value)[:TEXT_SHOWN]
+
+
+def summary(selection: Selection) -> dict[str, Any]:
+    """Return counts, tokens and scores of a selection, and of each target where there are several."""
+    totals = "count(*), coalesce(sum(tokens), 0)::BIGINT, max(score), min(score)"
+    names = ("documents", "tokens", "best", "worst")
+    relation = selection.to_duckdb()
+    [(*found, distinct)] = relation.aggregate(f"{totals}, count(DISTINCT id)").fetchall()
+    summary: dict[str, Any] = dict(zip(names, found, strict=True))
+    if "target" in selection.columns:
+        summary["distinct"] = distinct
+        by_target = relation.aggregate(f"target, {totals}", "target").fetchall()
+        own = {target: dict(zip(names, values, strict=True)) for target, *values in by_target}
+        summary["targets"] = {target["name"]: own.get(target["name"]) for target in selection.settings["targets"]}
+    return summary
+
+
+def described(found: dict[str, Any], pool: int, output: str | None) -> str:
+    """Return a summary as a sentence."""
+    repeated = found.get("distinct", found["documents"]) < found["documents"]
+    distinct = f", {found['distinct']:,} distinct" if repeated else ""
+    selected = f"{plural(found['documents'], 'document')}{distinct} ({plural(found['tokens'], 'token')}) of {pool:,}"
+    where = f" to {output}" if output not in (None, "-") else ""
+    targets = [f"{name} {own['documents'] if own else 0:,}" for name, own in found.get("targets", {}).items()]
+    split = f" ({', '.join(targets)})" if targets else ""
+    return f"Selected {selected}, scores {found['best']:.4f} to {found['worst']:.4f}{where}{split}"
