@@ -135,6 +135,8 @@ class Selection:
     ) -> list[dict[str, Any]]:
         """Return the best documents, of each target if there are several, each as its values by column.
 
+        Texts are read up to these documents: their sources are compared by size and not by content, as `write` does.
+
         Args:
             n: number of documents of each target.
             with_text: whether to add the value `text`, read again from the sources.
@@ -145,7 +147,7 @@ class Selection:
         """
         best = f"rank <= {int(n)}"
         if with_text:
-            self._read_texts(corpus_root, best)
+            self._read_texts(corpus_root, best, hashed=False)
         return self._rows(best, with_text=with_text)
 
     def _rows(self, condition: str, *, with_text: bool = False) -> list[dict[str, Any]]:
@@ -299,7 +301,7 @@ class Selection:
             columns, table = f"{columns}, text", "selection JOIN texts USING (_row)"
         return f"SELECT {columns} FROM {table} WHERE {condition} ORDER BY _row"
 
-    def _read_texts(self, corpus_root: str | Path | None, condition: str = "true") -> None:
+    def _read_texts(self, corpus_root: str | Path | None, condition: str = "true", *, hashed: bool = True) -> None:
         """Fill a table `texts` (_row, text) beside the selection, for the rows that meet a SQL condition."""
         self._connection.execute("CREATE OR REPLACE TEMP TABLE texts (_row BIGINT, text VARCHAR)")
         found = self._connection.execute(f"SELECT _position, _row FROM selection WHERE {condition}").fetchnumpy()
@@ -313,7 +315,7 @@ class Selection:
             )
             batch.clear()
 
-        for index, text in SourceTexts(self._snapshot, corpus_root).read(found["_position"]):
+        for index, text in SourceTexts(self._snapshot, corpus_root, hashed=hashed).read(found["_position"]):
             batch.append((rows[index], text))
             if len(batch) == TEXTS_PER_INSERT:
                 insert()

@@ -28,12 +28,14 @@ class SourceTexts:
     Args:
         snapshot: the version.
         corpus_root: where the sources lie now; by default where they were read.
+        hashed: whether sources are compared by their content, for which they are read completely, or by their size alone.
     """
 
-    def __init__(self, snapshot: Snapshot, corpus_root: str | Path | None = None) -> None:
+    def __init__(self, snapshot: Snapshot, corpus_root: str | Path | None = None, *, hashed: bool = True) -> None:
         settings = snapshot.manifest.settings
         self.snapshot, self.columns = snapshot, Columns(settings.text_column, settings.id_column)
         self.root = None if corpus_root is None else Path(corpus_root)
+        self.hashed = hashed
         self._spans: dict[int, dict[str, SourceSpan]] = {}
         self._sources: dict[tuple[str, str], Source] = {}
 
@@ -54,7 +56,7 @@ class SourceTexts:
             wanted[name, span.sha256][row].append(index)
         for key, rows in wanted.items():
             if key not in self._sources:
-                self._sources[key] = _located(spans[key], self.root)
+                self._sources[key] = _located(spans[key], self.root, hashed=self.hashed)
             last = max(rows)
             for document in read_documents(
                 self._sources[key], self.columns, start=min(rows), with_tokens=False, wanted=rows.__contains__
@@ -78,7 +80,7 @@ class SourceTexts:
         return self._spans[number][name]
 
 
-def _located(span: SourceSpan, corpus_root: Path | None) -> Source:
+def _located(span: SourceSpan, corpus_root: Path | None, *, hashed: bool) -> Source:
     """Return the file that a source is in now, once its content is known to be what was encoded.
 
     Raises:
@@ -91,7 +93,7 @@ def _located(span: SourceSpan, corpus_root: Path | None) -> Source:
             f"{path}: the source is not there any more, and its texts are needed; name the folder it lies in with `corpus_root`"
         )
     source = Source(span.name, path, kind[0], kind[1], path.stat().st_size)
-    if source.size != span.bytes or content_hash(path) != span.sha256:
+    if source.size != span.bytes or (hashed and content_hash(path) != span.sha256):
         remedy = "restore it, or name another folder with `corpus_root`"
         raise SourceChangedError(
             f"{path}: the source has changed since it was encoded, and its texts are needed; {remedy}"

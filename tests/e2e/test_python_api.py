@@ -12,6 +12,7 @@ from shell import Shell, jsonl
 
 import nagindex
 from nagindex.query import selection as selection_module
+from nagindex.storage import source_texts
 
 RECORDS = [{"id": f"d{i}", "text": f"river {i} garden", "label": "ab"[i % 2]} for i in range(8)]
 
@@ -160,3 +161,15 @@ def test_a_score_curve_is_arrays(index: nagindex.Index) -> None:
     curve = index.score_curve("t.jsonl")
     assert curve.documents == len(index)
     assert curve.scores["t"].tolist() == scores[curve.ranks - 1].tolist()
+
+
+def test_a_look_at_the_best_reads_no_source_completely(index: nagindex.Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A terminal's table is shown at once, however large the sources are."""
+    selection = index.query("t.jsonl", n=2)
+    hashed: list[Path] = []
+    monkeypatch.setattr(source_texts, "content_hash", lambda path: hashed.append(path) or "")
+    assert selection.head(1, with_text=True)[0]["text"] == RECORDS[3]["text"]
+    assert not hashed
+    with pytest.raises(nagindex.SourceChangedError):
+        selection.to_jsonl("out.jsonl", with_text=True)
+    assert hashed
