@@ -137,7 +137,7 @@ def questions(place: Path, opened: Any, warnings: list[str]) -> dict[str, Callab
     codes = np.load(place / "targets.npy")
 
     def query(targets: Any, **options: Any) -> list[Any]:
-        found = opened.query(targets, n=BEST, threads=1, **options)
+        found = opened.query(targets, n=BEST, threads=1, **{"mix": "merge"} | options)
         warnings.extend(found.warnings)
         return [found.column(name).tolist() for name in ("id", "score", "tokens", "row")]
 

@@ -23,17 +23,17 @@ import nagindex
 
 EXAMPLES, TARGETS = 200, 6
 QUERIES = {
-    "merge": {},
+    "merge": {"mix": "merge"},
     "distinct": {"mix": "distinct"},
     "union": {"mix": "union"},
     "max": {"mix": "max"},
-    "merge, quality": {"quality": nagindex.Quality("quality")},
-    "merge, filter": {"where": "quality > 0.5"},
-    "merge, quality and filter": {"quality": nagindex.Quality("quality"), "where": "tokens > 200"},
+    "merge, quality": {"mix": "merge", "quality": nagindex.Quality("quality")},
+    "merge, filter": {"mix": "merge", "where": "quality > 0.5"},
+    "merge, quality and filter": {"mix": "merge", "quality": nagindex.Quality("quality"), "where": "tokens > 200"},
     "union, quality and filter": {"mix": "union", "quality": nagindex.Quality("quality"), "where": "tokens > 200"},
     "union, cap 10 % a source": {"mix": "union", "cap": {"file": 0.1}},
-    "merge, dedup 0.9": {"dedup": 0.9},
-    "merge, contrast 0.5": {"contrast": 0.5},
+    "merge, dedup 0.9": {"mix": "merge", "dedup": 0.9},
+    "merge, contrast 0.5": {"mix": "merge", "contrast": 0.5},
 }
 
 
