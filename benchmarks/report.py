@@ -13,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from nagindex.cli.options import table
+from nagindex.cli.tables import table
 
 PACKAGES = ("nagindex", "numpy", "scipy", "numba", "torch", "transformers", "duckdb")
 
