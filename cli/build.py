@@ -47,6 +47,16 @@ on_duplicate_option = click.option(
 )
 
 
+id_column_option = click.option(
+    "--id-column", metavar="C", help="Column of the document ids. [default: id, docid or doc_id, else FILE:ROW]"
+)
+token_column_option = click.option(
+    "--token-column",
+    metavar="C",
+    help="Column of token counts. [default: token_num, token_count, n_tokens or num_tokens, else counted]",
+)
+
+
 @click.command()
 @click.argument("corpus", nargs=-1, required=True)
 @index_option
@@ -108,14 +118,8 @@ on_duplicate_option = click.option(
 @revision_option
 @trust_option
 @text_column_option
-@click.option(
-    "--id-column", metavar="C", help="Column of the document ids. [default: id, docid or doc_id, else FILE:ROW]"
-)
-@click.option(
-    "--token-column",
-    metavar="C",
-    help="Column of token counts. [default: token_num, token_count, n_tokens or num_tokens, else counted]",
-)
+@id_column_option
+@token_column_option
 @click.option(
     "--no-count-tokens",
     "count_tokens",
@@ -124,7 +128,18 @@ on_duplicate_option = click.option(
     help="Where the corpus states no token counts, count documents as 0 tokens; budgets are then of documents.",
 )
 @click.option(
-    "--keep-column", "keep", multiple=True, metavar="C", help="Column to carry into the index; may be repeated."
+    "--keep-column",
+    "keep",
+    multiple=True,
+    metavar="[NEW=]C",
+    help="Column to carry into the index, as NEW if that is given; may be repeated. A nested field is named like meta.url; a name "
+    "that nagindex uses itself, such as score, becomes source_score.",
+)
+@click.option(
+    "--keep-columns",
+    "keep_all",
+    type=click.Choice(["all"]),
+    help="Carry every column but the text, the id and the token count into the index.",
 )
 @corpus_root_option
 @on_duplicate_option
@@ -148,6 +163,7 @@ def build(
     id_column: str | None,
     token_column: str | None,
     keep: tuple[str, ...],
+    keep_all: str | None,
     corpus_root: Path | None,
     neuron_types: str,
     repeat_kv: bool,
@@ -164,7 +180,11 @@ def build(
         raise click.UsageError(
             f"--dry-run looks at the whole corpus and not at --shard {shard}; leave one of the two out"
         )
-    columns = nagindex.Columns(text_column, id_column, token_column, keep)
+    if keep and keep_all:
+        raise click.UsageError(
+            "--keep-columns all keeps every column, and --keep-column names some; leave one of the two out"
+        )
+    columns = nagindex.Columns(text_column, id_column, token_column, keep_all or keep)
     part = nagindex.Shard() if dry_run else nagindex.Shard(*shard_of(shard))
     options = nagindex.BuildOptions(columns=columns, corpus_root=corpus_root, shard=part, **encoding)
     indexes = _indexes(index, neuron_types, repeat_kv)
@@ -198,6 +218,16 @@ def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str |
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
 @devices_option
 @trust_option
+@text_column_option
+@id_column_option
+@token_column_option
+@click.option(
+    "--keep-column",
+    "keep",
+    multiple=True,
+    metavar="NEW=C",
+    help="Where CORPUS has the values of the index's column NEW; may be repeated. Without it, under the name that was given to build.",
+)
 @corpus_root_option
 @on_duplicate_option
 @shard_option
@@ -212,13 +242,17 @@ def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str |
 def append(
     corpus: tuple[str, ...],
     index: Path,
+    text_column: str | None,
+    id_column: str | None,
+    token_column: str | None,
+    keep: tuple[str, ...],
     corpus_root: Path | None,
     shard: str | None,
     check: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Add CORPUS to an index, with the settings it was built with.
+    """Add CORPUS to an index, with the settings it was built with; columns may have other names than in the first corpus.
 
     Files that the index holds already, by name, size and content, are passed over.
     """
@@ -231,7 +265,10 @@ def append(
     opened = nagindex.open(index)
     _print_ignored(corpus, corpus_root)
     with _running([index]) as progress:
-        report = opened.append(corpus, corpus_root=corpus_root, shard=part, progress=progress, **options)
+        columns = nagindex.Columns(text_column, id_column, token_column, keep)
+        report = opened.append(
+            corpus, columns=columns, corpus_root=corpus_root, shard=part, progress=progress, **options
+        )
     _print_report(report, index, as_json)
 
 

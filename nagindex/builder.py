@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from nagindex.arguments import checked
+from nagindex.corpus.columns import ALL, Columns
 from nagindex.corpus.sources import Paths, find_sources
 from nagindex.encode.batch_size import measure_batch_tokens
 from nagindex.encode.encoder import default_batch_tokens, default_window
 from nagindex.errors import BadInputError
 from nagindex.index import Index
+from nagindex.ingest.columns import columns_of_build
 from nagindex.ingest.estimate import Estimate, estimate
 from nagindex.ingest.jobs import Job, run_job, visible_devices
 from nagindex.ingest.options import BuildKeywords, BuildOptions, Shard
@@ -20,7 +22,8 @@ from nagindex.ingest.pipeline import EncodingProgress
 from nagindex.ingest.prefetch import SMALL_CORPUS
 from nagindex.ingest.writer import IngestReport
 from nagindex.sketches.build import FROM_DOCUMENTS, SketchProgress, sketch_new_segments
-from nagindex.storage.manifest import Settings, read_latest, versions
+from nagindex.storage.manifest import read_latest, versions
+from nagindex.storage.settings import Settings
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
@@ -89,11 +92,12 @@ def build_types(
     """
     chosen = _options(options, keywords)
     sources = tuple(find_sources(corpus, root=chosen.corpus_root).sources)
+    columns, notes = columns_of_build(sources, chosen.columns, next(iter(_begun(indexes)), None))
     devices = visible_devices(chosen.device)
     loaded = backbone or _load(chosen, next(iter(indexes)), devices[0])
     large = sum(source.size for source in sources) >= SMALL_CORPUS
     kept = loaded if backbone or len(devices) == 1 else None  # each device's process loads its own
-    opened = _create(indexes, loaded, chosen, keep=kept is not None, measure=large)
+    opened = _create(indexes, loaded, chosen, columns, keep=kept is not None, measure=large)
     job = Job(
         indexes=tuple(index.path for index in opened),
         sources=sources,
@@ -109,7 +113,7 @@ def build_types(
         for index in opened:
             index.refresh()
     for index, report in zip(opened, reports, strict=True):
-        report.warnings += _clipped(index, chosen.top_k)
+        report.warnings += [*notes, *_clipped(index, chosen.top_k)]
         if chosen.optimize and chosen.shard == Shard() and len(index) >= FROM_DOCUMENTS:
             index.optimize(progress=sketching)
         else:
@@ -138,6 +142,7 @@ def estimate_build(
     """
     chosen = _options(options, keywords)
     sources = find_sources(corpus, root=chosen.corpus_root).sources
+    columns, _ = columns_of_build(sources, chosen.columns)
     loaded = _load(chosen, neuron_types[0], visible_devices(chosen.device)[0])
     backbones = [loaded.of_type(neuron_type) for neuron_type in neuron_types]
     specs = [view.fingerprint(top_k=chosen.top_k, max_length=chosen.max_length).spec for view in backbones]
@@ -145,7 +150,7 @@ def estimate_build(
         sources,
         backbones,
         specs,
-        chosen.columns,
+        columns,
         max_length=chosen.max_length,
         batch_tokens=chosen.batch_tokens or default_batch_tokens(loaded),
     )
@@ -186,8 +191,20 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def _begun(indexes: Mapping[str, str | Path]) -> list[Path]:
+    """Return the folders that are indexes with something in them."""
+    folders = [Path(path).expanduser() for path in indexes.values()]
+    return [folder for folder in folders if versions(folder) and read_latest(folder).segments]
+
+
 def _create(
-    indexes: Mapping[str, str | Path], loaded: Backbone, options: BuildOptions, *, keep: bool, measure: bool
+    indexes: Mapping[str, str | Path],
+    loaded: Backbone,
+    options: BuildOptions,
+    columns: Columns,
+    *,
+    keep: bool,
+    measure: bool,
 ) -> Sequence[Index]:
     """Return the indexes, new ones or those that exist with the same settings.
 
@@ -195,23 +212,21 @@ def _create(
         indexes: the folder of each neuron type's index.
         loaded: the model.
         options: how to build.
+        columns: the columns to read and to keep.
         keep: whether the indexes keep the loaded model.
         measure: whether to measure the batch size, for a new index.
     """
     views = [loaded.of_type(neuron_type) for neuron_type in indexes]
     fingerprints = [view.fingerprint(top_k=options.top_k, max_length=options.max_length) for view in views]
     batch_tokens = options.batch_tokens
-    begun = [Path(path).expanduser() for path in indexes.values() if versions(Path(path).expanduser())]
+    begun = _begun(indexes)
     if batch_tokens is None and begun:
         batch_tokens = read_latest(begun[0]).settings.batch_tokens
     elif batch_tokens is None and measure:
         batch_tokens = measure_batch_tokens(views, [f.spec for f in fingerprints], max_length=options.max_length)
-    columns = options.columns
-    settings = Settings(
-        text_column=columns.text_column,
-        id_column=columns.id_column,
-        token_column=columns.token_column,
-        keep_columns=tuple(columns.keep_columns),
+    settings = Settings.of(
+        columns,
+        keep_all=options.columns.keep_columns == ALL,
         window=default_window(loaded),
         batch_tokens=batch_tokens or default_batch_tokens(loaded),
         count_tokens=options.count_tokens,

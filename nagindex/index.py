@@ -13,8 +13,10 @@ import numpy.typing as npt
 
 from nagindex.arguments import checked, parse_count, parse_share
 from nagindex.backbone.options import ModelKeywords, ModelOptions
+from nagindex.corpus.columns import Columns
 from nagindex.corpus.sources import Paths, find_sources
 from nagindex.errors import BadInputError, NagIndexError
+from nagindex.ingest.columns import check_append
 from nagindex.ingest.jobs import Job, run_job, visible_devices
 from nagindex.ingest.options import IngestOptions, OnDuplicate, Shard
 from nagindex.ingest.pipeline import EncodingProgress
@@ -34,8 +36,9 @@ from nagindex.sketches.build import Optimized, SketchProgress, optimize, sketch_
 from nagindex.storage.create import create_index
 from nagindex.storage.docs import open_docs, run_select
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
-from nagindex.storage.manifest import Manifest, Settings
+from nagindex.storage.manifest import Manifest
 from nagindex.storage.segment import Segment, SkippedRow
+from nagindex.storage.settings import Settings
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.cache import TargetCache
 from nagindex.targets.load import Targets, TextColumn, load_targets, repeatable, written
@@ -185,6 +188,7 @@ class Index:
         self,
         corpus: Paths,
         *,
+        columns: Columns | None = None,
         corpus_root: str | Path | None = None,
         on_duplicate: OnDuplicate = "skip",
         accept_libraries: bool = False,
@@ -197,6 +201,8 @@ class Index:
 
         Args:
             corpus: files, globs or folders.
+            columns: columns of this corpus that are not those of the index's settings; what is kept, `NEW=OLD`, gets the name of a
+                column that the index has.
             corpus_root: names of sources are relative to it; by default the deepest folder that holds everything named.
             on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in the index already.
             accept_libraries: whether to mix encodings by different library versions.
@@ -210,16 +216,19 @@ class Index:
             SettingsMismatchError: the model or the libraries are not the index's.
             DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
         """
+        sources = tuple(find_sources(corpus, root=corpus_root).sources)
+        notes = check_append(sources, columns, self.snapshot)
         job = Job(
             (self.path,),
-            tuple(find_sources(corpus, root=corpus_root).sources),
-            IngestOptions(shard, on_duplicate, workers, accept_libraries=accept_libraries),
+            sources,
+            IngestOptions(shard, on_duplicate, workers, accept_libraries=accept_libraries, columns=columns),
             ModelOptions(**model),
         )
         try:
             [report] = run_job(job, backbone=self._backbone, progress=progress)
         finally:
             self.refresh()
+        report.warnings += notes
         sketch_new_segments(self.path, self.segments)
         return report
 

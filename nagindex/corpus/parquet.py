@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from nagindex.corpus.columns import format_names
+from nagindex.corpus.columns import Fields, by_path, format_names
 from nagindex.corpus.sources import Position, Source
 from nagindex.corpus.sql import connect, quote_name, quote_path, quote_value
 from nagindex.errors import BadInputError
@@ -18,12 +18,29 @@ SCALARS_KEPT = {
     "VARCHAR", "BLOB", "BOOLEAN", "DOUBLE", "FLOAT",
     "TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
 }  # fmt: skip
-"""Types whose values are read as they are; values of others are read as DuckDB writes them as text."""
+"""Types whose values are read as they are; nested values are read as JSON, others as DuckDB writes them as text."""
+
+
+class _Field(NamedTuple):
+    """A column, or a field nested in one: the SQL expression of its values, and DuckDB's type of them."""
+
+    sql: str
+    type: Any
+
+    @property
+    def kind(self) -> str:
+        return str(self.type)
 
 
 def column_names(source: Source) -> list[str]:
     """Return the names of a Parquet file's columns."""
     return list(_column_types(source, _scan(source)))
+
+
+def fields(source: Source) -> Fields:
+    """Return the columns and nested fields of a Parquet file."""
+    names, known = _fields(source, _scan(source))
+    return Fields(names, {path: _stored_type(field.kind) for path, field in known.items()})
 
 
 def row_count(source: Source) -> int:
@@ -53,23 +70,26 @@ def read_rows(
     position: Position,
     wanted: Callable[[int], bool],
 ) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yield (row, values of `columns`) from row `start` on.
+    """Yield (row, values at the paths `columns`) from row `start` on; None where there is no such column.
 
-    Numbers, truth values, texts and bytes keep their type; other values, and ids that are no text or bytes, are text
-    as DuckDB writes it. A text that is not UTF-8 is bytes. All rows are read, whatever `wanted` says: skipping single
+    Numbers, truth values, texts and bytes keep their type; nested values are JSON; other values, and ids that are no text or
+    bytes, are text as DuckDB writes it. A text that is not UTF-8 is bytes. All rows are read, whatever `wanted` says: skipping single
     rows saves nothing.
 
     Raises:
         BadInputError: the first column is not text, the id column is nested, or the file cannot be read.
     """
-    types = _column_types(source, _scan(source))
-    if types[columns[0]] not in TEXT_TYPES:
+    _, known = _fields(source, _scan(source))
+    if (kind := known[columns[0]].kind) not in TEXT_TYPES:
         raise BadInputError(
-            f"{source.path}: column {columns[0]!r} is {format_names([types[columns[0]]])}, not text; "
+            f"{source.path}: column {columns[0]!r} is {format_names([kind])}, not text; "
             "name the text column with `text_column`"
         )
-    _require_scalar_id(source, types, id_column)
-    values_sql = ", ".join(_value_sql(name, types[name], is_id=name == id_column) for name in columns)
+    if id_column is not None:
+        _require_scalar_id(source, id_column, known[id_column].kind)
+    values_sql = ", ".join(
+        _value_sql(known[path], is_id=path == id_column) if path in known else "NULL" for path in columns
+    )
 
     def read_from(first: int, validation: str) -> Iterator[tuple[int, Sequence[Any]]]:
         scan = _scan(source, validation)
@@ -104,9 +124,10 @@ def read_records(
     """
     scan = _scan(source, binary_as_string=True)
     types = _column_types(source, scan)
-    _require_scalar_id(source, types, id_column)
+    if id_column is not None:
+        _require_scalar_id(source, id_column, types[id_column])
     selected = [name for name in types if name in names]
-    id_sql = "NULL" if id_column is None else _value_sql(id_column, types[id_column], is_id=True)
+    id_sql = "NULL" if id_column is None else _id_sql(quote_name(id_column), types[id_column])
     columns_sql = ", ".join(["file_row_number", id_sql, *map(quote_name, selected)])
     for row, (identifier, *values) in _fetch(source, f"SELECT {columns_sql} FROM {scan}", Position()):
         yield row, identifier, dict(zip(selected, values, strict=True))
@@ -114,14 +135,13 @@ def read_records(
 
 def require_scalar_ids(source: Source, id_column: str) -> None:
     """Raise BadInputError unless a column of a Parquet file holds single values, which can be ids."""
-    _require_scalar_id(source, _column_types(source, _scan(source)), id_column, "ids are texts or numbers")
+    _require_scalar_id(source, id_column, _column_types(source, _scan(source))[id_column], "ids are texts or numbers")
 
 
 def _require_scalar_id(
-    source: Source, types: Mapping[str, str], id_column: str | None, remedy: str = "name the id column with `id_column`"
+    source: Source, id_column: str, kind: str, remedy: str = "name the id column with `id_column`"
 ) -> None:
-    kind = types[id_column] if id_column is not None else ""
-    if kind.endswith("]") or kind.startswith(("STRUCT(", "MAP(", "UNION(")):
+    if _is_nested(kind):
         raise BadInputError(
             f"{source.path}: column {id_column!r} is {format_names([kind])}, not a single value; {remedy}"
         )
@@ -154,11 +174,53 @@ def _column_types(source: Source, scan: str) -> dict[str, str]:
     return {name: kind for name, kind, *_ in described}
 
 
-def _value_sql(name: str, kind: str, *, is_id: bool) -> str:
-    quoted = quote_name(name)
-    if kind in TEXT_TYPES or (kind in SCALARS_KEPT and not is_id):
-        return quoted
-    return f"CAST({quoted} AS VARCHAR)"
+def _fields(source: Source, scan: str) -> tuple[list[str], dict[str, _Field]]:
+    """Return the names of the columns, and the columns and the fields of their structs by path."""
+    import duckdb
+
+    try:
+        relation = connect(threads=1).sql(f"SELECT * EXCLUDE (file_row_number) FROM {scan}")
+    except duckdb.Error as error:
+        raise _unreadable(source, error, "") from error
+    columns = zip(relation.columns, relation.types, strict=True)
+    by_name = {name: _Field(quote_name(name), kind) for name, kind in columns}
+    return list(by_name), by_path(by_name.items(), _members)
+
+
+def _members(field: _Field) -> list[tuple[str, _Field]]:
+    """Return the fields of a struct; none of another type."""
+    if field.type.id != "struct":
+        return []
+    return [
+        (name, _Field(f"struct_extract({field.sql}, {quote_value(name)})", kind)) for name, kind in field.type.children
+    ]
+
+
+def _is_nested(kind: str) -> bool:
+    return kind.endswith("]") or kind.startswith(("STRUCT(", "MAP(", "UNION("))
+
+
+def _stored_type(kind: str) -> str:
+    """Return the type of a kept column that holds values of a type."""
+    if kind == "BOOLEAN":
+        return kind
+    if kind in ("DOUBLE", "FLOAT") or kind.startswith("DECIMAL("):
+        return "DOUBLE"
+    return "BIGINT" if kind in SCALARS_KEPT and kind not in TEXT_TYPES else "VARCHAR"
+
+
+def _value_sql(field: _Field, *, is_id: bool) -> str:
+    if is_id:
+        return _id_sql(field.sql, field.kind)
+    if field.kind in SCALARS_KEPT:
+        return field.sql
+    if field.kind.startswith("DECIMAL("):
+        return f"CAST({field.sql} AS DOUBLE)"
+    return f"CAST({f'to_json({field.sql})' if _is_nested(field.kind) else field.sql} AS VARCHAR)"
+
+
+def _id_sql(sql: str, kind: str) -> str:
+    return sql if kind in TEXT_TYPES else f"CAST({sql} AS VARCHAR)"
 
 
 def _scan(source: Source, validation: str = "strict", *, binary_as_string: bool = False) -> str:

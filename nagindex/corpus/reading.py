@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from nagindex.corpus import parquet, streams
-from nagindex.corpus.columns import Columns
+from nagindex.corpus.columns import Columns, Fields, SourceColumns
 from nagindex.corpus.records import record_id
 from nagindex.corpus.sources import Position, Source
 from nagindex.errors import BadInputError
@@ -40,9 +40,30 @@ class Document(NamedTuple):
     problem: str | None
 
 
+def fields_of(source: Source) -> Fields:
+    """Return the columns and nested fields of a source; of JSON those of the first thousand records.
+
+    Raises:
+        BadInputError: the file cannot be read.
+    """
+    return parquet.fields(source) if source.format == "parquet" else streams.fields(source)
+
+
+def find_columns(source: Source, columns: Columns) -> SourceColumns | None:
+    """Return the columns to read of a source; None where it has none, as the last shard of a job that had too many.
+
+    Raises:
+        BadInputError: the file cannot be read, or as `Columns.find`.
+    """
+    if source.format == "txt":  # a file that is one text has no columns to choose or to miss
+        return SourceColumns("text", kept=tuple(columns.kept.values()), target=columns.target_column)
+    available = fields_of(source).types
+    return columns.find(available, where=str(source.path)) if available else None
+
+
 def read_documents(
     source: Source,
-    columns: Columns = Columns(),
+    columns: Columns | SourceColumns | None = Columns(),
     *,
     start: int = 0,
     position: Position | None = None,
@@ -53,7 +74,7 @@ def read_documents(
 
     Args:
         source: the file to read.
-        columns: which columns to read; see `Columns`.
+        columns: which columns to read, or what `find_columns` found.
         start: the first row to yield.
         position: updated while rows are read.
         with_tokens: whether to read token counts, where the source states them.
@@ -63,35 +84,30 @@ def read_documents(
         BadInputError: the file is truncated, corrupt or lacks a column, or a row holds a value of the wrong type;
             names file and row.
     """
-    module = parquet if source.format == "parquet" else streams
-    names = module.column_names(source)
-    if not names:
-        return  # an empty file, such as the last shard of a job that had too many
-    # A file that is one text has no columns to choose or to miss.
-    whole = Columns(text_column="text", keep_columns=columns.keep_columns, target_column=columns.target_column)
-    columns = whole if source.format == "txt" else columns.find(names, where=str(source.path))
+    found = find_columns(source, columns) if isinstance(columns, Columns) else columns
+    if found is None:
+        return
     if not with_tokens:
-        columns = dataclasses.replace(columns, token_column=None)
-    text, *others = [
-        name for name in (columns.text_column, columns.id_column, columns.token_column) if name is not None
-    ]
+        found = dataclasses.replace(found, tokens=None)
+    others = [path for path in (found.id, found.tokens) if path is not None]
+    module = parquet if source.format == "parquet" else streams
     rows = module.read_rows(
         source,
-        [text, *others, *columns.keep_columns, *([columns.target_column] if columns.target_column is not None else [])],
-        id_column=columns.id_column,
+        [found.text, *others, *found.kept, *([found.target] if found.target is not None else [])],
+        id_column=found.id,
         start=start,
         position=position or Position(),
         wanted=wanted,
     )
-    at_id = 1 if columns.id_column else None
-    at_tokens = 1 + bool(columns.id_column) if columns.token_column else None
+    at_id = 1 if found.id is not None else None
+    at_tokens = len(others) if found.tokens is not None else None
     first_kept = 1 + len(others)
     for row, values in rows:
         if not wanted(row):
             yield Document(row, "", None, None, (), EXCLUDED)
             continue
         where = f"{source.path}, row {row}"
-        document_text, problem = _text(values[0], columns.text_column, where)
+        document_text, problem = _text(values[0], found.text, where)
         document_id = record_id(values[at_id], where) if at_id else None
         if document_id is None:
             document_id = f"{source.name}:{row}"
@@ -99,7 +115,7 @@ def read_documents(
             problem = INVALID_UTF8
         if problem is not None:
             document_text, document_id = None, document_id.encode(errors="replace").decode()
-        tokens = _tokens(values[at_tokens], columns.token_column, where) if at_tokens else None
+        tokens = _tokens(values[at_tokens], found.tokens, where) if at_tokens else None
         kept = tuple(_kept(value) for value in values[first_kept:])
         if source.format in ("csv", "tsv"):
             kept = tuple(value if value is None else streams.Field(value) for value in kept)

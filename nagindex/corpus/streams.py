@@ -18,7 +18,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import count, islice
 from typing import IO, Any, BinaryIO, cast
 
-from nagindex.corpus.columns import format_names
+from nagindex.corpus.columns import Fields, by_path, format_names, pick
 from nagindex.corpus.sources import Position, Source
 from nagindex.errors import BadInputError, MissingDependencyError
 
@@ -26,6 +26,7 @@ RECORDS_SAMPLED = 1000
 CHUNK = 1 << 20
 MAX_RECORD = 1 << 28
 """Most characters of a line, JSON value, CSV field or text; a decompression bomb would not fit into memory."""
+STORED_TYPES = {bool: "BOOLEAN", int: "BIGINT", float: "DOUBLE"}
 JSON_KINDS = {list: "array", dict: "object", str: "string", bool: "truth value", type(None): "null"}
 
 
@@ -39,6 +40,20 @@ def column_names(source: Source) -> list[str]:
     return list(dict.fromkeys(key for _, record, _ in records for key in record))
 
 
+def fields(source: Source) -> Fields:
+    """Return the columns of a text source and the objects' fields in them; of JSON those of the first thousand records."""
+    if source.format not in ("json", "jsonl"):
+        names = column_names(source)
+        return Fields(names, dict.fromkeys(names, ""))
+    columns: dict[str, None] = {}
+    found: dict[str, str] = {}
+    for _, record, _ in islice(_json_records(source), RECORDS_SAMPLED):
+        columns |= dict.fromkeys(record)
+        for path, value in by_path(record.items(), lambda own: own.items() if isinstance(own, dict) else ()).items():
+            found[path] = found.get(path) or ("" if value is None else STORED_TYPES.get(type(value), "VARCHAR"))
+    return Fields(list(columns), found)
+
+
 def read_rows(
     source: Source,
     columns: Sequence[str],
@@ -48,7 +63,7 @@ def read_rows(
     position: Position,
     wanted: Callable[[int], bool],
 ) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yield (row, values of `columns`) from row `start` on; missing values and empty CSV fields are None.
+    """Yield (row, values at the paths `columns`) from row `start` on; missing values and empty CSV fields are None.
 
     The values of JSON lines that are not `wanted` are None without being parsed.
     """
@@ -61,13 +76,13 @@ def read_rows(
                 yield 0, [text, *[None] * (len(columns) - 1)]
     elif source.format in ("csv", "tsv"):
         header = _csv_header(source)
-        positions = [header.index(name) for name in columns]
+        positions = [header.index(name) if name in header else None for name in columns]
         for row, fields in _csv_records(source, position):
             if row >= start:
-                yield row, [fields[p] or None for p in positions]
+                yield row, [None if p is None else fields[p] or None for p in positions]
     else:
         for row, record, raw in _json_records(source, start, position, wanted):
-            values = [record.get(name) for name in columns]
+            values = [pick(record, path) for path in columns]
             if id_column is not None:
                 values[columns.index(id_column)] = _id_as_written(record, raw, id_column)
             yield row, values
@@ -90,8 +105,8 @@ def read_records(
 
 def _id_as_written(record: dict[str, Any], raw: str, column: str) -> Any:
     """Return the id of a JSON record; a number with a fraction or an exponent as text, as the file writes it."""
-    value = record.get(column)
-    return json.loads(raw, parse_float=str)[column] if isinstance(value, float) else value
+    value = pick(record, column)
+    return pick(json.loads(raw, parse_float=str), column) if isinstance(value, float) else value
 
 
 def read_lines(source: Source) -> Iterator[tuple[int, str]]:

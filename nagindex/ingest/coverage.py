@@ -25,6 +25,7 @@ class Coverage:
         self._ranges: dict[Key, list[tuple[int, int]]] = {}  # disjoint, ascending, with gaps between them
         self._lengths: dict[Key, int] = {}  # of sources that were read to the end
         self._names: set[str] = set()
+        self._text_columns: dict[Key, str] = {}
         self._places: dict[tuple[str, str], Key] = {}  # by path and SHA-256
         self.update(manifest)
 
@@ -40,6 +41,8 @@ class Coverage:
         """Add some rows of a source."""
         key = span.name, span.sha256
         self._names.add(span.name)
+        if span.text_column is not None:
+            self._text_columns[key] = span.text_column
         if span.complete:
             self._lengths[key] = span.stop
             self._places[os.path.join(span.root, span.name), span.sha256] = key
@@ -66,6 +69,10 @@ class Coverage:
         if not self._is_complete(key):
             key = self._places.get((str(source.path), sha256), key)
         return self._lengths[key] if self._is_complete(key) else None
+
+    def text_column(self, key: Key) -> str | None:
+        """Return the column from which the texts of a source were read; None where that is not known."""
+        return self._text_columns.get(key)
 
     def covers_row(self, key: Key, row: int) -> bool:
         """Return whether a row of a source is covered."""
@@ -107,6 +114,10 @@ class JointCoverage:
         """Return the number of rows of a source if every index has all of them, else None."""
         lengths = [part.length(source, sha256) for part in self.parts]
         return None if None in lengths else lengths[0]
+
+    def text_column(self, key: Key) -> str | None:
+        """Return the column from which the texts of a source were read; None where that is not known."""
+        return next(filter(None, (part.text_column(key) for part in self.parts)), None)
 
     def covers_row(self, key: Key, row: int) -> bool:
         """Return whether every index has a row of a source."""

@@ -13,8 +13,6 @@ from nagindex.backbone.options import LoadKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
 from nagindex.errors import BadInputError
 
-OUTPUT_COLUMNS = ("standardized",)
-"""Columns of selections that `Columns` does not reserve, since the format of version 1 did not."""
 DEFAULT_MODEL = "Qwen/Qwen3-0.6B-Base"
 OnDuplicate = Literal["skip", "error", "replace"]
 
@@ -57,6 +55,7 @@ class IngestOptions:
         workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default 1 if the corpus is large
             enough.
         batch_tokens: padded tokens in a batch; by default the index's.
+        columns: columns of these sources, where they are not those of the index's settings; see `Settings.reading`.
 
     Raises:
         BadInputError: there is no such `on_duplicate`.
@@ -67,6 +66,7 @@ class IngestOptions:
     workers: int | None = None
     batch_tokens: int | None = None
     accept_libraries: bool = False
+    columns: Columns | None = None
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -141,9 +141,6 @@ class BuildOptions:
     def __post_init__(self) -> None:
         check_fields(self)
         _ = self.ingest  # checks `on_duplicate`
-        for name in self.columns.keep_columns:
-            if name.lower() in OUTPUT_COLUMNS:  # indexes of earlier versions may have it
-                raise BadInputError(f"column {name!r} cannot be kept: selections have one; rename it in the corpus")
 
     @classmethod
     def of(cls, **given: Any) -> BuildOptions:

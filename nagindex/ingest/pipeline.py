@@ -15,6 +15,7 @@ from nagindex.ingest.options import IngestOptions
 from nagindex.ingest.prefetch import prefetch_windows
 from nagindex.ingest.windows import PreparedWindow, SourceReport, shard_bytes
 from nagindex.ingest.writer import Destination, IngestReport, SegmentWriter
+from nagindex.storage.manifest import COLUMNS_FLAG
 
 
 @dataclass
@@ -53,7 +54,7 @@ def ingest(
 
     Args:
         destinations: indexes of several neuron types of one model, which share its forward passes. The settings of the
-            first one say how sources are read.
+            first one say how sources are read, where the options do not.
         sources: in the order to read them.
         options: how to read and add documents.
         on_batch: called with the progress after each batch.
@@ -63,12 +64,14 @@ def ingest(
         DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
     """
     first = destinations[0].manifest
+    settings = first.settings.reading(options.columns)
+    flags = [COLUMNS_FLAG] * (settings.text_column != first.settings.text_column)
     progress = EncodingProgress(bytes_total=shard_bytes(sources, options.shard))
     encoder = _encoder(destinations, options.batch_tokens, progress, on_batch)
-    writers = [SegmentWriter(each, encoder, sources, options.on_duplicate) for each in destinations]
+    writers = [SegmentWriter(each, encoder, sources, options.on_duplicate, flags) for each in destinations]
     prefetched = prefetch_windows(
         sources,
-        first.settings,
+        settings,
         JointCoverage([writer.coverage for writer in writers]),
         shard=options.shard,
         prefix_tokenizer=PrefixTokenizer(destinations[0].backbone.tokenizer),

@@ -10,7 +10,7 @@ from nagindex.encode.tokenize import PrefixTokenizer
 from nagindex.ingest.coverage import Coverage, JointCoverage
 from nagindex.ingest.options import Shard
 from nagindex.ingest.windows import PreparedWindow, prepare_windows, shard_bytes
-from nagindex.storage.manifest import Settings
+from nagindex.storage.settings import Settings
 from nagindex.workers.parent import Child
 
 SMALL_CORPUS = 16 << 20  # starting a process takes longer than reading this

@@ -15,15 +15,14 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.corpus.columns import Columns
-from nagindex.corpus.reading import EXCLUDED, Document, read_documents
+from nagindex.corpus.reading import EXCLUDED, Document, find_columns, read_documents
 from nagindex.corpus.sources import Position, Source, content_hash
 from nagindex.encode.tokenize import PrefixTokenizer
-from nagindex.errors import SourceChangedError
-from nagindex.ingest.coverage import Coverage, JointCoverage
+from nagindex.errors import SettingsMismatchError, SourceChangedError
+from nagindex.ingest.coverage import Coverage, JointCoverage, Key
 from nagindex.ingest.options import Shard
-from nagindex.storage.manifest import Settings
 from nagindex.storage.segment import Rows, SkippedRow, SourceSpan
+from nagindex.storage.settings import Settings
 
 SKIP_EMPTY = "no tokens"
 GROUP_BYTES = 64 << 20
@@ -113,6 +112,7 @@ def prepare_windows(
 
     Raises:
         SourceChangedError: a source changed while it was read.
+        SettingsMismatchError: a part of a source is in the index with texts of another column.
         BadInputError: a source cannot be read, or holds a value of the wrong type.
     """
     if isinstance(prefix_tokenizer, str):
@@ -194,6 +194,7 @@ class _GroupReader:
         number: its number in the group.
         base: rows of the group before the source that is being read.
         origin: that source's name, root, size and content hash; None between sources.
+        text_column: where it has its texts.
     """
 
     def __init__(
@@ -204,9 +205,10 @@ class _GroupReader:
         takes: Callable[[int], bool],
     ) -> None:
         self.size, self.coverage, self.report, self.takes = settings.window, coverage, report, takes
-        self.columns = Columns(settings.text_column, settings.id_column, settings.token_column, settings.keep_columns)
+        self.columns = settings.columns
         self.window, self.number, self.base = Window(), 0, 0
         self.origin: tuple[str, str, int, str] | None = None
+        self.text_column: str | None = None
 
     def read(self, source: Source) -> Iterator[Window]:
         """Yield the windows that end within a source."""
@@ -222,13 +224,16 @@ class _GroupReader:
         self.report.read += 1
         if self.coverage.has_other_content(*key):
             self.report.changed.append(source.name)
+        columns = find_columns(source, self.columns)
         self.origin = (source.name, source.root, source.size, sha256)
+        self.text_column = None if columns is None else columns.text
+        self._require_text_column(source, key)
         stop = self.coverage.first_gap(key)
 
         def wanted(row: int) -> bool:
             return self.takes((self.base + row) // self.size) and not self.coverage.covers_row(key, row)
 
-        for document in read_documents(source, self.columns, start=stop, position=position, wanted=wanted):
+        for document in read_documents(source, columns, start=stop, position=position, wanted=wanted):
             yield from self.close((self.base + document.row) // self.size)
             self.report.bytes_done = bytes_before + position.bytes
             if document.problem is not EXCLUDED:
@@ -254,11 +259,18 @@ class _GroupReader:
                 yield self.window
             self.window, self.number = Window(), self.number + 1
 
+    def _require_text_column(self, source: Source, key: Key) -> None:
+        """Raise SettingsMismatchError if some rows of a source are in the index with texts of another column."""
+        begun = self.coverage.text_column(key)
+        if begun is not None and begun != self.text_column:
+            here = f"its texts are from column {begun!r} in the index and from {self.text_column!r} here"
+            raise SettingsMismatchError(f"{source.path}: {here}; go on with {begun!r} as `text_column`")
+
     def _add_span(self, stop: int, *, complete: bool) -> None:
         """Record that the open window accounts for its rows of the source, up to row `stop`."""
         start = max(self.number * self.size - self.base, 0)
         if self.origin is not None and (start < stop or complete) and self.takes(self.number):
-            self.window.spans.append(SourceSpan(*self.origin, start, stop, complete))
+            self.window.spans.append(SourceSpan(*self.origin, start, stop, complete, self.text_column))
 
 
 def _size_and_mtime(source: Source) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +20,9 @@ from nagindex.ingest.duplicates import DUPLICATE, DuplicateRows, SourceOrder, fi
 from nagindex.ingest.windows import PreparedWindow
 from nagindex.nag import Codes
 from nagindex.storage.fingerprint import installed_libraries
-from nagindex.storage.manifest import Manifest, SegmentEntry, Settings, commit
+from nagindex.storage.manifest import Manifest, SegmentEntry, commit
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Rows, SkippedRow, SourceSpan, write_segment
+from nagindex.storage.settings import Settings
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
@@ -82,8 +83,15 @@ class SegmentWriter:
     """
 
     def __init__(
-        self, destination: Destination, encoder: Encoder, sources: Sequence[Source], on_duplicate: str
+        self,
+        destination: Destination,
+        encoder: Encoder,
+        sources: Sequence[Source],
+        on_duplicate: str,
+        flags: Collection[str] = (),
     ) -> None:
+        """Start with nothing pending; `flags` are the features of the format that the versions to come have."""
+        self.flags = flags
         self.index, self.manifest, self.on_duplicate = destination.index, destination.manifest, on_duplicate
         self.encoder, self.initial_batch_tokens = encoder, encoder.batch_tokens
         self.order = SourceOrder.of(sources)
@@ -155,7 +163,8 @@ class SegmentWriter:
             *duplicates.delete_replaced(self.index, current),
             dataclasses.replace(entry, run=self.order.id),
         )
-        following = current.following("append", segments, settings=self._settings(current.settings))
+        flags = tuple(sorted({*current.flags, *self.flags}))
+        following = current.following("append", segments, settings=self._settings(current.settings), flags=flags)
         return _count(entry, duplicates, skipped), following
 
     def _missing(self, files: Sequence[str], rows: Sequence[int]) -> npt.NDArray[np.bool_]:

@@ -50,19 +50,20 @@ def _groups(index: Path, manifest: Manifest) -> list[list[SegmentEntry]]:
     """Return runs of neighboring segments to rewrite: several that fit into one segment, or one with deleted rows."""
     groups: list[list[SegmentEntry]] = []
     size = 0
-    hashes: dict[str, str] = {}
+    contents: dict[str, tuple[str, str | None]] = {}
     for entry in manifest.segments:
         documents = entry.documents - entry.deleted_documents
         spans = Segment(index, entry, manifest.fingerprint.spec).spans()
-        # Documents refer to their source by name, so sources of one name and different content cannot share a segment.
-        clash = any(hashes.get(span.name, span.sha256) != span.sha256 for span in spans)
+        # Documents refer to their source by name, so sources of one name and different texts cannot share a segment.
+        own = {span.name: (span.sha256, span.text_column) for span in spans}
+        clash = any(contents.get(name, content) != content for name, content in own.items())
         same_libraries = bool(groups) and groups[-1][-1].libraries == entry.libraries
         if not groups or size + documents > SEGMENT_DOCUMENTS or clash or not same_libraries:
             groups.append([])
-            size, hashes = 0, {}
+            size, contents = 0, {}
         groups[-1].append(entry)
         size += documents
-        hashes |= {span.name: span.sha256 for span in spans}
+        contents |= own
     return [group for group in groups if len(group) > 1 or group[0].deleted_documents]
 
 

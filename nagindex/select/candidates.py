@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.corpus.columns import similar_name
 from nagindex.corpus.sql import quote_name
 from nagindex.errors import BadInputError
 from nagindex.nag import Codes
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 NUMERIC_TYPES = ("BIGINT", "DOUBLE", "BOOLEAN")
+EXAMPLE = 60  # characters of a value, in a message
 
 
 class Candidates:
@@ -121,7 +124,8 @@ class Candidates:
             known = columns_of(connection)
         for name in names:
             if name not in known:
-                raise BadInputError(f"cap {name}: no such column in the index; its columns are {', '.join(known)}")
+                hint, listed = _did_you_mean(name, known), ", ".join(known)
+                raise BadInputError(f"cap {name}: no such column in the index{hint}; its columns are {listed}")
 
     def drop(self, positions: npt.NDArray[np.int64]) -> None:
         """Remove the documents at positions, int64 [m], from the candidates."""
@@ -202,15 +206,33 @@ def _value_sql(connection: DuckDBPyConnection, quality: Quality | None) -> str:
 
 
 def _numeric_column(connection: DuckDBPyConnection, name: str) -> str:
-    """Return the name of a column of the documents that holds numbers.
+    """Return the name of a column of the documents that holds numbers, or texts that all are numbers.
 
     Raises:
         BadInputError: there is no such column, or it holds something else; lists the columns.
     """
     kinds = columns_of(connection)
-    kind = kinds.get(name)
-    if kind is None:
-        raise BadInputError(f"no column {name!r} in the index; its columns are {', '.join(kinds)}")
-    if kind not in NUMERIC_TYPES:
-        raise BadInputError(f"column {name!r} holds {kind}, not numbers; name another, or give numbers with scores")
+    if name not in kinds:
+        hint = _did_you_mean(name, kinds)
+        raise BadInputError(f"no column {name!r} in the index{hint}; its columns are {', '.join(kinds)}")
+    if kinds[name] not in NUMERIC_TYPES and (other := _no_number(connection, name)) is not None:
+        kind, remedy = "text", "name another, or give numbers with `scores`"
+        if other.startswith("{"):
+            kind, remedy = "objects", f"keep the number in them in a new index, as NEW={name}.FIELD (`keep_columns`)"
+        shown = textwrap.shorten(other, EXAMPLE, placeholder=" ...")
+        raise BadInputError(f"column {name!r} holds {kind}, such as {shown!r}, not numbers; {remedy}")
     return name
+
+
+def _no_number(connection: DuckDBPyConnection, name: str) -> str | None:
+    """Return a value of a column of texts that is no number; None if all are."""
+    value = quote_name(name)
+    found: list[tuple[str | None]] = connection.execute(
+        f"SELECT min({value}) FROM docs WHERE {value} IS NOT NULL AND TRY_CAST({value} AS DOUBLE) IS NULL"
+    ).fetchall()
+    return found[0][0]
+
+
+def _did_you_mean(name: str, known: Collection[str]) -> str:
+    likely = similar_name(name, known)
+    return f" (did you mean {likely}?)" if likely else ""

@@ -8,7 +8,8 @@ from pathlib import Path
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage.files import make_folders
 from nagindex.storage.fingerprint import Fingerprint
-from nagindex.storage.manifest import Manifest, Settings, now, publish, read_latest, versions
+from nagindex.storage.manifest import Manifest, now, publish, read_latest, versions
+from nagindex.storage.settings import Settings
 
 FOLDERS = ("manifests", "segments")
 

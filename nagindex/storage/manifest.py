@@ -12,23 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from nagindex._version import __version__
-from nagindex.corpus.columns import Columns
+from nagindex.corpus.columns import RESERVED
 from nagindex.errors import (
     BadInputError,
     DamagedIndexError,
     InputNotFoundError,
-    SettingsMismatchError,
     UnknownFormatError,
 )
 from nagindex.storage.checksummed_json import damage_error, dump_json, load_json
 from nagindex.storage.files import FileEntry, create_exclusively
 from nagindex.storage.fingerprint import Fingerprint
 from nagindex.storage.schema import LARGEST, from_json
+from nagindex.storage.settings import Settings
 from nagindex.storage.verified import require_folder
 from nagindex.storage.version_hint import read_hint, write_hint
 
 FORMAT_VERSION = 1
-FLAGS: frozenset[str] = frozenset()
+COLUMNS_FLAG = "columns"
+"""Feature flag of indexes whose columns do not all have the corpus's names, or whose sources name their text columns."""
+FLAGS = frozenset({COLUMNS_FLAG})
 OWN_FOLDERS = ("manifests", "segments", "derived")
 _NAME = re.compile(r"[0-9]{12}\.json")
 _SEGMENT_ID = re.compile(r"[0-9a-f]{16}")
@@ -64,44 +66,6 @@ class SegmentEntry:
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How an index reads corpora: chosen when it is created, and used by every append.
-
-    Attributes:
-        text_column, id_column, token_column: names given by the user; None to find the column in each source.
-        keep_columns: columns of the corpus that are stored in the index.
-        window: number of input rows whose documents are batched together.
-        batch_tokens: batch size in tokens, padding included.
-        count_tokens: whether to count the tokens of documents without a token column; otherwise they count as 0.
-    """
-
-    text_column: str | None = None
-    id_column: str | None = None
-    token_column: str | None = None
-    keep_columns: tuple[str, ...] = ()
-    window: int = 256
-    batch_tokens: int = 2048
-    count_tokens: bool = True
-
-    def differences(self, other: Settings) -> list[str]:
-        """Return one phrase for each setting that differs, with both values; `window` and `batch_tokens` may differ."""
-        names = ("text_column", "id_column", "token_column", "keep_columns", "count_tokens")
-        pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
-        return [
-            f"{name} is {_shown(stored)} in the index and {_shown(given)} here"
-            for name, stored, given in pairs
-            if stored != given
-        ]
-
-    def require(self, other: Settings, *, where: str) -> None:
-        """Raise SettingsMismatchError, with both values, if `other` reads corpora in another way."""
-        if differing := self.differences(other):
-            raise SettingsMismatchError(
-                f"{where}: {'; '.join(differing)}; use the index's settings, or build another index"
-            )
-
-
-@dataclass(frozen=True)
 class Manifest:
     """One version of an index: its number, its settings and its segments.
 
@@ -112,6 +76,7 @@ class Manifest:
         fingerprint: the encoding.
         settings: how corpora are read.
         segments: the segments, in the order of the documents.
+        flags: features of the format that a reader must know.
     """
 
     version: int
@@ -120,6 +85,7 @@ class Manifest:
     fingerprint: Fingerprint
     settings: Settings
     segments: tuple[SegmentEntry, ...] = ()
+    flags: tuple[str, ...] = ()
 
     @property
     def documents(self) -> int:
@@ -271,12 +237,6 @@ def _require_files(index: Path, current: Manifest, following: Manifest) -> None:
                     raise BadInputError(f"{path}: removed before it was published, {cause}; run the same command again")
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return (", ".join(value) if isinstance(value, tuple) else str(value or "")) or "not given"
-
-
 def _quoted(value: object) -> str:
     """Return an untrusted value as one short line of ASCII."""
     return textwrap.shorten(ascii(value).strip("'"), 80, placeholder=" ...")
@@ -288,16 +248,19 @@ def _damaged(path: Path) -> DamagedIndexError:
 
 def _to_json(manifest: Manifest) -> dict[str, Any]:
     fields = dataclasses.asdict(manifest)
-    fields["fingerprint"] = manifest.fingerprint.to_json()
-    fields["settings"]["keep_columns"] = list(manifest.settings.keep_columns)
-    fields["segments"] = list(fields["segments"])
-    return {"format_version": FORMAT_VERSION, "flags": sorted(FLAGS), "writer": f"nagindex {__version__}"} | fields
+    settings = fields["settings"]
+    later = {name: settings.pop(name) for name in ("keep_paths", "keep_all")}
+    # What an index does without is left out, so that earlier versions of nagindex read it.
+    used = {name: value for name, value in later.items() if value}
+    flags = {*fields.pop("flags"), *([COLUMNS_FLAG] if used else [])}
+    fields |= {"fingerprint": manifest.fingerprint.to_json(), "settings": settings | used}
+    return {"format_version": FORMAT_VERSION, "flags": sorted(flags), "writer": f"nagindex {__version__}"} | fields
 
 
 def _from_json(content: dict[str, Any]) -> Manifest:
     known = {field.name for field in dataclasses.fields(Manifest)}
     manifest = from_json(Manifest, {name: value for name, value in content.items() if name in known})
-    Columns(keep_columns=manifest.settings.keep_columns)  # raises for reserved and repeated names
+    _require_names(manifest.settings)
     if not manifest.settings.window or not manifest.settings.batch_tokens:
         raise ValueError(manifest.settings)
     if datetime.fromisoformat(manifest.created).tzinfo is None:
@@ -308,6 +271,15 @@ def _from_json(content: dict[str, Any]) -> Manifest:
     if len(ids) < len(manifest.segments) or max(manifest.documents, manifest.tokens) > LARGEST:
         raise ValueError(manifest.segments)
     return manifest
+
+
+def _require_names(settings: Settings) -> None:
+    """Raise ValueError if a kept column has a reserved or a repeated name, or if not all have a path."""
+    names = [name.lower() for name in settings.keep_columns]
+    if len({*names, *RESERVED}) < len(names) + len(RESERVED):
+        raise ValueError(settings.keep_columns)
+    if len(settings.keep_paths) not in (0, len(names)):
+        raise ValueError(settings.keep_paths)
 
 
 def _require_segment(entry: SegmentEntry) -> None:

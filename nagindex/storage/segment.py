@@ -25,7 +25,7 @@ from nagindex.workers.cpus import thread_count
 
 SEGMENT_DOCUMENTS = 131_072
 DELETED_DTYPE = np.dtype("<u4")
-SOURCE_COLUMNS = ("name", "root", "bytes", "sha256", "start", "stop", "complete")
+SOURCE_COLUMNS = ("name", "root", "bytes", "sha256", "start", "stop", "complete", "text_column")
 SKIPPED_COLUMNS = ("file", "row", "id", "reason")
 
 
@@ -37,6 +37,7 @@ class SourceSpan:
         name, root, bytes, sha256: the source's name, corpus root, length and content hash.
         start, stop: the rows start <= row < stop.
         complete: whether the source ends with these rows.
+        text_column: where the source has its texts; None where that was not recorded.
     """
 
     name: str
@@ -46,6 +47,7 @@ class SourceSpan:
     start: int
     stop: int
     complete: bool
+    text_column: str | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def write_codes(path: Path, spec: NagSpec, parts: Sequence[Codes]) -> None:
 
 def write_spans(path: Path, spans: Sequence[SourceSpan]) -> None:
     """Write sources.parquet."""
-    types = ("VARCHAR", "VARCHAR", "BIGINT", "VARCHAR", "BIGINT", "BIGINT", "BOOLEAN")
+    types = ("VARCHAR", "VARCHAR", "BIGINT", "VARCHAR", "BIGINT", "BIGINT", "BOOLEAN", "VARCHAR")
     write_table(
         path,
         {name: (kind, [getattr(s, name) for s in spans]) for name, kind in zip(SOURCE_COLUMNS, types, strict=True)},
@@ -223,7 +225,7 @@ class Segment:
 
     def spans(self) -> list[SourceSpan]:
         """Return the rows of the sources that the segment covers."""
-        table = read_table(self._verified_path("sources.parquet"), SOURCE_COLUMNS)
+        table = read_table(self._verified_path("sources.parquet"), SOURCE_COLUMNS, optional=("text_column",))
         return [SourceSpan(*values) for values in zip(*table.values(), strict=True)]
 
     def skipped(self) -> list[SkippedRow]:

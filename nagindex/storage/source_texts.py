@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.corpus.columns import Columns
-from nagindex.corpus.reading import read_documents
+from nagindex.corpus.columns import Columns, SourceColumns
+from nagindex.corpus.reading import find_columns, read_documents
 from nagindex.corpus.sources import Source, content_hash, format_of
 from nagindex.corpus.sql import connect
 from nagindex.errors import SourceChangedError
@@ -32,8 +32,7 @@ class SourceTexts:
     """
 
     def __init__(self, snapshot: Snapshot, corpus_root: str | Path | None = None, *, hashed: bool = True) -> None:
-        settings = snapshot.manifest.settings
-        self.snapshot, self.columns = snapshot, Columns(settings.text_column, settings.id_column)
+        self.snapshot = snapshot
         self.root = None if corpus_root is None else Path(corpus_root)
         self.hashed = hashed
         self._spans: dict[int, dict[str, SourceSpan]] = {}
@@ -58,13 +57,18 @@ class SourceTexts:
             if key not in self._sources:
                 self._sources[key] = _located(spans[key], self.root, hashed=self.hashed)
             last = max(rows)
-            for document in read_documents(
-                self._sources[key], self.columns, start=min(rows), with_tokens=False, wanted=rows.__contains__
-            ):
+            columns = self._columns(spans[key], self._sources[key])
+            for document in read_documents(self._sources[key], columns, start=min(rows), wanted=rows.__contains__):
                 for index in rows.get(document.row, ()):
                     yield index, document.text or ""
                 if document.row == last:
                     break
+
+    def _columns(self, span: SourceSpan, source: Source) -> SourceColumns | None:
+        """Return the column of a source's texts: the one they were encoded from."""
+        named = span.text_column or self.snapshot.manifest.settings.text_column
+        found = find_columns(source, Columns(named))
+        return None if found is None else SourceColumns(found.text)
 
     def _rows(self, positions: npt.NDArray[np.int64]) -> list[tuple[int, str, int, int]]:
         """Return (segment, file, row in the file, index in `positions`) of documents, in the order of the files."""

@@ -37,18 +37,24 @@ def write_table(path: Path, columns: Mapping[str, tuple[str, Any]]) -> None:
         )
 
 
-def read_table(path: Path, columns: Sequence[str]) -> dict[str, Any]:
+def read_table(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, Any]:
     """Return columns of a Parquet file as sequences of Python values.
+
+    Args:
+        path: the file.
+        columns: their names.
+        optional: those among them whose values are None where the file lacks the column.
 
     Raises:
         DamagedIndexError: the file cannot be read.
     """
     import duckdb
 
-    selected = ", ".join(quote_name(name) for name in columns)
     try:
         with connect(threads=1) as connection:
-            rows = connection.execute(f"SELECT {selected} FROM read_parquet({quote_path(path)})").fetchall()
+            table = connection.sql(f"SELECT * FROM read_parquet({quote_path(path)})")
+            lacking = {name for name in optional if name not in table.columns}
+            rows = table.project(", ".join("NULL" if n in lacking else quote_name(n) for n in columns)).fetchall()
     except duckdb.Error as error:
         raise DamagedIndexError(path, f"cannot be read ({str(error).splitlines()[0]})") from error
     return dict(zip(columns, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(columns, ())
@@ -64,8 +70,9 @@ def scan_sql(paths: Sequence[Path], *, extra: str = "") -> str:
 def kept_type(values: Sequence[Value]) -> tuple[str, list[Value]]:
     """Return the narrowest SQL type for the values of a kept column, and the values converted to it.
 
-    Booleans become BOOLEAN, integers BIGINT, other numbers DOUBLE, everything else VARCHAR. CSV fields are parsed if all of them are
-    numbers, or all are booleans. A column without any value is BOOLEAN, which widens to every other type.
+    Booleans become BOOLEAN, integers BIGINT, other numbers DOUBLE, everything else VARCHAR; of different types the widest is taken, in
+    this order, as `scan_sql` does between segments. CSV fields are parsed if all of them are numbers, or all are booleans. A column
+    without any value is BOOLEAN.
     """
     parsed = {v: _parse_field(str(v)) for v in values if isinstance(v, Field)}
     if parsed and (None not in parsed.values()) and len({type(v) is bool for v in parsed.values()}) == 1:
@@ -73,9 +80,9 @@ def kept_type(values: Sequence[Value]) -> tuple[str, list[Value]]:
     kinds = {type(v) for v in values if v is not None}
     if kinds <= {bool}:
         return "BOOLEAN", list(values)
-    if kinds == {int} and all(v is None or INT64[0] <= int(v) <= INT64[1] for v in values):
-        return "BIGINT", list(values)
-    if kinds <= {int, float}:
+    if kinds <= {bool, int} and all(v is None or INT64[0] <= int(v) <= INT64[1] for v in values):
+        return "BIGINT", [None if v is None else int(v) for v in values]
+    if kinds <= {bool, int, float}:
         with suppress(OverflowError):
             return "DOUBLE", [None if v is None else float(v) for v in values]
     return "VARCHAR", [v if v is None else str(v) if isinstance(v, str) else json.dumps(v) for v in values]

@@ -254,7 +254,10 @@ def test_decontamination_lists_what_it_drops_and_fills_up(ready: Shell, words: l
 
 REFUSED = {
     "no column 'nope' in the index; its columns are id, file, row, tokens, label": ("--quality-column", "nope"),
-    "column 'label' holds VARCHAR, not numbers": ("--quality-column", "label"),
+    "column 'label' holds text, such as 'even', not numbers; name another, or give numbers with --scores": (
+        "--quality-column",
+        "label",
+    ),
     "the columns of docs are id, file, row, tokens, label": ("--where", "nope = 1"),
     "cap nope: no such column in the index": ("--cap", "nope=0.5"),
     "layers '2': the index has layers 0 to 1": ("--layers", "2"),

@@ -156,7 +156,7 @@ def test_a_dry_run_of_several_types_costs_one_pass_and_the_bytes_of_all(
 OTHER_SETTINGS = {
     "top_k": (["--top-k", "5"], "10", "5"),
     "max_length": (["--max-length", "64"], "120", "64"),
-    "keep_columns": (["--keep-column", "n"], "label", "n"),
+    "keep_columns": (["--keep-column", "words=text"], "label", "words=text"),
     "text_column": (["--text-column", "text"], "not given", "text"),
     "id_column": (["--id-column", "id"], "not given", "id"),
     "dtype": (["--dtype", "bfloat16"], "float32", "bfloat16"),

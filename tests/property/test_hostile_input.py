@@ -134,7 +134,7 @@ def test_an_id_is_kept_byte_for_byte(tmp_path, identifier):
 
 
 @pytest.mark.parametrize("name", ["a\nb", "\0", "x" * 1_000_000])
-@pytest.mark.parametrize("columns", [{"text_column": "nope"}, {"id_column": "nope"}, {"keep_columns": ("nope",)}, {}])
+@pytest.mark.parametrize("columns", [{"text_column": "nope"}, {"id_column": "nope"}, {}])
 def test_columns_of_any_name_and_number_are_listed_in_one_short_line(tmp_path, name, columns):
     path = tmp_path / "x.jsonl"
     path.write_text(json.dumps({name: 1, **({f"c{i}": i for i in range(5000)})}) + "\n")

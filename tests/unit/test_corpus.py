@@ -178,7 +178,7 @@ def test_columns_are_found_by_their_usual_names_or_named(tmp_path):
 
 @pytest.mark.parametrize(
     "columns",
-    [{"text_column": "nope"}, {"id_column": "nope"}, {"token_column": "nope"}, {"keep_columns": ("nope",)}, {}],
+    [{"text_column": "nope"}, {"id_column": "nope"}, {"token_column": "nope"}, {}],
 )
 def test_a_missing_column_is_an_error_that_lists_what_there_is(tmp_path, columns):
     """The message names the file and the available columns."""
@@ -186,13 +186,6 @@ def test_a_missing_column_is_an_error_that_lists_what_there_is(tmp_path, columns
     path.write_text("url,words\nu,w\n")
     with pytest.raises(BadInputError, match=r"d\.csv.*available columns are url, words"):
         read(path, **columns)
-
-
-@pytest.mark.parametrize("keep", [("id",), ("Score",), ("x", "X")])
-def test_kept_columns_may_not_collide(keep):
-    """A kept column cannot have a name of the index's own, nor the name of another."""
-    with pytest.raises(BadInputError):
-        Columns(keep_columns=keep)
 
 
 @pytest.mark.parametrize("column", ["token_num", "token_count", "n_tokens", "num_tokens"])

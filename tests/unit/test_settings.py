@@ -8,11 +8,10 @@ import pytest
 from nagindex.corpus.columns import Columns
 from nagindex.errors import BadInputError, SettingsMismatchError
 from nagindex.index import Index
-from nagindex.ingest.options import BuildOptions
 from nagindex.nag import NagSpec
 from nagindex.select.budget import Budget
 from nagindex.storage.fingerprint import Fingerprint
-from nagindex.storage.manifest import Settings
+from nagindex.storage.settings import Settings
 
 SPEC = NagSpec("up", (8, 8), 3)
 CODES = np.array([[[0, 1, 2], [5, 6, 7]]], np.uint16)
@@ -149,9 +148,8 @@ def test_kept_columns_may_be_a_list(tmp_path, fingerprint):
         assert Index.create(tmp_path / "i", fingerprint(SPEC), settings).manifest.settings.keep_columns == ("label",)
 
 
-def test_a_column_that_selections_have_is_not_kept_by_new_indexes_and_opens_in_old_ones(tmp_path, fingerprint):
+def test_a_column_that_selections_have_is_renamed_in_new_indexes_and_opens_in_old_ones(tmp_path, fingerprint):
     """Format version 1 did not reserve the American spelling."""
-    with pytest.raises(BadInputError, match="column 'standardized' cannot be kept"):
-        BuildOptions(columns=Columns(keep_columns=("standardized",)))
+    assert dict(Columns(keep_columns=("standardized",)).kept) == {"source_standardized": "standardized"}
     Index.create(tmp_path / "i", fingerprint(SPEC), Settings(keep_columns=("standardized",)))
     assert Index.open(tmp_path / "i").manifest.settings.keep_columns == ("standardized",)

@@ -19,8 +19,8 @@ from nagindex.ingest import windows
 from nagindex.ingest.coverage import Coverage, JointCoverage
 from nagindex.ingest.options import IngestOptions, Shard
 from nagindex.ingest.windows import SourceReport, group_sources, read_windows, shard_bytes
-from nagindex.storage.manifest import Settings
 from nagindex.storage.segment import SourceSpan
+from nagindex.storage.settings import Settings
 
 EXAMPLES = settings(
     max_examples=300, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
