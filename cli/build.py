@@ -47,16 +47,6 @@ on_duplicate_option = click.option(
 )
 
 
-id_column_option = click.option(
-    "--id-column", metavar="C", help="Column of the document ids. [default: id, docid or doc_id, else FILE:ROW]"
-)
-token_column_option = click.option(
-    "--token-column",
-    metavar="C",
-    help="Column of token counts. [default: token_num, token_count, n_tokens or num_tokens, else counted]",
-)
-
-
 @click.command()
 @click.argument("corpus", nargs=-1, required=True)
 @index_option
@@ -118,8 +108,14 @@ token_column_option = click.option(
 @revision_option
 @trust_option
 @text_column_option
-@id_column_option
-@token_column_option
+@click.option(
+    "--id-column", metavar="C", help="Column of the document ids. [default: id, docid or doc_id, else FILE:ROW]"
+)
+@click.option(
+    "--token-column",
+    metavar="C",
+    help="Column of token counts. [default: token_num, token_count, n_tokens or num_tokens, else counted]",
+)
 @click.option(
     "--no-count-tokens",
     "count_tokens",
@@ -218,15 +214,15 @@ def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str |
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
 @devices_option
 @trust_option
-@text_column_option
-@id_column_option
-@token_column_option
+@click.option("--text-column", metavar="C", help="Column of the texts in CORPUS. [default: as in build]")
+@click.option("--id-column", metavar="C", help="Column of the document ids in CORPUS. [default: as in build]")
+@click.option("--token-column", metavar="C", help="Column of token counts in CORPUS. [default: as in build]")
 @click.option(
     "--keep-column",
     "keep",
     multiple=True,
     metavar="NEW=C",
-    help="Where CORPUS has the values of the index's column NEW; may be repeated. Without it, under the name that was given to build.",
+    help="Column of CORPUS to carry into the index's column NEW; may be repeated. [default: as in build; null if missing]",
 )
 @corpus_root_option
 @on_duplicate_option

@@ -14,7 +14,7 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from itertools import count, islice
 from typing import IO, Any, BinaryIO, cast
 
@@ -46,12 +46,18 @@ def fields(source: Source) -> Fields:
         names = column_names(source)
         return Fields(names, dict.fromkeys(names, ""))
     columns: dict[str, None] = {}
-    found: dict[str, str] = {}
+    types: dict[str, str] = {}
     for _, record, _ in islice(_json_records(source), RECORDS_SAMPLED):
         columns |= dict.fromkeys(record)
-        for path, value in by_path(record.items(), lambda own: own.items() if isinstance(own, dict) else ()).items():
-            found[path] = found.get(path) or ("" if value is None else STORED_TYPES.get(type(value), "VARCHAR"))
-    return Fields(list(columns), found)
+        objects = [(name, value) for name, value in record.items() if isinstance(value, dict)]
+        for path, value in (*record.items(), *by_path(objects, _members).items()):
+            if not types.get(path):
+                types[path] = "" if value is None else STORED_TYPES.get(type(value), "VARCHAR")
+    return Fields(list(columns), types)
+
+
+def _members(value: Any) -> Iterable[tuple[str, Any]]:
+    return value.items() if isinstance(value, dict) else ()
 
 
 def read_rows(

@@ -19,7 +19,7 @@ class Survey:
     Attributes:
         paths: the sources that have any.
         columns: names of the columns.
-        used: those that hold the text, the id or the token count of a source.
+        used: those that hold the text, the id or the token count of a source, also if the text is nested in them.
         types: for each column and nested field, by path: the SQL types it is stored with if kept, and where each was found first.
     """
 
@@ -30,7 +30,9 @@ class Survey:
 
     @classmethod
     def of(cls, sources: Iterable[Source], columns: Columns, *, is_new: Callable[[Source], bool]) -> Survey:
-        """Return the survey of some sources. A damaged source is passed over here: it is reported in its turn.
+        """Return the survey of the sources that are new, and of others until every column to keep is found.
+
+        A damaged source is passed over here: it is reported in its turn.
 
         Args:
             sources: the sources.
@@ -41,7 +43,9 @@ class Survey:
             BadInputError: a source that is to be read lacks a column of text, id or token count.
         """
         survey = cls()
-        for source in sources:
+        for source in sorted(sources, key=is_new, reverse=True):
+            if not is_new(source) and not survey.lacking(columns.kept.values()):
+                break
             try:
                 fields = fields_of(source)
             except BadInputError:
@@ -64,7 +68,9 @@ class Survey:
             if required:
                 raise
         else:
-            self.used.update(filter(None, (found.text, found.id, found.tokens)))
+            # A column that texts are nested in would carry them into the index.
+            text = found.text if found.text in fields.columns else found.text.partition(".")[0]
+            self.used.update(filter(None, (text, found.id, found.tokens)))
 
     @property
     def others(self) -> list[str]:
@@ -94,6 +100,7 @@ class Survey:
             places = self.types.get(path, {}) | ({stored[name]: index} if name in stored else {})
             others = [place for kind, place in places.items() if kind not in ("", "VARCHAR")]
             if "VARCHAR" in places and others:
-                found = f"column {path!r} is text in {places['VARCHAR']} and not in {others[0]}"
+                written = name if name == path else f"{name}={path}"
+                found = f"column {written!r} is text in {places['VARCHAR']} and not in {others[0]}"
                 notes.append(f"{found}: all of it is kept as text")
         return notes

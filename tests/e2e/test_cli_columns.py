@@ -104,7 +104,8 @@ def test_all_columns_are_kept_but_those_that_are_used(shell: Shell) -> None:
     told = shell.run("append", "c").stderr
     assert told.count(left) == told.count("Warning") == 1
     assert shell.docs("lang")[-1] == "de"
-    assert left in shell.build("c", "--keep-columns", "all").stderr
+    shell.write("c/last.jsonl", jsonl([{"text": "puzzle", "why": 1}]))
+    assert "without them: why\n" in shell.build("c", "--keep-columns", "all").stderr
     assert "keep_columns is all in the index and url here" in shell.build_error("c", "--keep-column", "url")
     assert "--keep-columns all keeps every column" in shell.error(
         "build", "c", "--keep-columns", "all", "--keep-column", "url", status=2

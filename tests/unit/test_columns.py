@@ -142,12 +142,10 @@ def test_a_typo_in_a_name_gets_the_likely_column_named(tmp_path):
 
 
 def survey(tmp_path, columns=Columns(), *, is_new=lambda source: True, **files):
+    tmp_path.mkdir(exist_ok=True)
     for name, content in files.items():
         file = tmp_path / name.replace("_", ".")
-        if callable(content):
-            content(file)
-        else:
-            file.write_text(content)
+        file.write_text(content)
     return Survey.of(find_sources([tmp_path]).sources, columns, is_new=is_new)
 
 
@@ -158,6 +156,10 @@ def test_the_survey_lists_the_columns_that_are_not_used(tmp_path):
     """Text, id and token count of any source are none of the others; nested fields come with their column."""
     found = survey(tmp_path, a_jsonl=A, b_jsonl=B, c_csv="text,lang\nc,en\n", d_txt="whole")
     assert found.others == ["n", "extra", "lang"]
+    body = survey(
+        tmp_path / "nested", Columns("body.text", "meta.id"), a_jsonl='{"body": {"text": "a"}, "meta": {"id": 1}}\n'
+    )
+    assert body.others == ["meta"]
 
 
 def test_a_kept_column_that_no_source_has_is_refused_and_one_that_some_have_is_not(tmp_path):
@@ -173,10 +175,24 @@ def test_mixed_types_are_reported_where_text_meets_numbers_only(tmp_path):
     found = survey(tmp_path, a_jsonl=A, b_jsonl=B, c_jsonl='{"text": "c", "extra": null, "token_count": 0.5}\n')
     kept = {"m": "n", "extra.deep": "extra.deep", "token_count": "token_count"}
     [note] = found.mixed(kept, {}, tmp_path)
-    assert "column 'n' is text in" in note
+    assert "column 'm=n' is text in" in note
     assert "b.jsonl and not in" in note
     [note] = found.mixed({"d": "extra.deep"}, {"d": "VARCHAR"}, tmp_path / "index")
     assert f"is text in {tmp_path / 'index'} and not in" in note
+
+
+def test_sources_that_an_index_holds_are_looked_at_only_for_a_column_that_new_ones_lack(tmp_path):
+    """A build that goes on after its first file need not find the column in the rest; nothing is looked at where all is in."""
+    files = {"a_jsonl": A, "b_jsonl": B, "c_jsonl": A}
+    for columns, new, looked_at in [
+        (Columns(), "b.jsonl", ["b.jsonl"]),
+        (Columns(keep_columns=["n"]), "b.jsonl", ["b.jsonl"]),
+        (Columns(keep_columns=["id"]), "b.jsonl", ["b.jsonl", "a.jsonl"]),
+        (Columns(keep_columns=["nope"]), "c.jsonl", ["c.jsonl", "a.jsonl", "b.jsonl"]),
+        (Columns(keep_columns=["nope"]), "none", []),
+    ]:
+        found = survey(tmp_path, columns, is_new=lambda source, new=new: source.name == new, **files)
+        assert [path.name for path in found.paths] == looked_at
 
 
 def test_damaged_sources_are_left_to_be_reported_in_their_turn(tmp_path):
@@ -195,7 +211,7 @@ def test_settings_hold_names_and_paths_and_say_both():
     assert dict(settings.columns.kept) == {"url": "url", "domain": "meta.domain"}
     assert Settings.of(Columns(keep_columns=["url"])) == Settings(keep_columns=("url",))
     with pytest.raises(
-        SettingsMismatchError, match="keep_columns is url, domain=meta.domain in the index and all here"
+        SettingsMismatchError, match=r"keep_columns is url, domain=meta\.domain in the index and all here"
     ):
         settings.require(Settings.of(Columns("body.text"), keep_all=True), where="i")
 
@@ -207,5 +223,5 @@ def test_sources_with_columns_of_their_own_are_read_with_those_and_the_indexs_ot
     assert (read.text_column, read.id_column, read.keep_columns) == ("content", "key", settings.keep_columns)
     assert settings.reading(None) == settings
     assert settings.reading(Columns()).columns == settings.columns
-    with pytest.raises(BadInputError, match="no column 'link' in the index .*it keeps url, edu, source_score"):
+    with pytest.raises(BadInputError, match=r"no column 'link' in the index .*it keeps url, edu, source_score"):
         settings.reading(Columns(keep_columns=["link"]))

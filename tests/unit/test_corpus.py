@@ -8,7 +8,6 @@ import duckdb
 import pytest
 from corpora import json_lines, pairs, read, write_parquet
 
-from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import read_documents
 from nagindex.corpus.sources import find_sources
 from nagindex.errors import BadInputError

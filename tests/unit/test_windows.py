@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from nagindex.corpus.sources import Source, find_sources
-from nagindex.errors import BadInputError, SourceChangedError
+from nagindex.errors import BadInputError, SettingsMismatchError, SourceChangedError
 from nagindex.ingest import windows
 from nagindex.ingest.coverage import Coverage, JointCoverage
 from nagindex.ingest.options import IngestOptions, Shard
@@ -204,6 +204,22 @@ def test_a_source_that_changes_while_it_is_read_is_refused(tmp_path):
         file.write(RECORD)
     with pytest.raises(SourceChangedError, match="changed while it was read"):
         list(reading)
+
+
+def test_a_source_that_was_begun_with_another_text_column_is_refused(tmp_path):
+    """Its documents would be read again from one column; a source that is in completely is passed over in any case."""
+    (tmp_path / "a.jsonl").write_text('{"body": "x", "content": "y"}\n' * 6)
+    sources, coverage = find_sources(tmp_path).sources, no_coverage()
+    [first, *_] = read_windows(sources, Settings("body", window=4), coverage, Shard(), SourceReport())
+    coverage.add(first.spans[0])
+    with pytest.raises(
+        SettingsMismatchError, match=r"a\.jsonl: .*'body' in the index and from 'content' here; .*`text_column`"
+    ):
+        list(read_windows(sources, Settings("content", window=4), coverage, Shard(), SourceReport()))
+    [rest] = read_windows(sources, Settings("body", window=4), coverage, Shard(), SourceReport())
+    assert [document.text for _, document in rest.documents] == ["x", "x"]
+    coverage.add(rest.spans[0])
+    assert not list(read_windows(sources, Settings("content", window=4), coverage, Shard(), SourceReport()))
 
 
 def test_what_the_sources_turn_out_to_be_is_told(tmp_path):
