@@ -46,6 +46,8 @@ class Survey:
         for source in sorted(sources, key=is_new, reverse=True):
             if not is_new(source) and not survey.lacking(columns.kept.values()):
                 break
+            if not source.path.is_file():  # a pipe gives its content once
+                continue
             try:
                 fields = fields_of(source)
             except BadInputError:

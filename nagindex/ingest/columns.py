@@ -10,7 +10,7 @@ from pathlib import Path
 from nagindex.corpus.columns import ALL, Columns, format_names
 from nagindex.corpus.sources import Source
 from nagindex.corpus.survey import Survey
-from nagindex.storage.docs import columns_of, open_docs
+from nagindex.storage.docs import kept_types
 from nagindex.storage.snapshot import Snapshot
 
 
@@ -62,9 +62,7 @@ def _notes(survey: Survey, kept: Mapping[str, str], index: Snapshot | None) -> l
     others = [name for name in survey.others if name not in kept.values()]
     if index.manifest.settings.keep_all and others:
         notes.append(f"columns that the index does not keep, as it was begun without them: {format_names(others)}")
-    with open_docs(index) as connection:
-        stored = {name: kind for name, kind in columns_of(connection).items() if name in kept}
-    return notes + survey.mixed(kept, stored if index.manifest.segments else {}, index.path)
+    return notes + survey.mixed(kept, kept_types(index), index.path)
 
 
 def _is_new(begun: Snapshot | None) -> Callable[[Source], bool]:

@@ -31,8 +31,10 @@ def info(snapshot: Snapshot) -> dict[str, Any]:
         "bytes": size,
         "bytes_per_document": round(size / max(1, sum(s.entry.documents for s in snapshot.segments)), 1),
         "sketches": _sketches(snapshot),
-        "settings": dataclasses.asdict(snapshot.manifest.settings)
-        | {"keep_columns": list(snapshot.manifest.settings.keep_columns)},
+        "settings": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(snapshot.manifest.settings).items()
+        },
         "fingerprint": snapshot.manifest.fingerprint.to_json(),
         "installed": installed_libraries(),
         "warnings": _warnings(snapshot),

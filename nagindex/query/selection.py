@@ -18,7 +18,7 @@ from nagindex.corpus.sql import connect, quote_name
 from nagindex.errors import BadInputError, MissingDependencyError
 from nagindex.query.export import format_of, write_rows
 from nagindex.search.plan import Plan
-from nagindex.storage.docs import join_documents
+from nagindex.storage.docs import join_documents, kept_types
 from nagindex.storage.files import replacing
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
@@ -102,9 +102,9 @@ class Selection:
                 )
         self._snapshot = snapshot
         self._connection = connect()
-        self._create_table(chosen, (*PLACE_COLUMNS, *kept))
+        self._create_table(chosen, kept_types(snapshot))
 
-    def _create_table(self, chosen: Chosen, document_columns: Sequence[str]) -> None:
+    def _create_table(self, chosen: Chosen, kept: Mapping[str, str]) -> None:
         arrays = {
             "_position": chosen.positions,
             "_list": chosen.rankings,
@@ -114,7 +114,9 @@ class Selection:
         }
         documents = join_documents(self._connection, self._snapshot, chosen.positions, arrays)
         listed = [f"hits._extra{i} AS {quote_name(name)}" for i, name in enumerate(chosen.columns)]
-        listed += [f"d.{quote_name(name)}" for name in document_columns]
+        listed += [f"d.{name}" for name in PLACE_COLUMNS]
+        # The documents' own segments may have narrower types than the index.
+        listed += [f"d.{quote_name(name)}::{kind} AS {quote_name(name)}" for name, kind in kept.items()]
         self._connection.execute(
             f"""CREATE TEMP TABLE selection AS SELECT row_number() OVER (PARTITION BY _list ORDER BY _key DESC, d.id) AS rank,
             d.id, _score AS score, {", ".join(listed)}, _position,

@@ -159,6 +159,17 @@ def columns_of(connection: DuckDBPyConnection) -> dict[str, str]:
     return {name: kind for name, kind, *_ in described if not name.startswith("_")}
 
 
+def kept_types(snapshot: Snapshot) -> dict[str, str]:
+    """Return the types of the kept columns by name: of all segments, the widest."""
+    kept = ", ".join(map(quote_name, snapshot.manifest.settings.keep_columns))
+    paths = [segment.docs_path for segment in snapshot.segments]
+    if not kept or not paths:
+        return {}
+    with connect(threads=1) as connection:
+        described = connection.execute(f"DESCRIBE SELECT {kept} FROM {scan_sql(paths)}").fetchall()
+    return {name: kind for name, kind, *_ in described}
+
+
 def _refused(connection: DuckDBPyConnection, error: Exception) -> BadInputError:
     reason = " ".join(re.split(r"LINE \d+:", str(error))[0].split())
     return BadInputError(f"SQL: {reason}; the columns of docs are {', '.join(columns_of(connection))}")

@@ -6,7 +6,7 @@ import json
 
 import duckdb
 import pytest
-from parquet_files import parquet, read
+from parquet_files import parquet, read, types
 from shell import Shell, jsonl
 
 import nagindex
@@ -89,6 +89,21 @@ def test_values_of_different_types_take_the_widest_and_a_mixture_with_text_is_sa
         assert shell.docs("n, q, b, d", index=index) == [(1.0, "1", 1, 1.5), (2.5, "high", 3, 2.0)]
         assert f"Warning: column 'q' is text in {b} and not in {other}: all of it is kept as text\n" in told
         assert told.count("Warning") == 1
+
+
+def test_a_selection_has_the_indexs_types_whatever_documents_it_holds(shell: Shell) -> None:
+    """A column that the chosen documents' segment has no value of, or narrower ones, is not another type for it."""
+    shell.write("a.jsonl", jsonl([{"id": "a", "text": TEXTS[0], "n": 1}]))
+    shell.write("b.jsonl", jsonl([{"id": "b", "text": TEXTS[1], "n": 0.5, "url": "u"}]))
+    shell.build("b.jsonl", "--keep-column", "url", "--keep-column", "n")
+    shell.run("append", "a.jsonl")
+    shell.write("t.jsonl", TARGETS)
+    shell.run("query", "t.jsonl", "-n", "1", "-o", "out.parquet")
+    assert read(shell.folder / "out.parquet", "id, url, n") == [("a", None, 1.0)]
+    assert {name: types(shell.folder / "out.parquet")[name] for name in ("url", "n")} == {
+        "url": "VARCHAR",
+        "n": "DOUBLE",
+    }
 
 
 def test_all_columns_are_kept_but_those_that_are_used(shell: Shell) -> None:

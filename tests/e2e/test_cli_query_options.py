@@ -254,7 +254,7 @@ def test_decontamination_lists_what_it_drops_and_fills_up(ready: Shell, words: l
 
 REFUSED = {
     "no column 'nope' in the index; its columns are id, file, row, tokens, label": ("--quality-column", "nope"),
-    "column 'label' holds text, such as 'even', not numbers; name another, or give numbers with --scores": (
+    "column 'label' holds text, such as 'even', not numbers; name another": (
         "--quality-column",
         "label",
     ),
