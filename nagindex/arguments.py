@@ -107,6 +107,8 @@ def check_fields(instance: Any) -> None:
     """Raise ArgumentTypeError unless the fields of a dataclass have the classes that it declares."""
     hints = _hints(instance.__class__)
     for field in dataclasses.fields(instance):
+        if not field.init:  # made from the others
+            continue
         require_type(field.name, getattr(instance, field.name), hints[field.name])
 
 

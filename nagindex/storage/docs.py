@@ -56,10 +56,7 @@ def open_docs(snapshot: Snapshot, *, database: DuckDBPyConnection | None = None)
                 ANTI JOIN _deleted x ON x.segment = p.segment AND x.position = d.file_row_number"""
             )
         except duckdb.Error as error:
-            reason = " ".join(str(error).split())
-            raise DamagedIndexError(
-                index / "segments", f"tables without the columns that the manifest names ({reason})"
-            ) from error
+            raise _other_columns(snapshot, error) from error
     else:
         kinds = {"row": "BIGINT", "tokens": "BIGINT"}
         listed = ", ".join(f"NULL::{kinds.get(name, 'VARCHAR')} AS {quote_name(name)}" for name in columns)
@@ -161,13 +158,25 @@ def columns_of(connection: DuckDBPyConnection) -> dict[str, str]:
 
 def kept_types(snapshot: Snapshot) -> dict[str, str]:
     """Return the types of the kept columns by name: of all segments, the widest."""
+    import duckdb
+
     kept = ", ".join(map(quote_name, snapshot.manifest.settings.keep_columns))
     paths = [segment.docs_path for segment in snapshot.segments]
     if not kept or not paths:
         return {}
     with connect(threads=1) as connection:
-        described = connection.execute(f"DESCRIBE SELECT {kept} FROM {scan_sql(paths)}").fetchall()
+        try:
+            described = connection.execute(f"DESCRIBE SELECT {kept} FROM {scan_sql(paths)}").fetchall()
+        except duckdb.Error as error:
+            raise _other_columns(snapshot, error) from error
     return {name: kind for name, kind, *_ in described}
+
+
+def _other_columns(snapshot: Snapshot, error: Exception) -> DamagedIndexError:
+    reason = " ".join(str(error).split())
+    return DamagedIndexError(
+        snapshot.path / "segments", f"tables without the columns that the manifest names ({reason})"
+    )
 
 
 def _refused(connection: DuckDBPyConnection, error: Exception) -> BadInputError:

@@ -21,6 +21,9 @@ from nagindex.storage.snapshot import Snapshot
 if TYPE_CHECKING:
     from nagindex.storage.segment import SourceSpan
 
+Key = tuple[str, str, str | None]
+"""A source as it was read: its name, the SHA-256 of its content and the column of its texts."""
+
 
 class SourceTexts:
     """Reads texts of a snapshot's documents from their sources.
@@ -36,7 +39,7 @@ class SourceTexts:
         self.root = None if corpus_root is None else Path(corpus_root)
         self.hashed = hashed
         self._spans: dict[int, dict[str, SourceSpan]] = {}
-        self._sources: dict[tuple[str, str], Source] = {}
+        self._sources: dict[Key, Source] = {}
 
     def read(self, positions: npt.NDArray[np.int64]) -> Iterator[tuple[int, str]]:
         """Yield (index in `positions`, text) of documents, source by source.
@@ -47,12 +50,13 @@ class SourceTexts:
         Raises:
             SourceChangedError: a source is missing or no longer holds what was encoded.
         """
-        wanted: dict[tuple[str, str], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
-        spans: dict[tuple[str, str], SourceSpan] = {}
+        wanted: dict[Key, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+        spans: dict[Key, SourceSpan] = {}
         for number, name, row, index in self._rows(positions):
             span = self._span(number, name)
-            spans[name, span.sha256] = span
-            wanted[name, span.sha256][row].append(index)
+            key = name, span.sha256, span.text_column
+            spans[key] = span
+            wanted[key][row].append(index)
         for key, rows in wanted.items():
             if key not in self._sources:
                 self._sources[key] = _located(spans[key], self.root, hashed=self.hashed)

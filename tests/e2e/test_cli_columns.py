@@ -229,3 +229,9 @@ def test_a_column_that_holds_no_numbers_is_shown_by_a_value(shell: Shell) -> Non
     assert "column 'listed' holds text, such as '[1]', not numbers" in shell.error(*query, "listed")
     shell.run(*query, "digits", "-o", "out.parquet")
     assert duckdb.sql("SELECT quality_value FROM 'out.parquet'").fetchall() == [(7.0,)]
+
+
+def test_targets_are_read_from_nested_columns_too(two_schemas: Shell) -> None:
+    two_schemas.write("n.jsonl", jsonl({"body": {"text": text}, "meta": {"task": text[:3]}} for text in TEXTS[:2]))
+    asked = ("n.jsonl", "-n", "2", "--text-column", "body.text", "--target-column", "meta.task")
+    assert {(row["target"], row["score"]) for row in two_schemas.selected(*asked)} == {("riv", 1.0), ("vio", 1.0)}

@@ -1,5 +1,6 @@
 """Arguments from Python: their classes are checked, numbers are understood as people write them, and all are documented."""
 
+import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -80,9 +81,10 @@ def test_every_public_function_refuses_arguments_of_another_class_and_names_the_
 
 @pytest.mark.parametrize("kind", OPTIONS, ids=lambda kind: kind.__name__)
 def test_options_refuse_values_of_another_class(kind):
-    for name in kind.__dataclass_fields__:
-        with pytest.raises(ArgumentTypeError, match=f"`{name}`: a object was given"):
-            kind(**{name: object()})
+    for field in dataclasses.fields(kind):
+        if field.init:
+            with pytest.raises(ArgumentTypeError, match=f"`{field.name}`: a object was given"):
+                kind(**{field.name: object()})
 
 
 def test_a_misspelled_keyword_lists_all_that_there_are():
