@@ -43,7 +43,10 @@ def neighbors(
     wanted: list[str | nagindex.TargetSet] = []
     for name in of:
         if Path(name).exists():
-            wanted += opened.encode(name, text_column=text_column, model=model, device=device)
+            encoded = opened.encode(name, text_column=text_column, model=model, device=device)
+            for warning in [warning for target in encoded for warning in target.warnings]:
+                warn(warning)
+            wanted += encoded
         else:
             wanted.append(name)
     found = opened.neighbors(wanted, k=k, exact=exact, threads=threads)

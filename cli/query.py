@@ -17,12 +17,13 @@ from .query_options import (
     QueryCommand,
     budget_of,
     chosen_index,
+    config_file,
     query_options,
     query_options_of,
     target_column_option,
 )
-from .query_output import described, explained, format_of, print_best, print_curve, summary, write
-from .target_arguments import targets_of, text_column_of, text_columns_option, text_option
+from .query_output import check_outputs, described, explained, format_of, print_best, print_curve, summary, write
+from .target_arguments import files_of, targets_of, text_column_of, text_columns_option, text_option
 
 
 @click.command(cls=QueryCommand)
@@ -124,6 +125,9 @@ def query(
         )
     kind = format_of(output, format_)
     opened = nagindex.open(chosen_index(ctx, index))
+    inputs = [*files_of(targets), *asked.excluded_files, *evaluation_texts, *config_file(ctx)]
+    inputs += [] if asked.quality is None or asked.quality.scores is None else [asked.quality.scores]
+    check_outputs(opened, [output, dropped], inputs, corpus_root)
     selection = opened.query(
         targets_of(opened, targets, texts, **encoding),
         **budget,
@@ -179,11 +183,14 @@ def encode(
     if output.suffix != ".parquet":
         raise nagindex.BadInputError(f"{output}: NAGs are saved as Parquet; name a file that ends in .parquet")
     opened = nagindex.open(index)
+    check_outputs(opened, [output], files_of(targets))
     encoding["text_column"] = text_column_of(text_columns)
     encoded = opened.encode(targets_of(opened, targets, texts, **encoding), **encoding)
     for target in encoded:
         for reason in target.skipped:
             click.echo(f"Warning: not an example: {reason}", err=True)
+        for warning in target.warnings:
+            warn(warning)
     opened.save_targets(encoded, output)
     count = plural(sum(len(target.ids) for target in encoded), "text")
     several = f" of {plural(len(encoded), 'target')}" if len(encoded) > 1 else ""

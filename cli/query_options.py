@@ -19,6 +19,8 @@ SEVERAL = "--decontaminate"
 BUDGETS = ("documents", "tokens", "fraction")
 ALIASES = {"--normalise": "--normalize"}
 """Older spellings, accepted but not listed."""
+CONFIG = "nagindex.config"
+"""Where a context keeps the file of --config."""
 NOT_IN_CONFIGS = ("config", "as_json", "approx", "explain", "score_curve")
 
 
@@ -73,7 +75,13 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
             value = ",".join(map(str, value))
         defaults[own.name] = value
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
+    ctx.meta[CONFIG] = path
     return path
+
+
+def config_file(ctx: click.Context) -> list[Path]:
+    """Return the file that --config names, if it does."""
+    return [ctx.meta[CONFIG]] if CONFIG in ctx.meta else []
 
 
 def _written(path: Path) -> Mapping[str, Any]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from .options import plural, size
 from .tables import table, terminal_width
 
 if TYPE_CHECKING:
-    from nagindex import Plan, ScoreCurve, Selection
+    from nagindex import Index, Plan, ScoreCurve, Selection
 
 PREVIEW_ROWS = 20
 """Rows that a terminal shows, of all targets together."""
@@ -48,6 +49,20 @@ def format_of(output: str | None, format_: str | None) -> str | None:
         return nagindex.format_of(str(output), format_)[0]
     except nagindex.BadInputError as error:
         raise click.UsageError(with_flags(str(error))) from None
+
+
+def check_outputs(
+    opened: Index,
+    outputs: Sequence[str | Path | None],
+    inputs: Sequence[str | Path],
+    corpus_root: Path | None = None,
+) -> None:
+    """Refuse outputs that cannot be written, or that would overwrite an input, an index, a source or one another."""
+    files = [output for output in outputs if output is not None and str(output) != "-"]
+    if len(set(map(os.path.realpath, files))) < len(files):
+        raise click.UsageError(f"{files[0]}: named for two outputs; name two files")
+    for file in files:
+        opened.check_output(file, inputs=inputs, corpus_root=corpus_root)
 
 
 def write(

@@ -74,6 +74,12 @@ def targets_of(index: Index, targets: Sequence[str], texts: Sequence[str], **enc
     return [*files, *further]
 
 
+def files_of(targets: Sequence[str]) -> list[Path]:
+    """Return the files, globs and folders that targets are."""
+    files = _files([target for target in targets if target != STDIN])
+    return list(files.values() if isinstance(files, Mapping) else files)
+
+
 def _files(targets: Sequence[str]) -> tuple[Path, ...] | dict[str, Path]:
     """Return the files of targets, by name where they are written NAME=FILE."""
     pairs = [NAMED.fullmatch(target) for target in targets if not (Path(target).exists() or glob(target))]

@@ -67,6 +67,7 @@ def lm_eval(
         raise click.UsageError("give --task or --preset")
     if preset is not None and (split is not None or limit is not None):
         raise click.UsageError("a preset has its own --split and --limit; give --task for others")
+    _check_output(output)
     harness = nagindex.Harness(include_path)
     if preset is None:
         found = [harness.examples(task, split=split, limit=limit, seed=seed) for task in dict.fromkeys(tasks)]
@@ -111,10 +112,16 @@ def template(
         text, called = template, "--template"
     else:
         raise click.UsageError("give --template or --template-file")
+    _check_output(output, *files, *([] if template_file is None else [template_file]))
     found = nagindex.fill_template(
         files, text, template_name=called, id_column=id_column, name=name, limit=limit, seed=seed
     )
     _write(found, output)
+
+
+def _check_output(output: str, *inputs: str | Path) -> None:
+    if output != "-":
+        nagindex.check_output(output, inputs=inputs)
 
 
 def _write(sets: list[ExampleSet], output: str) -> None:

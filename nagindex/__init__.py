@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from nagindex.select.options import NORMALIZATIONS as NORMALIZATIONS
     from nagindex.select.options import Decontamination, Quality, QueryOptions
     from nagindex.sketches.build import SketchProgress as SketchProgress
+    from nagindex.storage.places import check_output as check_output
     from nagindex.targets.lm_eval import PRESETS as PRESETS
     from nagindex.targets.lm_eval import Harness as Harness
     from nagindex.targets.saved import TargetSet
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     from nagindex.targets.templates import write_examples as write_examples
 
 __all__ = [
-    "open", "build", "build_types", "estimate_build",
+    "open", "build", "build_types", "estimate_build", "check_output", "parse_count", "parse_share",
     "Index", "Selection", "TargetSet",
     "BuildOptions", "Columns", "Shard", "QueryOptions", "Quality", "Decontamination",
     "NagIndexError", "ArgumentTypeError", "BadInputError", "DamagedIndexError", "DuplicateIdError", "InputNotFoundError",
@@ -89,6 +90,7 @@ _HOMES = {
         "nagindex.query.selection": ["Selection"],
         "nagindex.search.plan": ["Plan"],
         "nagindex.select.options": ["MIXES", "MODES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"],
+        "nagindex.storage.places": ["check_output"],
         "nagindex.sketches.build": ["SketchProgress"],
         "nagindex.targets.lm_eval": ["Harness", "PRESETS"],
         "nagindex.targets.saved": ["TargetSet"],

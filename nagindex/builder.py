@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from nagindex.arguments import checked
 from nagindex.corpus.columns import ALL, Columns
+from nagindex.backbone.devices import require_devices
 from nagindex.corpus.sources import Paths, find_sources
 from nagindex.encode.batch_size import measure_batch_tokens
 from nagindex.encode.encoder import default_batch_tokens, default_window
@@ -23,6 +24,7 @@ from nagindex.ingest.prefetch import SMALL_CORPUS
 from nagindex.ingest.writer import IngestReport
 from nagindex.sketches.build import FROM_DOCUMENTS, SketchProgress, sketch_new_segments
 from nagindex.storage.manifest import read_latest, versions
+from nagindex.storage.places import require_index_folder, require_room
 from nagindex.storage.settings import Settings
 
 if TYPE_CHECKING:
@@ -94,10 +96,16 @@ def build_types(
     sources = tuple(find_sources(corpus, root=chosen.corpus_root).sources)
     columns, notes = columns_of_build(sources, chosen.columns, next(iter(_begun(indexes)), None))
     devices = visible_devices(chosen.device)
+    require_devices(devices)
+    for path in indexes.values():
+        require_index_folder(Path(path).expanduser())
+        require_room(Path(path).expanduser(), 0)
     loaded = backbone or _load(chosen, next(iter(indexes)), devices[0])
     large = sum(source.size for source in sources) >= SMALL_CORPUS
     kept = loaded if backbone or len(devices) == 1 else None  # each device's process loads its own
     opened = _create(indexes, loaded, chosen, columns, keep=kept is not None, measure=large)
+    for index in opened:
+        index.require_place(sources, chosen.shard)
     job = Job(
         indexes=tuple(index.path for index in opened),
         sources=sources,

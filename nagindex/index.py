@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.arguments import checked, parse_count, parse_share
+from nagindex.backbone.devices import require_devices
 from nagindex.backbone.options import ModelKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
-from nagindex.corpus.sources import Paths, find_sources
+from nagindex.corpus.sources import Paths, Source, find_sources
 from nagindex.errors import BadInputError, NagIndexError
 from nagindex.ingest.columns import check_append
+from nagindex.ingest.estimate import estimated_documents
 from nagindex.ingest.jobs import Job, run_job, visible_devices
 from nagindex.ingest.options import IngestOptions, OnDuplicate, Shard
 from nagindex.ingest.pipeline import EncodingProgress
@@ -37,11 +39,12 @@ from nagindex.storage.create import create_index
 from nagindex.storage.docs import open_docs, run_select
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 from nagindex.storage.manifest import Manifest
+from nagindex.storage.places import check_output, check_output_beside, require_index_folder, require_room
 from nagindex.storage.segment import Segment, SkippedRow
 from nagindex.storage.settings import Settings
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.cache import TargetCache
-from nagindex.targets.load import Targets, TextColumn, load_targets, repeatable, written
+from nagindex.targets.load import Targets, TextColumn, load_targets, repeatable, require_targets, written
 from nagindex.targets.saved import TargetSet, check_codes, write_nags
 
 if TYPE_CHECKING:
@@ -218,12 +221,10 @@ class Index:
         """
         sources = tuple(find_sources(corpus, root=corpus_root).sources)
         notes = check_append(sources, columns, self.snapshot)
-        job = Job(
-            (self.path,),
-            sources,
-            IngestOptions(shard, on_duplicate, workers, accept_libraries=accept_libraries, columns=columns),
-            ModelOptions(**model),
-        )
+        options = IngestOptions(shard, on_duplicate, workers, accept_libraries=accept_libraries, columns=columns)
+        job = Job((self.path,), sources, options, ModelOptions(**model))
+        require_devices(visible_devices(job.model.device))
+        self.require_place(sources, shard)
         try:
             [report] = run_job(job, backbone=self._backbone, progress=progress)
         finally:
@@ -231,6 +232,19 @@ class Index:
         report.warnings += notes
         sketch_new_segments(self.path, self.segments)
         return report
+
+    def require_place(self, sources: Sequence[Source], shard: Shard) -> None:
+        """Raise BadInputError unless documents of some sources can be written; what the index holds may be among them.
+
+        Args:
+            sources: the sources.
+            shard: the part of them that this process writes.
+        """
+        require_index_folder(self.path)
+        settings = self.manifest.settings
+        columns = Columns(settings.text_column, settings.id_column, settings.token_column, settings.keep_columns)
+        documents = estimated_documents(sources, columns) // shard.count - len(self)
+        require_room(self.path, max(0, documents) * self.manifest.fingerprint.spec.bytes_per_document)
 
     @checked
     def recheck(
@@ -289,6 +303,7 @@ class Index:
             BadInputError: a target has no example, or saved NAGs are damaged.
             SettingsMismatchError: saved NAGs have another encoding.
         """
+        require_devices([device])
         fingerprint = self.manifest.fingerprint
         here = dataclasses.replace(fingerprint, libraries=installed_libraries())  # the index's may be older
         return load_targets(
@@ -300,6 +315,23 @@ class Index:
             batch_tokens=self.manifest.settings.batch_tokens,
             cache=TargetCache(self.path / "derived" / "targets", here) if cache else None,
         )
+
+    @checked
+    def check_output(
+        self, path: str | Path, *, inputs: Iterable[str | Path] = (), corpus_root: str | Path | None = None
+    ) -> None:
+        """Raise BadInputError unless a file can be written at a path without loss: to be called before something is computed.
+
+        Args:
+            path: the file; one that exists will be replaced.
+            inputs: files, globs and folders that must not be overwritten, besides the index and its sources.
+            corpus_root: where the sources lie now, if they were moved.
+
+        Raises:
+            BadInputError: the path is an input or a source, lies in an index, or cannot be written.
+        """
+        check_output(path, inputs=inputs)
+        check_output_beside(path, self.snapshot, corpus_root)
 
     @checked
     def save_targets(self, targets: Sequence[TargetSet], path: str | Path) -> None:
@@ -315,6 +347,7 @@ class Index:
         file = Path(path)
         if file.suffix != ".parquet":
             raise BadInputError(f"{file}: NAGs are saved as Parquet; name a file that ends in .parquet")
+        check_output_beside(file, self.snapshot)
         write_nags(file, targets, self.manifest.fingerprint)
 
     @checked
@@ -356,7 +389,7 @@ class Index:
         Raises:
             BadInputError: the budget, the targets or the options are out of range or contradict each other.
         """
-        from nagindex.query.run import query
+        from nagindex.query.run import prepare, query
 
         targets, chosen = repeatable(targets), self._options(options, keywords)
         budget = Budget(
@@ -365,6 +398,9 @@ class Index:
             None if fraction is None else parse_share(fraction, name="fraction"),
             unlimited=chosen.min_score is not None,
         )
+        require_devices([device])
+        require_targets(targets, text_column=text_column, target_column=target_column)
+        prepared = prepare(self.snapshot, budget, chosen, threads=threads)  # before a model is loaded
         encoded = self.encode(
             targets, text_column=text_column, target_column=target_column, model=model, device=device, cache=cache
         )
@@ -377,6 +413,7 @@ class Index:
             encoded,
             budget,
             chosen,
+            prepared=prepared,
             recorded=written(targets) | recorded,
             corpus_root=corpus_root,
             threads=threads,

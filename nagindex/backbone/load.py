@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nagindex.backbone.devices import device_of
 from nagindex.backbone.hooks import impacts_of, probe
 from nagindex.backbone.locate import loading, locate, max_positions
 from nagindex.backbone.options import ModelOptions
@@ -145,7 +146,7 @@ def load_backbone(
     import torch
 
     name, location, options = locate(name, revision=revision, trust_remote_code=trust_remote_code)
-    torch_device = _device(device)
+    torch_device = device_of(device)
     default_dtype = "float32" if torch_device.type == "cpu" else "bfloat16"
     torch_dtype = default_dtype if dtype == "auto" else DTYPES.get(dtype, dtype)
     if torch_dtype not in DTYPES.values():
@@ -233,18 +234,6 @@ def wrap_model(
     projections, causal = probe(model, projections)
     hashes = _weights_hash(model, set(missing)), _tokenizer_hash(tokenizer)
     return Backbone(name, model, tokenizer, projections, neuron_type, causal, *hashes)
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    try:
-        device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BadInputError(f"device {name!r} cannot be used ({reason}); give another `device`, such as cpu") from None
-    return device
 
 
 def _weights_hash(model: Any, missing: set[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from nagindex.corpus.reading import Document, read_documents
 from nagindex.corpus.sources import Position, Source
 from nagindex.encode.encoder import Encoder
 from nagindex.encode.tokenize import tokenize
-from nagindex.errors import BadInputError
+from nagindex.errors import BadInputError, NagIndexError
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 SOURCES_SAMPLED = 16
 BYTES_SAMPLED = 16 << 20  # of one source
+BYTES_COUNTED = 1 << 20  # of one source, where rows are only counted
 DOCUMENTS_SAMPLED = 256  # of all sources together
 
 
@@ -150,6 +152,27 @@ class _Sample:
         self.texts.append(document.text or "")
         self.tokens.append(document.tokens)
         self.column_bytes += sum(len(str(value)) for value in (document.id, source.name, *document.kept))
+
+
+def estimated_documents(sources: Sequence[Source], columns: Columns) -> int:
+    """Return about how many rows some sources hold, from the first rows of a few; those that cannot be read count as empty.
+
+    Args:
+        sources: the sources.
+        columns: which columns to read.
+    """
+    rows = read = 0
+    for number in np.unique(np.linspace(0, len(sources) - 1, SOURCES_SAMPLED).astype(int)).tolist():
+        source, position, own = sources[number], Position(), 0
+        with suppress(NagIndexError, OSError):  # reported where the source is read
+            if source.format == "parquet":
+                own, position.bytes = parquet.row_count(source), source.size
+            else:
+                for own, _ in enumerate(read_documents(source, columns, position=position), start=1):  # noqa: B007
+                    if position.bytes > BYTES_COUNTED:
+                        break
+        rows, read = rows + own, read + min(position.bytes, source.size)
+    return round(rows / max(1, read) * sum(source.size for source in sources))
 
 
 def _count_rows(sources: Sequence[Source], sample: _Sample) -> tuple[int, bool]:

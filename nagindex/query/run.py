@@ -34,12 +34,41 @@ from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.saved import TargetSet
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What a query knows before its targets are encoded: the content of the files it names, and the candidates."""
+
+    files: QueryFiles
+    candidates: Candidates
+
+
+def prepare(snapshot: Snapshot, budget: Budget, options: QueryOptions, *, threads: int | None = None) -> Prepared:
+    """Read the files that a query names and find its candidates; all that can be refused without the targets is refused here.
+
+    Args:
+        snapshot: the version of the index.
+        budget: how much to select.
+        options: the query options.
+        threads: threads that check the index's files; by default one for each CPU.
+
+    Raises:
+        BadInputError: no document can be selected, or the options contradict the index or the files.
+    """
+    _require_counted(snapshot, budget)
+    files = QueryFiles.read(options.excluded_files, options.quality, options.decontamination)
+    verify_segments(snapshot.segments, threads=threads)
+    cap_columns = list(options.cap)
+    found = Candidates.find(snapshot, files, where=options.where, quality=options.quality, cap_columns=cap_columns)
+    return Prepared(files, found)
+
+
 def query(
     snapshot: Snapshot,
     targets: Sequence[TargetSet],
     budget: Budget,
     options: QueryOptions = QueryOptions(),
     *,
+    prepared: Prepared | None = None,
     recorded: Mapping[str, Any] | None = None,
     corpus_root: str | Path | None = None,
     threads: int | None = None,
@@ -51,6 +80,7 @@ def query(
         targets: the encoded target sets, at least one.
         budget: how much to select.
         options: the query options.
+        prepared: what `prepare` returned for the same budget and options, if it was called.
         recorded: further entries of the selection's record: how targets were named and read.
         corpus_root: where the sources lie now, if texts are needed and the sources were moved.
         threads: threads of a search; by default one for each CPU.
@@ -61,16 +91,11 @@ def query(
     """
     names, asked, options = [target.name for target in targets], options, options.for_targets(len(targets))
     shares_of = partial(_shares, names, options, budget)
-    _require_counted(snapshot, budget)
     # Weights that contradict each other are refused before any file is read.
     shares_of(documents=snapshot.manifest.documents, tokens=max(snapshot.manifest.tokens, 1))
     view = View.of(snapshot.manifest.fingerprint.spec, options.written_layers, options.top_k)
-    files = QueryFiles.read(options.excluded_files, options.quality, options.decontamination)
-    verify_segments(snapshot.segments, threads=threads)
-
-    candidates = Candidates.find(
-        snapshot, files, where=options.where, quality=options.quality, cap_columns=list(options.cap)
-    )
+    prepared = prepared or prepare(snapshot, budget, options, threads=threads)
+    files, candidates = prepared.files, prepared.candidates
     shares = shares_of(documents=candidates.documents, tokens=candidates.tokens)
     scored = score_targets(snapshot, targets, view, nearest=options.nearest, contrast=options.contrast, threads=threads)
     parts = candidates.parts(
@@ -204,6 +229,7 @@ def _chosen(
 def _target_warnings(targets: Sequence[TargetSet], *, nearest: int | None, score: str) -> list[str]:
     """Return sentences about rows that are no examples, and about targets with fewer examples than a score uses."""
     warnings = [f"not an example: {reason}" for target in targets for reason in target.skipped]
+    warnings += [warning for target in targets for warning in target.warnings]
     for target in targets:
         if nearest is not None and len(target.codes) < nearest:
             warnings.append(f"target {target.name} has {len(target.codes)} examples: all count in score {score}")

@@ -20,6 +20,7 @@ from nagindex.query.export import format_of, write_rows
 from nagindex.search.plan import Plan
 from nagindex.storage.docs import join_documents, kept_types
 from nagindex.storage.files import replacing
+from nagindex.storage.places import check_output_beside
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
 
@@ -267,19 +268,21 @@ class Selection:
         Parquet files have row groups of 100,000 rows and hold `settings` as JSON under the metadata key `nagindex`.
 
         Args:
-            path: the file; one that exists is replaced.
+            path: the file; one that exists is replaced, unless it is a source of the index or lies in an index.
             format: `parquet`, `jsonl`, `csv` or `ids` (one a line); by default as the name ends: .parquet, .jsonl, .csv or .txt, the
                 last three also with .gz or .zst.
             with_text: whether to add a column `text`, read again from the sources.
             corpus_root: where the sources lie now; by default where they were read.
 
         Raises:
-            BadInputError: there is no such format, the name tells none, or an id does not fit a line of ids.
+            BadInputError: there is no such format, the name tells none, an id does not fit a line of ids, or the file must not be
+                overwritten.
             SourceChangedError: a source is missing or no longer holds what was encoded.
         """
         kind, _ = format_of(path, format)
         if with_text and kind == "ids":
             raise BadInputError(f"{path}: a file of ids has no texts; leave `with_text` out, or use another format")
+        check_output_beside(path, self._snapshot, corpus_root)
         if with_text:
             self._read_texts(corpus_root)
         write_rows(
@@ -293,6 +296,7 @@ class Selection:
         Args:
             path: the file; one that exists is replaced.
         """
+        check_output_beside(path, self._snapshot)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.dropped)
         with replacing(Path(path)) as temporary:
             temporary.write_text(lines)

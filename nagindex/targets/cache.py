@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.errors import BadInputError
 from nagindex.nag import CODE_DTYPE, Codes
 from nagindex.storage.files import create_exclusively
 from nagindex.storage.fingerprint import Fingerprint
@@ -29,6 +30,9 @@ class TargetCache:
 
     Each file is an array of (key, codes) records and is named by its own SHA-256, which is verified before a record is
     used. A text's key is the SHA-256 of the encoding's key and the text.
+
+    Attributes:
+        problem: a sentence for the user once codes could not be stored; None before.
     """
 
     NO_NAG = np.iinfo(np.uint16).max
@@ -36,6 +40,7 @@ class TargetCache:
 
     def __init__(self, folder: Path, fingerprint: Fingerprint, *, max_bytes: int = MAX_BYTES) -> None:
         self.folder, self.max_bytes = folder, max_bytes
+        self.problem: str | None = None
         self.encoding = fingerprint.key().encode()
         self.record = np.dtype([("key", "V", KEY_BYTES), ("codes", CODE_DTYPE, fingerprint.spec.shape)])
 
@@ -77,8 +82,9 @@ class TargetCache:
                 room -= path.stat().st_size
                 if room < 0:
                     path.unlink(missing_ok=True)
-        except OSError:  # read-only media or a full disk: the query goes on without the cache
-            return
+        except (OSError, BadInputError) as error:  # read-only media or a full disk: the query goes on without the cache
+            reason = getattr(error, "strerror", None) or error
+            self.problem = f"{self.folder}: the cache of encoded targets cannot be written ({reason}); they are encoded again each time"
 
     def _key(self, text: str) -> bytes:
         return hashlib.sha256(self.encoding + text.encode()).digest()

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus.columns import Columns
-from nagindex.corpus.reading import read_texts
+from nagindex.corpus.reading import read_texts, require_columns
 from nagindex.corpus.sources import Source, content_hash, find_sources, format_of
 from nagindex.encode.encoder import clamp_to_memory, encode_ids
 from nagindex.encode.tokenize import tokenize
@@ -63,14 +63,7 @@ def load_targets(
         BadInputError: there is no target, a target has no example, two have one name, or NAGs are invalid.
         SettingsMismatchError: saved NAGs have another encoding.
     """
-    named = _name_targets(targets)
-    if not named:
-        raise BadInputError("no target was given; name at least one file of examples")
-    if target_column is not None and isinstance(targets, Mapping):
-        raise BadInputError(
-            f"`target_column` {target_column}: targets that have names cannot take them from a column too"
-        )
-    columns_of = _text_columns(text_column, [name for name, _ in named], target_column)
+    named, columns_of = require_targets(targets, text_column=text_column, target_column=target_column)
     encoder = _TextEncoder(fingerprint, backbone, batch_tokens, cache)
     loaded: dict[str, TargetSet] = {}
     for name, given in named:
@@ -86,7 +79,39 @@ def load_targets(
             loaded[name] = _set_of_texts(name, given, encoder)
         else:
             _load_files(loaded, name, given, columns_of(name), encoder, keep_name=isinstance(targets, Mapping))
-    return list(loaded.values())
+    sets = list(loaded.values())
+    if cache is not None and cache.problem is not None:
+        sets[0] = dataclasses.replace(sets[0], warnings=[*sets[0].warnings, cache.problem])
+    return sets
+
+
+def require_targets(
+    targets: Targets, *, text_column: TextColumn | None = None, target_column: str | None = None
+) -> tuple[list[tuple[str, TargetFiles]], Callable[[str], Columns]]:
+    """Return (name, target) of each target, and f(name): the columns of its files, once these are there and have them.
+
+    Args:
+        targets: as in `load_targets`, like the following.
+        text_column: see there.
+        target_column: see there.
+
+    Raises:
+        InputNotFoundError, BadInputError: there is no target, or a file is missing or lacks a column.
+    """
+    named = _name_targets(targets)
+    if not named:
+        raise BadInputError("no target was given; name at least one file of examples")
+    if target_column is not None and isinstance(targets, Mapping):
+        raise BadInputError(
+            f"`target_column` {target_column}: targets that have names cannot take them from a column too"
+        )
+    columns_of = _text_columns(text_column, [name for name, _ in named], target_column)
+    for name, given in named:
+        if not isinstance(given, (TargetSet, np.ndarray)) and not _are_texts(given):
+            for source in _sources_of(given):
+                if not is_saved_nags(source.path):
+                    require_columns(source, columns_of(name))
+    return named, columns_of
 
 
 def repeatable(targets: Targets) -> Targets:
@@ -232,7 +257,7 @@ def _load_files(
     """
     own: list[str] = []  # targets of these files
     skipped: list[str] = []
-    for source in find_sources([paths] if isinstance(paths, (str, Path)) else list(paths)).sources:
+    for source in _sources_of(paths):
         if is_saved_nags(source.path):
             examples = read_nags(source.path, encoder.fingerprint, name)
             stated = {example.target for example in examples}
@@ -250,6 +275,10 @@ def _load_files(
         reason = f" ({len(skipped)} skipped, the first: {skipped[0]})" if skipped else ""
         raise BadInputError(f"{paths}: the targets hold no example{reason}; give at least one text")
     loaded[own[0]].skipped.extend(skipped)
+
+
+def _sources_of(paths: str | Path | Sequence[str | Path]) -> list[Source]:
+    return find_sources([paths] if isinstance(paths, (str, Path)) else list(paths)).sources
 
 
 def _add_examples(

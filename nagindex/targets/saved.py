@@ -36,6 +36,7 @@ class TargetSet:
         skipped: one sentence for each row that is no example, naming file, row and reason.
         name: the target's name.
         texts: the examples' texts; None where only their NAGs are known.
+        warnings: sentences for the user.
     """
 
     codes: Codes
@@ -44,6 +45,7 @@ class TargetSet:
     skipped: list[str] = field(default_factory=list)
     name: str = "target"
     texts: list[str] | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

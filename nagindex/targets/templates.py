@@ -15,6 +15,7 @@ from nagindex.corpus.records import Record, read_records
 from nagindex.corpus.sources import Paths, Source, find_sources
 from nagindex.errors import BadInputError
 from nagindex.storage.files import replacing
+from nagindex.storage.places import check_output
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
@@ -48,7 +49,13 @@ class ExampleSet:
 
 
 def write_examples(sets: Iterable[ExampleSet], path: str | Path) -> None:
-    """Write the examples of some sets as JSON lines: id, text and dataset; the file appears whole or not at all."""
+    """Write the examples of some sets as JSON lines: id, text and dataset; the file appears whole or not at all.
+
+    Args:
+        sets: the sets.
+        path: the file; one that exists is replaced, unless it lies in an index.
+    """
+    check_output(path)
     with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
         for each in sets:
             each.write(file)
