@@ -16,6 +16,7 @@ from .query_options import (
     BUDGETS,
     QueryCommand,
     budget_of,
+    changes,
     chosen_index,
     config_file,
     query_options,
@@ -83,6 +84,7 @@ def query(
     score_curve: bool,
     dropped: Path | None,
     corpus_root: Path | None,
+    config_strict: bool,
     approx: bool,
     explain: bool,
     no_cache: bool,
@@ -128,6 +130,8 @@ def query(
     inputs = [*files_of(targets), *asked.excluded_files, *evaluation_texts, *config_file(ctx)]
     inputs += [] if asked.quality is None or asked.quality.scores is None else [asked.quality.scores]
     check_outputs(opened, [output, dropped], inputs, corpus_root)
+    for change in changes(ctx, opened, config_strict):
+        warn(change)
     selection = opened.query(
         targets_of(opened, targets, texts, **encoding),
         **budget,

@@ -19,9 +19,9 @@ SEVERAL = "--decontaminate"
 BUDGETS = ("documents", "tokens", "fraction")
 ALIASES = {"--normalise": "--normalize"}
 """Older spellings, accepted but not listed."""
-CONFIG = "nagindex.config"
-"""Where a context keeps the file of --config."""
-NOT_IN_CONFIGS = ("config", "as_json", "approx", "explain", "score_curve")
+CONFIG, RECORD = "nagindex.config", "nagindex.record"
+"""Where a context keeps the file of --config, and the record of a selection that it holds."""
+NOT_IN_CONFIGS = ("config", "config_strict", "as_json", "approx", "explain", "score_curve")
 
 
 class NamedNumber(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
@@ -58,7 +58,8 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
     }
     options["n"] = options.pop("-n")
     defaults: dict[str, Any] = {}
-    for key, value in _written(path).items():
+    settings, ctx.meta[RECORD] = _written(path)
+    for key, value in settings.items():
         if value is None:
             continue
         name = str(key).replace("_", "-")
@@ -84,8 +85,27 @@ def config_file(ctx: click.Context) -> list[Path]:
     return [ctx.meta[CONFIG]] if CONFIG in ctx.meta else []
 
 
-def _written(path: Path) -> Mapping[str, Any]:
-    """Return the settings that a YAML or JSON file holds, or the ones that a selection was made with.
+def changes(ctx: click.Context, index: nagindex.Index, strict: bool) -> list[str]:
+    """Return what has changed since the selection was made whose record --config names; what the command line overrides is no change.
+
+    Raises:
+        click.UsageError: there is no record to be strict about.
+        click.ClickException: something has changed, and that is an error.
+    """
+    record = ctx.meta.get(RECORD)
+    if record is None:
+        if strict:
+            raise click.UsageError("--config-strict compares with a selection's record; name a selection with --config")
+        return []
+    typed = [name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    found = index.changes_since(record, ignored=typed)
+    if strict and found:
+        raise click.ClickException(f"{'; '.join(found)}; leave --config-strict out to select nevertheless")
+    return found
+
+
+def _written(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
+    """Return the settings that a YAML or JSON file holds, or the ones that a selection was made with; and its record, if it has one.
 
     Raises:
         click.UsageError: it holds none.
@@ -99,11 +119,12 @@ def _written(path: Path) -> Mapping[str, Any]:
             found = yaml.safe_load(path.read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise nagindex.BadInputError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
+    record = None
     if isinstance(found, Mapping) and isinstance(found.get("query"), Mapping):
-        found = found["query"]  # a selection's whole record
+        record, found = found, found["query"]
     if not isinstance(found, Mapping):
         raise nagindex.BadInputError(f"{path}: not a query; write options as in 'n: 1000', one a line")
-    return found
+    return found, record
 
 
 target_column_option = click.option(
@@ -117,6 +138,12 @@ config_option = click.option(
     callback=read_config,
     metavar="FILE",
     help="Take options from a YAML file, or from a selection that is to be made again; the command line overrides it.",
+)
+
+strict_option = click.option(
+    "--config-strict",
+    is_flag=True,
+    help="Fail if the index or a file is not what it was when the selection of --config was made, in place of a warning.",
 )
 
 OPTIONS: tuple[Callable[[Any], Any], ...] = (
@@ -232,7 +259,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
 
 def query_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the options of a query to a command."""
-    for option in reversed((config_option, *OPTIONS)):
+    for option in reversed((config_option, strict_option, *OPTIONS)):
         command = option(command)
     return command
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -466,6 +466,21 @@ class Index:
         chosen = options or QueryOptions.of(**keywords)
         View.of(self.manifest.fingerprint.spec, chosen.written_layers, chosen.top_k)
         return chosen
+
+    @checked
+    def changes_since(self, settings: Mapping[str, Any], *, ignored: Iterable[str] = ()) -> list[str]:
+        """Return one sentence for each difference between what a selection was made of and what there is now.
+
+        The content of the files of targets, evaluation texts, excluded ids and scores is compared, and the index's encoding and
+        version. What earlier versions of nagindex did not record is not compared.
+
+        Args:
+            settings: the selection's `settings`, or what `settings_of` reads from its file.
+            ignored: options, by their names on the command line, that will not be as in `settings`, such as `targets`.
+        """
+        from nagindex.query.replay import changes_since
+
+        return changes_since(settings, self.snapshot, ignored=ignored)
 
     @checked
     def neighbors(

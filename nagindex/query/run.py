@@ -16,6 +16,7 @@ from nagindex._version import __version__
 from nagindex.errors import BadInputError
 from nagindex.query.engines import Engine, open_engine
 from nagindex.query.pool import ScoredPool, score_pool, score_targets
+from nagindex.query.replay import hashed_files, index_record
 from nagindex.query.selection import Chosen, Selection
 from nagindex.search.scan import Ranking
 from nagindex.search.top_n import Hits
@@ -265,16 +266,14 @@ def _record(
 ) -> dict[str, Any]:
     """Return all that the selection depends on, as JSON values; the entry `query` is what a config file holds."""
     manifest, path = snapshot.manifest, os.path.abspath(snapshot.path)
+    scores = [] if options.quality is None or options.quality.scores is None else [str(options.quality.scores)]
+    read = {"exclude": hashed_files(options.excluded_files), "scores": hashed_files(scores)}
     return {
         "nagindex": __version__,
-        "index": {
-            "path": path,
-            "version": manifest.version,
-            "documents": manifest.documents,
-            "tokens": manifest.tokens,
-        },
+        "index": index_record(snapshot),
         "fingerprint": manifest.fingerprint.to_json(),
         "corpus": {name: getattr(manifest.settings, name) for name in ("text_column", "id_column")},
         "targets": [{"name": t.name, "examples": len(t.codes), "files": t.files} for t in targets],
+        **{name: files for name, files in read.items() if files},
         "query": {"index": path, **recorded, **budget.to_json(), **options.to_json()},
     }
