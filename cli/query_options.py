@@ -272,7 +272,7 @@ SECTIONS = {
     "Rules": "cap dedup",
     "Output": "output format_ with_text corpus_root as_json",
     "Search": "mode approx threads explain",
-    "Earlier queries": "config",
+    "Earlier queries": "config config_strict",
 }
 """The sections of the help, and the names of the options in them; options of no section come last."""
 

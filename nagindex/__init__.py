@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     from nagindex.targets.templates import write_examples as write_examples
 
 __all__ = [
-    "open", "build", "build_types", "estimate_build", "check_output", "parse_count", "parse_share",
+    "open", "build", "build_types", "estimate_build", "check_output",
     "Index", "Selection", "TargetSet",
     "BuildOptions", "Columns", "Shard", "QueryOptions", "Quality", "Decontamination",
     "NagIndexError", "ArgumentTypeError", "BadInputError", "DamagedIndexError", "DuplicateIdError", "InputNotFoundError",

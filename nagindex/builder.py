@@ -16,7 +16,7 @@ from nagindex.encode.encoder import default_batch_tokens, default_window
 from nagindex.errors import BadInputError
 from nagindex.index import Index
 from nagindex.ingest.columns import columns_of_build
-from nagindex.ingest.estimate import Estimate, estimate
+from nagindex.ingest.estimate import Estimate, estimate, require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
 from nagindex.ingest.options import BuildKeywords, BuildOptions, Shard
 from nagindex.ingest.pipeline import EncodingProgress
@@ -105,7 +105,7 @@ def build_types(
     kept = loaded if backbone or len(devices) == 1 else None  # each device's process loads its own
     opened = _create(indexes, loaded, chosen, columns, keep=kept is not None, measure=large)
     for index in opened:
-        index.require_place(sources, chosen.shard)
+        require_place(index.path, index.manifest, sources, chosen.shard)
     job = Job(
         indexes=tuple(index.path for index in opened),
         sources=sources,

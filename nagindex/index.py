@@ -15,10 +15,10 @@ from nagindex.arguments import checked, parse_count, parse_share
 from nagindex.backbone.devices import require_devices
 from nagindex.backbone.options import ModelKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
-from nagindex.corpus.sources import Paths, Source, find_sources
+from nagindex.corpus.sources import Paths, find_sources
 from nagindex.errors import BadInputError, NagIndexError
 from nagindex.ingest.columns import check_append
-from nagindex.ingest.estimate import estimated_documents
+from nagindex.ingest.estimate import require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
 from nagindex.ingest.options import IngestOptions, OnDuplicate, Shard
 from nagindex.ingest.pipeline import EncodingProgress
@@ -39,7 +39,7 @@ from nagindex.storage.create import create_index
 from nagindex.storage.docs import open_docs, run_select
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 from nagindex.storage.manifest import Manifest
-from nagindex.storage.places import check_output, check_output_beside, require_index_folder, require_room
+from nagindex.storage.places import check_output, check_output_beside
 from nagindex.storage.segment import Segment, SkippedRow
 from nagindex.storage.settings import Settings
 from nagindex.storage.snapshot import Snapshot
@@ -224,7 +224,7 @@ class Index:
         options = IngestOptions(shard, on_duplicate, workers, accept_libraries=accept_libraries, columns=columns)
         job = Job((self.path,), sources, options, ModelOptions(**model))
         require_devices(visible_devices(job.model.device))
-        self.require_place(sources, shard)
+        require_place(self.path, self.manifest, sources, shard)
         try:
             [report] = run_job(job, backbone=self._backbone, progress=progress)
         finally:
@@ -232,19 +232,6 @@ class Index:
         report.warnings += notes
         sketch_new_segments(self.path, self.segments)
         return report
-
-    def require_place(self, sources: Sequence[Source], shard: Shard) -> None:
-        """Raise BadInputError unless documents of some sources can be written; what the index holds may be among them.
-
-        Args:
-            sources: the sources.
-            shard: the part of them that this process writes.
-        """
-        require_index_folder(self.path)
-        settings = self.manifest.settings
-        columns = Columns(settings.text_column, settings.id_column, settings.token_column, settings.keep_columns)
-        documents = estimated_documents(sources, columns) // shard.count - len(self)
-        require_room(self.path, max(0, documents) * self.manifest.fingerprint.spec.bytes_per_document)
 
     @checked
     def recheck(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,9 @@ from nagindex.corpus.sources import Position, Source
 from nagindex.encode.encoder import Encoder
 from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError, NagIndexError
+from nagindex.ingest.options import Shard
+from nagindex.storage.manifest import Manifest
+from nagindex.storage.places import require_index_folder, require_room
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
@@ -173,6 +177,22 @@ def estimated_documents(sources: Sequence[Source], columns: Columns) -> int:
                         break
         rows, read = rows + own, read + min(position.bytes, source.size)
     return round(rows / max(1, read) * sum(source.size for source in sources))
+
+
+def require_place(index: Path, manifest: Manifest, sources: Sequence[Source], shard: Shard) -> None:
+    """Raise BadInputError unless documents of some sources can be written to an index, as far as rights and room are known.
+
+    Args:
+        index: the index's folder.
+        manifest: its current version; what it holds may be among the documents.
+        sources: the sources.
+        shard: the part of them that this process writes.
+    """
+    require_index_folder(index)
+    settings = manifest.settings
+    columns = Columns(settings.text_column, settings.id_column, settings.token_column)
+    documents = estimated_documents(sources, columns) // shard.count - manifest.documents
+    require_room(index, max(0, documents) * manifest.fingerprint.spec.bytes_per_document)
 
 
 def _count_rows(sources: Sequence[Source], sample: _Sample) -> tuple[int, bool]:

@@ -16,6 +16,12 @@ FILES = {
     "evaluation.jsonl": jsonl([{"text": "no such words"}]),
     "scores.jsonl": jsonl([{"id": f"d{i}", "score": i} for i in range(6)]),
 }
+CHANGED = {
+    "t.jsonl": jsonl([{"text": "violin kettle"}]),
+    "seen.txt": "d2\n",
+    "evaluation.jsonl": jsonl([{"text": "other words"}]),
+    "scores.jsonl": jsonl([{"id": f"d{i}", "score": -i} for i in range(6)]),
+}
 QUERY = (
     *("query", "t.jsonl", "-n", "2", "--exclude", "seen.txt", "--scores", "scores.jsonl"),
     *("--decontaminate", "evaluation.jsonl", "-o", "old.parquet", "--corpus-root", "pool"),
@@ -37,13 +43,13 @@ def warnings_of(stderr: str) -> list[str]:
 
 
 def test_nothing_is_said_where_nothing_has_changed(made: Shell) -> None:
-    assert warnings_of(made.run(*AGAIN, "--config-strict").stderr) == []
+    assert "when the selection was made" not in made.run(*AGAIN, "--config-strict").stderr
     assert nagindex.open(INDEX).changes_since(nagindex.settings_of("old.parquet")) == []
 
 
 def test_each_difference_is_one_warning_and_an_error_if_it_is_to_be_strict(made: Shell) -> None:
-    for name, content in FILES.items():
-        made.write(name, content + content.replace("d", "e"))
+    for name, content in CHANGED.items():
+        made.write(name, content)
     made.run("delete", "--ids", "-", stdin="d1\n")
     expected = [
         "the index was at version 3, it is at 4 now: 1 document less",
