@@ -42,5 +42,5 @@ def backbones(model: str, revision: str | None, trust_remote_code: bool, as_json
     ]
     headings = ["type", "layers", "width", "K", "bytes/document", "first module"]
     click.echo(table(headings, rows, right=lambda column: column in (1, 2, 3, 4)))
-    for reason in found.missing.values():
-        click.echo(f"\n{reason}")
+    if found.missing:
+        click.echo(f"\nNot in this model: {', '.join(found.missing)}")

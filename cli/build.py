@@ -205,6 +205,10 @@ def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str |
     if len(named) == 1:
         return dict.fromkeys(named, index)
     stem = index.name.removesuffix(".nagindex")
+    if Path(stem).suffix.removeprefix(".") in nagindex.NEURON_TYPES:
+        raise click.UsageError(
+            f"-i {index} names the index of one type, and each of {neuron_types} gets one: give -i {Path(stem).stem}.nagindex"
+        )
     return {name: index.with_name(f"{stem}.{kind}.nagindex") for name, kind in named.items()}
 
 
@@ -325,4 +329,5 @@ def _print_report(report: IngestReport, index: Path, as_json: bool) -> None:
         click.echo(f"Replaced {plural(report.replaced, 'document')}", err=True)
     added = f"{plural(report.documents, 'document')} ({plural(report.tokens, 'token')})"
     sources = plural(report.sources, "source")
-    click.echo(f"Added {added} from {sources} to {index}, now version {report.version}", err=True)
+    first = " (version 1 is the empty index)" if report.version == 2 and report.documents else ""
+    click.echo(f"Added {added} from {sources} to {index}, now version {report.version}{first}", err=True)

@@ -55,7 +55,7 @@ def _described(found: dict[str, Any]) -> str:
         "index": found["path"],
         "version": f"{found['version']} ({found['operation']} {found['created']}), {plural(older, 'other version')} kept",
         "documents": f"{found['documents']:,}"
-        + (f" ({found['deleted']:,} deleted rows still stored)" if found["deleted"] else ""),
+        + (f" ({plural(found['deleted'], 'deleted row')} still stored)" if found["deleted"] else ""),
         "tokens": f"{found['tokens']:,}",
         "skipped": f"{found['skipped']:,}" + (" (list them with --skipped)" if found["skipped"] else ""),
         "sources": f"{found['sources']:,}",
@@ -84,7 +84,8 @@ def _sketched(sketches: dict[str, Any] | None, stored: int) -> str:
     kept = f"{sketches['dims']} dims in {sketches['dtype']}, {sketches['variance_kept']:.1%} of the variance kept"
     of = "all documents" if sketches["documents"] == stored else f"{sketches['documents']:,} of {stored:,} documents"
     advice = " (nagindex optimize --refit fits them anew)" if sketches["drift"] > DRIFT else ""
-    return f"{kept}, {of}, drift {sketches['drift']:+.1%}{advice}"
+    drift = f"drift {sketches['drift']:+.1%}" if abs(sketches["drift"]) >= 0.0005 else "no drift"
+    return f"{kept}, {of}, {drift}{advice}"
 
 
 @click.command()
@@ -144,8 +145,12 @@ def compact(index: Path) -> None:
     The order of documents stays.
     """
     opened = nagindex.open(index)
-    before = len(opened.segments)
+    before, version = len(opened.segments), opened.manifest.version
     opened.compact()
+    if opened.manifest.version == version:
+        apart = ", which are full, or differ in libraries or in the content of a source" if before > 1 else ""
+        click.echo(f"Nothing to compact: {plural(before, 'segment')} without deleted rows{apart}", err=True)
+        return
     done = f"{plural(before, 'segment')} before, {len(opened.segments):,} now, version {opened.manifest.version}"
     click.echo(f"{done}; nagindex vacuum frees the old ones' space", err=True)
 
@@ -164,9 +169,13 @@ def compact(index: Path) -> None:
 def vacuum(index: Path, keep: int, grace: float) -> None:
     """Remove old versions and files that none names."""
     done = nagindex.open(index).vacuum(keep=keep, grace=60 * grace)
-    click.echo(
-        f"Removed {plural(done.versions, 'version')} and {plural(done.files, 'file')}, {size(done.bytes)}", err=True
-    )
+    removed = f"Removed {plural(done.versions, 'version')} and {plural(done.files, 'file')}, {size(done.bytes)}"
+    young = [
+        plural(count, noun) for count, noun in ((done.young_versions, "version"), (done.young_files, "file")) if count
+    ]
+    stay = "stay" if done.young_versions + done.young_files > 1 else "stays"
+    left = f"; {' and '.join(young)} of the last {grace:g} minutes {stay}, and --grace 0 removes that" if young else ""
+    click.echo(removed + left, err=True)
 
 
 @click.command()
@@ -191,6 +200,8 @@ def sql(statement: str, index: Path, as_json: bool) -> None:
                 click.echo(json.dumps(dict(zip(names, row, strict=True)), default=str, ensure_ascii=False))
         return
     rows = result.fetchall()
+    if not rows:
+        click.echo("0 rows found", err=True)
     sys.stdout.write(
         table(
             names,

@@ -57,6 +57,9 @@ def neighbors(
             json.dumps({"neighbors": found.rows, **with_flags_in({"plan": found.plan, "warnings": found.warnings})})
         )
         return
+    if not found.rows:
+        click.echo("0 neighbors found: the index holds no other document", err=True)
+        return
     cells = [[f"{v:.4f}" if n == "score" else str(v) for n, v in row.items()] for row in found.rows]
     columns = list(found.columns)
     numbers = ("rank", "score", "tokens", "row")

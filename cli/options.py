@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 import nagindex
+from nagindex.errors import plural as plural
 
 
 class Number(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
@@ -112,11 +113,6 @@ def _launched(kind: str, total: str) -> tuple[int, int]:
         variables = f"{kind} {os.environ[kind]!r} and {total} {os.environ[total]!r}"
         raise click.UsageError(f"{variables} name no part of a whole; give --shard I/N, 0/1 for all")
     return own, of
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun, such as `1 document` or `2,000 documents`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def size(count: float) -> str:

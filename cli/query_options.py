@@ -19,8 +19,8 @@ SEVERAL = "--decontaminate"
 BUDGETS = ("documents", "tokens", "fraction")
 ALIASES = {"--normalise": "--normalize"}
 """Older spellings, accepted but not listed."""
-CONFIG, RECORD = "nagindex.config", "nagindex.record"
-"""Where a context keeps the file of --config, and the record of a selection that it holds."""
+CONFIG, RECORD, KEYS = "nagindex.config", "nagindex.record", "nagindex.keys"
+"""Where a context keeps the file of --config, the record of a selection that it holds, and its keys by option."""
 NOT_IN_CONFIGS = ("config", "config_strict", "as_json", "approx", "explain", "score_curve")
 
 
@@ -58,7 +58,9 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
     }
     options["n"] = options.pop("-n")
     defaults: dict[str, Any] = {}
+    ctx.meta[CONFIG] = path
     settings, ctx.meta[RECORD] = _written(path)
+    keys = ctx.meta[KEYS] = dict[str, str]()
     for key, value in settings.items():
         if value is None:
             continue
@@ -75,8 +77,8 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
         elif isinstance(value, list):
             value = ",".join(map(str, value))
         defaults[own.name] = value
+        keys[own.name] = str(key)
     ctx.default_map = {**(ctx.default_map or {}), **defaults}
-    ctx.meta[CONFIG] = path
     return path
 
 
@@ -293,18 +295,29 @@ class QueryCommand(click.Command):
                     formatter.write_dl(rows)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Repeat the option before each of its values, as click expects."""
-        args = [_current_spelling(arg) for arg in args]
-        written: list[str] = []
-        taking = False
-        for position, arg in enumerate(args):
-            if arg == "--":
-                return super().parse_args(ctx, written + args[position:])
-            if taking and not arg.startswith("-") and written[-1] != SEVERAL:
-                written.append(SEVERAL)
-            taking = arg == SEVERAL or (taking and not arg.startswith("-"))
-            written.append(arg)
-        return super().parse_args(ctx, written)
+        """Repeat the option before each of its values, as click expects; a bad value of a file is told with the file and its key."""
+        try:
+            return super().parse_args(ctx, _with_repetitions([_current_spelling(arg) for arg in args]))
+        except click.BadParameter as error:
+            name = error.param.name if error.param is not None else None
+            if name is None or ctx.get_parameter_source(name) is not ParameterSource.DEFAULT_MAP:
+                raise
+            raise click.UsageError(
+                f"{ctx.meta[CONFIG]}: {ctx.meta[KEYS].get(name, name)}: {error.message}", ctx
+            ) from None
+
+
+def _with_repetitions(args: Sequence[str]) -> list[str]:
+    written: list[str] = []
+    taking = False
+    for position, arg in enumerate(args):
+        if arg == "--":
+            return [*written, *args[position:]]
+        if taking and not arg.startswith("-") and written[-1] != SEVERAL:
+            written.append(SEVERAL)
+        taking = arg == SEVERAL or (taking and not arg.startswith("-"))
+        written.append(arg)
+    return written
 
 
 def chosen_index(ctx: click.Context, index: Path) -> Path:
@@ -345,6 +358,11 @@ def query_options_of(options: dict[str, Any]) -> nagindex.QueryOptions:
         "normalize": options.pop("normalize"),
     }
     files, column, ngram = (options.pop(name) for name in ("decontaminate", "evaluation_column", "ngram"))
+    source = click.get_current_context().get_parameter_source
+    for name in ("evaluation_column", "ngram"):
+        if not files and source(name) is ParameterSource.COMMANDLINE:
+            flag = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{flag} is about evaluation texts; name some with --decontaminate, or leave it out")
     plain = {
         own.name: options.pop(own.name) for own in dataclasses.fields(nagindex.QueryOptions) if own.name in options
     }

@@ -112,8 +112,10 @@ def print_curve(curve: ScoreCurve, as_json: bool) -> None:
 def explained(plan: Plan) -> str:
     """Return a plan as lines: engine and reason, then predicted, expected and actual cost."""
     lines = [f"engine     {plan.engine}: {with_flags(plan.fell_back or plan.why)}"]
-    lines.append("predicted  " + ", ".join(f"{name} {seconds:.3f} s" for name, seconds in plan.predicted.items()))
-    lines += [f"{name:<9}  {_cost(cost)}" for name, cost in (("expected", plan.expected), ("actual", plan.actual))]
+    stated = plan.to_json(timed=True)
+    lines += [f"{name:<9}  {_cost(stated[name])}" for name in ("expected", "actual")]
+    others = [f"{name} {seconds:.3f} s" for name, seconds in plan.predicted.items() if name != plan.engine]
+    lines += [f"instead    {', '.join(others)}"] if others else []
     return "\n".join(lines)
 
 
@@ -156,6 +158,8 @@ def summary(selection: Selection) -> dict[str, Any]:
     relation = selection.to_duckdb()
     [(*found, distinct)] = relation.aggregate(f"{totals}, count(DISTINCT id)").fetchall()
     summary: dict[str, Any] = dict(zip(names, found, strict=True))
+    if "evaluation" in selection.settings:
+        summary["contaminated"] = sum(row["kind"] == "document" for row in selection.dropped)
     if "target" in selection.columns:
         summary["distinct"] = distinct
         by_target = relation.aggregate(f"target, {totals}", "target").fetchall()
@@ -172,4 +176,5 @@ def described(found: dict[str, Any], pool: int, output: str | None) -> str:
     where = f" to {output}" if output not in (None, "-") else ""
     targets = [f"{name} {own['documents'] if own else 0:,}" for name, own in found.get("targets", {}).items()]
     split = f" ({', '.join(targets)})" if targets else ""
-    return f"Selected {selected}, scores {found['best']:.4f} to {found['worst']:.4f}{where}{split}"
+    left_out = f"; left out as contaminated: {found['contaminated']:,}" if "contaminated" in found else ""
+    return f"Selected {selected}, scores {found['best']:.4f} to {found['worst']:.4f}{where}{split}{left_out}"

@@ -59,7 +59,9 @@ def targets_of(index: Index, targets: Sequence[str], texts: Sequence[str], **enc
         click.UsageError: there is no target, only some are named, or a text is the name of a file.
     """
     if not targets and not texts:
-        raise click.UsageError("Missing argument 'TARGETS...'; name files of examples, or give --text")
+        taken = click.get_current_context().params.get("decontaminate")
+        hint = f"; --decontaminate took {' '.join(taken)}: end its files with --" if taken else ""
+        raise click.UsageError(f"Missing argument 'TARGETS...'; name files of examples, or give --text{hint}")
     for text in texts:
         if Path(text).is_file():
             raise click.UsageError(f"--text takes an example itself, and {text} is a file; name it as an argument")

@@ -7,6 +7,11 @@ import copyreg
 from typing import Any
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun, such as `1 document` or `2,000 documents`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 class NagIndexError(Exception):
     """Base class of all exceptions that nagindex raises itself."""
 

@@ -16,7 +16,7 @@ from nagindex.backbone.devices import require_devices
 from nagindex.backbone.options import ModelKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.sources import Paths, find_sources
-from nagindex.errors import BadInputError, NagIndexError
+from nagindex.errors import BadInputError, NagIndexError, plural
 from nagindex.ingest.columns import check_append
 from nagindex.ingest.estimate import require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
@@ -108,7 +108,7 @@ class Index:
         return created
 
     def __repr__(self) -> str:
-        return f"<Index {self.path} version {self.manifest.version}: {self.manifest.documents} documents>"
+        return f"<Index {self.path} version {self.manifest.version}: {plural(self.manifest.documents, 'document')}>"
 
     def __len__(self) -> int:
         return self.manifest.documents

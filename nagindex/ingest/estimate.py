@@ -19,7 +19,7 @@ from nagindex.encode.encoder import Encoder
 from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError, NagIndexError
 from nagindex.ingest.options import Shard
-from nagindex.storage.manifest import Manifest
+from nagindex.storage.manifest import Manifest, require_newest
 from nagindex.storage.places import require_index_folder, require_room
 
 if TYPE_CHECKING:
@@ -188,6 +188,7 @@ def require_place(index: Path, manifest: Manifest, sources: Sequence[Source], sh
         sources: the sources.
         shard: the part of them that this process writes.
     """
+    require_newest(index)
     require_index_folder(index)
     settings = manifest.settings
     columns = Columns(settings.text_column, settings.id_column, settings.token_column)

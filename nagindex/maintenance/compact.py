@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nagindex.corpus.sql import connect, quote_value
 from nagindex.storage import segment as segments
 from nagindex.storage.files import writing
-from nagindex.storage.manifest import Manifest, SegmentEntry, commit
+from nagindex.storage.manifest import Manifest, SegmentEntry, commit, require_newest
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SourceSpan
 from nagindex.storage.tables import DOCS_ROW_GROUP, scan_sql
 
@@ -23,6 +23,7 @@ def compact(index: Path, manifest: Manifest) -> Manifest:
 
     The order of documents does not change. Segments that another writer changes meanwhile are left alone.
     """
+    require_newest(index)
     latest = manifest
     for group in _groups(index, manifest):
         merged = _merge(index, manifest, group)

@@ -9,7 +9,7 @@ from nagindex.corpus.sql import open_database
 from nagindex.errors import BadInputError
 from nagindex.storage import segment as segments
 from nagindex.storage.docs import open_docs, rows_where
-from nagindex.storage.manifest import Manifest, commit
+from nagindex.storage.manifest import Manifest, commit, require_newest
 from nagindex.storage.snapshot import Snapshot
 
 
@@ -26,6 +26,7 @@ def delete(index: Path, *, ids: Iterable[str] | None = None, where: str | None =
     """
     if (ids is None) == (where is None):
         raise BadInputError("delete needs ids or a condition, one of the two")
+    require_newest(index)
     id_list = [] if ids is None else [ids] if isinstance(ids, str) else list(ids)
     removed = 0
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from contextlib import suppress
 from typing import Any
 
-from nagindex.errors import DamagedIndexError, NagIndexError
+from nagindex.errors import NagIndexError
 from nagindex.storage.fingerprint import installed_libraries
-from nagindex.storage.manifest import missing_version, versions
+from nagindex.storage.manifest import lost_version, versions
 from nagindex.storage.snapshot import Snapshot
 
 
@@ -49,13 +48,8 @@ def _warnings(snapshot: Snapshot) -> list[str]:
         stored = ", ".join(f"{name} {' and '.join(versions)}" for name, versions in recorded.items())
         installed = ", ".join(f"{name} {installed_libraries()[name]}" for name in recorded)
         warnings.append(f"encoded with {stored}, and installed is {installed}; see what that changes with `recheck()`")
-    with suppress(DamagedIndexError, OSError):  # `verify` reports a damaged hint
-        if (missing := missing_version(snapshot.path)) is not None:
-            current = versions(snapshot.path)[-1]
-            warnings.append(
-                f"version {missing} was published, but its manifest is missing; version {current} is current now; "
-                "see the damage with `verify()`"
-            )
+    if (lost := lost_version(snapshot.path)) is not None:
+        warnings.append(lost)
     return warnings
 
 

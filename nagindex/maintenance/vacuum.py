@@ -12,21 +12,28 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
-from nagindex.errors import DamagedIndexError
 from nagindex.sketches.store import unused_files
 from nagindex.storage.files import sync_folder
-from nagindex.storage.manifest import Manifest, manifest_path, missing_version, read_manifest, versions
+from nagindex.storage.manifest import Manifest, manifest_path, read_manifest, require_newest, versions
 
 GRACE_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
 class Vacuumed:
-    """Numbers of versions and files that a vacuum removed, and the bytes of these files."""
+    """What a vacuum removed, and what it left for running readers and writers.
+
+    Attributes:
+        versions, files: numbers of versions and files that were removed.
+        bytes: size of these files.
+        young_versions, young_files: numbers of those that were left for being younger than the grace.
+    """
 
     versions: int
     files: int
     bytes: int
+    young_versions: int = 0
+    young_files: int = 0
 
 
 def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuumed:
@@ -41,7 +48,7 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
     Raises:
         DamagedIndexError: the newest version's manifest was removed, and with it the only one that may name some files.
     """
-    _require_newest(index)
+    require_newest(index)
     limit = min(time.time(), _file_system_time(index)) - grace
     manifests = {number: read_manifest(index, number) for number in versions(index)}
     first = _first_kept(manifests, keep, limit)
@@ -52,7 +59,7 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
     sync_folder(index / "manifests")
     sketch_folders = (folder for folder in _subfolders(index / "derived") if folder.name.startswith("sketch-"))
     old_folders = [path for path in (*_subfolders(index / "segments"), *sketch_folders) if _is_old(path, limit)]
-    files, size = 0, 0
+    files, size, young = 0, 0, 0
     for path in sorted(_unnamed_files(index, kept)):
         if _is_old(path, limit):
             # Another vacuum, or the writer of a temporary file, may have removed it meanwhile.
@@ -60,23 +67,12 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
                 length = path.lstat().st_size
                 path.unlink()
                 files, size = files + 1, size + length
+        else:
+            young += path.exists()
     for folder in old_folders:
         with suppress(OSError):  # not empty, or removed meanwhile
             folder.rmdir()
-    return Vacuumed(len(manifests) - len(kept), files, size)
-
-
-def _require_newest(index: Path) -> None:
-    """Raise DamagedIndexError if the newest version is known to be missing: its files, which it alone names, would be removed."""
-    missing = None
-    with suppress(DamagedIndexError):  # the hint itself is damaged, which `verify` reports
-        missing = missing_version(index)
-    if missing is not None:
-        raise DamagedIndexError(
-            manifest_path(index, missing),
-            f"missing, though version {missing} was published: a vacuum would remove what only that names; append to or delete from "
-            "the index to go on without that version",
-        )
+    return Vacuumed(len(manifests) - len(kept), files, size, max(0, len(kept) - max(1, keep)), young)
 
 
 def _first_kept(manifests: Mapping[int, Manifest], keep: int, limit: float) -> int:

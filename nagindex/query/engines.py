@@ -72,7 +72,7 @@ def open_engine(snapshot: Snapshot, pool: ScoredPool, *, mode: str, score: str) 
     sketches = None if obstacles else _open_sketches(snapshot, notes)
     if sketches is not None:
         return SketchEngine(pool, sketches, mode)
-    return ScanEngine(pool, mode, obstacles or notes[:1] or ["there are no sketches; `optimize()` makes them"], notes)
+    return ScanEngine(pool, mode, obstacles or notes[:1] or ["there are no sketches, which optimize makes"], notes)
 
 
 class ScanEngine:
@@ -311,6 +311,12 @@ def _recall_record(recall: Recall) -> dict[str, float]:
 
 def _recall_sentence(recalls: Sequence[Recall]) -> str:
     worst = min(recalls, key=lambda recall: recall.low)
-    share = f"about {worst.estimate:.1%} of the exact answer (95 % interval {worst.low:.1%} to {worst.high:.1%})"
-    several = len(recalls) > 1
-    return f"approximate: {'each list' if several else 'it'} holds {'at least ' * several}{share}"
+    holder = "each list holds at least" if len(recalls) > 1 else "it holds"
+    estimate, low, high = (
+        f"{value:.1%}".replace("100.0%", "100%") for value in (worst.estimate, worst.low, worst.high)
+    )
+    if low == high == "100%":
+        return f"approximate: {holder.removesuffix(' at least')} the whole exact answer"
+    if low == high:
+        return f"approximate: {holder} {estimate} of the exact answer"
+    return f"approximate: {holder} about {estimate} of the exact answer (95 % interval {low} to {high})"

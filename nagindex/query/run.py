@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex._version import __version__
-from nagindex.errors import BadInputError
+from nagindex.errors import BadInputError, plural
 from nagindex.query.engines import Engine, open_engine
 from nagindex.query.pool import ScoredPool, score_pool, score_targets
 from nagindex.query.replay import hashed_files, index_record
@@ -29,6 +29,7 @@ from nagindex.select.query_files import QueryFiles
 from nagindex.select.ranking_key import RankingKey, Standardized, by_best, by_target, with_minimum, with_quality
 from nagindex.storage.docs import ids_at
 from nagindex.storage.fingerprint import installed_libraries
+from nagindex.storage.manifest import lost_version
 from nagindex.storage.segment import verify_segments
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
@@ -126,6 +127,7 @@ def query(
     warnings = _target_warnings(targets, nearest=options.nearest, score=options.score) + candidates.notes
     if not constraints.depend_on_order and not budget.unlimited:
         warnings += _budget_warnings(snapshot, candidates, shares, budget)
+    warnings += list(filter(None, [lost_version(snapshot.path)]))
     warnings += [*engine.notes, *_library_warnings(snapshot), *notes, *outcome.notes]
     return Selection(
         _chosen(outcome, pool, keys, candidates, names, options.quality),
@@ -233,17 +235,19 @@ def _target_warnings(targets: Sequence[TargetSet], *, nearest: int | None, score
     warnings += [warning for target in targets for warning in target.warnings]
     for target in targets:
         if nearest is not None and len(target.codes) < nearest:
-            warnings.append(f"target {target.name} has {len(target.codes)} examples: all count in score {score}")
+            warnings.append(
+                f"target {target.name} has only {plural(len(target.codes), 'example')} for score {score}: all of them count"
+            )
     return warnings
 
 
 def _budget_warnings(snapshot: Snapshot, candidates: Candidates, shares: Sequence[int], budget: Budget) -> list[str]:
     """Return a sentence if a share of the budget is more than all candidates."""
-    unit, size = ("tokens", candidates.tokens) if budget.counts_tokens else ("documents", candidates.documents)
+    unit, size = ("token", candidates.tokens) if budget.counts_tokens else ("document", candidates.documents)
     if max(shares) <= size:
         return []
     what = "the pool has" if candidates.documents == snapshot.manifest.documents else "the candidates have"
-    return [f"{max(shares):,} {unit} were asked for and {what} {size:,}: all of it is selected"]
+    return [f"{plural(max(shares), unit)} asked for, and {what} {size:,}: all of it is selected"]
 
 
 def _library_warnings(snapshot: Snapshot) -> list[str]:

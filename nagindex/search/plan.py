@@ -83,6 +83,8 @@ class Plan:
     def to_json(self, *, timed: bool) -> dict[str, Any]:
         """Return the plan as JSON values; `timed=False` leaves out times, which differ from run to run."""
         values: dict[str, Any] = {"engine": self.engine, "why": self.why, "expected": dict(self.expected)}
+        if timed and self.engine in self.predicted:
+            values["expected"]["seconds"] = round(self.predicted[self.engine], 4)
         if self.fell_back:
             values["fell_back"] = self.fell_back
         values["actual"] = {name: value for name, value in self.actual.items() if timed or name != "seconds"}

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus.sql import connect, quote_name
-from nagindex.errors import BadInputError
+from nagindex.errors import BadInputError, plural
 from nagindex.search.top_n import Hits
 from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
@@ -183,7 +183,7 @@ def _choose_greedily(
 def _shortfalls(choices: Sequence[GreedyChoice], names: Sequence[str]) -> list[str]:
     """Return a sentence for each ranking that ended before its share was used."""
     return [
-        f"{f'target {name}: ' if name else ''}the constraints leave {len(choice.indices):,} documents, less than was asked for"
+        f"{f'target {name}: ' if name else ''}the constraints leave {plural(len(choice.indices), 'document')}, less than was asked for"
         for name, choice in zip(names, choices, strict=True)
         if choice.exhausted
     ]
@@ -285,12 +285,12 @@ def contaminated_examples(
         ]
         found += own
         if own:
-            share = f"{len(own):,} of {len(target.ids):,} examples"
-            notes.append(f"target {target.name}: {share} share a {evaluation.ngram}-gram with evaluation texts")
+            share = f"{len(own):,} of {plural(len(target.ids), 'example')}"
+            notes.append(f"target {target.name}: a {evaluation.ngram}-gram of evaluation texts is in {share}")
     notes += [f"not an evaluation text: {reason}" for reason in evaluation.skipped]
     if evaluation.short:
-        few = f"{evaluation.short:,} of {evaluation.texts:,} evaluation texts have fewer than {evaluation.ngram} words"
-        notes.append(f"{few}: nothing is checked against them")
+        few = f"evaluation texts of fewer than {evaluation.ngram} words, against which nothing is checked"
+        notes.append(f"{few}: {evaluation.short:,} of {evaluation.texts:,}")
     return found, notes
 
 

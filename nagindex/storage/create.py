@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from nagindex.errors import BadInputError, DamagedIndexError
+from nagindex.errors import BadInputError, DamagedIndexError, plural
 from nagindex.storage.files import make_folders
 from nagindex.storage.fingerprint import Fingerprint
-from nagindex.storage.manifest import Manifest, now, publish, read_latest, versions
+from nagindex.storage.manifest import Manifest, now, publish, read_latest, require_newest, versions
 from nagindex.storage.settings import Settings
 
 FOLDERS = ("manifests", "segments")
@@ -29,12 +29,16 @@ def create_index(folder: Path, fingerprint: Fingerprint, settings: Settings) -> 
             raise DamagedIndexError(folder / "manifests", "no version is left, though segments are")
         make_folders(*(folder / name for name in FOLDERS))
         publish(folder, Manifest(1, "create", now(), fingerprint, settings))
+    require_newest(folder)
     manifest = read_latest(folder)
     differing = manifest.fingerprint.differences(fingerprint) + manifest.settings.differences(settings)
     if differing and not manifest.segments:  # nothing has been encoded yet, so the settings can still change
         changed = dataclasses.replace(manifest.following("create", ()), fingerprint=fingerprint, settings=settings)
         publish(folder, changed)
         manifest = read_latest(folder)
-    manifest.fingerprint.require(fingerprint, where=str(folder))
-    manifest.settings.require(settings, where=str(folder))
+    held = (
+        f"{folder} (version {manifest.version}, {plural(manifest.documents, 'document')})"  # another build's, perhaps
+    )
+    manifest.fingerprint.require(fingerprint, where=held)
+    manifest.settings.require(settings, where=held)
     return manifest

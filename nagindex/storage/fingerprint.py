@@ -16,6 +16,8 @@ from nagindex.storage.schema import from_json
 
 LIBRARIES = ("torch", "transformers", "tokenizers")
 HASHES = ("weights", "tokenizer")
+PARAMETERS = ("neuron_type", "top_k", "max_length", "dtype", "attention")
+"""Fields that are parameters of a build."""
 SHOWN_DIGITS = 12
 
 
@@ -47,7 +49,7 @@ class Fingerprint:
         """Return one phrase for each field of `other` that differs, with both values; the backbone's name may differ."""
         mine, theirs = _flat(self), _flat(other)
         return [
-            f"{name} is {stored!r} in the index and {given!r} here"
+            f"{f'`{name}`' if name in PARAMETERS else name} is {stored!r} in the index and {given!r} here"
             for name in mine | theirs
             if name != "backbone" and mine.get(name) != theirs.get(name)
             for stored, given in [_shortened(name, mine.get(name), theirs.get(name))]

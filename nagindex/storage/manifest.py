@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import re
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +27,7 @@ from nagindex.storage.fingerprint import Fingerprint
 from nagindex.storage.schema import LARGEST, from_json
 from nagindex.storage.settings import Settings
 from nagindex.storage.verified import require_folder
-from nagindex.storage.version_hint import read_hint, write_hint
+from nagindex.storage.version_hint import hint_path, read_hint, write_hint
 
 FORMAT_VERSION = 1
 COLUMNS_FLAG = "columns"
@@ -138,9 +140,13 @@ def read_latest(index: Path) -> Manifest:
     """
     numbers = versions(index)
     if not numbers:
-        of_one_type = index.with_name(f"{index.name}.nagindex")  # a build of several neuron types names its indexes so
-        if index.name and versions(of_one_type):
-            raise InputNotFoundError(f"{index}: no index here; there is one in {of_one_type}")
+        stem = glob.escape(index.name.removesuffix(".nagindex"))  # a build of several neuron types adds the type to it
+        beside = [index.with_name(f"{index.name}.nagindex"), *sorted(index.parent.glob(f"{stem}.*.nagindex"))]
+        if index.name and (found := [str(path) for path in dict.fromkeys(beside) if versions(path)]):
+            there = f"there is one in {found[0]}" if len(found) == 1 else f"there are {', '.join(found)}"
+            raise InputNotFoundError(f"{index}: no index here; {there}")
+        if any(index.glob("segments/*")) or hint_path(index).exists():
+            raise DamagedIndexError(index / "manifests", "no version of the index is left, though its other files are")
         raise InputNotFoundError(f"{index}: no index here; make one with: `build(CORPUS, index={str(index)!r})`")
     return read_manifest(index, numbers[-1])
 
@@ -153,6 +159,29 @@ def missing_version(index: Path) -> int | None:
     """
     hinted = read_hint(index)  # read first: a version may be published before the versions are listed
     return hinted if hinted is not None and hinted > max(versions(index), default=0) else None
+
+
+def lost_version(index: Path) -> str | None:
+    """Return a sentence if the newest version is lost and an older one is current in its place; None if it is there."""
+    with suppress(DamagedIndexError, OSError):  # `verify` reports a damaged hint
+        if (missing := missing_version(index)) is not None:
+            current = max(versions(index))
+            return (
+                f"version {missing} was published, but its manifest {manifest_path(index, missing)} is missing; version {current} "
+                "is current now; restore the file, and see the damage with `verify()`"
+            )
+    return None
+
+
+def require_newest(index: Path) -> None:
+    """Raise DamagedIndexError if the newest version is known to be lost: what only it names would be written over or removed."""
+    missing = None
+    with suppress(DamagedIndexError, OSError):  # of the hint itself, which `verify` reports
+        missing = missing_version(index)
+    if missing is not None and (left := versions(index)):
+        remedy = f"put it back, or remove {hint_path(index)} to go on from version {left[-1]}"
+        path = manifest_path(index, missing)
+        raise DamagedIndexError(path, f"missing, though version {missing} was published; {remedy}")
 
 
 def read_manifest(index: Path, version: int) -> Manifest:

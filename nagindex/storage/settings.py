@@ -81,11 +81,7 @@ class Settings:
         """Return one phrase for each setting that differs, with both values; `window` and `batch_tokens` may differ."""
         names = ("text_column", "id_column", "token_column", "keep_columns", "count_tokens")
         pairs = [(name, self._stated(name), other._stated(name)) for name in names]
-        return [
-            f"{name} is {_shown(stored)} in the index and {_shown(given)} here"
-            for name, stored, given in pairs
-            if stored != given
-        ]
+        return [_difference(name, stored, given) for name, stored, given in pairs if stored != given]
 
     def _stated(self, name: str) -> object:
         """Return a setting as a user writes it."""
@@ -101,7 +97,11 @@ class Settings:
             )
 
 
+def _difference(name: str, stored: object, given: object) -> str:
+    if name == "count_tokens":
+        return f"the index was built {'without' if stored else 'with'} `count_tokens=False`"
+    return f"`{name}` is {_shown(stored)} in the index and {_shown(given)} here"
+
+
 def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
     return (", ".join(value) if isinstance(value, tuple) else str(value or "")) or "not given"

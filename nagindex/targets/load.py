@@ -261,7 +261,7 @@ def _load_files(
         if is_saved_nags(source.path):
             examples = read_nags(source.path, encoder.fingerprint, name)
             stated = {example.target for example in examples}
-            if len(stated) == 1 and (keep_name or (stated & loaded.keys() and not own)):
+            if keep_name or (len(stated) == 1 and stated & loaded.keys() and not own):
                 examples = [dataclasses.replace(example, target=name) for example in examples]
             elif any(target in loaded and target not in own for target in stated):
                 clash = next(target for target in stated if target in loaded and target not in own)
