@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from nagindex.arguments import checked
-from nagindex.corpus.columns import ALL, Columns
 from nagindex.backbone.devices import require_devices
+from nagindex.corpus.columns import ALL, Columns
 from nagindex.corpus.sources import Paths, find_sources
 from nagindex.encode.batch_size import measure_batch_tokens
 from nagindex.encode.encoder import default_batch_tokens, default_window
