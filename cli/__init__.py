@@ -32,6 +32,7 @@ COMMANDS = {
     "vacuum": "manage",
     "sql": "manage",
     "backbones": "backbones",
+    "completion": "completion",
 }
 
 
@@ -79,7 +80,7 @@ def _terminated_as_interrupted() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-HELP = """Select the pretraining documents that train a task.
+HELP = """Select pretraining documents for a task, given examples of it.
 
 \b
 Encode a pool once:        nagindex build corpus/

@@ -19,7 +19,7 @@ def test_the_table_of_rooms_lists_every_folder_and_file_on_top():
     folders = [f"nagindex/{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")]
     files = [f"nagindex/{path.name}" for path in PACKAGE.glob("*.py")]
     assert sorted(listed()) == sorted([*folders, *files, "cli/"])
-    assert len(files) <= 9
+    assert len(files) <= 10
 
 
 def test_the_table_stands_in_the_order_in_which_rooms_import_each_other():
@@ -31,8 +31,8 @@ def test_the_table_stands_in_the_order_in_which_rooms_import_each_other():
 
 
 def test_no_module_of_the_library_imports_the_command_line():
-    """import-linter sees the folder `cli`, which is imported as `nagindex.cli`."""
-    for path in PACKAGE.rglob("*.py"):
+    """import-linter sees the folder `cli`, which is imported as `nagindex.cli`; `python -m nagindex` is the command line."""
+    for path in {*PACKAGE.rglob("*.py")} - {PACKAGE / "__main__.py"}:
         for node in ast.walk(ast.parse(path.read_text())):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
