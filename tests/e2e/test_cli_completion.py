@@ -11,7 +11,6 @@ import pytest
 from nagindex.cli.completion import SHELLS
 from shell import PROGRAM, Shell
 
-
 REGISTERED = {
     "bash": "complete -o nosort -F _nagindex_completion nagindex",
     "zsh": "compdef _nagindex_completion nagindex",
@@ -37,7 +36,7 @@ def test_bash_completes_commands_options_and_choices(shell: Shell, tmp_path: Pat
     script.write_text(shell.run("completion", "bash").stdout)
 
     def completed(*words: str) -> list[str]:
-        line = f'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD={len(words)}; _nagindex_completion "$1"; printf "%s\\n" "${{COMPREPLY[@]}}"'
+        line = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _nagindex_completion "$1"; echo "${COMPREPLY[@]}"'
         done = subprocess.run(
             ["bash", "-c", line, "bash", script, PROGRAM, *words],
             capture_output=True,
