@@ -44,7 +44,7 @@ CASES = {
     "hellaswag": ("hellaswag", "", ("stories_fairytaleqa", "books_classics")),
 }
 QUICK_CASES = {
-    "science questions": ("science_questions", "", ("biology", "physics_and_chemistry")),
+    "biology questions": ("biology_questions", "", ("biology",)),
     "short narratives": ("short_narratives", "", ("short_stories",)),
     "code questions": ("code_questions", "", ("python_programming",)),
 }

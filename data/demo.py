@@ -1,11 +1,15 @@
-"""The demo behind `make demo`: build an index of data/corpus, append data/more, query three targets, show what was picked."""
+"""The demo behind `make demo`: index data/corpus, append data/more, query three targets, show what was selected and why."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import tempfile
+import textwrap
 from pathlib import Path
+from typing import Any
 
 from nagindex.cli.tables import table
 
@@ -14,7 +18,7 @@ import nagindex
 DATA = Path(os.path.relpath(Path(__file__).parent))
 INDEX = Path("demo.nagindex")
 SELECTED = 30
-TARGETS = ("science_questions", "short_narratives", "code_questions")
+TARGETS = ("biology_questions", "short_narratives", "code_questions")
 
 
 def run(*arguments: str) -> None:
@@ -23,42 +27,67 @@ def run(*arguments: str) -> None:
     subprocess.run([Path(sys.executable).with_name("nagindex"), *arguments], check=True)
 
 
-def shares(selected: list[str]) -> dict[str, float]:
+def ranked(index: nagindex.Index, target: str) -> list[dict[str, Any]]:
+    """Return every document of the pool with its text, best first for a target."""
+    selection = index.query(DATA / "targets" / f"{target}.jsonl", n=len(index))
+    with tempfile.TemporaryDirectory() as folder:
+        selection.to_jsonl(Path(folder) / "ranked.jsonl", with_text=True)
+        return [json.loads(line) for line in (Path(folder) / "ranked.jsonl").read_text().splitlines()]
+
+
+def shares(documents: list[dict[str, Any]]) -> dict[str, float]:
     """Return the share of each subject among documents."""
-    return {subject: selected.count(subject) / len(selected) for subject in selected}
+    subjects = [document["subject"] for document in documents]
+    return {subject: subjects.count(subject) / len(subjects) for subject in sorted(subjects)}
+
+
+def shown(document: dict[str, Any]) -> str:
+    """Return a document's place, and the beginning of its text."""
+    place = f"rank {document['rank']}, score {document['score']:.3f}, {document['id']} ({document['subject']})"
+    return f"{place}\n{textwrap.indent(textwrap.fill(textwrap.shorten(document['text'], 220), 100), '    ')}\n"
 
 
 def main() -> None:
-    """Build, append, query, and compare the subjects of each selection with the pool's."""
-    corpus, more = DATA / "corpus", DATA / "more"
+    """Build, append and query; compare the selections with the pool, and show three documents."""
     columns = ("--keep-column", "subject", "--keep-column", "quality")
-    run("build", str(corpus), "-i", str(INDEX), "--model", "minilm", *columns)
-    run("append", str(more), "-i", str(INDEX))
-    targets = DATA / "targets" / f"{TARGETS[0]}.jsonl"
-    run("query", str(targets), "-n", str(SELECTED), "-i", str(INDEX), "-o", "selection.parquet")
+    run("build", str(DATA / "corpus"), "-i", str(INDEX), "--model", "minilm", *columns)
+    run("append", str(DATA / "more"), "-i", str(INDEX))
+    run(
+        "query",
+        str(DATA / "targets" / f"{TARGETS[0]}.jsonl"),
+        "-n",
+        str(SELECTED),
+        "-i",
+        str(INDEX),
+        "-o",
+        "selection.parquet",
+    )
 
     index = nagindex.open(INDEX)
-    pool = shares([row[0] for row in index.sql("SELECT subject FROM docs").fetchall()])
-    picked = {
-        name: shares(list(index.query(DATA / "targets" / f"{name}.jsonl", n=SELECTED).column("subject")))
-        for name in TARGETS
-    }
+    rankings = {target: ranked(index, target) for target in TARGETS}
+    columns_of = {target: shares(ranking[:SELECTED]) for target, ranking in rankings.items()}
     rows = [
-        [subject, f"{share:.0%}", *(f"{picked[name].get(subject, 0):.0%}" for name in TARGETS)]
-        for subject, share in sorted(pool.items())
+        [subject, f"{share:.0%}", *(f"{columns_of[target].get(subject, 0):.0%}" for target in TARGETS)]
+        for subject, share in shares(rankings[TARGETS[0]]).items()
     ]
-    print(
-        f"\nShare of each subject in the pool of {len(index)} documents and in the best {SELECTED} for three targets:\n"
-    )
-    print(table(["subject", "pool", *TARGETS], rows))
+    first, second, *_, last = rankings[TARGETS[0]]
     print(
         f"""
-The index is in {INDEX}, the science selection in selection.parquet. With your own corpus and a GPU:
+Share of each subject in the pool of {len(index)} documents, and among the best {SELECTED} for three targets:
 
-    nagindex build CORPUS/ --dry-run               # what it would cost
-    nagindex build CORPUS/                         # Qwen3-0.6B, downloaded once
-    nagindex query YOUR_EXAMPLES.jsonl -n 1M -o best.parquet
-"""
+{table(["subject", "pool", *TARGETS], rows)}
+
+Two documents selected for {TARGETS[0]}, and one that is not. The score is the mean share of neurons that
+a document has in common with the examples; subjects play no part in it.
+
+{shown(first)}
+{shown(second)}
+{shown(last)}
+The index is in {INDEX}, the selection for {TARGETS[0]} in selection.parquet. With your own corpus:
+
+    nagindex build CORPUS/ --dry-run               # documents, tokens, bytes and hours
+    nagindex build CORPUS/                         # Qwen3-0.6B-Base, downloaded once; on a GPU if there is one
+    nagindex query YOUR_EXAMPLES.jsonl -n 1M -o best.parquet"""
     )
 
 
