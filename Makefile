@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS_STAMP := .venv/.installed-docs
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 OLDEST := .venv/oldest
 AUDIT := .venv/audit
@@ -12,7 +13,7 @@ OLDEST_TESTS ?= tests/unit tests/golden tests/property/test_engines.py tests/e2e
 	--deselect tests/golden/test_old_indexes.py::test_its_documents_are_encoded_again_from_their_sources \
 	--deselect tests/golden/test_old_indexes.py::test_it_is_appended_to_compacted_and_vacuumed
 
-.PHONY: demo test test-all test-oldest lint audit clean
+.PHONY: demo test test-all test-oldest lint docs man audit clean
 
 demo: $(STAMP)
 	$(BIN)/python data/demo.py
@@ -34,15 +35,27 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
+# the site in build/docs/site: the notebook is run, every link checked, and nothing loaded from elsewhere
+docs: $(DOCS_STAMP) man
+	$(BIN)/python docs/scripts/build_site.py
+
+man: $(STAMP)
+	mkdir -p build
+	$(BIN)/python docs/scripts/commands.py man > build/nagindex.1
+
 # known vulnerabilities of what is installed; asks pypi.org, and fails where that cannot answer, so it is no part of .ci/run
 audit: $(AUDIT)/.installed
-	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt
+	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt -r constraints-docs.txt
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python $(PIP_INSTALL) -c constraints.txt torch
 	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e '.[dev]'
 	touch $(STAMP)
+
+$(DOCS_STAMP): $(STAMP) constraints-docs.txt
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -c constraints-docs.txt -e '.[docs]'
+	touch $@
 
 $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
@@ -56,4 +69,4 @@ $(AUDIT)/.installed:
 	touch $@
 
 clean:
-	rm -rf .venv demo.nagindex selection.parquet
+	rm -rf .venv build demo.nagindex selection.parquet
