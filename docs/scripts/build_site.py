@@ -9,12 +9,11 @@ import re
 import shutil
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import nbformat
 from commands import markdown
+from links import problems
 from nbclient import NotebookClient
 from nbconvert import MarkdownExporter
 
@@ -66,49 +65,6 @@ def relinked(text: str, folder: Path) -> str:
     return re.sub(r"\[([^\[\]]+)\]\((?!\w+:|#)([^)#\s]+)(#[^)\s]*)?\)", of, text)
 
 
-class Page(HTMLParser):
-    """The links and the anchors of a page.
-
-    Attributes:
-        links: targets of links, images, styles and scripts.
-        loaded: those of them that a browser loads with the page.
-        anchors: identifiers of elements.
-    """
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.links: list[str] = []
-        self.loaded: list[str] = []
-        self.anchors = {"", "__skip"}
-        self.feed(path.read_text())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note what an element links to, and what it is called."""
-        values = {name: value for name, value in attrs if value}
-        found = [values[name] for name in ("href", "src") if name in values]
-        self.links += found
-        self.loaded += found if tag in ("script", "img", "iframe") or values.get("rel") == "stylesheet" else []
-        self.anchors |= {values[name] for name in ("id", "name") if name in values}
-
-
-def problems() -> list[str]:
-    """Return the links of the built site that lead nowhere, and what it would load from elsewhere."""
-    pages = {path.resolve(): Page(path) for path in SITE.rglob("*.html") if path.name != "404.html"}
-    found = []
-    for path, page in pages.items():
-        name = path.relative_to(SITE.resolve()).as_posix()
-        found += [f"{name}: loads {link}" for link in page.loaded if urlsplit(link).netloc]
-        for link in page.links:
-            scheme, host, folder, _, anchor = urlsplit(link)
-            target = (path.parent / unquote(folder)).resolve() if folder else path
-            target = target / "index.html" if target.is_dir() else target
-            if not (scheme or host) and not target.exists():
-                found.append(f"{name}: no page {link}")
-            elif not (scheme or host) and target in pages and unquote(anchor) not in pages[target].anchors:
-                found.append(f"{name}: no anchor {link}")
-    return found
-
-
 def main() -> int:
     """Build and check the site; the exit status."""
     gather()
@@ -116,7 +72,7 @@ def main() -> int:
     built = subprocess.run(
         [zensical, "build", "--strict", "--clean", "--config-file", BUILD / "zensical.toml"], check=False
     )
-    found = [] if built.returncode else problems()
+    found = [] if built.returncode else problems(SITE)
     print(*found, sep="\n", end="\n" if found else "")
     if not (built.returncode or found):
         print(f"The site is in {SITE.relative_to(ROOT)}")

@@ -113,3 +113,27 @@ def test_every_page_is_in_the_navigation_once():
     listed = re.findall(r"[\w-]+\.md", str(nav))
     pages = [path.with_suffix(".md").name for path in (*DOCS.glob("*.md"), *DOCS.glob("*.ipynb"))]
     assert sorted(listed) == sorted([*pages, "benchmarks.md", "changelog.md"])
+
+
+PAGES = {
+    "index.html": '<h1 id="top">x</h1><a href="a/#here">x</a><a href="#top">x</a><a href="https://arxiv.org/">x</a>',
+    "a/index.html": '<h2 id="here">x</h2><a href="..">x</a><a href="../nag.svg">x</a><img src="../nag.svg">',
+    "nag.svg": "<svg/>",
+}
+FAULTS = {
+    '<a href="b/">x</a>': "index.html: no page b/",
+    '<a href="a/#gone">x</a>': "index.html: no anchor a/#gone",
+    '<a href="#gone">x</a>': "index.html: no anchor #gone",
+    '<img src="gone.svg">': "index.html: no page gone.svg",
+    '<script src="https://cdn.example/x.js"></script>': "index.html: loads https://cdn.example/x.js",
+    '<link rel="stylesheet" href="//fonts.example/x.css">': "index.html: loads //fonts.example/x.css",
+}
+
+
+@pytest.mark.parametrize("fault", ["", *FAULTS])
+def test_the_check_of_a_built_site_names_what_leads_nowhere(tmp_path, fault):
+    """A missing page, a missing anchor, and what a page would load from another host; external links are not followed."""
+    for name, content in PAGES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content + fault * (name == "index.html"))
+    assert script("links")["problems"](tmp_path) == ([FAULTS[fault]] if fault else [])
