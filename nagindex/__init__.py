@@ -1,4 +1,4 @@
-"""nagindex: select the pretraining documents that train a task, from an index of neuron activations built once.
+"""nagindex: select pretraining documents for a task, from an index of neuron activations that is built once.
 
     index, report = nagindex.build("corpus/", "my.nagindex", model="Qwen/Qwen3-0.6B-Base")
     index = nagindex.open("my.nagindex")

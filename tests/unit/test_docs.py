@@ -1,5 +1,7 @@
 """The README and the docs: what is generated is what its generator gives, what is named exists."""
 
+import csv
+import json
 import re
 import runpy
 import shutil
@@ -82,6 +84,35 @@ def test_the_man_page_renders_without_a_warning_and_has_every_command_and_option
 
 def test_the_readme_is_short():
     assert len(README.split()) < 1200
+
+
+def table_rows(text, heading):
+    """Return the rows of the tables whose first line contains a heading, as lists of cells."""
+    tables = re.findall(rf"^\|[^\n]*{heading}[^\n]*\n\|[-:| ]+\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for rows in tables for line in rows.splitlines()]
+
+
+def test_the_comparison_in_the_readme_is_that_of_the_benchmarks():
+    """Each row has the shares of a row of the table of scores there, for the best 1,500 documents."""
+    measured = table_rows((ROOT / "benchmarks" / "README.md").read_text(), "gsm8k, 1,500")
+    shares = {tuple(row[column] for column in (3, 6, 9)) for row in measured}
+    compared = table_rows(README, "GSM8K")
+    assert len(compared) == 6
+    assert {tuple(cell.replace(" %", "%") for cell in row[1:]) for row in compared} <= shares
+
+
+def test_the_texts_in_the_readme_are_of_the_sample_data_and_the_selected_ones_first_in_the_notebook():
+    with open(ROOT / "data" / "more" / "part-004.csv", newline="") as more:
+        documents = [*csv.DictReader(more)]
+    for path in (ROOT / "data" / "corpus").glob("*.jsonl"):
+        documents += map(json.loads, path.read_text().splitlines())
+    notebook = (DOCS / "select.ipynb").read_text()
+    for rank, row in enumerate(table_rows(README, "from the pool, at random"), 1):
+        for cell in row:
+            subject, score, text = re.fullmatch(r"\*([a-z ]+)(?:, score ([\d.]+))?:\* (.+)", cell).groups()
+            [found] = [document for document in documents if document["text"].startswith(text)]
+            assert found["subject"].replace("_", " ").startswith(subject)
+            assert not score or f"{rank}. {score} {found['subject']}: {text[:90]}" in notebook
 
 
 def links(text):
