@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
-import tempfile
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -30,9 +28,7 @@ def run(*arguments: str) -> None:
 def ranked(index: nagindex.Index, target: str) -> list[dict[str, Any]]:
     """Return every document of the pool with its text, best first for a target."""
     selection = index.query(DATA / "targets" / f"{target}.jsonl", n=len(index))
-    with tempfile.TemporaryDirectory() as folder:
-        selection.to_jsonl(Path(folder) / "ranked.jsonl", with_text=True)
-        return [json.loads(line) for line in (Path(folder) / "ranked.jsonl").read_text().splitlines()]
+    return selection.head(len(index), with_text=True)
 
 
 def shares(documents: list[dict[str, Any]]) -> dict[str, float]:

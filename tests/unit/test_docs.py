@@ -82,6 +82,17 @@ def test_the_man_page_renders_without_a_warning_and_has_every_command_and_option
         assert all(flag in plain for flag in flags), path
 
 
+def test_the_python_page_has_every_public_name():
+    """The errors are those of nagindex.errors."""
+    import nagindex
+
+    page = (DOCS / "api.md").read_text()
+    described = {*re.findall(r"^::: nagindex\.(\w+)$", page, re.MULTILINE), "__version__"}
+    rest = [name for name in nagindex.__all__ if name not in described]
+    assert "errors" in described
+    assert all(issubclass(getattr(nagindex, name), nagindex.NagIndexError) for name in rest), rest
+
+
 def test_the_readme_is_short():
     assert len(README.split()) < 1200
 
