@@ -1,5 +1,6 @@
 """The README and the docs: what is generated is what its generator gives, what is named exists."""
 
+import ast
 import csv
 import json
 import re
@@ -91,6 +92,25 @@ def test_the_python_page_has_every_public_name():
     rest = [name for name in nagindex.__all__ if name not in described]
     assert "errors" in described
     assert all(issubclass(getattr(nagindex, name), nagindex.NagIndexError) for name in rest), rest
+
+
+def messages():
+    """Return the texts in the code, with a line break for each value that is filled in."""
+    for path in (*(ROOT / "nagindex").rglob("*.py"), *(ROOT / "cli").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                yield "".join(part.value if isinstance(part, ast.Constant) else "\n" for part in node.values)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield node.value
+
+
+def test_every_message_that_the_page_on_troubleshooting_explains_is_in_the_code():
+    """The page has `...` for what is filled in, and sets messages in bold."""
+    written = "\n".join(messages())
+    quoted = re.findall(r"\*\*(.+?)\*\*", (DOCS / "troubleshooting.md").read_text())
+    parts = [part for message in quoted for part in re.split(r" ?\.\.\. ?|; ", message) if re.search(r"\w{2}", part)]
+    assert len(quoted) >= 20
+    assert [part for part in parts if part not in written] == []
 
 
 def test_the_readme_is_short():
