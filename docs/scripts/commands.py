@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import click
 from nagindex.cli import main
@@ -40,11 +41,33 @@ def commands(command: click.Command = main, parent: click.Context | None = None)
             yield from commands(subcommand, context)
 
 
-def options(context: click.Context) -> list[tuple[str, str]]:
-    """Return the options of a command: as they are written, and what they mean."""
-    parameters = [one for one in context.command.get_params(context) if isinstance(one, click.Option)]
-    records = [parameter.get_help_record(context) for parameter in parameters]
-    return [(written, " ".join(meaning.split())) for written, meaning in filter(None, records)]
+class _Help(click.HelpFormatter):
+    """What a command writes about its options, by section.
+
+    Attributes:
+        sections: options and their meanings, by the title of the section.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sections: dict[str, list[tuple[str, str]]] = {}
+
+    @contextmanager
+    def section(self, name: str) -> Iterator[None]:
+        """Note the title of the lines to come."""
+        self.sections[name] = []
+        yield
+
+    def write_dl(self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """Note options and their meanings."""
+        [*self.sections.values()][-1].extend((written, " ".join(meaning.split())) for written, meaning in rows)
+
+
+def options(context: click.Context) -> dict[str, list[tuple[str, str]]]:
+    """Return the options of a command as its help shows them: as they are written, and what they mean, by section."""
+    formatter = _Help()
+    context.command.format_options(context, formatter)
+    return {title: rows for title, rows in formatter.sections.items() if title != "Commands"}
 
 
 def paragraphs(context: click.Context) -> list[tuple[str, bool]]:
@@ -67,8 +90,9 @@ def markdown() -> str:
         lines += [f"{level} {context.command_path}", "", "```text", usage(context), "```", ""]
         for text, verbatim in paragraphs(context):
             lines += ["```text", text, "```", ""] if verbatim else [_escaped(text), ""]
-        for written, meaning in options(context):
-            lines += [f"`{written}`", f":   {_escaped(meaning)}", ""]
+        for title, rows in options(context).items():
+            lines += [] if title == "Options" else [f"**{title}**", ""]
+            lines += [f"`{written}`\n:   {_escaped(meaning)}\n" for written, meaning in rows]
     return "\n".join(lines)
 
 
@@ -86,9 +110,9 @@ def man() -> str:
         _roff(usage(root)),
         ".SH DESCRIPTION",
     ]
-    lines += [*_blocks(root), ".SH OPTIONS", *_terms(options(root)), ".SH COMMANDS"]
+    lines += [*_blocks(root), *_sections(root), ".SH COMMANDS"]
     for context in others:
-        lines += [f".SS {_roff(usage(context))}", *_blocks(context), *_terms(options(context))]
+        lines += [f".SS {_roff(usage(context))}", *_blocks(context), *_sections(context)]
     lines += [".SH EXIT STATUS", *_terms(STATUS.items()), ".SH ENVIRONMENT", *_terms(ENVIRONMENT.items())]
     return "\n".join(lines) + "\n"
 
@@ -96,6 +120,12 @@ def man() -> str:
 def _blocks(context: click.Context) -> Iterator[str]:
     for text, verbatim in paragraphs(context):
         yield from (".PP", ".nf", *map(_roff, text.splitlines()), ".fi") if verbatim else (".PP", _roff(text))
+
+
+def _sections(context: click.Context) -> Iterator[str]:
+    for title, rows in options(context).items():
+        yield from () if title == "Options" else (".PP", _roff(title) + ":")
+        yield from _terms(rows)
 
 
 def _terms(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
