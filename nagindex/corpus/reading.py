@@ -122,13 +122,6 @@ def read_documents(
         yield Document(row, document_id, document_text, tokens, kept, problem)
 
 
-def require_columns(source: Source, columns: Columns) -> None:
-    """Raise BadInputError unless a source has the columns that are to be read, or is empty."""
-    names = (parquet if source.format == "parquet" else streams).column_names(source)
-    if names and source.format != "txt":
-        columns.find(names, where=str(source.path))
-
-
 def read_texts(source: Source, columns: Columns, skipped: list[str]) -> Iterator[Document]:
     """Yield the rows of a source that hold a text and, where `columns` name a target column, a target.
 

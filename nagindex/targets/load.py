@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus.columns import Columns
-from nagindex.corpus.reading import read_texts, require_columns
+from nagindex.corpus.reading import find_columns, read_texts
 from nagindex.corpus.sources import Source, content_hash, find_sources, format_of
 from nagindex.encode.encoder import clamp_to_memory, encode_ids
 from nagindex.encode.tokenize import tokenize
@@ -110,7 +110,7 @@ def require_targets(
         if not isinstance(given, (TargetSet, np.ndarray)) and not _are_texts(given):
             for source in _sources_of(given):
                 if not is_saved_nags(source.path):
-                    require_columns(source, columns_of(name))
+                    find_columns(source, columns_of(name))
     return named, columns_of
 
 

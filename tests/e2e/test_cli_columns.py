@@ -121,7 +121,7 @@ def test_all_columns_are_kept_but_those_that_are_used(shell: Shell) -> None:
     assert shell.docs("lang")[-1] == "de"
     shell.write("c/last.jsonl", jsonl([{"text": "puzzle", "why": 1}]))
     assert "without them: why\n" in shell.build("c", "--keep-columns", "all").stderr
-    assert "keep_columns is all in the index and url here" in shell.build_error("c", "--keep-column", "url")
+    assert "--keep-column is all in the index and url here" in shell.build_error("c", "--keep-column", "url")
     assert "--keep-columns all keeps every column" in shell.error(
         "build", "c", "--keep-columns", "all", "--keep-column", "url", status=2
     )

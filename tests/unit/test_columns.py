@@ -211,7 +211,7 @@ def test_settings_hold_names_and_paths_and_say_both():
     assert dict(settings.columns.kept) == {"url": "url", "domain": "meta.domain"}
     assert Settings.of(Columns(keep_columns=["url"])) == Settings(keep_columns=("url",))
     with pytest.raises(
-        SettingsMismatchError, match=r"keep_columns is url, domain=meta\.domain in the index and all here"
+        SettingsMismatchError, match=r"`keep_columns` is url, domain=meta\.domain in the index and all here"
     ):
         settings.require(Settings.of(Columns("body.text"), keep_all=True), where="i")
 
