@@ -42,5 +42,5 @@ def backbones(model: str, revision: str | None, trust_remote_code: bool, as_json
     ]
     headings = ["type", "layers", "width", "K", "bytes/document", "first module"]
     click.echo(table(headings, rows, right=lambda column: column in (1, 2, 3, 4)))
-    if found.missing:
-        click.echo(f"\nNot in this model: {', '.join(found.missing)}")
+    for neuron_type, reason in found.missing.items():
+        click.echo(f"\nNot in this model: {neuron_type} ({reason})")

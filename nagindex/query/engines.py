@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 EXACT_REMEDY = 'leave `mode="graph"` out for the exact answer'
 
+NO_SKETCHES, SKETCH_REMEDY = "there are no sketches", "; `optimize()` makes them"
+
 
 class Engine(Protocol):
     """An engine of a query.
@@ -72,7 +74,7 @@ def open_engine(snapshot: Snapshot, pool: ScoredPool, *, mode: str, score: str) 
     sketches = None if obstacles else _open_sketches(snapshot, notes)
     if sketches is not None:
         return SketchEngine(pool, sketches, mode)
-    return ScanEngine(pool, mode, obstacles or notes[:1] or ["there are no sketches, which optimize makes"], notes)
+    return ScanEngine(pool, mode, obstacles or notes[:1] or [NO_SKETCHES + SKETCH_REMEDY * (mode == "sketch")], notes)
 
 
 class ScanEngine:

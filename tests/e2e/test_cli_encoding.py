@@ -187,7 +187,7 @@ def test_tokens_that_were_not_counted_are_no_budget(corpus: Shell) -> None:
         reason = corpus.error("query", "t.jsonl", *budget)
         assert "its tokens were not counted; ask for documents with -n" in reason
     assert [row["tokens"] for row in corpus.selected("t.jsonl", "-n", "2")] == [0, 0]
-    assert "count_tokens is false in the index and true here" in corpus.build_error("corpus")
+    assert "the index was built with --no-count-tokens" in corpus.build_error("corpus")
     stated = [record | {"n_tokens": 5} for record in RECORDS[:8]]
     corpus.write("stated.jsonl", jsonl(stated))
     corpus.build("stated.jsonl", "-i", "stated.nagindex", "--no-count-tokens")
@@ -202,8 +202,8 @@ def test_dtype_and_attention_are_the_models_and_the_indexes(corpus: Shell) -> No
         "dtype": "bfloat16", "attention": "eager"
     }  # fmt: skip
     reason = corpus.build_error("corpus/a.jsonl")
-    assert "dtype is 'bfloat16' in the index and 'float32' here" in reason
-    assert "attention is 'eager' in the index and 'sdpa' here" in reason
+    assert "--dtype is 'bfloat16' in the index and 'float32' here" in reason
+    assert "--attention is 'eager' in the index and 'sdpa' here" in reason
     assert corpus.selected("t.jsonl", "-n", "1")[0]["id"] == "d3"
     assert "Added 30 documents" in corpus.run("append", "corpus/b.jsonl").stderr
 
@@ -231,7 +231,7 @@ def test_backbones_says_what_a_model_lacks_and_why(shell: Shell) -> None:
     out = shell.run("backbones", "minilm").stdout
     assert re.search(r"^up +6 +1,536 +10 +120  encoder\.layer\.0\.intermediate\.dense$", out, re.MULTILINE)
     reason = "BertModel.encoder.layer.0: no gate projection, as the model's MLP has none; use another neuron type"
-    assert out.splitlines()[-1] == reason
+    assert out.splitlines()[-1] == f"Not in this model: gate ({reason})"
     found = json.loads(shell.run("backbones", "minilm", "--json").stdout)
     assert found["missing"] == {"gate": reason}
 

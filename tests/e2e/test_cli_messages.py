@@ -104,9 +104,7 @@ def test_a_plan_predicts_what_it_then_measures(asked: Shell) -> None:
     lines = [line.split(maxsplit=1) for line in done.stderr.splitlines()]
     told = {name: rest.rsplit(", ", 1)[0] for name, rest in lines if name in ("expected", "actual")}
     assert told["expected"] == told["actual"] == "codes of 6 documents (240 bytes)"
-    assert (
-        plan["why"] == nagindex.settings_of("x.parquet")["plan"]["why"] == "there are no sketches, which optimize makes"
-    )
+    assert plan["why"] == nagindex.settings_of("x.parquet")["plan"]["why"] == "there are no sketches"
 
 
 def test_options_that_would_be_ignored_are_refused(asked: Shell) -> None:

@@ -74,7 +74,7 @@ def test_one_selection_excludes_the_next(ready: Shell) -> None:
     told = ready.run("query", "odd.jsonl", "-n", "6", "--exclude", "ids.txt", "-o", "rest.parquet").stderr
     assert sorted(r["id"] for r in rows("rest.parquet")) == ["d0", "d2", "d4", "d5"]
     assert "excluded ids that are not in the index: 1 of 3" in told
-    assert "6 documents were asked for and the candidates have 4" in told
+    assert "6 documents asked for, and the candidates have 4" in told
 
 
 @pytest.mark.parametrize("name", ["scores.jsonl", "scores.csv", "scores.parquet"])
@@ -248,8 +248,8 @@ def test_decontamination_lists_what_it_drops_and_fills_up(ready: Shell, words: l
     ]
     assert listed[0]["ngram"] == " ".join(words[5:11])
     assert "left out, for sharing a 6-gram with evaluation texts: 1" in told
-    assert "target odd: 1 of 2 examples share a 6-gram" in told
-    assert "1 of 2 evaluation texts have fewer than 6 words" in told
+    assert "target odd: a 6-gram of evaluation texts is in 1 of 2 examples" in told
+    assert "evaluation texts of fewer than 6 words, against which nothing is checked: 1 of 2" in told
 
 
 REFUSED = {

@@ -204,7 +204,7 @@ def test_saved_nags_of_another_encoding_are_refused_naming_both_values(
     mixed.build("corpus/lines", option, mine, *others, "-i", "other.nagindex")
     reason = mixed.error("query", "t.nags.parquet", "-n", "1", "-i", "other.nagindex")
     assert "t.nags.parquet" in reason
-    assert f"{setting} is {mine} in the index and {theirs} " in reason
+    assert f"{option} is {mine} in the index and {theirs} " in reason
 
 
 def test_targets_asked_for_before_need_no_model(shell: Shell, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_errors_are_the_fitting_standard_ones_too(index: nagindex.Index, shell: 
         index.query("t.jsonl")
     with pytest.raises(ValueError, match="one SELECT statement"):
         index.sql("DROP VIEW docs")
-    with pytest.raises(ValueError, match="max_length is 120 in the index and 64 here"):
+    with pytest.raises(ValueError, match="`max_length` is 120 in the index and 64 here"):
         nagindex.build("corpus", "index.nagindex", model=str(shell.model), max_length=64)
     assert len(nagindex.open("index.nagindex")) == 8
 

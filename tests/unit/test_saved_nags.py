@@ -50,7 +50,7 @@ def test_nags_of_a_smaller_k_are_refused_and_both_values_named(targets, tmp_path
     """Neurons beyond the saved ones are not known."""
     large, small = (index_of(k, targets, tmp_path, tiny_backbone) for k in (4, 2))
     path = saved(small, targets, tmp_path / "small.parquet")
-    with pytest.raises(SettingsMismatchError, match=r"small\.parquet: top_k is 4 in the index and 2 here; "):
+    with pytest.raises(SettingsMismatchError, match=r"small\.parquet: `top_k` is 4 in the index and 2 here; "):
         large.encode(path)
 
 
@@ -58,7 +58,7 @@ def test_nags_of_a_larger_k_and_another_encoding_are_refused(tmp_path, fingerpri
     """Only K may differ, and the message names only what must not."""
     path = tmp_path / "x.parquet"
     write_nags(path, [TargetSet(CODES, ["a", "b"], [])], fingerprint(SPEC, max_length=64))
-    with pytest.raises(SettingsMismatchError, match=r"x\.parquet: max_length is \d+ in the index and 64 here; "):
+    with pytest.raises(SettingsMismatchError, match=r"x\.parquet: `max_length` is \d+ in the index and 64 here; "):
         read_nags(path, fingerprint(NagSpec("up", (8, 8), 2)))
 
 

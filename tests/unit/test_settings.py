@@ -19,11 +19,11 @@ CHANGES = [
     ({"weights": "a" * 64}, f"weights is '{'0' * 12}' in the index and '{'a' * 12}' here"),
     ({"weights": "0" * 20 + "b" * 44}, f"weights is '{'0' * 21}' in the index and '{'0' * 20}b' here"),
     ({"tokenizer": "d" * 64}, f"tokenizer is '{'1' * 12}' in the index and '{'d' * 12}' here"),
-    ({"max_length": 64}, "max_length is 120 in the index and 64 here"),
-    ({"dtype": "bfloat16"}, "dtype is 'float32' in the index and 'bfloat16' here"),
-    ({"attention": "eager"}, "attention is 'sdpa' in the index and 'eager' here"),
-    ({"spec": NagSpec("gate", (8, 8), 3)}, "neuron_type is 'up' in the index and 'gate' here"),
-    ({"spec": NagSpec("up", (8, 8), 2)}, "top_k is 3 in the index and 2 here"),
+    ({"max_length": 64}, "`max_length` is 120 in the index and 64 here"),
+    ({"dtype": "bfloat16"}, "`dtype` is 'float32' in the index and 'bfloat16' here"),
+    ({"attention": "eager"}, "`attention` is 'sdpa' in the index and 'eager' here"),
+    ({"spec": NagSpec("gate", (8, 8), 3)}, "`neuron_type` is 'up' in the index and 'gate' here"),
+    ({"spec": NagSpec("up", (8, 8), 2)}, "`top_k` is 3 in the index and 2 here"),
     ({"spec": NagSpec("up", (8, 9), 3)}, "widths is [8, 8] in the index and [8, 9] here"),
     ({"spec": NagSpec("up", (8, 8, 8), 3)}, "layers is 2 in the index and 3 here"),
 ]
@@ -96,7 +96,7 @@ def test_creating_twice_with_the_same_settings_opens_what_is_there(tmp_path, fin
     first = write_index(tmp_path / "i", CODES, np.array(["a"]), [1], width=SPEC.widths[0])
     again = Index.create(tmp_path / "i", fingerprint(SPEC, backbone="/moved"), Settings())
     assert again.manifest == first.manifest
-    with pytest.raises(SettingsMismatchError, match=r"max_length is 120.*64"):
+    with pytest.raises(SettingsMismatchError, match=r"`max_length` is 120.*64"):
         Index.create(tmp_path / "i", fingerprint(SPEC, max_length=64), Settings())
 
 

@@ -39,15 +39,18 @@ def test_every_publication_names_its_version(index):
 
 
 def test_a_lost_newest_manifest_is_named_by_verify_and_info(index):
-    """Queries answer from the version before, as they must not depend on the hint."""
+    """Queries answer from the version before, as they must not depend on the hint, and say so."""
     codes = np.array(index.codes[0][:1])
     manifest_path(index.path, 3).unlink()
     [error] = damage(index)
     assert error.startswith(f"{manifest_path(index.path, 3)}: ")
     assert "version 2 is current now" in error
     [warning] = warnings(index)
-    assert "version 3 was published, but its manifest is missing; version 2 is current now" in warning
-    assert sorted(Index.open(index.path).query(codes, n=9, cache=False).ids) == list("bcdef")
+    assert f"version 3 was published, but its manifest {manifest_path(index.path, 3)} is missing" in warning
+    assert "version 2 is current now; restore the file" in warning
+    selection = Index.open(index.path).query(codes, n=9, cache=False)
+    assert sorted(selection.ids) == list("bcdef")
+    assert warning in selection.warnings
 
 
 def test_several_lost_manifests_are_one_error(index):
@@ -71,7 +74,7 @@ def test_a_vacuum_does_not_remove_what_only_a_lost_version_names(index):
     lost.unlink()
     files = sorted(path for path in index.path.glob("segments/*/*"))
     with pytest.raises(
-        DamagedIndexError, match=r"000000000003.json: missing, though version 3 was published: a vacuum"
+        DamagedIndexError, match=r"000000000003.json: missing, though version 3 was published; put it back"
     ):
         Index.open(index.path).vacuum(grace=0)
     assert sorted(path for path in index.path.glob("segments/*/*")) == files
@@ -80,8 +83,14 @@ def test_a_vacuum_does_not_remove_what_only_a_lost_version_names(index):
     assert (damage(index), warnings(index)) == ([], [])
 
 
-def test_the_next_publication_takes_the_lost_number(index):
+def test_the_lost_number_is_published_again_only_once_the_hint_is_removed(index):
+    """Whoever restores the manifest later must not find another version of its number."""
     manifest_path(index.path, 3).unlink()
+    for change in (lambda: Index.open(index.path).delete(ids=["c"]), Index.open(index.path).compact):
+        with pytest.raises(DamagedIndexError, match=r"put it back, or remove .*latest\.json to go on from version 2"):
+            change()
+    assert manifests.versions(index.path) == [1, 2]
+    hint_path(index.path).unlink()
     Index.open(index.path).delete(ids=["c"])
     assert (manifests.versions(index.path), damage(index), warnings(index)) == ([1, 2, 3], [], [])
 
