@@ -70,7 +70,7 @@ def require_replaceable(path: Path) -> None:
         raise BadInputError(f"{path}: is not a regular file; name another, or - for stdout")
     _require_right(folder, str(path), "name a file in another folder")
     if free_bytes(folder) < OUTPUT_ROOM:
-        raise BadInputError(f"{path}: no room is left on its disk; free some, or name a file on another")
+        raise BadInputError(f"{path}: no space left on its disk; free some, or name a file on another")
 
 
 def require_index_folder(path: Path) -> None:
@@ -91,7 +91,9 @@ def require_room(path: Path, needed: int) -> None:
     free = free_bytes(_nearest(path))
     if free < max(needed // CERTAIN, OUTPUT_ROOM):
         wanted = f"about {max(needed, OUTPUT_ROOM) / 1e6:,.0f} MB are needed and {free / 1e6:,.0f} MB are free"
-        raise BadInputError(f"{path}: {wanted}; free some room, or name a folder on another disk with `index`")
+        raise BadInputError(
+            f"{path}: no space left: {wanted}; free some, or name a folder on another disk with `index`"
+        )
 
 
 def free_bytes(folder: Path) -> int:

@@ -125,9 +125,9 @@ def test_what_cannot_be_written_is_said_before_the_model_is_loaded(
 @pytest.mark.usefixtures("no_model")
 def test_a_full_disk_is_said_before_the_model_is_loaded(asked: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=100_000))
-    assert "no room is left on its disk" in asked.error("query", "t.jsonl", "-n", "1", "-o", "x.parquet")
+    assert "no space left on its disk" in asked.error("query", "t.jsonl", "-n", "1", "-o", "x.parquet")
     for command in ("append", "build"):
-        assert "about 1 MB are needed and 0 MB are free; free some room" in asked.error(command, "t.jsonl")
+        assert "about 1 MB are needed and 0 MB are free; free some," in asked.error(command, "t.jsonl")
 
 
 def test_the_room_that_is_needed_is_estimated_from_the_corpus(asked: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def test_a_query_needs_exactly_one_budget(pool: Shell, target: str, options: lis
     assert reason == "give one budget: -n (documents), --tokens or --fraction; or --min-score"
 
 
-BAD_BUDGETS = [("-n", value) for value in ("0", "-5", "ten", "1.5", "1kk", "", "1e3", "k")]
+BAD_BUDGETS = [("-n", value) for value in ("0", "-5", "ten", "1.5", "1kk", "", "1e-3", "k")]
 
 
 @pytest.mark.parametrize(("option", "value"), [*BAD_BUDGETS, ("--tokens", "0"), ("--tokens", "ten")])
