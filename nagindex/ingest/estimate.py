@@ -168,6 +168,8 @@ def estimated_documents(sources: Sequence[Source], columns: Columns) -> int:
     rows = read = 0
     for number in np.unique(np.linspace(0, len(sources) - 1, SOURCES_SAMPLED).astype(int)).tolist():
         source, position, own = sources[number], Position(), 0
+        if not source.path.is_file():  # a pipe can be read once only
+            continue
         with suppress(NagIndexError, OSError):  # reported where the source is read
             if source.format == "parquet":
                 own, position.bytes = parquet.row_count(source), source.size
