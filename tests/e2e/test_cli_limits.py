@@ -113,7 +113,7 @@ fi
 touch probe 2>/dev/null && [ $MOUNTS = 1 ] && exit 91
 fails=0
 run query t.jsonl -n 3 -o "$OUT/warm.parquet" || fails=1
-run query new.jsonl -n 3 --format jsonl > "$OUT/fresh" || fails=2
+run query new.jsonl -n 3 --format jsonl --no-text > "$OUT/fresh" || fails=2
 run info --json > "$OUT/info" || fails=4
 run sql "SELECT count(*) AS n FROM docs" --json > "$OUT/sql" || fails=5
 run verify || fails=6

@@ -82,7 +82,7 @@ def test_sketches_of_a_newer_version_are_told_of_and_the_scan_answers(optimized:
     wanted = optimized.selected("t.jsonl", "-n", "3", "--mode", "scan")
     [basis] = (optimized.folder / INDEX / "derived").glob("sketch-*/basis.json")
     resealed(basis, format_version=2)
-    done = optimized.run("query", "t.jsonl", "-n", "3", "--format", "jsonl")
+    done = optimized.run("query", "t.jsonl", "-n", "3", "--format", "jsonl", "--no-text")
     assert [json.loads(line) for line in done.stdout.splitlines()] == wanted
     assert NEWER_SKETCHES in done.stderr
     assert NEWER_SKETCHES in optimized.run("verify", status=1).stdout
@@ -115,7 +115,7 @@ def test_a_segments_sketches_of_a_newer_version_are_not_read(optimized: Shell) -
     entry = nagindex.open(INDEX).segments[0].entry.id
     [described] = (optimized.folder / INDEX / "derived").glob(f"sketch-*/{entry}.json")
     resealed(described, format_version=2, steps=[0.0] * 99, offsets=[0.0] * 99)
-    done = optimized.run("query", "t.jsonl", "-n", "3", "--mode", "sketch", "--format", "jsonl")
+    done = optimized.run("query", "t.jsonl", "-n", "3", "--mode", "sketch", "--format", "jsonl", "--no-text")
     assert [json.loads(line) for line in done.stdout.splitlines()] == wanted
     assert "format version 2" in done.stderr
     assert "reads 1" in done.stderr
