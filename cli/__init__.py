@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 import click
 
@@ -16,6 +15,7 @@ from nagindex._version import __version__
 from nagindex.errors import NagIndexError
 
 from .messages import one_line
+from .process import OutputError, Stopped, standard_streams, stopping_on_signals, was_stopped
 
 COMMANDS = {
     "build": "build",
@@ -35,6 +35,8 @@ COMMANDS = {
     "completion": "completion",
 }
 
+AGAIN = "run the same command again"
+
 
 class _Commands(click.Group):
     """The commands, each imported from its module on first use; failures are one line on stderr and status 1."""
@@ -45,39 +47,55 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
+        from .session import with_common_options
+
         command: click.Command = getattr(importlib.import_module(f".{COMMANDS[cmd_name]}", __name__), cmd_name)
-        return command
+        return with_common_options(command)
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,
+    ) -> Any:
+        run = partial(super().main, args, prog_name, complete_var, standalone_mode=False, **extra)
+        if not standalone_mode:
+            return run()
+        status = 0
+        try:
+            with stopping_on_signals(), standard_streams():
+                status = run()
+        except (click.ClickException, click.Abort) as error:
+            failure = error if isinstance(error, click.ClickException) else Stopped(AGAIN)
+            with suppress(OSError):  # there is nobody to tell
+                failure.show()
+            status = failure.exit_code
+        sys.exit(status)
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            with _terminated_as_interrupted():
-                return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise click.ClickException("interrupted; run the same command again") from None
-        except BrokenPipeError:  # the reader of our output has gone, as `| head` does
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(0)
-        except (NagIndexError, OSError) as error:
-            raise click.ClickException(one_line(error)) from error
-        except Exception as error:
-            if "duckdb" in type(error).__module__:  # a full disk, no memory for a sort, and the like
-                raise click.ClickException(one_line(error)) from error
-            if type(error).__name__ == "OutOfMemoryError":
-                raise click.ClickException(f"{one_line(error)}; try another --device, such as cpu") from error
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, OutputError):
             raise
+        except KeyboardInterrupt:
+            raise Stopped(AGAIN) from None
+        except Exception as error:
+            if was_stopped():
+                raise Stopped(AGAIN) from error
+            if (message := _reason(error)) is None:
+                raise
+            raise click.ClickException(message) from error
 
 
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Handle SIGTERM, which schedulers send, like Ctrl-C: unfinished files are removed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _reason(error: Exception) -> str | None:
+    """Return a failure as one line; None for a mistake of nagindex itself, whose traceback is wanted."""
+    if type(error).__name__ == "OutOfMemoryError":
+        return f"{one_line(error)}; try another --device, such as cpu"
+    # DuckDB's errors are about a full disk, no memory for a sort, and the like.
+    expected = isinstance(error, (NagIndexError, OSError)) or "duckdb" in type(error).__module__
+    return one_line(error) if expected else None
 
 
 HELP = """Select pretraining documents for a task, given examples of it.

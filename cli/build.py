@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import click
 import nagindex
 
 from .dry_run import print_cost
-from .messages import warn, with_flags_in
+from .messages import note, warn, with_flags_in
 from .options import (
     COUNT,
     check_option,
@@ -30,7 +29,7 @@ from .options import (
     trust_option,
     workers_option,
 )
-from .progress import ProgressLine, StepLine
+from .process import Stopped
 from .recheck import print_recheck
 
 if TYPE_CHECKING:
@@ -188,8 +187,8 @@ def build(
     if dry_run:
         print_cost(corpus, options, list(indexes), as_json)
         return
-    with _running(list(indexes.values())) as progress, StepLine() as line:
-        built = nagindex.build_types(corpus, indexes, options=options, progress=progress, sketching=line)
+    with _committing(next(iter(indexes.values()))):
+        built = nagindex.build_types(corpus, indexes, options=options)
     for opened, report in built:
         _print_report(report, opened.path, as_json)
 
@@ -264,45 +263,30 @@ def append(
     part = nagindex.Shard(*shard_of(shard))
     opened = nagindex.open(index)
     _print_ignored(corpus, corpus_root)
-    with _running([index]) as progress:
+    with _committing(index):
         columns = nagindex.Columns(text_column, id_column, token_column, keep)
-        report = opened.append(
-            corpus, columns=columns, corpus_root=corpus_root, shard=part, progress=progress, **options
-        )
+        report = opened.append(corpus, columns=columns, corpus_root=corpus_root, shard=part, **options)
     _print_report(report, index, as_json)
 
 
 @contextmanager
-def _running(indexes: Sequence[str | Path]) -> Iterator[Callable[[Any], None]]:
-    """Show progress; on Ctrl-C or SIGTERM, commit the complete windows and print how to continue."""
-    line = ProgressLine()
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
+def _committing(index: str | Path) -> Iterator[None]:
+    """On Ctrl-C or SIGTERM, when the complete windows have been committed, say how to continue."""
     try:
-        yield line
+        yield
     except KeyboardInterrupt:
-        line.close()
-        index, committed = Path(indexes[0]), 0
+        committed = 0
         with suppress(nagindex.InputNotFoundError):
             committed = len(nagindex.open(index, check=False))
-        raise click.ClickException(
-            f"interrupted; {plural(committed, 'document')} are committed in {index}; run the same command to go on"
+        raise Stopped(
+            f"{plural(committed, 'document')} are committed in {index}; run the same command to go on"
         ) from None
-    finally:
-        line.close()
-        signal.signal(signal.SIGTERM, before)
 
 
 def _print_ignored(corpus: Sequence[str], corpus_root: Path | None) -> None:
     listing = nagindex.find_sources(corpus, root=corpus_root)
     if listing.ignored:
-        click.echo(
-            f"Passing over {plural(len(listing.ignored), 'file')} of other kinds, such as {listing.ignored[0]}",
-            err=True,
-        )
+        note(f"Passing over {plural(len(listing.ignored), 'file')} of other kinds, such as {listing.ignored[0]}")
 
 
 def _print_report(report: IngestReport, index: Path, as_json: bool) -> None:
@@ -312,22 +296,21 @@ def _print_report(report: IngestReport, index: Path, as_json: bool) -> None:
     for warning in report.warnings:
         warn(warning)
     for name in report.changed:
-        known = f"Warning: {name}: the index holds a file of this name with other content"
+        known = f"{name}: the index holds a file of this name with other content"
         remedy = "where ids are FILE:ROW, --corpus-root with a folder further up distinguishes the files"
-        click.echo(f"{known}, and ids that are in already were treated as duplicates; {remedy}", err=True)
+        warn(f"{known}, and ids that are in already were treated as duplicates; {remedy}")
     for name in report.empty:
-        click.echo(f"Warning: {name}: the file is empty; replace it if it should not be", err=True)
+        warn(f"{name}: the file is empty; replace it if it should not be")
     if report.already_in:
-        click.echo(f"{plural(report.already_in, 'source')} already in the index, passed over", err=True)
+        note(f"{plural(report.already_in, 'source')} already in the index, passed over")
     if report.skipped:
         listed = ", ".join(f"{count:,} {reason}" for reason, count in report.skipped.most_common())
-        click.echo(
-            f"Skipped {plural(report.skipped.total(), 'row')}: {listed}; list them with: nagindex info --skipped -i {index}",
-            err=True,
+        note(
+            f"Skipped {plural(report.skipped.total(), 'row')}: {listed}; list them with: nagindex info --skipped -i {index}"
         )
     if report.replaced:
-        click.echo(f"Replaced {plural(report.replaced, 'document')}", err=True)
+        note(f"Replaced {plural(report.replaced, 'document')}")
     added = f"{plural(report.documents, 'document')} ({plural(report.tokens, 'token')})"
     sources = plural(report.sources, "source")
     first = " (version 1 is the empty index)" if report.version == 2 and report.documents else ""
-    click.echo(f"Added {added} from {sources} to {index}, now version {report.version}{first}", err=True)
+    note(f"Added {added} from {sources} to {index}, now version {report.version}{first}")

@@ -9,6 +9,7 @@ import click
 
 import nagindex
 
+from .messages import note
 from .options import duration, size
 
 
@@ -28,4 +29,4 @@ def print_cost(
     click.echo(f"{indexes:<12}about {size(found.index_bytes)}")
     rate = f"{found.documents_per_second:,.0f} documents/s on {found.device}"
     click.echo(f"time        about {duration(found.seconds)} at {rate}")
-    click.echo("Nothing was built; leave out --dry-run to build.", err=True)
+    note("Nothing was built; leave out --dry-run to build.")

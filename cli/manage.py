@@ -11,7 +11,7 @@ import click
 
 import nagindex
 
-from .messages import warn, with_flags, with_flags_in
+from .messages import note, warn, with_flags, with_flags_in
 from .options import index_option, json_option, plural, size
 from .tables import table, terminal_width
 
@@ -104,7 +104,7 @@ def verify(index: Path, as_json: bool) -> None:
     if found:
         raise click.ClickException(f"{index}: {plural(len(found), 'problem')} found")
     held = f"{plural(manifest.documents, 'document')} in {plural(len(manifest.segments), 'segment')}"
-    click.echo(f"{index}: version {manifest.version} is whole, {held}", err=True)
+    note(f"{index}: version {manifest.version} is whole, {held}")
 
 
 @click.command()
@@ -130,10 +130,9 @@ def delete(index: Path, ids_file: Any, where: str | None) -> None:
     opened = nagindex.open(index)
     removed = opened.delete(ids=ids, where=where)
     if ids is not None and removed < len(ids):
-        click.echo(f"Warning: {plural(len(ids) - removed, 'id')} of {len(ids):,} not in the index", err=True)
-    click.echo(
-        f"Deleted {plural(removed, 'document')}; {plural(len(opened), 'document')} left, version {opened.manifest.version}",
-        err=True,
+        warn(f"{plural(len(ids) - removed, 'id')} of {len(ids):,} not in the index")
+    note(
+        f"Deleted {plural(removed, 'document')}; {plural(len(opened), 'document')} left, version {opened.manifest.version}"
     )
 
 
@@ -149,10 +148,10 @@ def compact(index: Path) -> None:
     opened.compact()
     if opened.manifest.version == version:
         apart = ", which are full, or differ in libraries or in the content of a source" if before > 1 else ""
-        click.echo(f"Nothing to compact: {plural(before, 'segment')} without deleted rows{apart}", err=True)
+        note(f"Nothing to compact: {plural(before, 'segment')} without deleted rows{apart}")
         return
     done = f"{plural(before, 'segment')} before, {len(opened.segments):,} now, version {opened.manifest.version}"
-    click.echo(f"{done}; nagindex vacuum frees the old ones' space", err=True)
+    note(f"{done}; nagindex vacuum frees the old ones' space")
 
 
 @click.command()
@@ -175,7 +174,7 @@ def vacuum(index: Path, keep: int, grace: float) -> None:
     ]
     stay = "stay" if done.young_versions + done.young_files > 1 else "stays"
     left = f"; {' and '.join(young)} of the last {grace:g} minutes {stay}, and --grace 0 removes that" if young else ""
-    click.echo(removed + left, err=True)
+    note(removed + left)
 
 
 @click.command()
@@ -201,7 +200,7 @@ def sql(statement: str, index: Path, as_json: bool) -> None:
         return
     rows = result.fetchall()
     if not rows:
-        click.echo("0 rows found", err=True)
+        note("0 rows found")
     sys.stdout.write(
         table(
             names,

@@ -8,7 +8,9 @@ such as a file's name, stays as it is.
 from __future__ import annotations
 
 import ast
+import logging
 import re
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -26,6 +28,7 @@ SPECIAL = {
     "keep_columns": "--keep-column",
 }
 METHODS = {"recheck": "append --check"}
+LOGGER = logging.getLogger("nagindex.cli")
 
 
 def with_flags(message: str) -> str:
@@ -53,8 +56,20 @@ def one_line(error: BaseException) -> str:
 
 
 def warn(message: str) -> None:
-    """Print a warning of the library on stderr."""
-    click.echo(f"Warning: {with_flags(message)}", err=True)
+    """Print a warning on stderr, one of the library in the words of the command line."""
+    text = with_flags(message)
+    LOGGER.warning(text)
+    with suppress(OSError):
+        click.echo(f"Warning: {text}", err=True)
+
+
+def note(message: str) -> None:
+    """Print what a command did, or is about to do, on stderr, unless it is to be quiet."""
+    LOGGER.info(message)
+    context = click.get_current_context(silent=True)
+    if context is None or not context.params.get("quiet"):
+        with suppress(OSError):
+            click.echo(message, err=True)
 
 
 def _translated(code: str) -> str | None:

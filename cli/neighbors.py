@@ -9,7 +9,7 @@ import click
 
 import nagindex
 
-from .messages import warn, with_flags_in
+from .messages import note, warn, with_flags_in
 from .options import device_option, index_option, json_option, text_column_option
 from .tables import table, terminal_width
 
@@ -58,7 +58,7 @@ def neighbors(
         )
         return
     if not found.rows:
-        click.echo("0 neighbors found: the index holds no other document", err=True)
+        note("0 neighbors found: the index holds no other document")
         return
     cells = [[f"{v:.4f}" if n == "score" else str(v) for n, v in row.items()] for row in found.rows]
     columns = list(found.columns)

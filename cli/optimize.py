@@ -9,9 +9,8 @@ import click
 
 import nagindex
 
-from .messages import with_flags
+from .messages import note, with_flags
 from .options import index_option, plural
-from .progress import StepLine
 
 
 @click.command()
@@ -34,14 +33,11 @@ def optimize(index: Path, dims: str | None, dtype: Literal["i8", "f16"] | None, 
     pool has doubled since, or --refit is given. An optimize that was interrupted goes on where it was.
     """
     opened = nagindex.open(index)
-    with StepLine() as line:
-        done = opened.optimize(
-            dims=None if dims is None else int(dims), dtype=dtype, refit=refit, graph=graph, progress=line
-        )
+    done = opened.optimize(dims=None if dims is None else int(dims), dtype=dtype, refit=refit, graph=graph)
     made = done.sketches
     if done.why:
         share = f"{made.kept:.1%} of the variance of {plural(made.sample, 'document')}"
-        click.echo(f"Fitted {made.dims} dims in {made.dtype}, which keep {share} ({with_flags(done.why)})", err=True)
+        note(f"Fitted {made.dims} dims in {made.dtype}, which keep {share} ({with_flags(done.why)})")
     held = f"{plural(len(opened), 'document')} in {plural(len(opened.segments), 'segment')}"
     connected = f", connected {done.connected:,}" if graph else ""
-    click.echo(f"Sketched {plural(done.documents, 'document')}{connected}; {index} holds {held}", err=True)
+    note(f"Sketched {plural(done.documents, 'document')}{connected}; {index} holds {held}")

@@ -13,6 +13,8 @@ import click
 import nagindex
 from nagindex.errors import plural as plural
 
+from .messages import note
+
 
 class Number(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2
     """A number as the library reads it, such as 1.5M or 20%."""
@@ -97,7 +99,7 @@ def shard_of(written: str | None) -> tuple[int, int]:
             own, of = _launched(kind, total)
             number, count = own * count + number, count * of
     if count > 1:
-        click.echo(f"Shard {number}/{count} ({'; '.join(variables)})", err=True)
+        note(f"Shard {number}/{count} ({'; '.join(variables)})")
     return number, count
 
 

@@ -10,7 +10,7 @@ import click
 
 import nagindex
 
-from .messages import warn, with_flags, with_flags_in
+from .messages import note, warn, with_flags, with_flags_in
 from .options import device_option, index_option, json_option, plural
 from .query_options import (
     BUDGETS,
@@ -162,8 +162,8 @@ def query(
             )
         )
     if explain:
-        click.echo(explained(selection.plan), err=True)
-    click.echo(described(found, len(opened), output), err=True)
+        note(explained(selection.plan))
+    note(described(found, len(opened), output))
 
 
 @click.command()
@@ -192,10 +192,10 @@ def encode(
     encoded = opened.encode(targets_of(opened, targets, texts, **encoding), **encoding)
     for target in encoded:
         for reason in target.skipped:
-            click.echo(f"Warning: not an example: {reason}", err=True)
+            warn(f"not an example: {reason}")
         for warning in target.warnings:
             warn(warning)
     opened.save_targets(encoded, output)
     count = plural(sum(len(target.ids) for target in encoded), "text")
     several = f" of {plural(len(encoded), 'target')}" if len(encoded) > 1 else ""
-    click.echo(f"Encoded {count}{several} to {output}", err=True)
+    note(f"Encoded {count}{several} to {output}")

@@ -21,7 +21,9 @@ ALIASES = {"--normalise": "--normalize"}
 """Older spellings, accepted but not listed."""
 CONFIG, RECORD, KEYS = "nagindex.config", "nagindex.record", "nagindex.keys"
 """Where a context keeps the file of --config, the record of a selection that it holds, and its keys by option."""
-NOT_IN_CONFIGS = ("config", "config_strict", "as_json", "approx", "explain", "score_curve")
+NOT_IN_CONFIGS = (
+    "config", "config_strict", "as_json", "approx", "explain", "score_curve", "quiet", "verbose", "log_file", "progress",
+)  # fmt: skip
 
 
 class NamedNumber(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.2

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from .messages import note
 from .options import plural
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def print_recheck(index: Index, as_json: bool) -> None:
         raise click.ClickException(
             f"{index.path}: {summary}; install the recorded versions, build another index, or append with --accept-libraries to mix"
         )
-    click.echo(f"{index.path}: {summary}", err=True)
+    note(f"{index.path}: {summary}")
 
 
 def _described(found: Reencoding) -> str:

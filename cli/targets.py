@@ -10,6 +10,7 @@ import click
 
 import nagindex
 
+from .messages import note, warn
 from .options import COUNT, plural
 
 if TYPE_CHECKING:
@@ -127,11 +128,11 @@ def _check_output(output: str, *inputs: str | Path) -> None:
 def _write(sets: list[ExampleSet], output: str) -> None:
     for each in sets:
         for reason in each.skipped[:SKIPS_LISTED]:
-            click.echo(f"Warning: not an example: {reason}", err=True)
+            warn(f"not an example: {reason}")
         if len(each.skipped) > SKIPS_LISTED:
-            click.echo(f"Warning: {each.name}: {len(each.skipped):,} rows in all are no examples", err=True)
+            warn(f"{each.name}: {len(each.skipped):,} rows in all are no examples")
         if each.warning:
-            click.echo(f"Warning: {each.warning}", err=True)
+            warn(each.warning)
     if output == "-":
         for each in sets:
             each.write(sys.stdout.buffer)
@@ -141,10 +142,10 @@ def _write(sets: list[ExampleSet], output: str) -> None:
     total = plural(sum(len(each.examples) for each in sets), "example")
     where = f" to {output}" if output != "-" else ""
     if len(sets) == 1:
-        click.echo(f"Wrote {total} of {_named(sets[0])}{where}", err=True)
+        note(f"Wrote {total} of {_named(sets[0])}{where}")
     else:
         each_of = ", ".join(f"{len(each.examples):,} of {_named(each)}" for each in sets)
-        click.echo(f"Wrote {total}{where}: {each_of}", err=True)
+        note(f"Wrote {total}{where}: {each_of}")
 
 
 def _named(found: ExampleSet) -> str:

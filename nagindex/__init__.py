@@ -9,6 +9,7 @@ Importing the package is cheap: torch, transformers, duckdb and numba are import
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,9 +40,9 @@ if TYPE_CHECKING:
     from nagindex.index import Index
     from nagindex.ingest.options import ON_DUPLICATE as ON_DUPLICATE
     from nagindex.ingest.options import BuildOptions, Shard
-    from nagindex.ingest.pipeline import EncodingProgress as EncodingProgress
     from nagindex.ingest.writer import IngestReport as IngestReport
     from nagindex.maintenance.reencode import Reencoding as Reencoding
+    from nagindex.progress import Progress, reporting
     from nagindex.query.curve import ScoreCurve as ScoreCurve
     from nagindex.query.export import FORMATS as FORMATS
     from nagindex.query.export import format_of as format_of
@@ -52,7 +53,6 @@ if TYPE_CHECKING:
     from nagindex.select.options import MODES as MODES
     from nagindex.select.options import NORMALIZATIONS as NORMALIZATIONS
     from nagindex.select.options import Decontamination, Quality, QueryOptions
-    from nagindex.sketches.build import SketchProgress as SketchProgress
     from nagindex.storage.places import check_output as check_output
     from nagindex.targets.lm_eval import PRESETS as PRESETS
     from nagindex.targets.lm_eval import Harness as Harness
@@ -65,10 +65,13 @@ __all__ = [
     "open", "build", "build_types", "estimate_build", "check_output",
     "Index", "Selection", "TargetSet",
     "BuildOptions", "Columns", "Shard", "QueryOptions", "Quality", "Decontamination",
+    "Progress", "reporting",
     "NagIndexError", "ArgumentTypeError", "BadInputError", "DamagedIndexError", "DuplicateIdError", "InputNotFoundError",
     "MissingDependencyError", "SettingsMismatchError", "SourceChangedError", "UnknownFormatError", "UnsupportedBackboneError",
     "__version__",
 ]  # fmt: skip
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # records are shown where the application wants them
 
 # Everything public that is imported on first use, by the module that it lives in.
 _HOMES = {
@@ -82,16 +85,15 @@ _HOMES = {
         "nagindex.corpus.sources": ["find_sources"],
         "nagindex.index": ["Index"],
         "nagindex.ingest.options": ["BuildOptions", "ON_DUPLICATE", "Shard"],
-        "nagindex.ingest.pipeline": ["EncodingProgress"],
         "nagindex.ingest.writer": ["IngestReport"],
         "nagindex.maintenance.reencode": ["Reencoding"],
+        "nagindex.progress": ["Progress", "reporting"],
         "nagindex.query.curve": ["ScoreCurve"],
         "nagindex.query.export": ["FORMATS", "format_of", "settings_of"],
         "nagindex.query.selection": ["Selection"],
         "nagindex.search.plan": ["Plan"],
         "nagindex.select.options": ["MIXES", "MODES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"],
         "nagindex.storage.places": ["check_output"],
-        "nagindex.sketches.build": ["SketchProgress"],
         "nagindex.targets.lm_eval": ["Harness", "PRESETS"],
         "nagindex.targets.saved": ["TargetSet"],
         "nagindex.targets.templates": ["ExampleSet", "fill_template", "write_examples"],

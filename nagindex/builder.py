@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -19,10 +19,10 @@ from nagindex.ingest.columns import columns_of_build
 from nagindex.ingest.estimate import Estimate, estimate, require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
 from nagindex.ingest.options import BuildKeywords, BuildOptions, Shard
-from nagindex.ingest.pipeline import EncodingProgress
 from nagindex.ingest.prefetch import SMALL_CORPUS
 from nagindex.ingest.writer import IngestReport
-from nagindex.sketches.build import FROM_DOCUMENTS, SketchProgress, sketch_new_segments
+from nagindex.progress import ProgressCallback, reports_progress, step
+from nagindex.sketches.build import FROM_DOCUMENTS, sketch_new_segments
 from nagindex.storage.manifest import read_latest, versions
 from nagindex.storage.places import require_index_folder, require_room
 from nagindex.storage.settings import Settings
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 
 
 @checked
+@reports_progress
 def build(
     corpus: Paths,
     index: str | Path,
     *,
     neuron_type: str = "up",
     options: BuildOptions | None = None,
-    progress: Callable[[EncodingProgress], None] = lambda progress: None,
-    sketching: Callable[[SketchProgress], None] = lambda progress: None,
+    progress: ProgressCallback | None = None,
     backbone: Backbone | None = None,
     **keywords: Unpack[BuildKeywords],
 ) -> tuple[Index, IngestReport]:
@@ -51,8 +51,7 @@ def build(
         neuron_type: the projection whose neurons are used: up, down, gate, q, k, v or o; k_repeated and v_repeated have keys and
             values once for every query head, as the published code does.
         options: how to build.
-        progress: called after each batch.
-        sketching: called while sketches are made.
+        progress: called with a `Progress` as each step begins, advances and ends.
         backbone: a loaded model to use in place of the one that the options name, in this process.
         keywords: fields of `BuildOptions`, in place of `options`.
 
@@ -61,20 +60,18 @@ def build(
         SettingsMismatchError: the index exists with other settings; names both values.
     """
     chosen = _options(options, keywords)
-    [built] = build_types(
-        corpus, {neuron_type: index}, options=chosen, progress=progress, sketching=sketching, backbone=backbone
-    )
+    [built] = build_types(corpus, {neuron_type: index}, options=chosen, backbone=backbone)
     return built
 
 
 @checked
+@reports_progress
 def build_types(
     corpus: Paths,
     indexes: Mapping[str, str | Path],
     *,
     options: BuildOptions | None = None,
-    progress: Callable[[EncodingProgress], None] = lambda progress: None,
-    sketching: Callable[[SketchProgress], None] = lambda progress: None,
+    progress: ProgressCallback | None = None,
     backbone: Backbone | None = None,
     **keywords: Unpack[BuildKeywords],
 ) -> list[tuple[Index, IngestReport]]:
@@ -85,7 +82,6 @@ def build_types(
         indexes: the folder of each neuron type's index.
         options: see `build`, like the following.
         progress: see there.
-        sketching: see there.
         backbone: see there.
         keywords: see there.
 
@@ -116,25 +112,27 @@ def build_types(
     if kept is None:
         _free_memory()
     try:
-        reports = run_job(job, backbone=kept, progress=progress)
+        reports = run_job(job, backbone=kept)
     finally:
         for index in opened:
             index.refresh()
     for index, report in zip(opened, reports, strict=True):
         report.warnings += [*notes, *_clipped(index, chosen.top_k)]
         if chosen.optimize and chosen.shard == Shard() and len(index) >= FROM_DOCUMENTS:
-            index.optimize(progress=sketching)
+            index.optimize()
         else:
             sketch_new_segments(index.path, index.segments)
     return list(zip(opened, reports, strict=True))
 
 
 @checked
+@reports_progress
 def estimate_build(
     corpus: Paths,
     *,
     neuron_types: Sequence[str] = ("up",),
     options: BuildOptions | None = None,
+    progress: ProgressCallback | None = None,
     **keywords: Unpack[BuildKeywords],
 ) -> Estimate:
     """Return what a build of some neuron types would cost, from a timed sample of the corpus; nothing is written.
@@ -143,6 +141,7 @@ def estimate_build(
         corpus: see `build`.
         neuron_types: the neuron types, which one forward pass serves.
         options: see `build`.
+        progress: see there.
         keywords: see there.
 
     Raises:
@@ -231,7 +230,8 @@ def _create(
     if batch_tokens is None and begun:
         batch_tokens = read_latest(begun[0]).settings.batch_tokens
     elif batch_tokens is None and measure:
-        batch_tokens = measure_batch_tokens(views, [f.spec for f in fingerprints], max_length=options.max_length)
+        with step("measuring the batch size"):
+            batch_tokens = measure_batch_tokens(views, [f.spec for f in fingerprints], max_length=options.max_length)
     settings = Settings.of(
         columns,
         keep_all=options.columns.keep_columns == ALL,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, Unpack
@@ -21,7 +21,6 @@ from nagindex.ingest.columns import check_append
 from nagindex.ingest.estimate import require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
 from nagindex.ingest.options import IngestOptions, OnDuplicate, Shard
-from nagindex.ingest.pipeline import EncodingProgress
 from nagindex.ingest.writer import IngestReport
 from nagindex.maintenance.compact import compact
 from nagindex.maintenance.delete import delete
@@ -29,12 +28,13 @@ from nagindex.maintenance.info import info
 from nagindex.maintenance.vacuum import GRACE_SECONDS, Vacuumed, vacuum
 from nagindex.maintenance.verify import verify
 from nagindex.nag import Codes
+from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.query.selection import Selection
 from nagindex.search.sketch import SketchType
 from nagindex.search.view import View
 from nagindex.select.budget import Budget
 from nagindex.select.options import QueryKeywords, QueryOptions
-from nagindex.sketches.build import Optimized, SketchProgress, optimize, sketch_new_segments
+from nagindex.sketches.build import Optimized, optimize, sketch_new_segments
 from nagindex.storage.create import create_index
 from nagindex.storage.docs import open_docs, run_select
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
@@ -162,8 +162,14 @@ class Index:
         """Return the size, encoding, sketches and warnings of the pinned version, as JSON values."""
         return info(self.snapshot)
 
-    def verify(self) -> list[NagIndexError]:
-        """Return one error for each damage found in the index, down to every byte and every code; none if it is whole."""
+    @checked
+    @reports_progress
+    def verify(self, *, progress: ProgressCallback | None = None) -> list[NagIndexError]:
+        """Return one error for each damage found in the index, down to every byte and every code.
+
+        Args:
+            progress: called with a `Progress` as each step begins, advances and ends.
+        """
         return list(verify(self.snapshot))
 
     @checked
@@ -187,6 +193,7 @@ class Index:
         return self._backbone
 
     @checked
+    @reports_progress
     def append(
         self,
         corpus: Paths,
@@ -197,7 +204,7 @@ class Index:
         accept_libraries: bool = False,
         shard: Shard = Shard(),
         workers: int | None = None,
-        progress: Callable[[EncodingProgress], None] = lambda progress: None,
+        progress: ProgressCallback | None = None,
         **model: Unpack[ModelKeywords],
     ) -> IngestReport:
         """Encode the documents of a corpus that the index lacks, publish them and pin the result; return a report.
@@ -211,7 +218,7 @@ class Index:
             accept_libraries: whether to mix encodings by different library versions.
             shard: this process's part of the corpus, where several add it to the index together.
             workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default 1 if the corpus is large enough.
-            progress: called after each batch.
+            progress: called with a `Progress` as each step begins, advances and ends.
             model: fields of `ModelOptions`: model, device and trust_remote_code.
 
         Raises:
@@ -226,7 +233,7 @@ class Index:
         require_devices(visible_devices(job.model.device))
         require_place(self.path, self.manifest, sources, shard)
         try:
-            [report] = run_job(job, backbone=self._backbone, progress=progress)
+            [report] = run_job(job, backbone=self._backbone)
         finally:
             self.refresh()
         report.warnings += notes
@@ -234,6 +241,7 @@ class Index:
         return report
 
     @checked
+    @reports_progress
     def recheck(
         self,
         corpus: Paths | None = None,
@@ -241,6 +249,7 @@ class Index:
         corpus_root: str | Path | None = None,
         documents: int = 64,
         seed: int = 0,
+        progress: ProgressCallback | None = None,
         **model: Unpack[ModelKeywords],
     ) -> Reencoding:
         """Encode a sample of stored documents again and return what differs; nothing is written.
@@ -251,6 +260,7 @@ class Index:
             corpus_root: names of sources are relative to it; by default the deepest folder that holds all of `corpus`.
             documents: size of the sample.
             seed: of the sample.
+            progress: called with a `Progress` as each step begins, advances and ends.
             model: fields of `ModelOptions`: model, device (one) and trust_remote_code.
 
         Raises:
@@ -265,6 +275,7 @@ class Index:
         return reencode(self.snapshot, load, corpus, corpus_root=corpus_root, documents=documents, seed=seed)
 
     @checked
+    @reports_progress
     def encode(
         self,
         targets: Targets,
@@ -274,6 +285,7 @@ class Index:
         model: str | None = None,
         device: str = "auto",
         cache: bool = True,
+        progress: ProgressCallback | None = None,
     ) -> list[TargetSet]:
         """Return target sets, from texts or from saved NAGs, as codes of this index's encoding.
 
@@ -285,6 +297,7 @@ class Index:
             model: where the backbone lies now, if it was moved.
             device: a torch device.
             cache: whether to look codes up in, and add them to, the index's cache of target texts.
+            progress: called with a `Progress` as each step begins, advances and ends.
 
         Raises:
             BadInputError: a target has no example, or saved NAGs are damaged.
@@ -338,6 +351,7 @@ class Index:
         write_nags(file, targets, self.manifest.fingerprint)
 
     @checked
+    @reports_progress
     def query(
         self,
         targets: Targets,
@@ -353,6 +367,7 @@ class Index:
         cache: bool = True,
         corpus_root: str | Path | None = None,
         threads: int | None = None,
+        progress: ProgressCallback | None = None,
         **keywords: Unpack[QueryKeywords],
     ) -> Selection:
         """Return the documents that best match one or several target sets within one budget.
@@ -371,6 +386,7 @@ class Index:
             cache: see there.
             corpus_root: where the sources lie now, if decontamination needs texts and they were moved.
             threads: threads of the search; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
             keywords: fields of `QueryOptions`, in place of `options`.
 
         Raises:
@@ -407,6 +423,7 @@ class Index:
         )
 
     @checked
+    @reports_progress
     def score_curve(
         self,
         targets: Targets,
@@ -418,6 +435,7 @@ class Index:
         device: str = "auto",
         cache: bool = True,
         threads: int | None = None,
+        progress: ProgressCallback | None = None,
         **keywords: Unpack[QueryKeywords],
     ) -> ScoreCurve:
         """Return the scores of the candidates by rank, for each target: a help to choose `n` or `min_score`.
@@ -433,6 +451,7 @@ class Index:
             device: see there.
             cache: see there.
             threads: threads of the scan; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
             keywords: fields of `QueryOptions`, in place of `options`.
 
         Raises:
@@ -470,6 +489,7 @@ class Index:
         return changes_since(settings, self.snapshot, ignored=ignored)
 
     @checked
+    @reports_progress
     def neighbors(
         self,
         of: str | Sequence[str | TargetSet] | Codes,
@@ -477,6 +497,7 @@ class Index:
         k: int = 10,
         exact: bool = False,
         threads: int | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Neighbors:
         """Return the documents whose NAGs overlap most with those of some documents or texts.
 
@@ -485,6 +506,7 @@ class Index:
             k: number of neighbors of each.
             exact: whether to search without graphs, which are otherwise used if there are any.
             threads: threads of the search; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
 
         Raises:
             BadInputError: an id is not in the index, or codes are no NAGs of its encoding.
@@ -523,14 +545,21 @@ class Index:
         self.refresh()
         return removed
 
-    def compact(self) -> None:
-        """Merge small segments, drop deleted rows for good, and pin the result; the order of documents stays."""
+    @checked
+    @reports_progress
+    def compact(self, *, progress: ProgressCallback | None = None) -> None:
+        """Merge small segments, drop deleted rows for good, and pin the result; the order of documents stays.
+
+        Args:
+            progress: called with a `Progress` as each step begins, advances and ends.
+        """
         self.refresh()
         compact(self.path, self.manifest)
         self.refresh()
         sketch_new_segments(self.path, self.segments)
 
     @checked
+    @reports_progress
     def optimize(
         self,
         *,
@@ -538,7 +567,7 @@ class Index:
         dtype: SketchType | None = None,
         refit: bool = False,
         graph: bool = False,
-        progress: Callable[[SketchProgress], None] = lambda progress: None,
+        progress: ProgressCallback | None = None,
     ) -> Optimized:
         """Make sketches, from which exact queries read only part of the codes, and graphs for approximate ones.
 
@@ -547,12 +576,12 @@ class Index:
             dtype: `i8` or `f16`; by default that of the current basis, or `i8`.
             refit: whether to fit a new basis in any case.
             graph: whether to build neighbor graphs, too, for approximate answers.
-            progress: called before the fit and after each segment.
+            progress: called with a `Progress` as each step begins, advances and ends.
 
         Raises:
             BadInputError: the index is empty, or there are no such dims or dtype.
         """
-        return optimize(self.path, dims=dims, dtype=dtype, refit=refit, graph=graph, progress=progress)
+        return optimize(self.path, dims=dims, dtype=dtype, refit=refit, graph=graph)
 
     @checked
     def vacuum(self, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuumed:

@@ -16,6 +16,7 @@ from nagindex.backbone.options import ModelOptions
 from nagindex.backbone.projections import Projection, find_projections
 from nagindex.errors import BadInputError, UnsupportedBackboneError
 from nagindex.nag import MAX_WIDTH, NagSpec, clip_top_k, default_top_k
+from nagindex.progress import step
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def load_backbone(
     if torch_dtype not in DTYPES.values():
         raise BadInputError(f"dtype {dtype!r}: one of auto, {', '.join(DTYPES)}")
     chosen_attention = {} if attention == "auto" else {"attn_implementation": attention}
-    with loading(name):
+    with step(f"loading {name}"), loading(name):
         import transformers
 
         tokenizer = transformers.AutoTokenizer.from_pretrained(location, **options)

@@ -160,8 +160,8 @@ def _fetch(source: Source, sql: str, position: Position) -> Iterator[tuple[int, 
         if not fetched:
             return
         for row, *values in fetched:
+            position.bytes = source.size * (row + 1) // count
             yield row, values
-        position.bytes = source.size * row // count
 
 
 def _mark_invalid(value: Any, other: Any) -> Any:

@@ -122,8 +122,8 @@ def read_lines(source: Source) -> Iterator[tuple[int, str]]:
             yield row, line.removesuffix("\n").removesuffix("\r")
 
 
-def _lines(stream: IO[str], source: Source) -> Iterator[str]:
-    """Yield lines with their ends.
+def _lines(stream: IO[str], source: Source, position: Position | None = None) -> Iterator[str]:
+    """Yield lines with their ends, counting their bytes.
 
     Raises:
         BadInputError: a line is too long.
@@ -134,7 +134,14 @@ def _lines(stream: IO[str], source: Source) -> Iterator[str]:
             raise _too_long(f"{source.path}, line {number}")
         if not line:
             return
+        _count_bytes(line, source, position)
         yield line
+
+
+def _count_bytes(text: str, source: Source, position: Position | None) -> None:
+    """Add a text to the bytes read of a source; of a compressed one, those that its file was asked for count instead."""
+    if position is not None and source.compression == "none":
+        position.bytes += len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
 
 
 def _too_long(where: str) -> BadInputError:
@@ -166,7 +173,9 @@ class _open_text:
     """
 
     def __init__(self, source: Source, position: Position | None = None, *, newline: str = "\n") -> None:
-        self.source, self.position, self.newline = source, position or Position(), newline
+        # Of a plain file, what is read ahead does not count: its rows do, see `_count_bytes`.
+        self.source, self.newline = source, newline
+        self.position = Position() if position is None or source.compression == "none" else position
 
     def __enter__(self) -> IO[str]:
         self.file = io.BufferedReader(_CountingFile(self.source.path, self.position))
@@ -213,7 +222,7 @@ def _json_records(
     """
     with _open_text(source, position) as stream:
         if source.format == "jsonl":
-            for row, line in enumerate(_lines(stream, source)):
+            for row, line in enumerate(_lines(stream, source, position)):
                 if row >= start and not line.isspace():
                     if not wanted(row):
                         yield row, {}, "{}"
@@ -227,6 +236,7 @@ def _json_records(
                     yield row, _require_object(record, source, row), line
         else:
             for row, (record, raw) in enumerate(_json_values(stream, source)):
+                _count_bytes(raw, source, position)
                 if row >= start:
                     yield row, _require_object(record, source, row), raw
 
@@ -302,7 +312,7 @@ def _csv_header(source: Source) -> list[str]:
 def _csv_records(source: Source, position: Position) -> Iterator[tuple[int, list[str]]]:
     """Yield (row, fields) of the records under the header; empty lines count as rows and are skipped."""
     with _open_text(source, position, newline="") as stream:
-        rows = _csv_rows(stream, source)
+        rows = _csv_rows(stream, source, position)
         header = next(rows, [])
         for row, fields in enumerate(rows):
             if fields and len(fields) != len(header):
@@ -314,9 +324,11 @@ def _csv_records(source: Source, position: Position) -> Iterator[tuple[int, list
                 yield row, fields
 
 
-def _csv_rows(stream: IO[str], source: Source) -> Iterator[list[str]]:
+def _csv_rows(stream: IO[str], source: Source, position: Position | None = None) -> Iterator[list[str]]:
     csv.field_size_limit(MAX_RECORD)
-    reader = csv.reader(_lines(stream, source), delimiter="\t" if source.format == "tsv" else ",", strict=True)
+    reader = csv.reader(
+        _lines(stream, source, position), delimiter="\t" if source.format == "tsv" else ",", strict=True
+    )
     try:
         yield from reader
     except csv.Error as error:

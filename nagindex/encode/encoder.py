@@ -17,6 +17,7 @@ import numpy.typing as npt
 from nagindex.encode.batch import TokenIds, start_batch, synchronize
 from nagindex.encode.cpu_workers import CpuWorkers, keep_freed_memory
 from nagindex.nag import CODE_DTYPE, Codes, NagSpec
+from nagindex.progress import step
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
@@ -135,7 +136,8 @@ class Encoder:
 
 def encode_ids(backbone: Backbone, ids: TokenIds, spec: NagSpec, *, batch_tokens: int) -> Codes:
     """Return the NAGs of tokenized texts, uint16 [n, L, K], in input order; see `Encoder.encode`."""
-    return Encoder([backbone], [spec], batch_tokens).encode(ids)[0]
+    with step("encoding texts", len(ids), "texts") as advance:
+        return Encoder([backbone], [spec], batch_tokens, lambda texts, tokens: advance(texts)).encode(ids)[0]
 
 
 def length_sorted_batches(lengths: Sequence[int], *, batch_tokens: int) -> Iterator[Positions]:

@@ -19,6 +19,7 @@ from nagindex.encode.encoder import Encoder
 from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError, NagIndexError
 from nagindex.ingest.options import Shard
+from nagindex.progress import step
 from nagindex.storage.manifest import Manifest, require_newest
 from nagindex.storage.places import require_index_folder, require_room
 
@@ -83,7 +84,9 @@ def estimate(
     documents, counted = _count_rows(sources, sample)
     started = time.perf_counter()
     tokens = tokenize(backbones[0].tokenizer, sample.texts, max_length=max_length)
-    Encoder(backbones, specs, batch_tokens).encode([row for row in tokens.ids if row])
+    ids = [row for row in tokens.ids if row]
+    with step("encoding a sample", len(ids), "documents") as advance:
+        Encoder(backbones, specs, batch_tokens, lambda texts, tokens: advance(texts)).encode(ids)
     rate = len(sample.texts) / (time.perf_counter() - started)
     counts = [count if stated is None else stated for stated, count in zip(sample.tokens, tokens.counts, strict=True)]
     # Ids and paths compress about fourfold in each index's docs.parquet; row and token numbers take some six bytes.
@@ -129,8 +132,10 @@ class _Sample:
         """
         sample = cls()
         chosen = np.unique(np.linspace(0, len(sources) - 1, SOURCES_SAMPLED).astype(int))
-        for number in chosen.tolist():
-            sample._read(sources[number], columns, documents=-(-DOCUMENTS_SAMPLED // len(chosen)))
+        with step("reading a sample", len(chosen), "sources") as advance:
+            for number in chosen.tolist():
+                sample._read(sources[number], columns, documents=-(-DOCUMENTS_SAMPLED // len(chosen)))
+                advance(1)
         if not sample.texts:
             raise BadInputError(
                 f"{sources[0].path}: no text in the sampled sources; name the text column with `text_column`"

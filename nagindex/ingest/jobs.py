@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,15 +15,18 @@ from nagindex.backbone.options import ModelOptions
 from nagindex.corpus.sources import Source
 from nagindex.errors import NagIndexError
 from nagindex.ingest.options import IngestOptions
-from nagindex.ingest.pipeline import EncodingProgress, ingest
+from nagindex.ingest.pipeline import ingest
 from nagindex.ingest.windows import group_sources, shards_take_groups
 from nagindex.ingest.writer import Destination, IngestReport
+from nagindex.progress import Progress, report
 from nagindex.storage.manifest import read_latest
 from nagindex.workers.cpus import available_cpus
 from nagindex.workers.parent import Child, merged
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,35 +74,34 @@ def visible_devices(device: str = "auto") -> list[str]:
     return [f"cuda:{number}" for number in range(count)] or ["cpu"]
 
 
-def run_job(
-    job: Job, *, backbone: Backbone | None = None, progress: Callable[[EncodingProgress], None] = lambda progress: None
-) -> list[IngestReport]:
+def run_job(job: Job, *, backbone: Backbone | None = None) -> list[IngestReport]:
     """Add sources to indexes, on all devices of a job at once; return a report for each index.
 
     Args:
         job: what to do.
         backbone: a loaded model, which encodes everything in this process.
-        progress: called with the progress of all processes together.
 
     Raises:
         NagIndexError: as `ingest`, `load_matching_backbone` and `load_backbone`.
     """
     devices = visible_devices(job.model.device)
+    _log(job, devices)
     if backbone is not None or len(devices) == 1:
         here = dataclasses.replace(job, model=dataclasses.replace(job.model, device=devices[0]))
-        return _run_here(here, backbone, progress)
+        return _run_here(here, backbone)
     cores = available_cpus()
     share = max(1, cores // len(devices))
     children = [
         Child("nagindex.ingest.jobs:run_on_device", job.part(n, devices, threads=share if device == "cpu" else None))
         for n, device in enumerate(devices)
     ]
-    latest: dict[int, EncodingProgress] = {}
+    latest: dict[int, Progress] = {}
     reports: list[list[IngestReport]] = []
+    report(Progress(f"starting a process on each of {len(devices)} devices", 0, 1, ""))
     for number, item in merged(children):
-        if isinstance(item, EncodingProgress):
+        if isinstance(item, Progress):
             latest[number] = item
-            progress(_sum_progress(list(latest.values())))
+            report(_sum_progress(list(latest.values()), len(children)))
         else:
             reports.append(item)
     if len(reports) < len(children):
@@ -107,28 +110,31 @@ def run_job(
     return [merge_reports(of_index, sum if separate else max) for of_index in zip(*reports, strict=True)]
 
 
-def run_on_device(job: Job) -> Iterator[EncodingProgress | list[IngestReport]]:
+def _log(job: Job, devices: Sequence[str]) -> None:
+    size = sum(source.size for source in job.sources)
+    logger.info("corpus: %s sources, %s bytes, on %s", f"{len(job.sources):,}", f"{size:,}", ", ".join(devices))
+    for source in job.sources:
+        logger.debug("source %s: %s bytes", source.path, f"{source.size:,}")
+
+
+def run_on_device(job: Job) -> Iterator[Progress | list[IngestReport]]:
     """Yield the progress of a job and finally its reports; the worker process of a device runs this."""
     if job.threads is not None:
         import torch
 
         torch.set_num_threads(job.threads)
-    yield from _ingest_job(job, None, lambda progress: None)
+    yield from _ingest_job(job, None)
 
 
-def _run_here(job: Job, backbone: Backbone | None, progress: Callable[[EncodingProgress], None]) -> list[IngestReport]:
+def _run_here(job: Job, backbone: Backbone | None) -> list[IngestReport]:
     reports: list[IngestReport] = []
-    for item in _ingest_job(job, backbone, progress):
-        if isinstance(item, EncodingProgress):
-            progress(item)
-        else:
+    for item in _ingest_job(job, backbone):
+        if not isinstance(item, Progress):
             reports = item
     return reports
 
 
-def _ingest_job(
-    job: Job, backbone: Backbone | None, on_batch: Callable[[EncodingProgress], None]
-) -> Iterator[EncodingProgress | list[IngestReport]]:
+def _ingest_job(job: Job, backbone: Backbone | None) -> Iterator[Progress | list[IngestReport]]:
     """Load the backbone of each index and yield from `ingest`, then yield what that returns."""
     from nagindex.backbone.load import load_matching_backbone
 
@@ -143,13 +149,15 @@ def _ingest_job(
             accept_libraries=job.options.accept_libraries,
         )
         destinations.append(Destination(path, manifest, backbone))
-    yield (yield from ingest(destinations, job.sources, job.options, on_batch=on_batch))
+    yield (yield from ingest(destinations, job.sources, job.options))
 
 
-def _sum_progress(parts: Sequence[EncodingProgress]) -> EncodingProgress:
-    return EncodingProgress(
-        *(sum(getattr(part, f.name) for part in parts) for f in dataclasses.fields(EncodingProgress))
-    )
+def _sum_progress(parts: Sequence[Progress], processes: int) -> Progress:
+    """Return the progress of several processes together; those that have not reported yet count as much as the others."""
+    counts = {name: sum(getattr(own, name) for own in parts) for name in ("done", "known", "tokens", "committed")}
+    total = sum(own.total for own in parts) * processes // len(parts)
+    waited = sum(own.waited for own in parts) / len(parts)
+    return dataclasses.replace(parts[0], total=total, waited=waited, **counts)
 
 
 def merge_reports(reports: Sequence[IngestReport], combine_sources: Callable[[Iterable[int]], int]) -> IngestReport:

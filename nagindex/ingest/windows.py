@@ -41,6 +41,7 @@ class SourceReport:
         empty: names of source files without a row.
         bytes_done: bytes of the source files that were read, or were in the index before.
         bytes_known: of those, bytes that were in the index before.
+        rows_known: rows that were in the index before.
     """
 
     read: int = 0
@@ -49,6 +50,7 @@ class SourceReport:
     empty: list[str] = field(default_factory=list)
     bytes_done: int = 0
     bytes_known: int = 0
+    rows_known: int = 0
 
 
 @dataclass
@@ -219,6 +221,7 @@ class _GroupReader:
             self.report.already_in += 1
             self.report.bytes_known += source.size
             self.report.bytes_done += source.size
+            self.report.rows_known += length
             self.base += length
             return
         self.report.read += 1
@@ -228,7 +231,8 @@ class _GroupReader:
         self.origin = (source.name, source.root, source.size, sha256)
         self.text_column = None if columns is None else columns.text
         self._require_text_column(source, key)
-        stop = self.coverage.first_gap(key)
+        first = stop = self.coverage.first_gap(key)
+        self.report.rows_known += first
 
         def wanted(row: int) -> bool:
             return self.takes((self.base + row) // self.size) and not self.coverage.covers_row(key, row)
@@ -236,6 +240,8 @@ class _GroupReader:
         for document in read_documents(source, columns, start=stop, position=position, wanted=wanted):
             yield from self.close((self.base + document.row) // self.size)
             self.report.bytes_done = bytes_before + position.bytes
+            if first and stop == first:  # the bytes up to here were passed over
+                self.report.bytes_known += position.bytes
             if document.problem is not EXCLUDED:
                 self.window.documents.append((source.name, document))
             stop = document.row + 1

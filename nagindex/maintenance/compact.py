@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus.sql import connect, quote_value
+from nagindex.progress import step
 from nagindex.storage import segment as segments
 from nagindex.storage.files import writing
 from nagindex.storage.manifest import Manifest, SegmentEntry, commit, require_newest
@@ -24,26 +25,31 @@ def compact(index: Path, manifest: Manifest) -> Manifest:
     The order of documents does not change. Segments that another writer changes meanwhile are left alone.
     """
     require_newest(index)
-    latest = manifest
-    for group in _groups(index, manifest):
-        merged = _merge(index, manifest, group)
+    latest, groups = manifest, _groups(index, manifest)
+    with step("merging segments", sum(len(group) for group in groups), "segments") as advance:
+        for group in groups:
+            latest = _replace(index, group, _merge(index, manifest, group))
+            advance(len(group))
+    return latest
 
-        def change(
-            current: Manifest, group: Sequence[SegmentEntry] = group, merged: SegmentEntry = merged
-        ) -> Manifest | None:
-            entries = list(current.segments)
-            try:
-                first = entries.index(group[0])
-            except ValueError:
-                return None
-            if tuple(entries[first : first + len(group)]) != tuple(group):
-                return None
-            entries[first : first + len(group)] = [merged]
-            return current.following("compact", tuple(entries))
 
-        latest = commit(index, change)
-        if merged not in latest.segments:  # another writer changed a segment of the group
-            shutil.rmtree(index / "segments" / merged.id, ignore_errors=True)
+def _replace(index: Path, group: Sequence[SegmentEntry], merged: SegmentEntry) -> Manifest:
+    """Publish a segment in place of those that it was merged from, unless another writer changed them; return the current version."""
+
+    def change(current: Manifest) -> Manifest | None:
+        entries = list(current.segments)
+        try:
+            first = entries.index(group[0])
+        except ValueError:
+            return None
+        if tuple(entries[first : first + len(group)]) != tuple(group):
+            return None
+        entries[first : first + len(group)] = [merged]
+        return current.following("compact", tuple(entries))
+
+    latest = commit(index, change)
+    if merged not in latest.segments:  # another writer changed a segment of the group
+        shutil.rmtree(index / "segments" / merged.id, ignore_errors=True)
     return latest
 
 

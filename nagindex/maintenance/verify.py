@@ -10,6 +10,7 @@ from pathlib import Path
 from nagindex.corpus.sql import connect
 from nagindex.errors import DamagedIndexError, NagIndexError
 from nagindex.nag import invalid_rows
+from nagindex.progress import step
 from nagindex.sketches.graphs import graphs_of
 from nagindex.sketches.store import current_sketches
 from nagindex.storage.manifest import Manifest, manifest_path, missing_version, read_manifest, versions
@@ -35,11 +36,14 @@ def verify(snapshot: Snapshot) -> Iterator[NagIndexError]:
         except NagIndexError as error:
             yield error
     yield from _missing_manifests(index, numbers)
-    for segment in snapshot.segments:
-        damage = list(segment.damage())
-        yield from damage
-        if not damage:
-            yield from _inconsistencies(segment)
+    sizes = [sum(file.bytes for file in segment.entry.files.values()) for segment in snapshot.segments]
+    with step("verifying files", sum(sizes), "bytes") as advance:
+        for segment, size in zip(snapshot.segments, sizes, strict=True):
+            damage = list(segment.damage())
+            yield from damage
+            if not damage:
+                yield from _inconsistencies(segment)
+            advance(size)
     yield from _damaged_in_others(index, manifest, manifests)
     yield from _damaged_sketches(index, manifest)
     for path in damaged_files(index / "derived" / "targets"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from nagindex.storage.segment import verify_segments
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.saved import TargetSet
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,8 @@ def query(
         BadInputError: no document can be selected, or the options contradict each other or the index.
         SourceChangedError: a text is needed and its source is gone or has changed.
     """
+    for target in targets:
+        logger.info("target %s: %s examples", target.name, f"{len(target.codes):,}")
     names, asked, options = [target.name for target in targets], options, options.for_targets(len(targets))
     shares_of = partial(_shares, names, options, budget)
     # Weights that contradict each other are refused before any file is read.
@@ -123,6 +128,7 @@ def query(
     rank = partial(_rank, engine, keys.keys, snapshot)
     outcome = choose(rank, shares, candidates, constraints, SourceTexts(snapshot, corpus_root))
 
+    logger.info("engine %s: %s", engine.plan.engine, engine.plan.fell_back or engine.plan.why)
     examples, notes = contaminated_examples(targets, files.evaluation) if files.evaluation else ([], [])
     warnings = _target_warnings(targets, nearest=options.nearest, score=options.score) + candidates.notes
     if not constraints.depend_on_order and not budget.unlimited:

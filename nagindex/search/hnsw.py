@@ -24,14 +24,14 @@ MARGIN = 1.0 + 1e-5
 
 
 def build(
-    sketches: Sequence[Sketch], dtype: SketchType, progress: Callable[[int], None] = lambda documents: None
+    sketches: Sequence[Sketch], dtype: SketchType, advance: Callable[[int], None] = lambda documents: None
 ) -> tuple[Any, npt.NDArray[np.float64]]:
     """Build a usearch index over the documents of some sketches.
 
     Args:
         sketches: sketches in one basis, with at least one document in total.
         dtype: type of the graph's vectors.
-        progress: called with the number of documents added so far.
+        advance: called with the number of documents that were added since the last call.
 
     Returns:
         The index, and the center that was subtracted from the coordinates, float64 [d].
@@ -64,7 +64,7 @@ def build(
             vectors = np.concatenate([centered, missing[:, None]], axis=1).astype(np.float32)
             index.add(np.arange(done, done + len(vectors), dtype=np.uint64), vectors, threads=available_cpus())
             done += len(vectors)
-            progress(done)
+            advance(len(vectors))
     return index, center
 
 

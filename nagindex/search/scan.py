@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from nagindex.errors import BadInputError
 from nagindex.nag import Codes
+from nagindex.progress import step
 from nagindex.search.scorers import Scorer
 from nagindex.search.top_n import Collector, Cut, Hits
 from nagindex.search.view import View
@@ -163,6 +164,7 @@ def sweep(
     *,
     threads: int | None = None,
     rows: int | None = None,
+    stage: str = "scanning the pool",
 ) -> None:
     """Compute something for every block of the pool on several threads, in no particular order.
 
@@ -172,24 +174,27 @@ def sweep(
         take: called with the part, the slice and the result of each block.
         threads: number of threads; by default one per available core.
         rows: documents in a block; by default `ROWS_PER_TASK`.
+        stage: what progress is reported as.
     """
     size = rows or ROWS_PER_TASK
     workers = thread_count(threads)
-    waiting: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
+    waiting: deque[Future[int]] = deque()
+    documents = sum(part.documents for part in parts)
+    with ThreadPoolExecutor(workers) as pool, step(stage, documents, "documents") as advance:
         for part in parts:
             read_block = read(part)
 
-            def task(first: int, part: Part = part, read_block: Callable[[slice], Block] = read_block) -> None:
+            def task(first: int, part: Part = part, read_block: Callable[[slice], Block] = read_block) -> int:
                 block = slice(first, first + size)
                 take(part, block, read_block(block))
+                return min(size, part.documents - first)
 
             for first in range(0, part.documents, size):
                 waiting.append(pool.submit(task, first))
                 if len(waiting) > BLOCKS_QUEUED * workers:  # later parts are opened meanwhile, but not all of them
-                    waiting.popleft().result()
+                    advance(waiting.popleft().result())
         while waiting:
-            waiting.popleft().result()
+            advance(waiting.popleft().result())
 
 
 def scan(
@@ -265,7 +270,7 @@ def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) 
         with lock:
             np.add(counts, block_counts, out=counts)
 
-    sweep(parts, open_part, take, threads=threads)
+    sweep(parts, open_part, take, threads=threads, stage="counting the pool's neurons")
     return counts, int(documents[0])
 
 

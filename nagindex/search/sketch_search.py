@@ -199,6 +199,7 @@ def documents_above_bound(
         lambda part, rows, admitted: take(part, admitted),
         threads=threads,
         rows=ROWS_PER_TASK,
+        stage="scanning sketches",
     )
 
 

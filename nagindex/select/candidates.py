@@ -14,6 +14,7 @@ from nagindex.corpus.columns import similar_name
 from nagindex.corpus.sql import quote_name
 from nagindex.errors import BadInputError
 from nagindex.nag import Codes
+from nagindex.progress import step
 from nagindex.search.scan import Part
 from nagindex.search.view import View
 from nagindex.select.options import Quality
@@ -74,7 +75,8 @@ class Candidates:
         if cap_columns:
             found._require_columns(cap_columns)
         if where is not None or files.excludes or quality is not None:
-            found._narrow(open_docs(snapshot, database=files.database), where, files.excludes, quality)
+            with step("filtering documents"):
+                found._narrow(open_docs(snapshot, database=files.database), where, files.excludes, quality)
         return found
 
     def _narrow(

@@ -22,6 +22,7 @@ from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import read_texts
 from nagindex.corpus.sources import Paths, Source, content_hash, find_sources
 from nagindex.errors import BadInputError
+from nagindex.progress import step
 from nagindex.search.kernels import compiled
 from nagindex.select.options import NGRAM
 
@@ -169,12 +170,14 @@ def _read(
     sources: Sequence[Source], columns: Columns, files: list[dict[str, Any]], skipped: list[str]
 ) -> Iterator[tuple[str, int, str, str]]:
     """Yield (file, row, id, text) of readable rows; note the files, and the rows that are not."""
-    for source in sources:
-        examples = 0
-        for document in read_texts(source, columns, skipped):
-            examples += 1
-            yield source.name, document.row, document.id, document.text or ""
-        files.append({"name": source.name, "sha256": content_hash(source.path), "examples": examples})
+    with step("reading evaluation texts", sum(source.size for source in sources), "bytes") as advance:
+        for source in sources:
+            examples = 0
+            for document in read_texts(source, columns, skipped):
+                examples += 1
+                yield source.name, document.row, document.id, document.text or ""
+            files.append({"name": source.name, "sha256": content_hash(source.path), "examples": examples})
+            advance(source.size)
 
 
 def _words(text: str) -> list[str]:

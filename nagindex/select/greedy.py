@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.nag import Codes
+from nagindex.progress import step
 from nagindex.select.near_duplicates import NearDuplicates
 
 
@@ -97,12 +98,15 @@ def select_greedily(
         taken, used_by_group, chosen_nags = common if together else nothing_chosen()
         limits = [cap(sum(shares) if together else share) for cap in caps]
         states.append(_Progress(ranking, share, limits, taken, used_by_group, chosen_nags))
-    while any(not state.done for state in states):
-        for state in states:
-            if not state.done:
-                _take_next(state, codes_of)
-                if state.ran_out and not state.ranking.complete:
-                    return None
+    with step("choosing documents", sum(shares)) as advance:
+        while any(not state.done for state in states):
+            for state in states:
+                if not state.done:
+                    before = state.used
+                    _take_next(state, codes_of)
+                    if state.ran_out and not state.ranking.complete:
+                        return None
+                    advance(state.used - before)
     return [GreedyChoice(np.array(s.chosen, np.int64), s.ran_out and s.used < s.share, s.ended_by) for s in states]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 
 from nagindex.errors import BadInputError, NagIndexError
 from nagindex.nag import Codes, NagSpec
+from nagindex.progress import step
 from nagindex.search.basis import Basis, fit
 from nagindex.search.sketch import Sketch, SketchType
 from nagindex.sketches.graphs import drop_damaged, graphs_of, write_graph
@@ -26,21 +27,6 @@ FROM_DOCUMENTS = 1_000_000
 """Pool size from which on a build ends with `optimize`."""
 GROWTH = 2.0
 """Growth of the pool from which on a new basis is fitted."""
-
-
-@dataclass(frozen=True)
-class SketchProgress:
-    """Progress of `optimize`.
-
-    Attributes:
-        stage: `fitting`, `sketching` or `connecting`.
-        documents: documents processed in this stage.
-        total: documents to process in this stage.
-    """
-
-    stage: str
-    documents: int
-    total: int
 
 
 @dataclass(frozen=True)
@@ -68,7 +54,6 @@ def optimize(
     seed: int = 0,
     refit: bool = False,
     graph: bool = False,
-    progress: Callable[[SketchProgress], None] = lambda progress: None,
 ) -> Optimized:
     """Sketch an index's segments; fits a basis first if necessary.
 
@@ -83,7 +68,6 @@ def optimize(
         seed: seed of the sample.
         refit: whether to fit a new basis in any case.
         graph: whether to build neighbor graphs, too, for approximate answers.
-        progress: called before the fit and after each segment.
 
     Raises:
         BadInputError: the index is empty, or `dims` or `dtype` has none of these values.
@@ -105,18 +89,18 @@ def optimize(
     else:
         why = _reason_to_refit(current, manifest, dims, dtype, refit)
     if current is None or why:
-        progress(SketchProgress("fitting", 0, manifest.documents))
         default_dims, default_dtype = (current.dims, current.dtype) if current else (DIMS[-1], "i8")
-        current = _fit_sketches(index, manifest, members, dims or default_dims, dtype or default_dtype, seed)
+        with step("fitting a basis"):
+            current = _fit_sketches(index, manifest, members, dims or default_dims, dtype or default_dtype, seed)
     current.drop_damaged(manifest.segments)
     drop_damaged(current)
     for path in damaged_files(index / "derived" / "targets"):
         path.unlink(missing_ok=True)
-    sketched = sketch_missing(current, members, progress)
-    return Optimized(current, why, sketched, _connect(current, members, progress) if graph else 0)
+    sketched = sketch_missing(current, members)
+    return Optimized(current, why, sketched, _connect(current, members) if graph else 0)
 
 
-def _connect(sketches: SketchSet, members: Sequence[Segment], progress: Callable[[SketchProgress], None]) -> int:
+def _connect(sketches: SketchSet, members: Sequence[Segment]) -> int:
     """Build graphs over the segments that no graph covers; return the number of documents in them.
 
     A graph holds about a quarter of a million documents. Existing graphs are kept. A graph with a segment that is gone
@@ -126,36 +110,28 @@ def _connect(sketches: SketchSet, members: Sequence[Segment], progress: Callable
 
     connected = {segment for own in graphs_of(sketches, [m.entry for m in members]) for segment in own.segments}
     left = [member for member in members if member.entry.documents and member.entry.id not in connected]
-    total, done = sum(member.entry.documents for member in left), 0
-    while left:
-        group = [left.pop(0)]
-        while left and sum(m.entry.documents for m in [*group, left[0]]) <= hnsw.GROUP_DOCUMENTS:
-            group.append(left.pop(0))
-        opened = [sketches.read(member.entry) for member in group]
-        before = done
-
-        def report(count: int, before: int = before) -> None:
-            progress(SketchProgress("connecting", before + count, total))
-
-        index, center = hnsw.build([sketch for sketch in opened if sketch is not None], sketches.dtype, report)
-        write_graph(sketches, [member.entry for member in group], center.tolist(), index.save())
-        done += len(index)
-    return done
+    total = sum(member.entry.documents for member in left)
+    with step("connecting documents", total, "documents") as advance:
+        while left:
+            group = [left.pop(0)]
+            while left and sum(m.entry.documents for m in [*group, left[0]]) <= hnsw.GROUP_DOCUMENTS:
+                group.append(left.pop(0))
+            opened = [sketches.read(member.entry) for member in group]
+            index, center = hnsw.build([sketch for sketch in opened if sketch is not None], sketches.dtype, advance)
+            write_graph(sketches, [member.entry for member in group], center.tolist(), index.save())
+    return total
 
 
-def sketch_missing(
-    sketches: SketchSet, members: Sequence[Segment], progress: Callable[[SketchProgress], None] = lambda progress: None
-) -> int:
+def sketch_missing(sketches: SketchSet, members: Sequence[Segment]) -> int:
     """Sketch the segments that have no sketch yet; return the number of documents in them."""
     missing = [member for member in members if member.entry.documents and not sketches.has(member.entry)]
-    total, done = sum(member.entry.documents for member in missing), 0
-    for member in missing:
-        progress(SketchProgress("sketching", done, total))
-        coordinates = sketches.basis.coordinates(member.codes())
-        sketches.write(member.entry, Sketch.of(sketches.basis, coordinates, sketches.dtype))
-        done += member.entry.documents
-    progress(SketchProgress("sketching", done, total))
-    return done
+    total = sum(member.entry.documents for member in missing)
+    with step("sketching documents", total, "documents") as advance:
+        for member in missing:
+            coordinates = sketches.basis.coordinates(member.codes())
+            sketches.write(member.entry, Sketch.of(sketches.basis, coordinates, sketches.dtype))
+            advance(member.entry.documents)
+    return total
 
 
 def sketch_new_segments(index: Path, members: Sequence[Segment]) -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from nagindex.corpus.reading import Value
 from nagindex.errors import DamagedIndexError
 from nagindex.nag import CODE_DTYPE, Codes, NagSpec
+from nagindex.progress import step
 from nagindex.storage.arrays import data_offset, map_array, write_array
 from nagindex.storage.files import FileEntry, sync_folder, verify_content, verify_length, verify_once, writing
 from nagindex.storage.manifest import SegmentEntry
@@ -273,8 +274,10 @@ def verify_segments(segments: Sequence[Segment], *, threads: int | None = None) 
     Raises:
         DamagedIndexError: a file is not what was written.
     """
-    with ThreadPoolExecutor(thread_count(threads)) as pool:
-        list(pool.map(Segment.check, segments))
+    sizes = [sum(file.bytes for file in segment.entry.files.values()) for segment in segments]
+    with ThreadPoolExecutor(thread_count(threads)) as pool, step("verifying checksums", sum(sizes), "bytes") as advance:
+        for size, _ in zip(sizes, pool.map(Segment.check, segments), strict=True):
+            advance(size)
 
 
 def deleted_rows(index: Path, entry: SegmentEntry) -> npt.NDArray[np.uint32]:

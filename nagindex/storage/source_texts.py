@@ -15,6 +15,7 @@ from nagindex.corpus.reading import find_columns, read_documents
 from nagindex.corpus.sources import Source, content_hash, format_of
 from nagindex.corpus.sql import connect
 from nagindex.errors import SourceChangedError
+from nagindex.progress import step
 from nagindex.storage.docs import join_documents
 from nagindex.storage.snapshot import Snapshot
 
@@ -57,16 +58,18 @@ class SourceTexts:
             key = name, span.sha256, span.text_column
             spans[key] = span
             wanted[key][row].append(index)
-        for key, rows in wanted.items():
-            if key not in self._sources:
-                self._sources[key] = _located(spans[key], self.root, hashed=self.hashed)
-            last = max(rows)
-            columns = self._columns(spans[key], self._sources[key])
-            for document in read_documents(self._sources[key], columns, start=min(rows), wanted=rows.__contains__):
-                for index in rows.get(document.row, ()):
-                    yield index, document.text or ""
-                if document.row == last:
-                    break
+        with step("reading texts", len(positions), "documents") as advance:
+            for key, rows in wanted.items():
+                if key not in self._sources:
+                    self._sources[key] = _located(spans[key], self.root, hashed=self.hashed)
+                last = max(rows)
+                columns = self._columns(spans[key], self._sources[key])
+                for document in read_documents(self._sources[key], columns, start=min(rows), wanted=rows.__contains__):
+                    for index in rows.get(document.row, ()):
+                        yield index, document.text or ""
+                        advance(1)
+                    if document.row == last:
+                        break
 
     def _columns(self, span: SourceSpan, source: Source) -> SourceColumns | None:
         """Return the column of a source's texts: the one they were encoded from."""

@@ -8,13 +8,14 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from shell import Shell, jsonl
+from shell import PROGRAM, Shell, jsonl
 
 
 @contextmanager
@@ -101,7 +102,7 @@ def test_an_interrupted_build_commits_what_is_complete_says_how_to_go_on_and_end
         process.send_signal(kind)
         status, out, err = finish(process)
         os.close(held)
-    assert (status, out) == (1, "")
+    assert (status, out) == (128 + kind, "")
     assert "Traceback" not in err
     *_, line = err.splitlines()  # a slow machine gets to progress lines before
     assert line.startswith("Error: interrupted; 2,304 documents are committed in index.nagindex")
@@ -116,6 +117,105 @@ def test_an_interrupted_build_commits_what_is_complete_says_how_to_go_on_and_end
     assert shell.state() == shell.state(index="unbroken.nagindex")
 
 
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_query_ends_with_one_line_and_the_status_of_the_signal(
+    pool: Shell, kind: signal.Signals
+) -> None:
+    pipe = pool.folder / "t.jsonl"
+    os.mkfifo(pipe)
+    with started(pool, "query", "t.jsonl", "-n", "1") as process:
+        held = hold_at(pipe, process)
+        process.send_signal(kind)
+        assert finish(process) == (128 + kind, "", "Error: interrupted; run the same command again\n")
+        os.close(held)
+
+
+STOPPED_TWICE = """
+import time
+from nagindex.cli.process import stopping_on_signals
+with stopping_on_signals():
+    try:
+        print("running", flush=True)
+        time.sleep(100)
+    finally:
+        print("ending", flush=True)
+        time.sleep(100)
+"""
+
+
+def test_a_second_ctrl_c_ends_at_once_and_a_second_sigterm_does_not() -> None:
+    """Schedulers send SIGTERM to a process and again to its group: what it ends with must not be cut off by that."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STOPPED_TWICE], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"running\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout.readline() == b"ending\n"
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == -signal.SIGINT
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+
+
+WRITES = (
+    ["sql", "SELECT * FROM docs"],
+    ["info"],
+    ["query", "--help"],
+    ["--help"],
+    ["sql", "--json", "SELECT * FROM docs"],
+)
+
+
+@pytest.mark.parametrize("arguments", WRITES, ids=" ".join)
+def test_a_stdout_that_cannot_be_written_is_one_line_and_status_1(pool: Shell, arguments: list[str]) -> None:
+    for redirection, reason in ((">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
+        done = redirected(pool, redirection, *arguments)
+        assert done.returncode == 1
+        assert done.stderr == f"Error: stdout: cannot be written ({reason}); the output is not complete\n"
+
+
+@pytest.mark.parametrize("arguments", WRITES, ids=" ".join)
+def test_any_command_may_be_left_by_its_reader(pool: Shell, arguments: list[str]) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = pool.start(*arguments, stdout=write_end)
+    os.close(write_end)
+    with process:
+        assert (process.communicate(timeout=120)[1], process.returncode) == (b"", 0)
+
+
+def test_a_command_runs_without_standard_streams(pool: Shell) -> None:
+    assert redirected(pool, "<&- 2>&-", "info").returncode == 0
+    assert redirected(pool, "<&- >&- 2>&-", "verify").returncode == 0
+    assert redirected(pool, "2>&-", "info", "-i", "none").returncode == 1
+
+
+def test_what_an_ascii_terminal_cannot_show_is_escaped_as_json_does(pool: Shell) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C"}
+    text = "chr(233) || chr(128512)"
+    with pool.start("sql", f"SELECT {text} AS x", env=environment) as process:
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, b"")
+    assert out.splitlines()[-1] == rb"\u00e9\ud83d\ude00"
+    with pool.start("sql", "--json", f"SELECT {text} AS x", env=environment) as process:
+        assert json.loads(process.communicate(timeout=120)[0]) == {"x": "\u00e9\U0001f600"}
+    with pool.start("sql", f"SELECT ({text})::INTEGER", env=environment) as process:
+        assert rb"'\u00e9\ud83d\ude00'" in process.communicate(timeout=120)[1]
+    assert process.returncode == 1
+
+
+def redirected(shell: Shell, redirection: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the program as a shell does with some redirections."""
+    command = f'"$0" "$@" {redirection}'
+    return subprocess.run(
+        ["sh", "-c", command, PROGRAM, *arguments], cwd=shell.folder, capture_output=True, text=True, timeout=120
+    )
+
+
 @pytest.mark.slow
 def test_ctrl_c_in_the_middle_of_encoding_keeps_a_whole_index(shell: Shell) -> None:
     """Wherever the signal lands, the message is true: so many documents are committed, a prefix of the corpus."""
@@ -128,7 +228,7 @@ def test_ctrl_c_in_the_middle_of_encoding_keeps_a_whole_index(shell: Shell) -> N
         time.sleep(1.5)
         process.send_signal(signal.SIGINT)
         status, _, err = finish(process)
-    assert status == 1
+    assert status == 130
     told = re.fullmatch(r"Error: interrupted; ([\d,]+) documents are committed in index.nagindex; .*\n", err)
     assert told, err
     committed = int(told[1].replace(",", ""))

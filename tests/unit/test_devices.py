@@ -130,12 +130,16 @@ def test_a_process_for_each_device_makes_the_whole(corpus, model, whole, tmp_pat
     """`cpu,cpu` builds what one process builds, the report and the progress are of all, and both did a part."""
     told = []
     index, report = build(corpus, tmp_path / "i", model=model, device="cpu,cpu", workers=0,
-                          progress=lambda p: told.append((p.documents, p.committed)))  # fmt: skip
+                          progress=told.append)  # fmt: skip
     assert state(index) == whole
     assert (report.documents, dict(report.skipped), report.sources) == (TOTAL, {"null text": 2}, 5)
     assert report.version == index.manifest.version == 3
     assert len(index.segments) == 2
-    assert told == sorted(told)
+    encoding = [p for p in told if p.stage == "encoding documents"]
+    counts = [(p.done, p.committed) for p in encoding]
+    assert counts == sorted(counts)
+    assert all(p.done <= p.total for p in encoding)
+    assert (encoding[-1].done, encoding[-1].total, encoding[-1].committed) == (TOTAL + 2, TOTAL + 2, TOTAL)
     assert index._backbone is None, "the model of this process was only for the settings"
     again = index.append(corpus, device="cpu, cpu")
     assert (again.documents, again.already_in) == (0, 5)
@@ -164,7 +168,8 @@ def test_a_device_whose_process_dies_stops_the_run_and_the_same_command_ends_it(
             children.append(self)
 
     def kill(progress):
-        children[0]._link.process.send_signal(signal.SIGKILL)
+        if progress.stage == "encoding documents":
+            children[0]._link.process.send_signal(signal.SIGKILL)
 
     monkeypatch.setattr(jobs, "Child", Recorded)
     options = {"model": model, "device": "cpu,cpu", "workers": 0}

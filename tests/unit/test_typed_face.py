@@ -20,7 +20,9 @@ import nagindex
 
 index, report = nagindex.build("corpus", "i.nagindex", model="minilm", max_length=64, on_duplicate="replace")
 index.append("more", shard=nagindex.Shard(0, 2))
-index.recheck(documents=8)
+index.recheck(documents=8, progress=lambda progress: print(progress.stage, progress.done / progress.total))
+with nagindex.reporting(print):
+    problems: list[nagindex.NagIndexError] = index.verify()
 selection = index.query(
     {"a": "a.jsonl"}, n=1_000, mix="union", quality=nagindex.Quality("edu", weight=0.5), cap={"domain": 0.1},
     exclude=["a.txt", Path("b.txt")], layers=[0, 2], decontamination=nagindex.Decontamination(["e.jsonl"]),
