@@ -4,6 +4,10 @@ A prefix ends at a cut: between a letter or digit and a space or line feed. The 
 the whole text if no added token contains such a pair of characters, every normalizer keeps the two characters
 adjacent, and a pre-tokenizer always splits between them without looking further, since the tokenizer's model works
 within one split. A tokenizer with any component that is not known to behave like this reads whole texts.
+
+The tokens of a long text are counted in pieces between cuts, as a tokenizer takes a hundred bytes or more for each
+character that it is given at once. Each piece starts with the letter before its cut, so that no component takes it for
+the beginning of a text; that letter's tokens come first, as it is a prefix, and are left out.
 """
 
 from __future__ import annotations
@@ -12,12 +16,14 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-CHARACTERS_PER_CALL = 4_000_000
+CHARACTERS_PER_CALL = 1_000_000
+CHARACTERS_PER_PIECE = 250_000
 CHARACTERS_PER_TOKEN = 5  # more than most texts have, so that one prefix usually suffices
 SPARE_CHARACTERS = 64
 SPARE_TOKENS = 8  # required beyond those kept, as a safety margin; the reasoning above needs none
@@ -98,7 +104,12 @@ class PrefixTokenizer:
             raise ValueError(f"{len(flags)} count flags for {len(texts)} texts")
         ids: list[list[int]] = [[] for _ in texts]
         counts = np.full(len(texts), -1, np.int64)
-        remaining, size = list(range(len(texts))), CHARACTERS_PER_TOKEN * max_length + SPARE_CHARACTERS
+        remaining, size = [], CHARACTERS_PER_TOKEN * max_length + SPARE_CHARACTERS
+        for i, text in enumerate(texts):
+            if flags[i] and len(text) > CHARACTERS_PER_PIECE:
+                ids[i], counts[i] = self._read_in_pieces(text, max_length)
+            else:
+                remaining.append(i)
         while remaining:
             ends = [len(texts[i]) if flags[i] else self._prefix_end(texts[i], size) for i in remaining]
             rows = self._encode([texts[i][:end] for i, end in zip(remaining, ends, strict=True)])
@@ -111,6 +122,20 @@ class PrefixTokenizer:
                 counts[i] = len(row) if flags[i] else -1
             remaining, size = too_short, 2 * size
         return Tokens(ids, counts)
+
+    def _read_in_pieces(self, text: str, max_length: int) -> tuple[list[int], int]:
+        """Return the first token ids of a text, and the number of all of them."""
+        starts = [0]
+        while (start := self._prefix_end(text, starts[-1] + CHARACTERS_PER_PIECE)) < len(text):
+            starts.append(start)
+        leads = [text[max(start - 1, 0) : start] for start in starts]
+        pieces = [text[max(start - 1, 0) : stop] for start, stop in pairwise([*starts, len(text)])]
+        own, ids, count = dict(zip(leads, self._encode(leads), strict=True)), list[int](), 0
+        for lead, row in zip(leads, self._encode(pieces), strict=True):
+            begin = len(own[lead])
+            ids += row[begin : begin + max_length - len(ids)]
+            count += len(row) - begin
+        return ids, count
 
     def _encode(self, texts: list[str]) -> Iterator[list[int]]:
         """Yield all token ids of each text."""

@@ -85,6 +85,30 @@ def test_ids_are_those_of_the_whole_wherever_the_cut_falls(tokenizer, tight, mon
         assert (found.counts == -1).all()
 
 
+def assert_pieces_make_the_whole(tokenizer, texts):
+    prefix_tokenizer, expected = PrefixTokenizer(tokenizer), whole(tokenizer, texts)
+    for max_length in (0, 3, 12):
+        found = prefix_tokenizer(texts, max_length=max_length, count=True)
+        assert found.counts.tolist() == [len(row) for row in expected]
+        assert found.ids == [row[:max_length] for row in expected]
+
+
+@pytest.mark.parametrize("size", [1, 25])
+def test_tokens_counted_in_pieces_are_those_of_the_whole(tokenizer, size, monkeypatch):
+    """Of texts of fragments chosen to break it, whatever stands before and after the places where a text is cut."""
+    monkeypatch.setattr(tokenizing, "CHARACTERS_PER_PIECE", size)
+
+    @settings(max_examples=20, derandomize=True, deadline=None)
+    @given(TEXTS)
+    def check(parts):
+        assert_pieces_make_the_whole(tokenizer, ["".join(parts)])
+
+    check()
+    for spaced in ("a {}b {}", "{}9\n{}я \n"):
+        texts = [spaced.format(first, second) for i, first in enumerate(FRAGMENTS) for second in FRAGMENTS[i % 9 :: 9]]
+        assert_pieces_make_the_whole(tokenizer, [*texts, "".join(texts)])
+
+
 class Spy:
     """A `tokenizers.Tokenizer` that notes how many characters it is given."""
 
@@ -106,6 +130,26 @@ def test_of_a_long_text_only_the_beginning_is_read(tokenizer, words):
     PrefixTokenizer(SimpleNamespace(backend_tokenizer=spy))([words * 60_000], max_length=120, count=False)
     metaspace_of_lines = isinstance(tokenizer.pre_tokenizer, pre_tokenizers.Metaspace) and "\n" in words
     assert spy.given < 2000 or (metaspace_of_lines and spy.given == 960_000)
+
+
+@pytest.mark.parametrize("words", ["The light bends. ", "Свет гнётся там\n"])
+def test_of_a_long_text_only_pieces_are_given_to_the_tokenizer_at_once(tokenizer, words, monkeypatch):
+    """Counting takes the memory of a fraction of the text, whose size does not depend on the text's."""
+    monkeypatch.setattr(tokenizing, "CHARACTERS_PER_CALL", 4000)
+    monkeypatch.setattr(tokenizing, "CHARACTERS_PER_PIECE", 1000)
+    largest = 0
+
+    class Largest(Spy):
+        def encode_batch_fast(self, texts, **options):
+            nonlocal largest
+            largest = max(largest, sum(map(len, texts)))
+            return super().encode_batch_fast(texts, **options)
+
+    spy = Largest(tokenizer)
+    found = PrefixTokenizer(SimpleNamespace(backend_tokenizer=spy))([words * 2000], max_length=120)
+    metaspace_of_lines = isinstance(tokenizer.pre_tokenizer, pre_tokenizers.Metaspace) and "\n" in words
+    assert largest <= tokenizing.CHARACTERS_PER_CALL or metaspace_of_lines
+    assert found.counts[0] >= 2000
 
 
 @pytest.mark.parametrize("name", WHOLE)
