@@ -45,6 +45,15 @@ on_duplicate_option = click.option(
     help="What happens to a document whose id is in the index already.",
 )
 
+on_error_option = click.option(
+    "--on-error",
+    type=click.Choice(nagindex.ON_ERROR),
+    default=DEFAULTS.on_error,
+    show_default=True,
+    help="What happens to a row, file or folder that cannot be read: stop there, or skip it and list it (info --skipped). "
+    "A file that cannot be read to its end is skipped as a whole.",
+)
+
 
 @click.command()
 @click.argument("corpus", nargs=-1, required=True)
@@ -138,6 +147,7 @@ on_duplicate_option = click.option(
 )
 @corpus_root_option
 @on_duplicate_option
+@on_error_option
 @shard_option
 @workers_option
 @click.option(
@@ -229,6 +239,7 @@ def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str |
 )
 @corpus_root_option
 @on_duplicate_option
+@on_error_option
 @shard_option
 @workers_option
 @click.option(
@@ -263,28 +274,36 @@ def append(
     part = nagindex.Shard(*shard_of(shard))
     opened = nagindex.open(index)
     _print_ignored(corpus, corpus_root)
-    with _committing(index):
+    with _committing([index]):
         columns = nagindex.Columns(text_column, id_column, token_column, keep)
         report = opened.append(corpus, columns=columns, corpus_root=corpus_root, shard=part, **options)
     _print_report(report, index, as_json)
 
 
 @contextmanager
-def _committing(index: str | Path) -> Iterator[None]:
-    """On Ctrl-C or SIGTERM, when the complete windows have been committed, say how to continue."""
+def _committing(indexes: Sequence[str | Path]) -> Iterator[None]:
+    """Say what is committed when a run ends early: on Ctrl-C or SIGTERM, which commit the complete windows, or by an error."""
     try:
         yield
     except KeyboardInterrupt:
-        committed = 0
-        with suppress(nagindex.InputNotFoundError):
+        held = " and ".join(_held(indexes)) or "nothing is committed"
+        raise Stopped(f"{held}; run the same command to go on") from None
+    except nagindex.NagIndexError:
+        for held in _held(indexes):
+            note(f"Stopped; {held}; the same command goes on from there")
+        raise
+
+
+def _held(indexes: Sequence[str | Path]) -> Iterator[str]:
+    """Yield how many documents each index holds, of those that exist."""
+    for index in indexes:
+        with suppress(nagindex.NagIndexError, OSError):
             committed = len(nagindex.open(index, check=False))
-        raise Stopped(
-            f"{plural(committed, 'document')} are committed in {index}; run the same command to go on"
-        ) from None
+            yield f"{plural(committed, 'document')} {'is' if committed == 1 else 'are'} committed in {index}"
 
 
 def _print_ignored(corpus: Sequence[str], corpus_root: Path | None) -> None:
-    listing = nagindex.find_sources(corpus, root=corpus_root)
+    listing = nagindex.find_sources(corpus, root=corpus_root, on_error="skip")  # the run itself stops where it must
     if listing.ignored:
         note(f"Passing over {plural(len(listing.ignored), 'file')} of other kinds, such as {listing.ignored[0]}")
 
@@ -295,10 +314,12 @@ def _print_report(report: IngestReport, index: Path, as_json: bool) -> None:
         click.echo(json.dumps({"index": str(index)} | with_flags_in(fields)))
     for warning in report.warnings:
         warn(warning)
+    for said in report.unreadable:
+        warn(f"{said}; skipped")
     for name in report.changed:
         known = f"{name}: the index holds a file of this name with other content"
-        remedy = "where ids are FILE:ROW, --corpus-root with a folder further up distinguishes the files"
-        warn(f"{known}, and ids that are in already were treated as duplicates; {remedy}")
+        told = "ids that are in already are duplicates, and ids FILE:ROW became FILE@CONTENT:ROW"
+        warn(f"{known}; {told}; where new documents are to replace the former, append with --on-duplicate replace")
     for name in report.empty:
         warn(f"{name}: the file is empty; replace it if it should not be")
     if report.already_in:

@@ -9,7 +9,7 @@ import click
 
 import nagindex
 
-from .messages import note
+from .messages import note, warn
 from .options import duration, size
 
 
@@ -18,6 +18,8 @@ def print_cost(
 ) -> None:
     """Print what indexes of some neuron types of a whole corpus would cost."""
     found = nagindex.estimate_build(corpus, neuron_types=neuron_types, options=options)
+    for said in found.unreadable:
+        warn(f"{said}; passed over")
     if as_json:
         click.echo(json.dumps(vars(found)))
         return

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nagindex.corpus.sources import find_sources as find_sources
     from nagindex.index import Index
     from nagindex.ingest.options import ON_DUPLICATE as ON_DUPLICATE
+    from nagindex.ingest.options import ON_ERROR as ON_ERROR
     from nagindex.ingest.options import BuildOptions, Shard
     from nagindex.ingest.writer import IngestReport as IngestReport
     from nagindex.maintenance.reencode import Reencoding as Reencoding
@@ -84,7 +85,7 @@ _HOMES = {
         "nagindex.corpus.columns": ["Columns"],
         "nagindex.corpus.sources": ["find_sources"],
         "nagindex.index": ["Index"],
-        "nagindex.ingest.options": ["BuildOptions", "ON_DUPLICATE", "Shard"],
+        "nagindex.ingest.options": ["BuildOptions", "ON_DUPLICATE", "ON_ERROR", "Shard"],
         "nagindex.ingest.writer": ["IngestReport"],
         "nagindex.maintenance.reencode": ["Reencoding"],
         "nagindex.progress": ["Progress", "reporting"],

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Unpack
 from nagindex.arguments import checked
 from nagindex.backbone.devices import require_devices
 from nagindex.corpus.columns import ALL, Columns
-from nagindex.corpus.sources import Paths, find_sources
+from nagindex.corpus.reading import corpus_sources
+from nagindex.corpus.sources import Paths
 from nagindex.encode.batch_size import measure_batch_tokens
 from nagindex.encode.encoder import default_batch_tokens, default_window
 from nagindex.errors import BadInputError
@@ -89,8 +90,9 @@ def build_types(
         NagIndexError: as `build`.
     """
     chosen = _options(options, keywords)
-    sources = tuple(find_sources(corpus, root=chosen.corpus_root).sources)
-    columns, notes = columns_of_build(sources, chosen.columns, next(iter(_begun(indexes)), None))
+    sources = tuple(corpus_sources(corpus, root=chosen.corpus_root, on_error=chosen.on_error))
+    begun = next(iter(_begun(indexes)), None)
+    columns, notes = columns_of_build(sources, chosen.columns, begun, on_error=chosen.on_error)
     devices = visible_devices(chosen.device)
     require_devices(devices)
     for path in indexes.values():
@@ -148,8 +150,8 @@ def estimate_build(
         InputNotFoundError, BadInputError: the corpus or the model cannot be read.
     """
     chosen = _options(options, keywords)
-    sources = find_sources(corpus, root=chosen.corpus_root).sources
-    columns, _ = columns_of_build(sources, chosen.columns)
+    sources = corpus_sources(corpus, root=chosen.corpus_root, on_error=chosen.on_error)
+    columns, _ = columns_of_build(sources, chosen.columns, on_error=chosen.on_error)
     loaded = _load(chosen, neuron_types[0], visible_devices(chosen.device)[0])
     backbones = [loaded.of_type(neuron_type) for neuron_type in neuron_types]
     specs = [view.fingerprint(top_k=chosen.top_k, max_length=chosen.max_length).spec for view in backbones]
@@ -160,6 +162,7 @@ def estimate_build(
         columns,
         max_length=chosen.max_length,
         batch_tokens=chosen.batch_tokens or default_batch_tokens(loaded),
+        on_error=chosen.on_error,
     )
 
 

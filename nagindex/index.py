@@ -15,7 +15,8 @@ from nagindex.arguments import checked, parse_count, parse_share
 from nagindex.backbone.devices import require_devices
 from nagindex.backbone.options import ModelKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
-from nagindex.corpus.sources import Paths, find_sources
+from nagindex.corpus.reading import corpus_sources
+from nagindex.corpus.sources import OnError, Paths
 from nagindex.errors import BadInputError, NagIndexError, plural
 from nagindex.ingest.columns import check_append
 from nagindex.ingest.estimate import require_place
@@ -201,6 +202,7 @@ class Index:
         columns: Columns | None = None,
         corpus_root: str | Path | None = None,
         on_duplicate: OnDuplicate = "skip",
+        on_error: OnError = "stop",
         accept_libraries: bool = False,
         shard: Shard = Shard(),
         workers: int | None = None,
@@ -215,6 +217,7 @@ class Index:
                 column that the index has.
             corpus_root: names of sources are relative to it; by default the deepest folder that holds everything named.
             on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in the index already.
+            on_error: `stop` or `skip`: what happens to a row, file or folder that cannot be read; see `BuildOptions`.
             accept_libraries: whether to mix encodings by different library versions.
             shard: this process's part of the corpus, where several add it to the index together.
             workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default 1 if the corpus is large enough.
@@ -226,9 +229,11 @@ class Index:
             SettingsMismatchError: the model or the libraries are not the index's.
             DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
         """
-        sources = tuple(find_sources(corpus, root=corpus_root).sources)
-        notes = check_append(sources, columns, self.snapshot)
-        options = IngestOptions(shard, on_duplicate, workers, accept_libraries=accept_libraries, columns=columns)
+        sources = tuple(corpus_sources(corpus, root=corpus_root, on_error=on_error))
+        notes = check_append(sources, columns, self.snapshot, on_error=on_error)
+        options = IngestOptions(
+            shard, on_duplicate, workers, accept_libraries=accept_libraries, columns=columns, on_error=on_error
+        )
         job = Job((self.path,), sources, options, ModelOptions(**model))
         require_devices(visible_devices(job.model.device))
         require_place(self.path, self.manifest, sources, shard)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from nagindex.corpus import parquet, streams
 from nagindex.corpus.columns import Columns, Fields, SourceColumns
 from nagindex.corpus.records import record_id
-from nagindex.corpus.sources import Position, Source
+from nagindex.corpus.sources import OnError, Paths, Position, Source, find_sources, require_readable
 from nagindex.errors import BadInputError
 
 NULL_TEXT = "null text"
 INVALID_UTF8 = "invalid UTF-8"
 EXCLUDED = "excluded"
+BAD_ROW = "bad row"
 Value = str | int | float | bool | None
 
 
@@ -29,7 +33,8 @@ class Document(NamedTuple):
         text: the text; None where there is a `problem`.
         tokens: the token count that the source states, None where it states none.
         kept: values of the kept columns, in their order, then of the target column.
-        problem: why the row is no document (`null text`, `invalid UTF-8`, or `excluded` by the caller), or None.
+        problem: why the row is no document (`null text`, `invalid UTF-8`, `bad row: ` and what is wrong with it, or `excluded`
+            by the caller), or None.
     """
 
     row: int
@@ -49,15 +54,21 @@ def fields_of(source: Source) -> Fields:
     return parquet.fields(source) if source.format == "parquet" else streams.fields(source)
 
 
-def find_columns(source: Source, columns: Columns) -> SourceColumns | None:
+def find_columns(source: Source, columns: Columns, *, on_error: OnError | None = None) -> SourceColumns | None:
     """Return the columns to read of a source; None where it has none, as the last shard of a job that had too many.
+
+    Args:
+        source: the source.
+        columns: the columns that are named.
+        on_error: as in `read_documents`.
 
     Raises:
         BadInputError: the file cannot be read, or as `Columns.find`.
     """
     if source.format == "txt":  # a file that is one text has no columns to choose or to miss
         return SourceColumns("text", kept=tuple(columns.kept.values()), target=columns.target_column)
-    available = fields_of(source).types
+    with naming_skip(on_error):
+        available = fields_of(source).types
     return columns.find(available, where=str(source.path)) if available else None
 
 
@@ -69,6 +80,7 @@ def read_documents(
     position: Position | None = None,
     with_tokens: bool = True,
     wanted: Callable[[int], bool] = lambda row: True,
+    on_error: OnError | None = None,
 ) -> Iterator[Document]:
     """Yield every row of a source in file order, from row `start` on; memory does not grow with the file.
 
@@ -79,12 +91,14 @@ def read_documents(
         position: updated while rows are read.
         with_tokens: whether to read token counts, where the source states them.
         wanted: whether to parse a row; other rows have the problem `excluded`, and neither id nor text.
+        on_error: `skip` yields a row that holds what is no record, text, id or count with the problem `bad row`; `stop` raises
+            for it, and names `skip` as a remedy; None, where the caller cannot skip, raises too.
 
     Raises:
         BadInputError: the file is truncated, corrupt or lacks a column, or a row holds a value of the wrong type;
             names file and row.
     """
-    found = find_columns(source, columns) if isinstance(columns, Columns) else columns
+    found = find_columns(source, columns, on_error=on_error) if isinstance(columns, Columns) else columns
     if found is None:
         return
     if not with_tokens:
@@ -99,27 +113,82 @@ def read_documents(
         position=position or Position(),
         wanted=wanted,
     )
-    at_id = 1 if found.id is not None else None
-    at_tokens = len(others) if found.tokens is not None else None
-    first_kept = 1 + len(others)
-    for row, values in rows:
-        if not wanted(row):
-            yield Document(row, "", None, None, (), EXCLUDED)
-            continue
-        where = f"{source.path}, row {row}"
-        document_text, problem = _text(values[0], found.text, where)
-        document_id = record_id(values[at_id], where) if at_id else None
-        if document_id is None:
-            document_id = f"{source.name}:{row}"
-        if problem is None and not is_utf8(document_id):
-            problem = INVALID_UTF8
-        if problem is not None:
-            document_text, document_id = None, document_id.encode(errors="replace").decode()
-        tokens = _tokens(values[at_tokens], found.tokens, where) if at_tokens else None
-        kept = tuple(_kept(value) for value in values[first_kept:])
-        if source.format in ("csv", "tsv"):
-            kept = tuple(value if value is None else streams.Field(value) for value in kept)
-        yield Document(row, document_id, document_text, tokens, kept, problem)
+    with naming_skip(on_error):
+        for row, values in rows:
+            if not wanted(row):
+                yield Document(row, "", None, None, (), EXCLUDED)
+                continue
+            try:
+                document = _document(source, found, row, values)
+            except BadInputError as error:
+                if on_error != "skip":
+                    raise
+                document = Document(
+                    row, f"{source.name}:{row}", None, None, (), f"{BAD_ROW}: {reason_of(error, source)}"
+                )
+            yield document
+
+
+def corpus_sources(corpus: Paths, *, root: str | Path | None, on_error: OnError) -> list[Source]:
+    """Return the sources of a corpus, sorted by name; under `skip` those that cannot be read too, each with its `problem`.
+
+    Raises:
+        InputNotFoundError, BadInputError: as `find_sources`.
+    """
+    sources = find_sources(corpus, root=root, on_error="skip").sources
+    if on_error == "stop":
+        with naming_skip(on_error):
+            for source in sources:
+                require_readable(source)
+    return sources
+
+
+@contextmanager
+def naming_skip(on_error: OnError | None) -> Iterator[None]:
+    """Context in which errors name `on_error="skip"` as a remedy, if the caller has that option and has not chosen it."""
+    try:
+        yield
+    except BadInputError as error:
+        if on_error != "stop":
+            raise
+        raise BadInputError(f'{error}, or pass over it with `on_error="skip"`') from None
+
+
+def reason_of(error: BadInputError, source: Source) -> str:
+    """Return what an error of a source says is wrong, without the file's path and the remedy."""
+    said = str(error).removeprefix(str(source.path)).lstrip(",: ").rpartition("; ")[0]
+    return re.sub(r"^row \d+: ", "", said)
+
+
+def _document(source: Source, columns: SourceColumns, row: int, values: Sequence[Any] | BadInputError) -> Document:
+    """Return a row as a document.
+
+    Args:
+        source: the file.
+        columns: those that were read.
+        row: the row's position.
+        values: of the text, id and token columns as far as there are any, the kept columns and the target column.
+
+    Raises:
+        BadInputError: the row is no record, or holds a value of the wrong type.
+    """
+    if isinstance(values, BadInputError):
+        raise values
+    where = f"{source.path}, row {row}"
+    rest = iter(values)
+    document_text, problem = _text(next(rest), columns.text, where)
+    document_id = record_id(next(rest), where) if columns.id is not None else None
+    if document_id is None:
+        document_id = f"{source.name}:{row}"
+    if problem is None and not is_utf8(document_id):
+        problem = INVALID_UTF8
+    if problem is not None:
+        document_text, document_id = None, document_id.encode(errors="replace").decode()
+    tokens = _tokens(next(rest), columns.tokens, where) if columns.tokens is not None else None
+    kept = tuple(map(_kept, rest))
+    if source.format in ("csv", "tsv"):
+        kept = tuple(value if value is None else streams.Field(value) for value in kept)
+    return Document(row, document_id, document_text, tokens, kept, problem)
 
 
 def read_texts(source: Source, columns: Columns, skipped: list[str]) -> Iterator[Document]:

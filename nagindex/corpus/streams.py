@@ -36,8 +36,20 @@ def column_names(source: Source) -> list[str]:
         return ["text"]
     if source.format in ("csv", "tsv"):
         return _csv_header(source)
-    records = islice(_json_records(source), RECORDS_SAMPLED)
-    return list(dict.fromkeys(key for _, record, _ in records for key in record))
+    return list(dict.fromkeys(key for record in _sampled_objects(source) for key in record))
+
+
+def _sampled_objects(source: Source) -> list[dict[str, Any]]:
+    """Return the first thousand records of a JSON source, without those that are none.
+
+    Raises:
+        BadInputError: none of them is a record.
+    """
+    records = [record for _, record, _ in islice(_json_records(source), RECORDS_SAMPLED)]
+    objects = [record for record in records if not isinstance(record, BadInputError)]
+    if records and not objects:
+        raise next(record for record in records if isinstance(record, BadInputError))
+    return objects
 
 
 def fields(source: Source) -> Fields:
@@ -47,7 +59,7 @@ def fields(source: Source) -> Fields:
         return Fields(names, dict.fromkeys(names, ""))
     columns: dict[str, None] = {}
     types: dict[str, str] = {}
-    for _, record, _ in islice(_json_records(source), RECORDS_SAMPLED):
+    for record in _sampled_objects(source):
         columns |= dict.fromkeys(record)
         objects = [(name, value) for name, value in record.items() if isinstance(value, dict)]
         for path, value in (*record.items(), *by_path(objects, _members).items()):
@@ -68,10 +80,11 @@ def read_rows(
     start: int,
     position: Position,
     wanted: Callable[[int], bool],
-) -> Iterator[tuple[int, Sequence[Any]]]:
+) -> Iterator[tuple[int, Sequence[Any] | BadInputError]]:
     """Yield (row, values at the paths `columns`) from row `start` on; missing values and empty CSV fields are None.
 
-    The values of JSON lines that are not `wanted` are None without being parsed.
+    The values of JSON lines that are not `wanted` are None without being parsed. A row that is no record is yielded as
+    the error that says so, and the rows after it follow; what is wrong with the file is raised.
     """
     if source.format == "txt":
         if start == 0:
@@ -85,26 +98,46 @@ def read_rows(
         positions = [header.index(name) if name in header else None for name in columns]
         for row, fields in _csv_records(source, position):
             if row >= start:
-                yield row, [None if p is None else fields[p] or None for p in positions]
+                if isinstance(fields, BadInputError):
+                    yield row, fields
+                else:
+                    yield row, [None if p is None else fields[p] or None for p in positions]
     else:
         for row, record, raw in _json_records(source, start, position, wanted):
+            if isinstance(record, BadInputError):
+                yield row, record
+                continue
             values = [pick(record, path) for path in columns]
             if id_column is not None:
                 values[columns.index(id_column)] = _id_as_written(record, raw, id_column)
             yield row, values
 
 
+def raise_errors(rows: Iterable[tuple[int, Sequence[Any] | BadInputError]]) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Yield rows, and raise what `read_rows` yields as an error."""
+    for row, values in rows:
+        if isinstance(values, BadInputError):
+            raise values
+        yield row, values
+
+
 def read_records(
     source: Source, names: Container[str], *, id_column: str | None
 ) -> Iterator[tuple[int, Any, dict[str, Any]]]:
-    """Yield (row, id, values by column) of all columns; an empty CSV field is an empty text."""
+    """Yield (row, id, values by column) of all columns; an empty CSV field is an empty text.
+
+    Raises:
+        BadInputError: a row is no record, or the file cannot be read.
+    """
     if source.format in ("json", "jsonl"):
         for row, record, raw in _json_records(source):
+            if isinstance(record, BadInputError):
+                raise record
             yield row, None if id_column is None else _id_as_written(record, raw, id_column), record
         return
     columns = column_names(source)
     rows = read_rows(source, columns, id_column=id_column, start=0, position=Position(), wanted=lambda row: True)
-    for row, values in rows:
+    for row, values in raise_errors(rows):
         fields = {name: value or "" for name, value in zip(columns, values, strict=True)}
         yield row, None if id_column is None else fields[id_column], fields
 
@@ -215,8 +248,8 @@ def _json_records(
     start: int = 0,
     position: Position | None = None,
     wanted: Callable[[int], bool] = lambda row: True,
-) -> Iterator[tuple[int, dict[str, Any], str]]:
-    """Yield (row, record, its JSON text) of a .jsonl or .json source.
+) -> Iterator[tuple[int, dict[str, Any] | BadInputError, str]]:
+    """Yield (row, record, its JSON text) of a .jsonl or .json source; a row that is no record is the error that says so.
 
     Lines that are not `wanted` are empty records, and are not parsed.
     """
@@ -224,21 +257,21 @@ def _json_records(
         if source.format == "jsonl":
             for row, line in enumerate(_lines(stream, source, position)):
                 if row >= start and not line.isspace():
-                    if not wanted(row):
-                        yield row, {}, "{}"
-                        continue
-                    try:
-                        record = json.loads(line)
-                    except (ValueError, RecursionError) as error:
-                        raise BadInputError(
-                            f"{source.path}, line {row + 1}: not a JSON record ({_json_problem(error)}); mend or remove the line"
-                        ) from None
-                    yield row, _require_object(record, source, row), line
+                    yield (row, _parsed_line(line, source, row), line) if wanted(row) else (row, {}, "{}")
         else:
             for row, (record, raw) in enumerate(_json_values(stream, source)):
                 _count_bytes(raw, source, position)
                 if row >= start:
-                    yield row, _require_object(record, source, row), raw
+                    yield row, _object_or_error(record, source, row), raw
+
+
+def _parsed_line(line: str, source: Source, row: int) -> dict[str, Any] | BadInputError:
+    try:
+        return _object_or_error(json.loads(line), source, row)
+    except (ValueError, RecursionError) as error:
+        return BadInputError(
+            f"{source.path}, line {row + 1}: not a JSON record ({_json_problem(error)}); mend or remove the line"
+        )
 
 
 def _json_values(stream: IO[str], source: Source) -> Iterator[tuple[Any, str]]:
@@ -286,13 +319,11 @@ def _json_values(stream: IO[str], source: Source) -> Iterator[tuple[Any, str]]:
         buffer, at = buffer[at:] + more, 0
 
 
-def _require_object(record: Any, source: Source, row: int) -> dict[str, Any]:
-    if not isinstance(record, dict):
-        kind = JSON_KINDS.get(type(record), "number")
-        raise BadInputError(
-            f"{source.path}, row {row}: a JSON {kind}, not an object with named fields; mend or remove it"
-        )
-    return record
+def _object_or_error(record: Any, source: Source, row: int) -> dict[str, Any] | BadInputError:
+    if isinstance(record, dict):
+        return record
+    kind = JSON_KINDS.get(type(record), "number")
+    return BadInputError(f"{source.path}, row {row}: a JSON {kind}, not an object with named fields; mend or remove it")
 
 
 def _json_problem(error: Exception) -> str:
@@ -303,34 +334,53 @@ def _json_problem(error: Exception) -> str:
 
 def _csv_header(source: Source) -> list[str]:
     with _open_text(source, newline="") as stream:
-        header = next(_csv_rows(stream, source), [])
+        header = _first_record(_csv_rows(stream, source))
     if len(set(header)) < len(header):
         raise BadInputError(f"{source.path}: two columns share a name in the header {format_names(header)}; rename one")
     return header
 
 
-def _csv_records(source: Source, position: Position) -> Iterator[tuple[int, list[str]]]:
-    """Yield (row, fields) of the records under the header; empty lines count as rows and are skipped."""
+def _first_record(rows: Iterator[list[str] | BadInputError]) -> list[str]:
+    header = next(rows, [])
+    if isinstance(header, BadInputError):
+        raise header
+    return header
+
+
+def _csv_records(source: Source, position: Position) -> Iterator[tuple[int, list[str] | BadInputError]]:
+    """Yield (row, fields) of the records under the header; empty lines count as rows and are skipped.
+
+    A record with too many fields or too few, or with a misplaced quote, is the error that says so.
+    """
     with _open_text(source, position, newline="") as stream:
         rows = _csv_rows(stream, source, position)
-        header = next(rows, [])
+        header = _first_record(rows)
         for row, fields in enumerate(rows):
-            if fields and len(fields) != len(header):
+            if isinstance(fields, list) and fields and len(fields) != len(header):
                 widths = f"{len(fields)} field{'s' * (len(fields) != 1)} where the header has {len(header)}"
-                raise BadInputError(
-                    f"{source.path}, row {row}: {widths}; mend the record, or replace the file if cut off"
+                yield (
+                    row,
+                    BadInputError(
+                        f"{source.path}, row {row}: {widths}; mend the record, or replace the file if cut off"
+                    ),
                 )
-            if fields:
+            elif fields:
                 yield row, fields
 
 
-def _csv_rows(stream: IO[str], source: Source, position: Position | None = None) -> Iterator[list[str]]:
+def _csv_rows(
+    stream: IO[str], source: Source, position: Position | None = None
+) -> Iterator[list[str] | BadInputError]:
+    """Yield the fields of each record, or the error of a misplaced quote, after which reading goes on with the next line."""
     csv.field_size_limit(MAX_RECORD)
     reader = csv.reader(
         _lines(stream, source, position), delimiter="\t" if source.format == "tsv" else ",", strict=True
     )
-    try:
-        yield from reader
-    except csv.Error as error:
-        where = f"{source.path}, record that ends in line {reader.line_num}"
-        raise BadInputError(f"{where}: {error}; mend the quotes, or replace the file if it was cut off") from None
+    while True:
+        try:
+            yield next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            where = f"{source.path}, record that ends in line {reader.line_num}"
+            yield BadInputError(f"{where}: {error}; mend the quotes, or replace the file if it was cut off")

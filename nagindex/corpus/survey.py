@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from nagindex.corpus.columns import Columns, Fields, missing_column
 from nagindex.corpus.reading import fields_of
-from nagindex.corpus.sources import Source
+from nagindex.corpus.sources import OnError, Source
 from nagindex.errors import BadInputError
 
 
@@ -29,7 +30,14 @@ class Survey:
     types: dict[str, dict[str, Path]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, sources: Iterable[Source], columns: Columns, *, is_new: Callable[[Source], bool]) -> Survey:
+    def of(
+        cls,
+        sources: Iterable[Source],
+        columns: Columns,
+        *,
+        is_new: Callable[[Source], bool],
+        on_error: OnError = "stop",
+    ) -> Survey:
         """Return the survey of the sources that are new, and of others until every column to keep is found.
 
         A damaged source is passed over here: it is reported in its turn.
@@ -38,6 +46,7 @@ class Survey:
             sources: the sources.
             columns: the columns to read.
             is_new: whether a source is to be read; those that an index holds already may have their texts in another column.
+            on_error: under `skip` a source that lacks a column is passed over too.
 
         Raises:
             BadInputError: a source that is to be read lacks a column of text, id or token count.
@@ -46,14 +55,14 @@ class Survey:
         for source in sorted(sources, key=is_new, reverse=True):
             if not is_new(source) and not survey.lacking(columns.kept.values()):
                 break
-            if not source.path.is_file():  # a pipe gives its content once
+            if not os.path.isfile(source.path):  # a pipe gives its content once
                 continue
             try:
                 fields = fields_of(source)
             except BadInputError:
                 continue
             if fields.columns:
-                survey._add(source, fields, columns, required=is_new(source))
+                survey._add(source, fields, columns, required=is_new(source) and on_error == "stop")
         return survey
 
     def _add(self, source: Source, fields: Fields, columns: Columns, *, required: bool) -> None:

@@ -8,25 +8,28 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from nagindex.corpus.columns import ALL, Columns, format_names
-from nagindex.corpus.sources import Source
+from nagindex.corpus.sources import OnError, Source
 from nagindex.corpus.survey import Survey
 from nagindex.storage.docs import kept_types
 from nagindex.storage.snapshot import Snapshot
 
 
-def columns_of_build(sources: Sequence[Source], asked: Columns, index: Path | None = None) -> tuple[Columns, list[str]]:
+def columns_of_build(
+    sources: Sequence[Source], asked: Columns, index: Path | None = None, *, on_error: OnError = "stop"
+) -> tuple[Columns, list[str]]:
     """Return the columns of a build, with those to keep by name, and sentences for the user.
 
     Args:
         sources: the corpus.
         asked: the columns that the user names.
         index: the index, if it has been begun: it keeps the columns that it has.
+        on_error: under `skip` a source that lacks a column is passed over.
 
     Raises:
         BadInputError: a source lacks a named column, or no source has one of those to keep.
     """
     begun = None if index is None else Snapshot.open(index, check=False)
-    survey = Survey.of(sources, asked, is_new=_is_new(begun))
+    survey = Survey.of(sources, asked, is_new=_is_new(begun), on_error=on_error)
     if asked.keep_columns != ALL:
         survey.require(asked.kept.values())
         return asked, _notes(survey, asked.kept, begun)
@@ -35,19 +38,22 @@ def columns_of_build(sources: Sequence[Source], asked: Columns, index: Path | No
     return chosen, _notes(survey, chosen.kept, begun)
 
 
-def check_append(sources: Sequence[Source], own: Columns | None, snapshot: Snapshot) -> list[str]:
+def check_append(
+    sources: Sequence[Source], own: Columns | None, snapshot: Snapshot, *, on_error: OnError = "stop"
+) -> list[str]:
     """Check the columns of sources to append, and return sentences for the user.
 
     Args:
         sources: the sources.
         own: columns of theirs that the user names.
         snapshot: the index.
+        on_error: under `skip` a source that lacks a column is passed over.
 
     Raises:
         BadInputError: a source lacks a named column, no source has one that is named to be kept, or the index has no such column.
     """
     settings = snapshot.manifest.settings.reading(own)
-    survey = Survey.of(sources, settings.columns, is_new=_is_new(snapshot))
+    survey = Survey.of(sources, settings.columns, is_new=_is_new(snapshot), on_error=on_error)
     survey.require(own.kept.values() if own is not None else ())
     return _notes(survey, settings.kept, snapshot)
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ import numpy as np
 
 from nagindex.corpus import parquet
 from nagindex.corpus.columns import Columns
-from nagindex.corpus.reading import Document, read_documents
-from nagindex.corpus.sources import Position, Source
+from nagindex.corpus.reading import Document, read_documents, reason_of
+from nagindex.corpus.sources import OnError, Position, Source, require_readable
 from nagindex.encode.encoder import Encoder
 from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError, NagIndexError
@@ -46,6 +46,7 @@ class Estimate:
         seconds: time of encoding with this machine and model, estimated.
         documents_per_second: measured on the sample.
         device: torch device that it was measured on.
+        unreadable: sources that are known to be unreadable, or were found to be so among those sampled, each with the reason.
     """
 
     sources: int
@@ -56,6 +57,7 @@ class Estimate:
     seconds: float
     documents_per_second: float
     device: str
+    unreadable: list[str]
 
 
 def estimate(
@@ -66,6 +68,7 @@ def estimate(
     *,
     max_length: int,
     batch_tokens: int,
+    on_error: OnError = "stop",
 ) -> Estimate:
     """Estimate the cost of indexes of some neuron types, built with one forward pass over a corpus.
 
@@ -76,12 +79,13 @@ def estimate(
         columns: which columns would be read.
         max_length: tokens of each document that would be read.
         batch_tokens: padded tokens in a batch.
+        on_error: what happens to a row or source that cannot be read: `stop` raises, `skip` passes over it.
 
     Raises:
         BadInputError: a sampled source cannot be read, or holds no text.
     """
-    sample = _Sample.of(sources, columns)
-    documents, counted = _count_rows(sources, sample)
+    sample = _Sample.of(sources, columns, on_error)
+    documents, counted = _count_rows([source for source in sources if source.name not in sample.unreadable], sample)
     started = time.perf_counter()
     tokens = tokenize(backbones[0].tokenizer, sample.texts, max_length=max_length)
     ids = [row for row in tokens.ids if row]
@@ -100,6 +104,7 @@ def estimate(
         seconds=documents / rate,
         documents_per_second=rate,
         device=str(backbones[0].model.device),
+        unreadable=[f"{name}: {reason}" for name, reason in sorted(sample.unreadable.items())],
     )
 
 
@@ -108,33 +113,44 @@ class _Sample:
     """Documents from evenly spaced sources, and how much of these was read.
 
     Attributes:
+        on_error: `stop` or `skip`: what happens to a row or source that cannot be read.
         texts: the documents' texts.
         tokens: their token counts, None where the source states none.
         column_bytes: length of their ids, source names and kept columns.
         rows: rows read of text sources; those of Parquet files are counted in their footers.
         bytes: bytes read of text sources.
         finished: names of the sources that were read to the end.
+        unreadable: why sources cannot be read, by name.
     """
 
+    on_error: OnError
     texts: list[str] = field(default_factory=list)
     tokens: list[int | None] = field(default_factory=list)
     column_bytes: int = 0
     rows: int = 0
     bytes: int = 0
     finished: set[str] = field(default_factory=set)
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, sources: Sequence[Source], columns: Columns) -> _Sample:
+    def of(cls, sources: Sequence[Source], columns: Columns, on_error: OnError) -> _Sample:
         """Return a sample of some sources.
 
         Raises:
-            BadInputError: a sampled source cannot be read, or none holds a text.
+            BadInputError: under `stop`, a sampled source cannot be read; or none holds a text.
         """
-        sample = cls()
-        chosen = np.unique(np.linspace(0, len(sources) - 1, SOURCES_SAMPLED).astype(int))
+        sample = cls(on_error)
+        for source in sources:
+            with sample.noting_problems(source):
+                require_readable(source)
+        readable = [source for source in sources if source.name not in sample.unreadable]
+        chosen = (
+            np.unique(np.linspace(0, len(readable) - 1, SOURCES_SAMPLED).astype(int)) if readable else np.empty(0, int)
+        )
         with step("reading a sample", len(chosen), "sources") as advance:
             for number in chosen.tolist():
-                sample._read(sources[number], columns, documents=-(-DOCUMENTS_SAMPLED // len(chosen)))
+                with sample.noting_problems(readable[number]):
+                    sample._read(readable[number], columns, documents=-(-DOCUMENTS_SAMPLED // len(chosen)))
                 advance(1)
         if not sample.texts:
             raise BadInputError(
@@ -146,7 +162,7 @@ class _Sample:
         """Add a source's first documents; text sources are read further, to measure their bytes per row."""
         position, taken = Position(), 0
         is_table = source.format == "parquet"
-        for document in read_documents(source, columns, position=position):
+        for document in read_documents(source, columns, position=position, on_error=self.on_error):
             self.rows += not is_table
             if document.text and taken < documents:
                 self._add(document, source)
@@ -156,6 +172,16 @@ class _Sample:
         else:
             self.finished.add(source.name)
         self.bytes += 0 if is_table else min(position.bytes, source.size)
+
+    @contextmanager
+    def noting_problems(self, source: Source) -> Iterator[None]:
+        """Context in which a source turns out to be unreadable, which is noted under `skip` and raised under `stop`."""
+        try:
+            yield
+        except BadInputError as error:
+            if self.on_error == "stop":
+                raise
+            self.unreadable[source.name] = reason_of(error, source)
 
     def _add(self, document: Document, source: Source) -> None:
         self.texts.append(document.text or "")
@@ -205,7 +231,10 @@ def require_place(index: Path, manifest: Manifest, sources: Sequence[Source], sh
 
 def _count_rows(sources: Sequence[Source], sample: _Sample) -> tuple[int, bool]:
     """Return the number of rows of some sources, and whether it is exact."""
-    in_tables = sum(parquet.row_count(source) for source in sources if source.format == "parquet")
+    in_tables = 0
+    for source in sources:
+        with sample.noting_problems(source):
+            in_tables += parquet.row_count(source) if source.format == "parquet" else 0
     streams = [source for source in sources if source.format != "parquet"]
     if all(source.name in sample.finished for source in streams):
         return in_tables + sample.rows, True

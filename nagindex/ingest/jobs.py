@@ -176,5 +176,6 @@ def merge_reports(reports: Sequence[IngestReport], combine_sources: Callable[[It
         already_in=combine_sources(r.already_in for r in reports),
         changed=sorted({name for r in reports for name in r.changed}),
         empty=sorted({name for r in reports for name in r.empty}),
+        unreadable=sorted({said for r in reports for said in r.unreadable}),
         version=max(r.version for r in reports),
     )

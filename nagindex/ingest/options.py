@@ -11,6 +11,8 @@ from typing import Any, Literal, TypedDict, get_args
 from nagindex.arguments import check_fields
 from nagindex.backbone.options import LoadKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
+from nagindex.corpus.sources import ON_ERROR as ON_ERROR
+from nagindex.corpus.sources import OnError
 from nagindex.errors import BadInputError
 
 DEFAULT_MODEL = "Qwen/Qwen3-0.6B-Base"
@@ -56,9 +58,11 @@ class IngestOptions:
             enough.
         batch_tokens: padded tokens in a batch; by default the index's.
         columns: columns of these sources, where they are not those of the index's settings; see `Settings.reading`.
+        accept_libraries: whether to mix encodings by different library versions.
+        on_error: what happens to a row or file that cannot be read: `stop` raises, `skip` lists it and goes on.
 
     Raises:
-        BadInputError: there is no such `on_duplicate`.
+        BadInputError: there is no such `on_duplicate` or `on_error`.
     """
 
     shard: Shard = Shard()
@@ -67,11 +71,16 @@ class IngestOptions:
     batch_tokens: int | None = None
     accept_libraries: bool = False
     columns: Columns | None = None
+    on_error: OnError = "stop"
 
     def __post_init__(self) -> None:
         check_fields(self)
-        if self.on_duplicate not in ON_DUPLICATE:
-            raise BadInputError(f"on_duplicate {self.on_duplicate!r}: one of {', '.join(ON_DUPLICATE)}")
+        for name, value, known in (
+            ("on_duplicate", self.on_duplicate, ON_DUPLICATE),
+            ("on_error", self.on_error, ON_ERROR),
+        ):
+            if value not in known:
+                raise BadInputError(f"{name} {value!r}: one of {', '.join(known)}")
 
 
 class BuildKeywords(TypedDict, total=False):
@@ -90,6 +99,7 @@ class BuildKeywords(TypedDict, total=False):
     columns: Columns
     corpus_root: str | Path | None
     on_duplicate: OnDuplicate
+    on_error: OnError
     shard: Shard
     workers: int | None
     optimize: bool
@@ -113,12 +123,14 @@ class BuildOptions:
         columns: the columns of text, id and token count, and those to keep.
         corpus_root: names of sources are relative to it; by default the deepest folder that holds everything named.
         on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in the index already.
+        on_error: `stop` or `skip`: what happens to a row, file or folder that cannot be read. A file that cannot be read to its
+            end is skipped as a whole; to find out, `skip` reads each new file twice.
         shard: this process's part of the corpus, where several build the index together.
         workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default 1 if the corpus is large enough.
         optimize: whether to end with sketches if the index holds a million documents or more and no shard is built.
 
     Raises:
-        BadInputError: there is no such `on_duplicate`.
+        BadInputError: there is no such `on_duplicate` or `on_error`.
     """
 
     model: str = DEFAULT_MODEL
@@ -134,13 +146,14 @@ class BuildOptions:
     columns: Columns = Columns()
     corpus_root: str | Path | None = None
     on_duplicate: OnDuplicate = "skip"
+    on_error: OnError = "stop"
     shard: Shard = Shard()
     workers: int | None = None
     optimize: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self)
-        _ = self.ingest  # checks `on_duplicate`
+        _ = self.ingest  # checks `on_duplicate` and `on_error`
 
     @classmethod
     def of(cls, **given: Any) -> BuildOptions:
@@ -172,4 +185,4 @@ class BuildOptions:
     @property
     def ingest(self) -> IngestOptions:
         """How documents are read and added to the index."""
-        return IngestOptions(self.shard, self.on_duplicate, self.workers, self.batch_tokens)
+        return IngestOptions(self.shard, self.on_duplicate, self.workers, self.batch_tokens, on_error=self.on_error)

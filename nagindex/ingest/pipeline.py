@@ -39,7 +39,7 @@ def ingest(
         options: how to read and add documents.
 
     Raises:
-        BadInputError: a source cannot be read, or holds a value of the wrong type.
+        BadInputError: a source cannot be read, or holds a value of the wrong type, and `on_error` is `stop`.
         DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
     """
     first = destinations[0].manifest
@@ -58,10 +58,9 @@ def ingest(
         sources,
         settings,
         JointCoverage([writer.coverage for writer in writers]),
-        shard=options.shard,
+        options=options,
         prefix_tokenizer=PrefixTokenizer(destinations[0].backbone.tokenizer),
         max_length=first.fingerprint.max_length,
-        workers=options.workers,
     )
     report = SourceReport()
     report_progress(Progress("reading the corpus", 0, 1, ""))
@@ -87,6 +86,7 @@ def ingest(
             already_in=report.already_in,
             changed=report.changed,
             empty=report.empty,
+            unreadable=report.unreadable,
         )
         for writer in writers
     ]

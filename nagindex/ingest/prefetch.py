@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from nagindex.corpus.sources import Source
 from nagindex.encode.tokenize import PrefixTokenizer
 from nagindex.ingest.coverage import Coverage, JointCoverage
-from nagindex.ingest.options import Shard
+from nagindex.ingest.options import IngestOptions
 from nagindex.ingest.windows import PreparedWindow, prepare_windows, shard_bytes
 from nagindex.storage.settings import Settings
 from nagindex.workers.parent import Child
@@ -23,10 +23,9 @@ def prefetch_windows(
     settings: Settings,
     coverage: Coverage | JointCoverage,
     *,
-    shard: Shard,
+    options: IngestOptions,
     prefix_tokenizer: PrefixTokenizer,
     max_length: int,
-    workers: int | None,
 ) -> Iterator[Iterator[PreparedWindow]]:
     """Yield an iterator over the prepared windows of a shard; see `prepare_windows`.
 
@@ -34,16 +33,16 @@ def prefetch_windows(
         sources: in the order to read them.
         settings: which columns to read, and how many rows make a window.
         coverage: the rows that need not be read; a worker process does not see what is added to it later.
-        shard: the part of the windows to read.
+        options: how to read; with `workers` 1 a worker process reads, by default only where a corpus is above 16 MiB.
         prefix_tokenizer: the backbone's.
         max_length: token ids to keep of each document.
-        workers: 1 starts a worker process, 0 does not; by default only corpora above 16 MiB are worth one.
     """
+    workers = options.workers
     if workers is None:
-        workers = int(shard_bytes(sources, shard) >= SMALL_CORPUS)
+        workers = int(shard_bytes(sources, options.shard) >= SMALL_CORPUS)
     if not workers or not prefix_tokenizer.portable:
-        yield prepare_windows(sources, settings, coverage, shard, prefix_tokenizer, max_length)
+        yield prepare_windows(sources, settings, coverage, options, prefix_tokenizer, max_length)
         return
-    arguments = (list(sources), settings, coverage, shard, prefix_tokenizer.to_json(), max_length)
+    arguments = (list(sources), settings, coverage, options, prefix_tokenizer.to_json(), max_length)
     with Child("nagindex.ingest.windows:prepare_windows", *arguments, ahead=WINDOWS_AHEAD) as child:
         yield iter(child)

@@ -7,6 +7,7 @@ not on how many processes share them.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,16 +16,17 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.corpus.reading import EXCLUDED, Document, find_columns, read_documents
-from nagindex.corpus.sources import Position, Source, content_hash
+from nagindex.corpus.reading import EXCLUDED, Document, find_columns, naming_skip, read_documents, reason_of
+from nagindex.corpus.sources import Position, Source, content_hash, require_readable
 from nagindex.encode.tokenize import PrefixTokenizer
-from nagindex.errors import SettingsMismatchError, SourceChangedError
+from nagindex.errors import BadInputError, SettingsMismatchError, SourceChangedError
 from nagindex.ingest.coverage import Coverage, JointCoverage, Key
-from nagindex.ingest.options import Shard
+from nagindex.ingest.options import IngestOptions, Shard
 from nagindex.storage.segment import Rows, SkippedRow, SourceSpan
 from nagindex.storage.settings import Settings
 
 SKIP_EMPTY = "no tokens"
+UNREADABLE = "unreadable"
 GROUP_BYTES = 64 << 20
 GROUPS_PER_SHARD = 8
 WINDOWS_PER_CHUNK = 8
@@ -37,8 +39,9 @@ class SourceReport:
     Attributes:
         read: source files with rows that no version accounts for.
         already_in: source files that the index holds completely.
-        changed: names of source files that the index holds with other content.
+        changed: names of source files that the index holds with other content, which they do not merely continue.
         empty: names of source files without a row.
+        unreadable: names of sources that cannot be read, each with the reason.
         bytes_done: bytes of the source files that were read, or were in the index before.
         bytes_known: of those, bytes that were in the index before.
         rows_known: rows that were in the index before.
@@ -48,6 +51,7 @@ class SourceReport:
     already_in: int = 0
     changed: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     bytes_done: int = 0
     bytes_known: int = 0
     rows_known: int = 0
@@ -60,10 +64,12 @@ class Window:
     Attributes:
         documents: (source name, document) in order, without rows that versions account for.
         spans: the rows of each source that the window accounts for, with or without a document.
+        unreadable: sources that cannot be read.
     """
 
     documents: list[tuple[str, Document]] = field(default_factory=list)
     spans: list[SourceSpan] = field(default_factory=list)
+    unreadable: list[SkippedRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -75,7 +81,7 @@ class PreparedWindow:
         lengths: int64 [n], token ids of each document, at least one.
         rows: the documents.
         spans: the rows of the sources that the window accounts for.
-        skipped: rows that became no document.
+        skipped: rows that became no document, and sources that cannot be read.
         report: what the sources turned out to be, up to this window.
     """
 
@@ -96,7 +102,7 @@ def prepare_windows(
     sources: Sequence[Source],
     settings: Settings,
     coverage: Coverage | JointCoverage,
-    shard: Shard,
+    options: IngestOptions,
     prefix_tokenizer: PrefixTokenizer | str,
     max_length: int,
 ) -> Iterator[PreparedWindow]:
@@ -108,19 +114,19 @@ def prepare_windows(
         sources: in the order to read them.
         settings: which columns to read, and how many rows make a window.
         coverage: the rows that versions account for.
-        shard: the part of the windows to read.
+        options: the part of the windows to read, and what happens to rows and files that cannot be read.
         prefix_tokenizer: the backbone's, or its `to_json`.
         max_length: token ids to keep of each document.
 
     Raises:
         SourceChangedError: a source changed while it was read.
         SettingsMismatchError: a part of a source is in the index with texts of another column.
-        BadInputError: a source cannot be read, or holds a value of the wrong type.
+        BadInputError: a source cannot be read, or holds a value of the wrong type, and `on_error` is `stop`.
     """
     if isinstance(prefix_tokenizer, str):
         prefix_tokenizer = PrefixTokenizer.from_json(prefix_tokenizer)
     report = SourceReport()
-    for window in read_windows(sources, settings, coverage, shard, report):
+    for window in read_windows(sources, settings, coverage, options, report):
         yield _prepare(window, settings, report, prefix_tokenizer, max_length)
     yield _prepare(Window(), settings, report, prefix_tokenizer, max_length)
 
@@ -165,24 +171,24 @@ def read_windows(
     sources: Sequence[Source],
     settings: Settings,
     coverage: Coverage | JointCoverage,
-    shard: Shard,
+    options: IngestOptions,
     report: SourceReport,
 ) -> Iterator[Window]:
-    """Yield a shard's windows that no version accounts for; see `prepare_windows`.
+    """Yield a shard's windows that no version accounts for.
 
     Args:
         sources: in the order to read them.
         settings: which columns to read, and how many rows make a window.
         coverage: the rows that versions account for.
-        shard: the part of the windows to read.
+        options: the part of the windows to read, and what happens to rows and files that cannot be read.
         report: updated with what the sources turn out to be.
     """
     groups = group_sources(sources)
-    takes = windows_of_shard(shard, len(groups))
+    takes = windows_of_shard(options.shard, len(groups))
     for number, group in enumerate(groups):
-        if shards_take_groups(shard, len(groups)) and not takes(number, 0):
+        if shards_take_groups(options.shard, len(groups)) and not takes(number, 0):
             continue
-        reader = _GroupReader(settings, coverage, report, partial(takes, number))
+        reader = _GroupReader(settings, coverage, report, options, partial(takes, number))
         for source in group:
             yield from reader.read(source)
         yield from reader.close(reader.number + 1)
@@ -204,30 +210,62 @@ class _GroupReader:
         settings: Settings,
         coverage: Coverage | JointCoverage,
         report: SourceReport,
+        options: IngestOptions,
         takes: Callable[[int], bool],
     ) -> None:
         self.size, self.coverage, self.report, self.takes = settings.window, coverage, report, takes
+        self.on_error = options.on_error
         self.columns = settings.columns
         self.window, self.number, self.base = Window(), 0, 0
         self.origin: tuple[str, str, int, str] | None = None
         self.text_column: str | None = None
 
     def read(self, source: Source) -> Iterator[Window]:
-        """Yield the windows that end within a source."""
-        before, sha256, position = _size_and_mtime(source), content_hash(source.path), Position()
-        bytes_before, key = self.report.bytes_done, (source.name, sha256)
-        length = self.coverage.length(source, sha256)
-        if length is not None:
-            self.report.already_in += 1
-            self.report.bytes_known += source.size
-            self.report.bytes_done += source.size
-            self.report.rows_known += length
-            self.base += length
-            return
+        """Yield the windows that end within a source; under `skip` a source that cannot be read is listed, and yields none."""
+        sha256 = ""
+        try:
+            with naming_skip(self.on_error):
+                before, sha256 = _identified(source)
+            length = self.coverage.length(source, sha256)
+            if length is not None:
+                self.report.already_in += 1
+                self.report.bytes_known += source.size
+                self.report.bytes_done += source.size
+                self.report.rows_known += length
+                self.base += length
+                return
+            if (
+                self.on_error == "skip"
+            ):  # a file damaged halfway must not end as half of a file: all of it is tried first
+                for _ in read_documents(source, self.columns, wanted=lambda row: False):
+                    pass
+        except BadInputError as error:
+            if self.on_error == "stop":
+                raise
+            self._pass_over(source, sha256, reason_of(error, source))
+        else:
+            yield from self._read(source, sha256, before)
+
+    def _pass_over(self, source: Source, sha256: str, reason: str) -> None:
+        """List a source as unreadable, unless the index lists it already with this content."""
+        self.report.unreadable.append(f"{source.name}: {reason}")
+        self.report.bytes_done += source.size
+        span = SourceSpan(source.name, source.root, source.size, sha256, 0, 0, complete=False)
+        if self.takes(self.number) and not self.coverage.covers_span(span):
+            self.window.spans.append(span)
+            self.window.unreadable.append(SkippedRow(source.name, 0, "", f"{UNREADABLE}: {reason}"))
+
+    def _read(self, source: Source, sha256: str, before: tuple[int, int]) -> Iterator[Window]:
+        """Yield the windows that end within a source that can be read.
+
+        Raises:
+            SourceChangedError: its length or time of change is not what it was `before`.
+        """
+        bytes_before, key, position = self.report.bytes_done, (source.name, sha256), Position()
         self.report.read += 1
-        if self.coverage.has_other_content(*key):
+        if self.coverage.has_other_content(*key) and not self.coverage.continues(source, sha256):
             self.report.changed.append(source.name)
-        columns = find_columns(source, self.columns)
+        columns = find_columns(source, self.columns, on_error=self.on_error)
         self.origin = (source.name, source.root, source.size, sha256)
         self.text_column = None if columns is None else columns.text
         self._require_text_column(source, key)
@@ -237,7 +275,8 @@ class _GroupReader:
         def wanted(row: int) -> bool:
             return self.takes((self.base + row) // self.size) and not self.coverage.covers_row(key, row)
 
-        for document in read_documents(source, columns, start=stop, position=position, wanted=wanted):
+        rows = read_documents(source, columns, start=stop, position=position, wanted=wanted, on_error=self.on_error)
+        for document in rows:
             yield from self.close((self.base + document.row) // self.size)
             self.report.bytes_done = bytes_before + position.bytes
             if first and stop == first:  # the bytes up to here were passed over
@@ -279,6 +318,20 @@ class _GroupReader:
             self.window.spans.append(SourceSpan(*self.origin, start, stop, complete, self.text_column))
 
 
+def _identified(source: Source) -> tuple[tuple[int, int], str]:
+    """Return a source's size and time of change, and the SHA-256 of its bytes.
+
+    Raises:
+        BadInputError: it cannot be read.
+    """
+    require_readable(source)
+    try:
+        return _size_and_mtime(source), content_hash(source.path)
+    except OSError as error:
+        require_readable(dataclasses.replace(source, problem=error.strerror))
+        raise
+
+
 def _size_and_mtime(source: Source) -> tuple[int, int]:
     status = os.stat(source.path)
     return status.st_size, status.st_mtime_ns
@@ -293,7 +346,7 @@ def _prepare(
     texts = [document.text or "" for document in readable]
     tokens = prefix_tokenizer(texts, max_length=max_length, count=uncounted)
     tokenized = iter(zip(tokens.ids, tokens.counts.tolist(), strict=True))
-    rows, skipped, prefixes = Rows(), [], []
+    rows, skipped, prefixes = Rows(), [*window.unreadable], []
     for name, document in window.documents:
         prefix, count = next(tokenized) if document.problem is None else ([], 0)
         if not prefix:

@@ -37,11 +37,12 @@ class IngestReport:
     Attributes:
         documents, tokens: added to the index.
         replaced: documents of the index that newer ones replaced.
-        skipped: number of rows that became no document, by reason.
+        skipped: number of rows that became no document, and of sources newly listed as unreadable, by reason.
         sources: source files read.
         already_in: source files that the index held completely.
-        changed: names of source files that the index holds with other content.
+        changed: names of source files that the index holds with other content, which they do not merely continue.
         empty: names of source files without a row.
+        unreadable: names of sources that could not be read, each with the reason.
         version: the index's version afterwards.
         warnings: sentences for the user.
     """
@@ -54,6 +55,7 @@ class IngestReport:
     already_in: int = 0
     changed: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
     version: int = 0
     warnings: list[str] = field(default_factory=list)
 
@@ -95,6 +97,7 @@ class SegmentWriter:
         self.index, self.manifest, self.on_duplicate = destination.index, destination.manifest, on_duplicate
         self.encoder, self.initial_batch_tokens = encoder, encoder.batch_tokens
         self.order = SourceOrder.of(sources)
+        self.sources = {source.name: source for source in sources}
         self.libraries = installed_libraries()
         self.coverage = Coverage(self.index, self.manifest)
         self.pending: list[tuple[Codes, PreparedWindow]] = []
@@ -142,6 +145,7 @@ class SegmentWriter:
         rows = Rows()
         for _, window in self.pending:
             rows.extend(window.rows)
+        rows.ids = self._distinct_ids(rows)
         missing = self._missing(rows.files, rows.rows)
         duplicates = find_duplicates(
             self.index, current, rows, considered=missing, on_duplicate=self.on_duplicate, order=self.order
@@ -169,9 +173,27 @@ class SegmentWriter:
 
     def _missing(self, files: Sequence[str], rows: Sequence[int]) -> npt.NDArray[np.bool_]:
         """Return whether each pending row is still to be added, bool [n]: another writer may have been faster."""
-        hashes = {span.name: span.sha256 for _, window in self.pending for span in window.spans}
+        hashes = self._hashes()
         covered = (self.coverage.covers_row((file, hashes[file]), row) for file, row in zip(files, rows, strict=True))
         return ~np.fromiter(covered, bool, len(files))
+
+    def _hashes(self) -> dict[str, str]:
+        """Return the SHA-256 of each pending source, by name."""
+        return {span.name: span.sha256 for _, window in self.pending for span in window.spans}
+
+    def _distinct_ids(self, rows: Rows) -> list[str]:
+        """Return the ids of pending rows; an id made of file and row names the content too, where the file had another before.
+
+        So documents without ids never pass for others by accident. The version decides which content came first, so a
+        run that goes on after a kill makes the same ids. Under `replace` the newer documents take the older ones' ids.
+        """
+        if self.on_duplicate == "replace":
+            return rows.ids
+        tags = {name: self.coverage.id_tag(self.sources[name], sha256) for name, sha256 in self._hashes().items()}
+        return [
+            f"{file}{tags[file]}:{row}" if tags[file] and made == f"{file}:{row}" else made
+            for made, file, row in zip(rows.ids, rows.files, rows.rows, strict=True)
+        ]
 
     def _skipped(self, rows: Rows, duplicates: DuplicateRows) -> list[SkippedRow]:
         """Return the rows that the segment lists as skipped, in the order of the sources."""
@@ -197,7 +219,7 @@ def _count(entry: SegmentEntry, duplicates: DuplicateRows, skipped: Sequence[Ski
         documents=entry.documents - len(overtaken),
         tokens=entry.tokens - sum(stored.tokens for stored in overtaken),
         replaced=len(duplicates.replaced) - len(duplicates.overtaken),
-        skipped=Counter(row.reason for row in skipped),
+        skipped=Counter(row.kind for row in skipped),
     )
 
 

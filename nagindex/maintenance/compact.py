@@ -60,7 +60,7 @@ def _groups(index: Path, manifest: Manifest) -> list[list[SegmentEntry]]:
     contents: dict[str, tuple[str, str | None]] = {}
     for entry in manifest.segments:
         documents = entry.documents - entry.deleted_documents
-        spans = Segment(index, entry, manifest.fingerprint.spec).spans()
+        spans = [span for span in Segment(index, entry, manifest.fingerprint.spec).spans() if not span.unread]
         # Documents refer to their source by name, so sources of one name and different texts cannot share a segment.
         own = {span.name: (span.sha256, span.text_column) for span in spans}
         clash = any(contents.get(name, content) != content for name, content in own.items())

@@ -14,7 +14,8 @@ from nagindex.storage.snapshot import Snapshot
 def info(snapshot: Snapshot) -> dict[str, Any]:
     """Return the size, settings, encoding and sketches of a snapshot, and warnings for the user, as JSON values."""
     size = sum(file.bytes for segment in snapshot.segments for file in segment.entry.files.values())
-    sources = {(span.name, span.sha256) for segment in snapshot.segments for span in segment.spans()}
+    spans = [span for segment in snapshot.segments for span in segment.spans()]
+    sources = {(span.name, span.sha256) for span in spans if not span.unread}
     return {
         "path": str(snapshot.path),
         "version": snapshot.manifest.version,

@@ -108,7 +108,7 @@ def _load(connection: DuckDBPyConnection, table: str, source: Source, columns: S
     rows = streams.read_rows(
         source, columns, id_column=columns[0], start=0, position=Position(), wanted=lambda row: True
     )
-    _insert(connection, table, source, rows, len(columns))
+    _insert(connection, table, source, streams.raise_errors(rows), len(columns))
 
 
 def _insert(

@@ -37,7 +37,8 @@ class SourceSpan:
     Attributes:
         name, root, bytes, sha256: the source's name, corpus root, length and content hash.
         start, stop: the rows start <= row < stop.
-        complete: whether the source ends with these rows.
+        complete: whether the source ends with these rows. A span without rows that is not complete stands for a source that
+            could not be read; its content hash is empty where not even that could be told.
         text_column: where the source has its texts; None where that was not recorded.
     """
 
@@ -50,15 +51,25 @@ class SourceSpan:
     complete: bool
     text_column: str | None = None
 
+    @property
+    def unread(self) -> bool:
+        """Whether the source could not be read."""
+        return self.start == self.stop and not self.complete
+
 
 @dataclass(frozen=True)
 class SkippedRow:
-    """A row of a source that did not become a document, and the reason."""
+    """A row of a source that did not become a document, or a source that could not be read, and the reason."""
 
     file: str
     row: int
     id: str
     reason: str
+
+    @property
+    def kind(self) -> str:
+        """The reason without its particulars, which follow a colon."""
+        return self.reason.partition(":")[0]
 
 
 @dataclass

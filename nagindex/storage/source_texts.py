@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nagindex.corpus.columns import Columns, SourceColumns
 from nagindex.corpus.reading import find_columns, read_documents
-from nagindex.corpus.sources import Source, content_hash, format_of
+from nagindex.corpus.sources import Source, format_of, still_holds
 from nagindex.corpus.sql import connect
 from nagindex.errors import SourceChangedError
 from nagindex.progress import step
@@ -87,12 +87,14 @@ class SourceTexts:
 
     def _span(self, number: int, name: str) -> SourceSpan:
         if number not in self._spans:
-            self._spans[number] = {span.name: span for span in self.snapshot.segments[number].spans()}
+            self._spans[number] = {
+                span.name: span for span in self.snapshot.segments[number].spans() if not span.unread
+            }
         return self._spans[number][name]
 
 
 def _located(span: SourceSpan, corpus_root: Path | None, *, hashed: bool) -> Source:
-    """Return the file that a source is in now, once its content is known to be what was encoded.
+    """Return the file that a source is in now, once its content is known to be what was encoded, or to begin with that.
 
     Raises:
         SourceChangedError: it is missing or differs.
@@ -104,7 +106,7 @@ def _located(span: SourceSpan, corpus_root: Path | None, *, hashed: bool) -> Sou
             f"{path}: the source is not there any more, and its texts are needed; name the folder it lies in with `corpus_root`"
         )
     source = Source(span.name, path, kind[0], kind[1], path.stat().st_size)
-    if source.size != span.bytes or (hashed and content_hash(path) != span.sha256):
+    if (hashed or source.size != span.bytes) and not still_holds(source, span.bytes, span.sha256):
         remedy = "restore it, or name another folder with `corpus_root`"
         raise SourceChangedError(
             f"{path}: the source has changed since it was encoded, and its texts are needed; {remedy}"

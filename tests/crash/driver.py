@@ -153,12 +153,15 @@ def perform(request: dict[str, Any], backbone: Any) -> dict[str, Any]:
     done: dict[str, Any] = {}
     if request["op"] == "build":
         columns = nagindex.Columns(keep_columns=("label",))
-        _, report = nagindex.build(request["corpus"], path, top_k=TOP_K, columns=columns, backbone=backbone)
+        options = {"top_k": TOP_K, "columns": columns, "on_error": "skip"}
+        _, report = nagindex.build(request["corpus"], path, backbone=backbone, **options)
         done = vars(report)
     else:
         index = nagindex.Index(path, read_latest(path), backbone=backbone)
         if request["op"] == "append":
-            done = vars(index.append(request["corpus"], on_duplicate=request.get("on_duplicate", "skip")))
+            done = vars(
+                index.append(request["corpus"], on_duplicate=request.get("on_duplicate", "skip"), on_error="skip")
+            )
         elif request["op"] == "delete":
             done = {"removed": index.delete(where=request["where"])}
         elif request["op"] == "compact":

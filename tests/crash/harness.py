@@ -112,7 +112,9 @@ class Server:
 
 
 def make_corpus(folder: Path, *, seed: int, rows: int, name: str = "part") -> Path:
-    """Write a corpus of about `rows` rows in four formats, with null, empty, broken and twice-named rows, and return it.
+    """Write a corpus of about `rows` rows in four formats, with null, empty, broken, bad and twice-named rows, and return it.
+
+    Its first file is cut off, and must be skipped.
 
     Files are of uneven length, so windows cross their ends and begin inside them.
     """
@@ -130,9 +132,11 @@ def make_corpus(folder: Path, *, seed: int, rows: int, name: str = "part") -> Pa
     for file, count in (("one", quarter + 3), ("two", quarter // 2)):
         lines = [json.dumps(record(file, i)).encode() for i in range(count)]
         lines.insert(5, b'{"id": "broken", "label": "a", "text": "not \xff UTF-8"}')
+        lines.insert(7, b'{"id": "bad", "label": "a", "text": ["a list"]}')
         (folder / f"{name}-{file}.jsonl").write_bytes(b"\n".join(lines))
     zipped = [json.dumps(record("zip", i)) for i in range(quarter)]
     zipped[3] = json.dumps(record("one", 2))  # an id of an earlier file
+    (folder / f"{name}-cut.jsonl.gz").write_bytes(gzip.compress("\n".join(zipped).encode(), mtime=0)[:-9])
     (folder / f"{name}-three.jsonl.gz").write_bytes(gzip.compress("\n".join(zipped).encode(), mtime=0))
     lines = [f'{r["label"]},"{r["text"] or ""}"' for r in (record("csv", i) for i in range(quarter // 2))]
     (folder / f"{name}-four.csv").write_text("label,text\n" + "\n".join(lines))

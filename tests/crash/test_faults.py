@@ -19,14 +19,15 @@ from nagindex.errors import BadInputError, InputNotFoundError
 
 CI_FAULTS = 3
 SETTINGS = ("--top-k", "6", "--keep-column", "label", "--device", "cpu")
+SKIP = ("--on-error", "skip")
 TARGETS = ("river sand sea", "the fox of index", "graph of the quick brown neuron")
 OLD_OUTPUT = b"what was here before"
 
 
 LINES = {
-    "build": ("build", "{place}/corpus", "-i", "{world}/i.nagindex", "--model", "{place}/model", *SETTINGS),
-    "append": ("append", "{place}/more", "-i", "{world}/i.nagindex", "--device", "cpu"),
-    "append replacing": ("append", "{place}/newer", "-i", "{world}/i.nagindex", "--on-duplicate", "replace"),
+    "build": ("build", "{place}/corpus", "-i", "{world}/i.nagindex", "--model", "{place}/model", *SETTINGS, *SKIP),
+    "append": ("append", "{place}/more", "-i", "{world}/i.nagindex", "--device", "cpu", *SKIP),
+    "append replacing": ("append", "{place}/newer", "-i", "{world}/i.nagindex", "--on-duplicate", "replace", *SKIP),
     "delete": ("delete", "-i", "{world}/i.nagindex", "--where", "tokens > 60"),
     "compact": ("compact", "-i", "{world}/i.nagindex"),
     "vacuum": ("vacuum", "-i", "{world}/i.nagindex", "--grace", "0"),

@@ -10,7 +10,7 @@ from harness import Content, Server, Unbroken, content, faults, make_corpus, ver
 
 from nagindex.corpus.sources import find_sources
 from nagindex.ingest.coverage import Coverage
-from nagindex.ingest.options import Shard
+from nagindex.ingest.options import IngestOptions
 from nagindex.ingest.windows import SourceReport, read_windows
 from nagindex.storage.manifest import Manifest, read_manifest
 
@@ -78,7 +78,9 @@ def test_windows_stay_where_they_are_when_another_writer_is_ahead(unbroken: Unbr
     def windows(learnt: Manifest) -> list[tuple[bool, list[tuple[str, int]]]]:
         """Return each window's rows, and whether it was of use, for a builder that learns of a version after its first."""
         coverage, found = Coverage(unbroken.index, manifests[0]), []
-        for window in read_windows(sources, manifests[0].settings, coverage, Shard(), SourceReport()):
+        for window in read_windows(
+            sources, manifests[0].settings, coverage, IngestOptions(on_error="skip"), SourceReport()
+        ):
             useful = not all(coverage.covers_span(span) for span in window.spans)
             found.append((useful, [(name, document.row) for name, document in window.documents]))
             coverage.update(learnt)

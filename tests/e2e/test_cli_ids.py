@@ -131,12 +131,25 @@ def test_building_again_with_more_files_adds_only_those(shell: Shell) -> None:
     assert shell.docs("id") == ["a", "b"]
 
 
-def test_a_source_that_changed_is_told_and_its_new_rows_are_added(pool: Shell) -> None:
+def test_lines_appended_to_a_source_are_all_that_is_read_of_it(pool: Shell) -> None:
     with open(pool.folder / "pool" / "b.jsonl", "a") as file:
         file.write(jsonl([{"id": "d6", "text": "violin", "label": "even"}]))
     done = pool.run("append", "pool")
-    assert "Warning: b.jsonl: the index holds a file of this name with other content" in done.stderr
+    assert "Warning" not in done.stderr
+    assert "Added 1 document" in done.stderr
     assert pool.docs("id") == [f"d{i}" for i in range(7)]
+    assert pool.skipped() == []
+    assert "Added 0 documents" in pool.run("append", "pool").stderr
+
+
+def test_a_source_that_changed_is_told_and_its_new_rows_are_added(pool: Shell) -> None:
+    records = [{"id": "d6", "text": "violin", "label": "even"}, {"id": "d5", "text": "river", "label": "odd"}]
+    pool.write("pool/b.jsonl", jsonl(records))
+    done = pool.run("append", "pool")
+    assert "Warning: b.jsonl: the index holds a file of this name with other content" in done.stderr
+    assert "--on-duplicate replace" in done.stderr
+    assert pool.docs("id") == [f"d{i}" for i in range(7)]
+    assert pool.skipped() == [("b.jsonl", 1, "duplicate id")]
     assert "Added 0 documents" in pool.run("append", "pool").stderr
 
 
