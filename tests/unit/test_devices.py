@@ -279,9 +279,12 @@ def test_a_budget_is_measured_for_new_indexes_of_large_corpora_only(corpus, tiny
 def test_processes_report_together_what_each_of_them_did():
     """Counts add up; sources do where each process has its own, and are the same ones where all read all."""
     parts = [
-        IngestReport(documents=n, tokens=10, sources=n, already_in=1, changed=["b", "a"][:n], version=n) for n in (1, 2)
+        IngestReport(
+            documents=n, tokens=10, sources=n, already_in=1, changed=["b", "a"][:n], unreadable=["c: gone"], version=n
+        )
+        for n in (1, 2)
     ]
     one, own = (jobs.merge_reports(parts, how) for how in (max, sum))
     assert (one.documents, one.tokens, one.sources, one.already_in) == (3, 20, 2, 1)
-    assert (one.changed, one.version) == (["a", "b"], 2)
+    assert (one.changed, one.unreadable, one.version) == (["a", "b"], ["c: gone"], 2)
     assert (own.documents, own.sources, own.already_in) == (3, 3, 2)

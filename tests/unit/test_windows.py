@@ -216,16 +216,16 @@ def test_a_source_that_was_begun_with_another_text_column_is_refused(tmp_path):
     """Its documents would be read again from one column; a source that is in completely is passed over in any case."""
     (tmp_path / "a.jsonl").write_text('{"body": "x", "content": "y"}\n' * 6)
     sources, coverage = find_sources(tmp_path).sources, no_coverage()
-    [first, *_] = read_windows(sources, Settings("body", window=4), coverage, Shard(), SourceReport())
+    [first, *_] = read_windows(sources, Settings("body", window=4), coverage, IngestOptions(), SourceReport())
     coverage.add(first.spans[0])
     with pytest.raises(
         SettingsMismatchError, match=r"a\.jsonl: .*'body' in the index and from 'content' here; .*`text_column`"
     ):
-        list(read_windows(sources, Settings("content", window=4), coverage, Shard(), SourceReport()))
-    [rest] = read_windows(sources, Settings("body", window=4), coverage, Shard(), SourceReport())
+        list(read_windows(sources, Settings("content", window=4), coverage, IngestOptions(), SourceReport()))
+    [rest] = read_windows(sources, Settings("body", window=4), coverage, IngestOptions(), SourceReport())
     assert [document.text for _, document in rest.documents] == ["x", "x"]
     coverage.add(rest.spans[0])
-    assert not list(read_windows(sources, Settings("content", window=4), coverage, Shard(), SourceReport()))
+    assert not list(read_windows(sources, Settings("content", window=4), coverage, IngestOptions(), SourceReport()))
 
 
 def test_what_the_sources_turn_out_to_be_is_told(tmp_path):
