@@ -197,7 +197,7 @@ def build(
     if dry_run:
         print_cost(corpus, options, list(indexes), as_json)
         return
-    with _committing(next(iter(indexes.values()))):
+    with _committing([*indexes.values()]):
         built = nagindex.build_types(corpus, indexes, options=options)
     for opened, report in built:
         _print_report(report, opened.path, as_json)

@@ -368,9 +368,7 @@ def _csv_records(source: Source, position: Position) -> Iterator[tuple[int, list
                 yield row, fields
 
 
-def _csv_rows(
-    stream: IO[str], source: Source, position: Position | None = None
-) -> Iterator[list[str] | BadInputError]:
+def _csv_rows(stream: IO[str], source: Source, position: Position | None = None) -> Iterator[list[str] | BadInputError]:
     """Yield the fields of each record, or the error of a misplaced quote, after which reading goes on with the next line."""
     csv.field_size_limit(MAX_RECORD)
     reader = csv.reader(
