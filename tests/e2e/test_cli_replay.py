@@ -84,7 +84,7 @@ def test_another_index_of_the_same_version_is_seen(made: Shell) -> None:
     record["index"]["segments"] = "0" * 64
     record["fingerprint"]["max_length"] = 7
     assert nagindex.open(INDEX).changes_since(record) == [
-        "the index has another encoding than when the selection was made: max_length is 7 in the record and 120 now",
+        "the index has another encoding than when the selection was made: `max_length` is 7 in the record and 120 now",
         "the index is another one than when the selection was made, though its version has the same number",
     ]
 
