@@ -7,10 +7,13 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nagindex.arguments import checked
 from nagindex.errors import BadInputError
-from nagindex.storage.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from nagindex.storage.snapshot import Snapshot
 
 OUTPUT_ROOM = 1 << 20
 """Bytes that must be free for an output, whose size is not known yet."""
