@@ -109,8 +109,8 @@ def test_all_of_the_pool_can_be_asked_for(world):
 def test_several_targets_and_layers(world):
     index, _ = world
     two = {"a": examples(0), "b": examples(5)}
-    found = index.query(two, n=80, mode="graph", layers="1-2")
-    whole = index.query(two, n=80, mode="scan", layers="1-2")
+    found = index.query(two, n=80, mode="graph", layers="1-2", mix="merge")
+    whole = index.query(two, n=80, mode="scan", layers="1-2", mix="merge")
     for name in two:
         own, true = (s.scores[s.column("target") == name] for s in (found, whole))
         assert len(own) == 40

@@ -202,7 +202,7 @@ def test_every_engine_answers_as_the_oracle(opened, monkeypatch, engine, questio
     monkeypatch.chdir(folder)
     names, options = QUESTIONS[question]
     targets = {name: TARGETS[name](WORLDS[world][0]) for name in names}
-    selection = index.query(targets, mode=engine.mode, threads=2, **options)
+    selection = index.query(targets, mode=engine.mode, threads=2, **{"mix": "merge"} | options)
     assert engine.mode in ("auto", selection.plan.engine)
     of = selection.column("target").tolist() if len(names) > 1 else [None] * len(selection)
     found = list(zip(of, selection.ids.tolist(), selection.scores.tolist(), strict=True))
