@@ -317,8 +317,5 @@ def _recall_sentence(recalls: Sequence[Recall]) -> str:
     estimate, low, high = (
         f"{value:.1%}".replace("100.0%", "100%") for value in (worst.estimate, worst.low, worst.high)
     )
-    if low == high == "100%":
-        return f"approximate: {holder.removesuffix(' at least')} the whole exact answer"
-    if low == high:
-        return f"approximate: {holder} {estimate} of the exact answer"
-    return f"approximate: {holder} about {estimate} of the exact answer (95 % interval {low} to {high})"
+    interval = f" (95 % interval {low} to {high})" if low != high else ""
+    return f"approximate: {holder} about {estimate} of the exact answer{interval}"
