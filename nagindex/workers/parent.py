@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -21,6 +21,7 @@ from nagindex.errors import BadInputError, NagIndexError
 from nagindex.workers.child import END, ERROR, HEADER, ITEM, STOPPED, unpack_error
 
 # The child takes over the parent's sys.path before it imports nagindex, so that both import the same modules.
+SECONDS_OF_WAIT = 1.0
 BOOTSTRAP = """import pickle, sys
 sys.path[:] = pickle.load(sys.stdin.buffer)
 from nagindex.workers.child import serve
@@ -121,7 +122,7 @@ class _Link:
                 self.process.kill()
             # Not Thread.join: an interrupt in it marks a running thread as ended in Python 3.11.
             while not self.ended:
-                self.wake.get()
+                _wait(self.wake)
 
 
 class Child:
@@ -237,9 +238,15 @@ def merged(children: Sequence[Child]) -> Generator[tuple[int, Any], None, None]:
                 else:
                     yield number, taken[0]
             if not ready:
-                wake.get()
+                _wait(wake)
     finally:
         _stop_all(children)
+
+
+def _wait(wake: SimpleQueue[None]) -> None:
+    """Wait for an entry, or a second: an interrupt in the instant before the wait is seen only when the wait ends."""
+    with suppress(Empty):
+        wake.get(timeout=SECONDS_OF_WAIT)
 
 
 def _stop_all(children: Sequence[Child]) -> None:

@@ -86,6 +86,6 @@ def test_sigterm_clears_away_what_is_half_done_as_ctrl_c_does(pool: Shell) -> No
             out, err = process.communicate(timeout=120)
             os.close(held)
         said.append((process.returncode, out, err.decode()))
-    assert said == [(1, b"", "Error: interrupted; run the same command again\n")] * 2
+    assert said == [(128 + kind, b"", "Error: interrupted; run the same command again\n") for kind in (15, 2)]
     assert not list(pool.folder.glob("*out.parquet*"))
     pool.run("verify")

@@ -273,7 +273,7 @@ def test_an_interrupt_while_two_devices_work_keeps_a_good_index(
         os.close(held)
     finally:
         process.kill()
-    assert (process.returncode, out) == (1, b"")
+    assert (process.returncode, out) == (128 + kind, b"")
     told = re.fullmatch(rb"(?: *\d+%.*\n)*Error: interrupted; (\d+) documents are committed in .* to go on\n", err)
     assert told, err
     committed = corpus.docs("id")

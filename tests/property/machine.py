@@ -102,7 +102,7 @@ class Append:
     def steps(self) -> Iterator[None]:
         """Append as a builder does whose backbone is not of interest; yields after each window, so that others can come between."""
         latest = manifests.read_latest(self.path)
-        source = SimpleNamespace(name=self.corpus.name, size=int(self.corpus.sha256, 16))
+        source = SimpleNamespace(name=self.corpus.name, format="parquet", size=int(self.corpus.sha256, 16))
         destination = writer.Destination(self.path, latest, None)
         run = writer.SegmentWriter(destination, SimpleNamespace(batch_tokens=2048), [source], self.corpus.on_duplicate)
         for window in self.corpus.windows:

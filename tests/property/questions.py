@@ -97,7 +97,7 @@ def ask(index, path, state, dice, mode=None):
     mode = mode or drawn
     codes = {name: np.array(nags, CODE_DTYPE) for name, nags in targets.items()}
     try:
-        found = index.query(codes, mode=mode, threads=1, **budget, **options)
+        found = index.query(codes, mode=mode, threads=1, mix="merge", **budget, **options)
     except BadInputError as error:
         if refusal(error, path, state, mode, budget, options):
             return
