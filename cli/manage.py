@@ -30,13 +30,14 @@ def info(index: Path, skipped: bool, version: int | None, as_json: bool) -> None
     if skipped:
         rows = [vars(row) for row in opened.skipped()]
         if as_json:
-            click.echo(json.dumps(rows))
+            click.echo(json.dumps(list(map(with_flags_in, rows))))
         else:
             click.echo(
                 table(
                     ["file", "row", "reason", "id"],
-                    [[r["file"], str(r["row"]), r["reason"], r["id"]] for r in rows],
+                    [[r["file"], str(r["row"]), with_flags(r["reason"]), r["id"]] for r in rows],
                     right=lambda c: c == 1,
+                    width=terminal_width(),
                 )
             )
         return
