@@ -200,7 +200,7 @@ def build(
     with _committing([*indexes.values()]):
         built = nagindex.build_types(corpus, indexes, options=options)
     for opened, report in built:
-        _print_report(report, opened.path, as_json)
+        _print_report(report, opened.path, as_json, replacing=options.on_duplicate == "replace")
 
 
 def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str | Path]:
@@ -277,7 +277,7 @@ def append(
     with _committing([index]):
         columns = nagindex.Columns(text_column, id_column, token_column, keep)
         report = opened.append(corpus, columns=columns, corpus_root=corpus_root, shard=part, **options)
-    _print_report(report, index, as_json)
+    _print_report(report, index, as_json, replacing=options["on_duplicate"] == "replace")
 
 
 @contextmanager
@@ -308,7 +308,7 @@ def _print_ignored(corpus: Sequence[str], corpus_root: Path | None) -> None:
         note(f"Passing over {plural(len(listing.ignored), 'file')} of other kinds, such as {listing.ignored[0]}")
 
 
-def _print_report(report: IngestReport, index: Path, as_json: bool) -> None:
+def _print_report(report: IngestReport, index: Path, as_json: bool, *, replacing: bool) -> None:
     if as_json:
         fields = {k: (dict(v) if k == "skipped" else v) for k, v in vars(report).items()}
         click.echo(json.dumps({"index": str(index)} | with_flags_in(fields)))
@@ -316,10 +316,10 @@ def _print_report(report: IngestReport, index: Path, as_json: bool) -> None:
         warn(warning)
     for said in report.unreadable:
         warn(f"{said}; skipped")
-    for name in report.changed:
+    for name in report.changed if not replacing else ():
         known = f"{name}: the index holds a file of this name with other content"
         told = "ids that are in already are duplicates, and ids FILE:ROW became FILE@CONTENT:ROW"
-        warn(f"{known}; {told}; where new documents are to replace the former, append with --on-duplicate replace")
+        warn(f"{known}; {told}; to replace documents instead, append changed files with --on-duplicate replace")
     for name in report.empty:
         warn(f"{name}: the file is empty; replace it if it should not be")
     if report.already_in:

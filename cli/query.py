@@ -21,6 +21,7 @@ from .query_options import (
     config_file,
     query_options,
     query_options_of,
+    require_options_of_curve,
     target_column_option,
 )
 from .query_output import check_outputs, described, explained, format_of, print_best, print_curve, summary, write
@@ -106,7 +107,10 @@ def query(
     if score_curve:
         if output is not None:
             raise click.UsageError("--score-curve prints to stdout and selects nothing; leave -o out, or redirect it")
+        require_options_of_curve(ctx)
         opened = nagindex.open(chosen_index(ctx, index))
+        for change in changes(ctx, opened, config_strict):
+            warn(change)
         options = {name: value for name, value in options.items() if name not in BUDGETS}
         asked = query_options_of(options)
         print_curve(

@@ -281,6 +281,25 @@ SECTIONS = {
 """The sections of the help, and the names of the options in them; options of no section come last."""
 
 
+OF_CURVES = frozenset(
+    [
+        *("targets", "texts", "text_columns", "target_column", "model", "device", "no_cache", "threads", "index"),
+        *("where", "exclude", "score", "contrast", "layers", "top_k", "score_curve", "as_json", "config_strict"),
+    ]
+)
+"""Parameters that act on a score curve."""
+
+
+def require_options_of_curve(ctx: click.Context) -> None:
+    """Raise click.UsageError for an option on the command line that does nothing to a score curve."""
+    for own in ctx.command.params:
+        typed = own.name is not None and ctx.get_parameter_source(own.name) is ParameterSource.COMMANDLINE
+        if typed and own.name in ctx.params and own.name not in OF_CURVES:
+            raise click.UsageError(
+                f"--score-curve selects nothing, and {own.opts[0]} is about a selection; leave one of the two out"
+            )
+
+
 class QueryCommand(click.Command):
     """A command with its options in sections, whose --decontaminate takes all values up to the next option.
 

@@ -127,7 +127,8 @@ def _cost(cost: Mapping[str, Any]) -> str:
 
 def print_best(selection: Selection, with_text: bool | None, corpus_root: Path | None) -> None:
     """Print the best documents of each target as a table with the beginnings of their texts."""
-    targets = len(selection.settings["targets"]) if "target" in selection.columns else 1
+    several = "target" in selection.columns and "standardized" not in selection.columns  # these are one list
+    targets = len(selection.settings["targets"]) if several else 1
     count = max(PREVIEW_ROWS // targets, PREVIEW_ROWS_OF_TARGET)
     rows = selection.head(count)
     if with_text is not False:

@@ -14,7 +14,9 @@ from .options import plural
 if TYPE_CHECKING:
     from nagindex import Index, Reencoding
 
-OF_APPENDING = ("shard", "on_duplicate", "workers", "accept_libraries")
+OF_APPENDING = (
+    "shard", "on_duplicate", "on_error", "workers", "accept_libraries", "text_column", "id_column", "token_column", "keep",
+)  # fmt: skip
 
 
 def print_recheck(index: Index, as_json: bool) -> None:
@@ -22,7 +24,7 @@ def print_recheck(index: Index, as_json: bool) -> None:
     context = click.get_current_context()
     for name in OF_APPENDING:
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = f"--{name.replace('_', '-')}"
+            option = "--keep-column" if name == "keep" else f"--{name.replace('_', '-')}"
             raise click.UsageError(
                 f"--check appends nothing, and {option} is about appending; leave one of the two out"
             )

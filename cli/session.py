@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import platform, python_version
@@ -109,6 +110,8 @@ def _logging(display: ProgressDisplay, verbose: bool, log_file: Path | None) -> 
 
 
 def _file_handler(path: Path) -> logging.Handler:
+    if path.exists() and path.stat().st_size and not _is_log(path):
+        raise nagindex.BadInputError(f"{path}: no log of nagindex, and not overwritten; give another --log-file")
     try:
         handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
@@ -117,6 +120,13 @@ def _file_handler(path: Path) -> logging.Handler:
         ) from None
     handler.setFormatter(_OneLine(FORMAT))
     return handler
+
+
+def _is_log(path: Path) -> bool:
+    """Return whether a file begins as a log of nagindex does: with a time."""
+    with suppress(OSError), path.open("rb") as file:
+        return re.match(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} [A-Z]+ ", file.readline(100)) is not None
+    return True  # what cannot be read cannot be written either
 
 
 class _OneLine(logging.Formatter):

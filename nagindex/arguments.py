@@ -23,6 +23,7 @@ from nagindex.errors import ArgumentTypeError, BadInputError
 
 SUFFIXES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "t": 10**12}
 _NUMBER = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(?:e\+?(\d{1,2}))?\s*([kmbt%]?)", re.ASCII)
+_THOUSANDS = re.compile(r"(?<=\d)[,_](?=\d{3}(?!\d))")
 _WIDER: dict[Any, type] = {int: numbers.Integral, float: numbers.Real, Path: os.PathLike}
 """What stands for a class: NumPy's numbers for Python's, any path for a Path."""
 P = ParamSpec("P")
@@ -67,9 +68,7 @@ def _number(value: object) -> Fraction | None:
     """Return a number exactly as it is written; None if it is none."""
     if isinstance(value, numbers.Real) and not isinstance(value, bool):
         return Fraction(str(value)) if math.isfinite(value) else None
-    match = (
-        _NUMBER.fullmatch(value.strip().lower().replace("_", "").replace(",", "")) if isinstance(value, str) else None
-    )
+    match = _NUMBER.fullmatch(_THOUSANDS.sub("", value.strip().lower())) if isinstance(value, str) else None
     if match is None:
         return None
     scale = Fraction(1, 100) if match[3] == "%" else Fraction(SUFFIXES[match[3]])

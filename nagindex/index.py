@@ -236,7 +236,7 @@ class Index:
         )
         job = Job((self.path,), sources, options, ModelOptions(**model))
         require_devices(visible_devices(job.model.device))
-        require_place(self.path, self.manifest, sources, shard)
+        require_place(self.path, self.manifest, sources, shard, columns)
         try:
             [report] = run_job(job, backbone=self._backbone)
         finally:

@@ -211,7 +211,12 @@ class _open_text:
         self.position = Position() if position is None or source.compression == "none" else position
 
     def __enter__(self) -> IO[str]:
-        self.file = io.BufferedReader(_CountingFile(self.source.path, self.position))
+        try:
+            self.file = io.BufferedReader(_CountingFile(self.source.path, self.position))
+        except OSError as error:
+            raise BadInputError(
+                f"{self.source.path}: cannot be read ({error.strerror}); make it readable or remove it"
+            ) from error
         binary = _decompressed(self.file, self.source)
         self.stream = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline=self.newline)
         return self.stream

@@ -55,7 +55,7 @@ class Survey:
         for source in sorted(sources, key=is_new, reverse=True):
             if not is_new(source) and not survey.lacking(columns.kept.values()):
                 break
-            if not os.path.isfile(source.path):  # a pipe gives its content once
+            if source.problem is not None or not os.path.isfile(source.path):  # a pipe gives its content once
                 continue
             try:
                 fields = fields_of(source)

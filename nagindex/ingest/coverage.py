@@ -155,6 +155,10 @@ class Coverage:
         rows = span.start == span.stop or self._end_of_range(key, span.start) >= span.stop
         return rows and (not span.complete or self._lengths.get(key) == span.stop)
 
+    def lists_unread(self, name: str, sha256: str) -> bool:
+        """Return whether a source is listed already as one that could not be read, with this content."""
+        return (name, sha256) in self._unread
+
     def has_other_content(self, name: str, sha256: str) -> bool:
         """Return whether a source of this name was read with other content, and never with this."""
         return bool(self._contents.get(name)) and sha256 not in self._contents[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,7 @@ from nagindex.ingest.options import Shard
 from nagindex.progress import step
 from nagindex.storage.manifest import Manifest, require_newest
 from nagindex.storage.places import require_index_folder, require_room
+from nagindex.storage.segment import Segment
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
@@ -212,21 +214,29 @@ def estimated_documents(sources: Sequence[Source], columns: Columns) -> int:
     return round(rows / max(1, read) * sum(source.size for source in sources))
 
 
-def require_place(index: Path, manifest: Manifest, sources: Sequence[Source], shard: Shard) -> None:
+def require_place(
+    index: Path, manifest: Manifest, sources: Sequence[Source], shard: Shard, columns: Columns | None = None
+) -> None:
     """Raise BadInputError unless documents of some sources can be written to an index, as far as rights and room are known.
 
     Args:
         index: the index's folder.
-        manifest: its current version; what it holds may be among the documents.
+        manifest: its current version; sources that it names count as held.
         sources: the sources.
         shard: the part of them that this process writes.
+        columns: columns of the sources that are not those of the index's settings.
     """
     require_newest(index)
     require_index_folder(index)
-    settings = manifest.settings
-    columns = Columns(settings.text_column, settings.id_column, settings.token_column)
-    documents = estimated_documents(sources, columns) // shard.count - manifest.documents
-    require_room(index, max(0, documents) * manifest.fingerprint.spec.bytes_per_document)
+    held = {
+        (span.name, span.bytes)
+        for entry in manifest.segments
+        for span in Segment(index, entry, manifest.fingerprint.spec).spans()
+    }
+    new = [source for source in sources if (source.name, source.size) not in held]
+    reading = dataclasses.replace(manifest.settings.reading(columns).columns, keep_columns=())
+    documents = estimated_documents(new, reading) // shard.count if new else 0
+    require_room(index, documents * manifest.fingerprint.spec.bytes_per_document)
 
 
 def _count_rows(sources: Sequence[Source], sample: _Sample) -> tuple[int, bool]:

@@ -17,7 +17,7 @@ from nagindex.corpus.sources import Source
 from nagindex.encode.encoder import Encoder
 from nagindex.ingest.coverage import Coverage
 from nagindex.ingest.duplicates import DUPLICATE, DuplicateRows, SourceOrder, find_duplicates
-from nagindex.ingest.windows import PreparedWindow
+from nagindex.ingest.windows import UNREADABLE, PreparedWindow
 from nagindex.nag import Codes
 from nagindex.storage.fingerprint import installed_libraries
 from nagindex.storage.manifest import Manifest, SegmentEntry, commit
@@ -197,7 +197,13 @@ class SegmentWriter:
 
     def _skipped(self, rows: Rows, duplicates: DuplicateRows) -> list[SkippedRow]:
         """Return the rows that the segment lists as skipped, in the order of the sources."""
-        pending = [row for _, window in self.pending for row in window.skipped]
+        hashes = self._hashes()
+        pending = [
+            row
+            for _, window in self.pending
+            for row in window.skipped
+            if row.kind != UNREADABLE or not self.coverage.lists_unread(row.file, hashes[row.file])
+        ]
         missing = self._missing([row.file for row in pending], [row.row for row in pending])
         skipped = [row for row, is_missing in zip(pending, missing, strict=True) if is_missing]
         skipped += [SkippedRow(rows.files[p], rows.rows[p], rows.ids[p], DUPLICATE) for p in duplicates.dropped]

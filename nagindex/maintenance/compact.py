@@ -116,14 +116,15 @@ def _write_docs(path: Path, members: Sequence[Segment], rows: Sequence[npt.NDArr
 
 
 def _merged_spans(members: Sequence[Segment]) -> list[SourceSpan]:
-    """Return one span for each source of the segments, from its first row to its last."""
-    spans: dict[tuple[str, str], SourceSpan] = {}
-    for member in members:
-        for span in member.spans():
-            before = spans.setdefault((span.name, span.sha256), span)
-            spans[span.name, span.sha256] = dataclasses.replace(
-                span if span.stop >= before.stop else before,
-                start=min(before.start, span.start),
-                complete=before.complete or span.complete,
-            )
-    return list(spans.values())
+    """Return the spans of the segments, those that touch joined: rows between others were not read, and stay so."""
+    merged: list[SourceSpan] = []
+    spans = [span for member in members for span in member.spans()]
+    for span in sorted(spans, key=lambda span: (span.name, span.sha256, span.unread, span.start, span.stop)):
+        last = merged[-1] if merged else None
+        same = last is not None and (last.name, last.sha256, last.unread) == (span.name, span.sha256, span.unread)
+        if last is None or not same or span.start > last.stop:
+            merged.append(span)
+            continue
+        end = span if span.stop >= last.stop else last
+        merged[-1] = dataclasses.replace(end, start=last.start, complete=last.complete or span.complete)
+    return merged

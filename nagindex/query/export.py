@@ -27,10 +27,10 @@ def format_of(path: str | Path, format: str | None = None) -> tuple[str, str]:  
     Raises:
         BadInputError: there is no such format, or the name tells none.
     """
-    name = Path(path)
+    name = Path(str(path).lower())
     compression = COMPRESSIONS.get(name.suffix, "none")
     suffix = name.suffix if compression == "none" else name.with_suffix("").suffix
-    found = format or SUFFIXES.get(suffix)
+    found = format or (None if compression != "none" and not suffix else SUFFIXES.get(suffix))
     if found not in FORMATS:
         if format is not None:
             raise BadInputError(f"format {format!r}: selections are written as {', '.join(FORMATS)}")
@@ -38,7 +38,7 @@ def format_of(path: str | Path, format: str | None = None) -> tuple[str, str]:  
             f"{path}: no known suffix; name a file that ends in .parquet, .jsonl, .csv or .txt (the last three also with .gz or "
             ".zst), or give `format`"
         )
-    if found == "parquet" and compression != "none":
+    if found == "parquet" and compression != "none" and suffix:
         raise BadInputError(f"{path}: Parquet is compressed inside; name a file that ends in .parquet")
     return found, compression
 

@@ -123,6 +123,7 @@ def query(
         view=view,
         names=ranking_names,
         counts_tokens=budget.counts_tokens,
+        unlimited=budget.unlimited,
         min_score=options.min_score,
     )
     rank = partial(_rank, engine, keys.keys, snapshot)

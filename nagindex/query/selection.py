@@ -138,7 +138,7 @@ class Selection:
     ) -> list[dict[str, Any]]:
         """Return the best documents, of each target if there are several, each as its values by column.
 
-        Texts are read up to these documents: their sources are compared by size and not by content, as `write` does.
+        Texts are read up to these documents: sources above 64 MiB are compared by size, and not by content as `write` does.
 
         Args:
             n: number of documents of each target.

@@ -46,6 +46,7 @@ class Constraints:
         view: the codes that overlaps are counted on.
         names: names of the rankings, empty where there is one.
         counts_tokens: whether the budget is in tokens.
+        unlimited: whether there is no budget.
         min_score: lowest score of a document; None for no limit. The rankings end there.
     """
 
@@ -56,6 +57,7 @@ class Constraints:
     view: View
     names: Sequence[str]
     counts_tokens: bool = False
+    unlimited: bool = False
     min_score: float | None = None
 
     @property
@@ -176,15 +178,19 @@ def _choose_greedily(
                 for own, choice in zip(hits, choices, strict=True)
                 if choice.ended_by is not None
             ]
-            return chosen, ends, _shortfalls(choices, constraints.names)
+            return chosen, ends, _shortfalls(choices, constraints)
         amounts = [amount * GROWTH for amount in amounts]
 
 
-def _shortfalls(choices: Sequence[GreedyChoice], names: Sequence[str]) -> list[str]:
+def _shortfalls(choices: Sequence[GreedyChoice], constraints: Constraints) -> list[str]:
     """Return a sentence for each ranking that ended before its share was used."""
+    if constraints.unlimited:
+        return []
+    limited = constraints.caps or constraints.dedup is not None
+    sentence = "the constraints leave {}, less than was asked for" if limited else "{} selected: no other is left"
     return [
-        f"{f'target {name}: ' if name else ''}the constraints leave {plural(len(choice.indices), 'document')}, less than was asked for"
-        for name, choice in zip(names, choices, strict=True)
+        f"{f'target {name}: ' if name else ''}{sentence.format(plural(len(choice.indices), 'document'))}"
+        for name, choice in zip(constraints.names, choices, strict=True)
         if choice.exhausted
     ]
 

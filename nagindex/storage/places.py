@@ -133,4 +133,4 @@ def _files_of(given: str | Path) -> Iterator[Path]:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    return other.exists() and os.path.samefile(one, other)
+    return os.path.exists(other) and os.path.samefile(one, other)

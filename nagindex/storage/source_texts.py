@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,13 +27,18 @@ Key = tuple[str, str, str | None]
 """A source as it was read: its name, the SHA-256 of its content and the column of its texts."""
 
 
+HASHED_ALWAYS = 64 << 20
+"""Bytes of a source up to which it is compared by content in any case."""
+
+
 class SourceTexts:
     """Reads texts of a snapshot's documents from their sources.
 
     Args:
         snapshot: the version.
         corpus_root: where the sources lie now; by default where they were read.
-        hashed: whether sources are compared by their content, for which they are read completely, or by their size alone.
+        hashed: whether all sources are compared by their content, for which they are read completely; large ones are otherwise
+            compared by their size alone.
     """
 
     def __init__(self, snapshot: Snapshot, corpus_root: str | Path | None = None, *, hashed: bool = True) -> None:
@@ -101,11 +107,14 @@ def _located(span: SourceSpan, corpus_root: Path | None, *, hashed: bool) -> Sou
     """
     path = (corpus_root or Path(span.root)) / span.name
     kind = format_of(path)
-    if kind is None or not path.is_file():
+    if kind is None or not os.path.isfile(path):
         raise SourceChangedError(
             f"{path}: the source is not there any more, and its texts are needed; name the folder it lies in with `corpus_root`"
         )
+    if not os.access(path, os.R_OK):
+        raise SourceChangedError(f"{path}: the source cannot be read, and its texts are needed; make it readable")
     source = Source(span.name, path, kind[0], kind[1], path.stat().st_size)
+    hashed = hashed or source.size <= HASHED_ALWAYS
     if (hashed or source.size != span.bytes) and not still_holds(source, span.bytes, span.sha256):
         remedy = "restore it, or name another folder with `corpus_root`"
         raise SourceChangedError(

@@ -120,21 +120,20 @@ def repeatable(targets: Targets) -> Targets:
 
 
 def written(targets: Targets) -> dict[str, list[str]]:
-    """Return targets as arguments of the command line: files as `targets`, and texts as `text`.
+    """Return targets as arguments of the command line: files as `targets`, and texts of a target `text` as `text`.
 
-    Both are empty where a target can be written as neither, such as codes.
+    Both are empty where a target can be written as neither, such as codes, or texts of another name.
     """
     named = targets.items() if isinstance(targets, Mapping) else [("", given) for given in _as_list(targets)]
-    files: list[str] = []
-    texts: list[str] = []
-    for name, given in named:
-        if isinstance(given, (str, Path)):
-            files.append((f"{name}=" if name else "") + os.path.abspath(str(given)))
-        elif _are_texts(given):
-            texts += given
-        else:
-            return {"targets": []}
-    return {"targets": files} | ({"text": texts} if texts else {})
+    files = [
+        (f"{name}=" if name else "") + os.path.abspath(str(given))
+        for name, given in named
+        if isinstance(given, (str, Path))
+    ]
+    texts = [given for name, given in named if name in ("", "text") and _are_texts(given)]
+    if len(texts) > 1 or len(files) + len(texts) < len(named):
+        return {"targets": []}
+    return {"targets": files} | ({"text": list(texts[0])} if texts else {})
 
 
 def _text_columns(

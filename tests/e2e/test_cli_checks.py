@@ -11,6 +11,7 @@ import pytest
 from shell import INDEX, Shell, jsonl
 
 import nagindex
+from nagindex.ingest import estimate
 
 TARGET = jsonl([{"id": "e", "text": "river mountain solver"}])
 
@@ -176,3 +177,15 @@ def test_a_cache_that_cannot_be_written_is_one_warning(asked: Shell) -> None:
     assert done.stderr.count("the cache of encoded targets cannot be written") == 1
     assert Path("x.parquet").exists()
     assert "the cache of encoded targets cannot be written" in asked.run("encode", "t.jsonl", "-o", "y.parquet").stderr
+
+
+def test_the_room_of_an_append_is_that_of_its_new_rows(pool: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many documents the index holds; files that it holds already take none, and columns are those of the append."""
+    asked: list[int] = []
+    monkeypatch.setattr(estimate, "require_room", lambda index, size: asked.append(size))
+    pool.write("pool/c.jsonl", jsonl({"id": f"n{i}", "body.of": "river", "label": "x"} for i in range(4)))
+    pool.run("append", "pool", "--text-column", "body.of")
+    size = nagindex.open(INDEX).manifest.fingerprint.spec.bytes_per_document
+    assert asked == [4 * size]
+    pool.run("append", "pool", "--text-column", "body.of")
+    assert asked == [4 * size, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from parquet_files import parquet
 from shell import Shell, jsonl
 from test_cli_damaged_sources import DAMAGED, GZIP, LINES, parquet_bytes
 
+from nagindex.corpus import streams
 from nagindex.encode import encoder
 from nagindex.ingest import windows
 
@@ -212,3 +214,27 @@ def test_a_run_that_stops_says_what_is_committed(shell: Shell, monkeypatch: pyte
     assert "0 documents are committed in index.nagindex; the same command goes on from there" in done.stderr
     done = shell.build("a.jsonl", status=1)
     assert "8 documents are committed in index.nagindex; the same command goes on from there" in done.stderr
+
+
+def test_a_file_without_rights_is_skipped_by_a_dry_run_and_a_build(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rights are made up here, since those of an administrator suffice for every file."""
+    shell.write("c/a.jsonl", jsonl([{"id": "a", "text": "river"}]))
+    closed = shell.write("c/b.jsonl", jsonl([{"id": "b", "text": "violin"}]))
+    access, opened = os.access, streams._CountingFile.__init__
+
+    def open_if_allowed(self: object, path: Path, *others: object) -> None:
+        if Path(path) == closed.resolve():
+            raise PermissionError(13, "Permission denied", str(path))
+        opened(self, path, *others)
+
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed.resolve() and access(path, mode))
+    monkeypatch.setattr(streams._CountingFile, "__init__", open_if_allowed)
+    assert "b.jsonl: cannot be read (Permission denied)" in shell.build_error("c", "--dry-run")
+    assert (
+        "b.jsonl: cannot be read (Permission denied); passed over"
+        in shell.build("c", "--dry-run", "--on-error", "skip").stderr
+    )
+    shell.build("c", "--on-error", "skip")
+    assert shell.docs("id") == ["a"]

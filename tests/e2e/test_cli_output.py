@@ -262,4 +262,52 @@ def test_the_help_of_query_lists_every_option_in_a_section() -> None:
             assert option.opts[0] in shown
     listed = {name for names in SECTIONS.values() for name in names.split()}
     own = {option.name for option in query.params if isinstance(option, click.Option)}
+    assert own - listed <= {"quiet", "verbose", "log_file", "progress"}
     assert listed <= own
+
+
+def test_a_query_without_constraints_does_not_speak_of_them(two: Shell) -> None:
+    both = ("query", "odd.jsonl", "even.jsonl", "-o", "s.jsonl")
+    told = two.run(*both, "-n", "40").stderr
+    assert told.count("selected: no other is left") == 2
+    assert "constraint" not in told
+    assert "Warning" not in two.run(*both, "--min-score", "0.2").stderr
+
+
+def test_a_score_curve_takes_no_options_of_a_selection(two: Shell) -> None:
+    for options in (
+        ["--cap", "label=0.5"],
+        ["--dedup", "0.9"],
+        ["-n", "3"],
+        ["--with-text"],
+        ["--quality-column", "q"],
+    ):
+        reason = two.error("query", "odd.jsonl", "--score-curve", *options, status=2)
+        assert (
+            reason == f"--score-curve selects nothing, and {options[0]} is about a selection; leave one of the two out"
+        )
+
+
+def test_suffixes_are_read_in_any_case_and_a_bare_compression_names_no_format(two: Shell) -> None:
+    two.run("query", "odd.jsonl", "-n", "2", "-o", "S.JSONL.GZ")
+    assert len(gzip.decompress(Path("S.JSONL.GZ").read_bytes()).splitlines()) == 2
+    assert "no known suffix" in two.error("query", "odd.jsonl", "-n", "2", "-o", "s.gz", status=2)
+
+
+def test_texts_of_other_names_are_not_replayed_as_one_target(two: Shell) -> None:
+    index = nagindex.open("index.nagindex")
+    texts = dict(_texts(two))
+    selection = index.query({"a": [texts["d0"], texts["d1"]], "b": [texts["d2"]]}, n=4)
+    assert selection.settings["query"]["targets"] == []
+    assert "text" not in selection.settings["query"]
+    assert index.query([texts["d0"]], n=2).settings["query"]["text"] == [texts["d0"]]
+
+
+def test_a_log_is_not_written_over_another_file(two: Shell) -> None:
+    before = Path("odd.jsonl").read_bytes()
+    reason = two.error("query", "odd.jsonl", "-n", "1", "--log-file", "odd.jsonl")
+    assert reason == "odd.jsonl: no log of nagindex, and not overwritten; give another --log-file"
+    assert Path("odd.jsonl").read_bytes() == before
+    for lines in (1, 2):
+        two.run("query", "odd.jsonl", "-n", "1", "-o", "s.jsonl", "--log-file", "run.log")
+        assert Path("run.log").read_text().count("nagindex 0.") == lines

@@ -167,6 +167,7 @@ def test_a_look_at_the_best_reads_no_source_completely(index: nagindex.Index, mo
     """A terminal's table is shown at once, however large the sources are."""
     selection = index.query("t.jsonl", n=2)
     hashed: list[Path] = []
+    monkeypatch.setattr(source_texts, "HASHED_ALWAYS", 0)
     monkeypatch.setattr(source_texts, "still_holds", lambda source, *_: hashed.append(source.path))
     assert selection.head(1, with_text=True)[0]["text"] == RECORDS[3]["text"]
     assert not hashed

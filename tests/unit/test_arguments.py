@@ -149,3 +149,16 @@ def test_budgets_are_written_as_on_the_command_line(make_index):
     for wrong in ({"n": 3.5}, {"n": True}, {"tokens": "few"}, {"fraction": "200%"}):
         with pytest.raises(BadInputError, match=f"`{next(iter(wrong))}`: "):
             index.query(["the cat"], **wrong)
+
+
+@pytest.mark.parametrize("written", ["1,5k", "1,50", "1,0000", ",5", "1,,000", "1,000,00"])
+def test_a_decimal_comma_is_no_thousand(written):
+    with pytest.raises(BadInputError, match="is not a whole number"):
+        nagindex.parse_count(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "number"), [("1,000", 1000), ("12,345,678", 12345678), ("1_000", 1000), ("1,000k", 10**6)]
+)
+def test_thousands_may_be_marked(written, number):
+    assert nagindex.parse_count(written) == number
