@@ -94,6 +94,8 @@ def _reason(error: Exception) -> str | None:
     if type(error).__name__ == "OutOfMemoryError":
         return f"{one_line(error)}; try another --device, such as cpu"
     # DuckDB's errors are about a full disk, no memory for a sort, and the like.
+    if isinstance(error, PermissionError) and error.filename and not isinstance(error, NagIndexError):
+        return f"{error.filename}: {error.strerror}; the command needs to write there, or read it"
     expected = isinstance(error, (NagIndexError, OSError)) or "duckdb" in type(error).__module__
     return one_line(error) if expected else None
 

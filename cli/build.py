@@ -290,7 +290,7 @@ def _committing(indexes: Sequence[str | Path]) -> Iterator[None]:
         raise Stopped(f"{held}; run the same command to go on") from None
     except nagindex.NagIndexError:
         for held in _held(indexes):
-            note(f"Stopped; {held}; the same command goes on from there")
+            note(f"Stopped; {held}")
         raise
 
 
@@ -318,8 +318,10 @@ def _print_report(report: IngestReport, index: Path, as_json: bool, *, replacing
         warn(f"{said}; skipped")
     for name in report.changed if not replacing else ():
         known = f"{name}: the index holds a file of this name with other content"
-        told = "ids that are in already are duplicates, and ids FILE:ROW became FILE@CONTENT:ROW"
-        warn(f"{known}; {told}; to replace documents instead, append changed files with --on-duplicate replace")
+        told = "ids that are in already are duplicates (ids made of file and row are told apart, as FILE@CONTENT:ROW)"
+        warn(
+            f"{known}; {told}; to replace its documents, append a copy of the file, under another name, with --on-duplicate replace"
+        )
     for name in report.empty:
         warn(f"{name}: the file is empty; replace it if it should not be")
     if report.already_in:

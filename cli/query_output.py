@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import sys
@@ -29,6 +30,9 @@ PREVIEW_ROWS_OF_TARGET = 3
 TEXT_SHOWN = 300
 """Characters of a text that a terminal shows at most."""
 DECIMAL_COLUMNS = ("score", "standardized", "quality_value", "combined")
+ALWAYS_SHOWN = ("rank", "id", "score", "target", "text")
+TEXT_ROOM = 40
+"""Characters of a line that a terminal keeps for the text, if it is wide enough."""
 PLACE_COLUMNS = ("file", "row")
 """Columns that a terminal leaves out."""
 
@@ -136,12 +140,25 @@ def print_best(selection: Selection, with_text: bool | None, corpus_root: Path |
             rows = selection.head(count, with_text=True, corpus_root=corpus_root)
         except nagindex.SourceChangedError as error:
             warn(f"shown without texts: {error}")
-    columns = [name for name in rows[0] if name not in PLACE_COLUMNS]
     numbers = {"rank", "tokens", *DECIMAL_COLUMNS}
-    cells = [[_cell(name, row[name]) for name in columns] for row in rows]
+    shown = {name: [_cell(name, row[name]) for row in rows] for name in rows[0] if name not in PLACE_COLUMNS}
+    columns = _columns_that_fit(shown, terminal_width())
+    cells = list(zip(*(shown[name] for name in columns), strict=True))
     click.echo(table(columns, cells, right=lambda c: columns[c] in numbers, width=terminal_width()))
     if len(selection) > len(rows):
         click.echo(f"... and {len(selection) - len(rows):,} more; -o FILE writes them all")
+
+
+def _columns_that_fit(shown: Mapping[str, Sequence[str]], width: int | None) -> list[str]:
+    """Return the columns to show, so that the text has room: ranks, ids, scores and targets always, others as far as they fit."""
+    room = math.inf if width is None else width - TEXT_ROOM * ("text" in shown)
+    chosen = set()
+    for name in sorted(shown, key=lambda name: name not in ALWAYS_SHOWN):
+        needed = 0 if name == "text" else max(map(len, [name, *shown[name]])) + 2
+        if name in ALWAYS_SHOWN or needed <= room:
+            chosen.add(name)
+            room -= needed
+    return [name for name in shown if name in chosen]
 
 
 def _cell(column: str, value: Any) -> str:

@@ -112,14 +112,27 @@ def _logging(display: ProgressDisplay, verbose: bool, log_file: Path | None) -> 
 def _file_handler(path: Path) -> logging.Handler:
     if path.exists() and path.stat().st_size and not _is_log(path):
         raise nagindex.BadInputError(f"{path}: no log of nagindex, and not overwritten; give another --log-file")
+    nagindex.check_output(path)
     try:
-        handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
+        handler = _FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise nagindex.BadInputError(
             f"{path}: the log cannot be written ({error.strerror}); give another --log-file"
         ) from None
     handler.setFormatter(_OneLine(FORMAT))
     return handler
+
+
+class _FileHandler(logging.FileHandler):
+    """Writes a log; where the disk takes no more, what follows is lost, and the command goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say nothing: stderr belongs to the command."""
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):
+            super().close()
 
 
 def _is_log(path: Path) -> bool:

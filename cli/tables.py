@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 
 NARROWEST = 6
 """Characters that a cut cell keeps."""
+WORD = 16
+"""Characters that the last column keeps before others are cut."""
 CUT = "..."
 
 
@@ -50,6 +52,8 @@ def _fitted(widths: list[int], cuttable: Sequence[int], limit: int) -> list[int]
         widest = max(cuttable, key=lambda c: widths[c], default=None)
         if widest is None or widths[widest] <= NARROWEST:
             break
+        # The last column, such as a text, gives room first, until it is as narrow as a word.
+        widest = cuttable[-1] if widths[cuttable[-1]] > WORD else widest
         widths[widest] -= 1
     return widths
 

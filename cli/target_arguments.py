@@ -63,6 +63,10 @@ def targets_of(index: Index, targets: Sequence[str], texts: Sequence[str], **enc
         hint = f"; --decontaminate took {' '.join(taken)}: end its files with --" if taken else ""
         raise click.UsageError(f"Missing argument 'TARGETS...'; name files of examples, or give --text{hint}")
     for text in texts:
+        if not text.strip():
+            raise click.UsageError("--text: the text is empty; give an example")
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            raise click.UsageError("--text: not UTF-8; set the terminal to UTF-8, or give the text in a file")
         if Path(text).is_file():
             raise click.UsageError(f"--text takes an example itself, and {text} is a file; name it as an argument")
     files = _files([target for target in targets if target != STDIN])

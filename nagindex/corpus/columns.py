@@ -143,7 +143,7 @@ def _stored_names(given: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
         if name.lower() in places:
             raise BadInputError(
                 f"two kept columns would be {name!r} in the index: {places[name.lower()]} and {old}; "
-                "give one another name with `keep_columns`, as NEW=OLD"
+                "name the columns to keep with `keep_columns`, this one as NEW=OLD"
             )
         places[name.lower()] = old
         stored[name] = old

@@ -20,7 +20,7 @@ from nagindex.query.export import format_of, write_rows
 from nagindex.search.plan import Plan
 from nagindex.storage.docs import join_documents, kept_types
 from nagindex.storage.files import replacing
-from nagindex.storage.places import check_output_beside
+from nagindex.storage.places import check_output, check_output_beside
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
 
@@ -103,9 +103,9 @@ class Selection:
                 )
         self._snapshot = snapshot
         self._connection = connect()
-        self._create_table(chosen, kept_types(snapshot))
+        self._create_table(chosen, *kept_types(snapshot))
 
-    def _create_table(self, chosen: Chosen, kept: Mapping[str, str]) -> None:
+    def _create_table(self, chosen: Chosen, kept: Mapping[str, str], typed_as: Sequence[Path]) -> None:
         arrays = {
             "_position": chosen.positions,
             "_list": chosen.rankings,
@@ -113,7 +113,7 @@ class Selection:
             "_score": chosen.scores,
             **{f"_extra{i}": values for i, values in enumerate(chosen.columns.values())},
         }
-        documents = join_documents(self._connection, self._snapshot, chosen.positions, arrays)
+        documents = join_documents(self._connection, self._snapshot, chosen.positions, arrays, typed_as=typed_as)
         listed = [f"hits._extra{i} AS {quote_name(name)}" for i, name in enumerate(chosen.columns)]
         listed += [f"d.{name}" for name in PLACE_COLUMNS]
         # The documents' own segments may have narrower types than the index.
@@ -197,7 +197,9 @@ class Selection:
         Args:
             name: one of `columns`.
         """
-        sql = f"SELECT {quote_name(OLD_NAMES.get(name, name))} AS v FROM selection ORDER BY _row"
+        if (name := OLD_NAMES.get(name, name)) not in self.columns:
+            raise BadInputError(f"no column {name!r} in the selection; there are {', '.join(self.columns)}")
+        sql = f"SELECT {quote_name(name)} AS v FROM selection ORDER BY _row"
         return self._connection.execute(sql).fetchnumpy()["v"]
 
     def to_duckdb(self) -> DuckDBPyRelation:
@@ -282,6 +284,7 @@ class Selection:
         kind, _ = format_of(path, format)
         if with_text and kind == "ids":
             raise BadInputError(f"{path}: a file of ids has no texts; leave `with_text` out, or use another format")
+        check_output(path, inputs=self._inputs())
         check_output_beside(path, self._snapshot, corpus_root)
         if with_text:
             self._read_texts(corpus_root)
@@ -300,6 +303,13 @@ class Selection:
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.dropped)
         with replacing(Path(path)) as temporary:
             temporary.write_text(lines)
+
+    def _inputs(self) -> list[str]:
+        """Return the files that the query read: targets, and those that its options name."""
+        query = self.settings["query"]
+        files = [target.rpartition("=")[2] for target in query.get("targets", ())]
+        options = [*query.get("exclude", ()), *query.get("decontaminate", ()), query.get("scores")]
+        return [*files, *filter(None, options)]
 
     def _select(self, *, with_text: bool = False, condition: str = "true") -> str:
         columns, table = ", ".join(map(quote_name, self.columns)), "selection"

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from nagindex.corpus.columns import format_names
 from nagindex.corpus.records import Record, read_records
-from nagindex.corpus.sources import Paths, Source, find_sources
+from nagindex.corpus.sources import Paths, Source, find_sources, format_of
 from nagindex.errors import BadInputError
 from nagindex.storage.files import replacing
 from nagindex.storage.places import check_output
@@ -56,6 +56,8 @@ def write_examples(sets: Iterable[ExampleSet], path: str | Path) -> None:
         path: the file; one that exists is replaced, unless it lies in an index.
     """
     check_output(path)
+    if (kind := format_of(Path(path))) is not None and kind != ("jsonl", "none"):
+        raise BadInputError(f"{path}: examples are written as JSON lines; name a file that ends in .jsonl")
     with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
         for each in sets:
             each.write(file)

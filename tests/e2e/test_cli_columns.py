@@ -54,7 +54,7 @@ def test_two_columns_of_one_name_are_refused_before_anything_is_read(shell: Shel
     shell.write("c.jsonl", lines(score=1, source_score=2))
     reason = shell.build_error("c.jsonl", "--keep-column", "score", "--keep-column", "source_score")
     clash = "two kept columns would be 'source_score' in the index: score and source_score"
-    assert reason == f"{clash}; give one another name with --keep-column, as NEW=OLD"
+    assert reason == f"{clash}; name the columns to keep with --keep-column, this one as NEW=OLD"
     shell.build("c.jsonl", "--keep-column", "edu=score", "--keep-column", "source_score")
     assert shell.docs("edu, source_score")[0] == (1, 2)
 
@@ -235,3 +235,18 @@ def test_targets_are_read_from_nested_columns_too(two_schemas: Shell) -> None:
     two_schemas.write("n.jsonl", jsonl({"body": {"text": text}, "meta": {"task": text[:3]}} for text in TEXTS[:2]))
     asked = ("n.jsonl", "-n", "2", "--text-column", "body.text", "--target-column", "meta.task")
     assert {(row["target"], row["score"]) for row in two_schemas.selected(*asked)} == {("riv", 1.0), ("vio", 1.0)}
+
+
+def test_a_kept_value_is_the_same_whatever_else_is_selected(shell: Shell) -> None:
+    """Three segments hold a column as doubles, integers and text: it is text, and written in one way."""
+    shell.write("a.jsonl", jsonl([{"id": "a1", "text": "river", "mark": 1.5}]))
+    shell.write("b.jsonl", jsonl([{"id": "b1", "text": "violin", "mark": 7}]))
+    shell.write("c.jsonl", jsonl([{"id": "c1", "text": "salmon", "mark": "high"}]))
+    shell.build("a.jsonl", "--keep-column", "mark")
+    shell.run("append", "b.jsonl")
+    shell.run("append", "c.jsonl")
+    found = set()
+    for condition in ("id = 'b1'", "id IN ('a1', 'b1')", "true"):
+        rows = shell.selected("--text", "violin", "-n", "3", "--where", condition)
+        found |= {row["mark"] for row in rows if row["id"] == "b1"}
+    assert found == {dict(shell.docs("id, mark"))["b1"]}

@@ -211,9 +211,9 @@ def test_a_run_that_stops_says_what_is_committed(shell: Shell, monkeypatch: pyte
     shell.write("a.jsonl", jsonl([{"id": f"d{i}", "text": f"river {i}"} for i in range(9)] + [[1]]))
     shell.write("b.jsonl", "[1]\n")
     done = shell.build("b.jsonl", status=1)
-    assert "0 documents are committed in index.nagindex; the same command goes on from there" in done.stderr
+    assert "0 documents are committed in index.nagindex" in done.stderr
     done = shell.build("a.jsonl", status=1)
-    assert "8 documents are committed in index.nagindex; the same command goes on from there" in done.stderr
+    assert "8 documents are committed in index.nagindex" in done.stderr
 
 
 def test_a_file_without_rights_is_skipped_by_a_dry_run_and_a_build(

@@ -71,9 +71,9 @@ def on_terminal(shell: Shell, *arguments: str, columns: int) -> list[str]:
 
 
 def test_a_terminal_shows_the_beginnings_of_the_texts_in_its_width(two: Shell) -> None:
-    lines = on_terminal(two, "query", "odd.jsonl", "-n", "3", columns=60)
+    lines = on_terminal(two, "query", "odd.jsonl", "-n", "3", columns=76)
     assert lines[0].split() == ["rank", "id", "score", "tokens", "label", "text"]
-    assert max(map(len, lines)) == 60, lines
+    assert max(map(len, lines)) == 76, lines
     assert [line.split()[1] for line in lines[2:]] == two_ids(two, "odd.jsonl")
     texts = dict(_texts(two))
     for line in lines[2:]:
@@ -311,3 +311,22 @@ def test_a_log_is_not_written_over_another_file(two: Shell) -> None:
     for lines in (1, 2):
         two.run("query", "odd.jsonl", "-n", "1", "-o", "s.jsonl", "--log-file", "run.log")
         assert Path("run.log").read_text().count("nagindex 0.") == lines
+
+
+def test_a_narrow_terminal_keeps_ids_whole_and_leaves_other_columns_out(two: Shell) -> None:
+    lines = on_terminal(two, "query", "odd.jsonl", "-n", "3", columns=44)
+    assert lines[0].split() == ["rank", "id", "score", "text"]
+    assert max(map(len, lines)) <= 44
+    assert [line.split()[1] for line in lines[2:]] == two_ids(two, "odd.jsonl")
+
+
+def test_python_does_not_write_over_what_a_query_read(two: Shell) -> None:
+    Path("seen.txt").write_text("d5\n")
+    selection = nagindex.open("index.nagindex").query("odd.jsonl", n=2, exclude="seen.txt")
+    for name in ("odd.jsonl", "seen.txt"):
+        before = Path(name).read_bytes()
+        with pytest.raises(nagindex.BadInputError, match="is an input|is the same file"):
+            selection.write(name, format="jsonl")
+        assert Path(name).read_bytes() == before
+    with pytest.raises(nagindex.BadInputError, match="no column 'nope' in the selection"):
+        selection.column("nope")
