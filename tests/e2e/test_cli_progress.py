@@ -173,7 +173,7 @@ def test_a_log_file_gets_everything_with_times_and_stderr_stays_as_it_is(pool: S
     assert any(text.startswith("Selected 2 documents") for _, text in texts)
     assert texts[-1][0] == "ERROR"
     assert texts[-1][1].startswith("none: no index here; make one with: nagindex build")
-    assert "give another --log-file" in pool.error("info", "--log-file", "nowhere/run.log")
+    assert "its folder does not exist" in pool.error("info", "--log-file", "nowhere/run.log")
 
 
 def test_a_config_holds_no_option_of_the_command_line_alone(pool: Shell) -> None:
