@@ -125,7 +125,7 @@ def bar(state: Progress, seconds: float, columns: int) -> str:
         left=left,
         right=right,
     )
-    return fitted.rstrip()
+    return fitted[:columns].rstrip()  # older versions of tqdm cut no line without a bar
 
 
 def line(state: Progress, seconds: float, *, last: bool = False) -> str:
