@@ -12,13 +12,12 @@ import nagindex
 
 from .messages import note, warn, with_flags, with_flags_in
 from .options import device_option, index_option, json_option, plural
+from .query_config import changes, config_file
 from .query_options import (
     BUDGETS,
     QueryCommand,
     budget_of,
-    changes,
     chosen_index,
-    config_file,
     query_options,
     query_options_of,
     require_options_of_curve,

@@ -101,7 +101,7 @@ def _name_of(target: list[str] | TargetSet) -> str:
     return "text" if isinstance(target, list) else target.name
 
 
-def _from_stdin(index: Index, *, text_column: Any = None, **encoding: Any) -> list[TargetSet]:
+def _from_stdin(index: Index, *, text_column: str | dict[str, str] | None = None, **encoding: Any) -> list[TargetSet]:
     """Return the target sets that stdin holds: JSON lines if it begins with a brace, else an example a line."""
     content = sys.stdin.buffer.read()
     if isinstance(text_column, dict):

@@ -45,7 +45,8 @@ from nagindex.storage.segment import Segment, SkippedRow
 from nagindex.storage.settings import Settings
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.cache import TargetCache
-from nagindex.targets.load import Targets, TextColumn, load_targets, repeatable, require_targets, written
+from nagindex.targets.given import Targets, TextColumn, repeatable, written
+from nagindex.targets.load import load_targets, require_targets
 from nagindex.targets.saved import TargetSet, check_codes, write_nags
 
 if TYPE_CHECKING:
@@ -213,8 +214,8 @@ class Index:
 
         Args:
             corpus: files, globs or folders.
-            columns: columns of this corpus that are not those of the index's settings; what is kept, `NEW=OLD`, gets the name of a
-                column that the index has.
+            columns: column names of this corpus, where they differ from those in the index's settings. Kept columns are written
+                `NEW=OLD`: the column OLD of the corpus fills the column NEW of the index.
             corpus_root: names of sources are relative to it; by default the deepest folder that holds everything named.
             on_duplicate: `skip`, `error` or `replace`: what happens to a document whose id is in the index already.
             on_error: `stop` or `skip`: what happens to a row, file or folder that cannot be read; see `BuildOptions`.

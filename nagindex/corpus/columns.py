@@ -193,7 +193,7 @@ def pick(record: Any, path: str) -> Any:
 
 
 def missing_column(name: str, available: Collection[str], *, where: str, parameter: str) -> BadInputError:
-    """Return the error for a column that is not there, with the names that are, and the likeliest of them."""
+    """Return the error for a missing column; it lists the available columns and suggests the one with the most similar name."""
     likely = similar_name(name, available)
     hint = f"; did you mean {format_names([likely])}?" if likely else ""
     return BadInputError(

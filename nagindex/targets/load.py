@@ -5,36 +5,27 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import find_columns, read_texts
-from nagindex.corpus.sources import Source, content_hash, find_sources, format_of
+from nagindex.corpus.sources import Source, content_hash, find_sources
 from nagindex.encode.encoder import clamp_to_memory, encode_ids
 from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError
 from nagindex.nag import CODE_DTYPE, Codes
 from nagindex.storage.fingerprint import Fingerprint
 from nagindex.targets.cache import TargetCache
+from nagindex.targets.given import TargetFiles, Targets, TextColumn, are_texts, name_targets, text_columns
 from nagindex.targets.saved import Example, TargetSet, check_codes, is_saved_nags, read_nags
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
-
-
-TargetFiles = str | Path | Sequence[str] | Sequence[str | Path] | npt.NDArray[np.integer[Any]] | TargetSet
-"""One target: a file, glob or folder, several of them as Paths, a list of texts, codes, or an encoded set."""
-TextColumn = str | Mapping[str, str]
-OTHERS = "*"
-"""Stands for the targets that a mapping of columns does not name."""
-Targets = TargetFiles | Iterable[TargetFiles] | Mapping[str, TargetFiles]
 
 
 def load_targets(
@@ -75,7 +66,7 @@ def load_targets(
         elif isinstance(given, np.ndarray):
             where = f"the codes of target {name}" if len(named) > 1 else "the codes given"
             loaded[name] = _set_of_codes(name, check_codes(given, fingerprint, where=where))
-        elif _are_texts(given):
+        elif are_texts(given):
             loaded[name] = _set_of_texts(name, given, encoder)
         else:
             _load_files(loaded, name, given, columns_of(name), encoder, keep_name=isinstance(targets, Mapping))
@@ -98,118 +89,20 @@ def require_targets(
     Raises:
         InputNotFoundError, BadInputError: there is no target, or a file is missing or lacks a column.
     """
-    named = _name_targets(targets)
+    named = name_targets(targets)
     if not named:
         raise BadInputError("no target was given; name at least one file of examples")
     if target_column is not None and isinstance(targets, Mapping):
         raise BadInputError(
             f"`target_column` {target_column}: targets that have names cannot take them from a column too"
         )
-    columns_of = _text_columns(text_column, [name for name, _ in named], target_column)
+    columns_of = text_columns(text_column, [name for name, _ in named], target_column)
     for name, given in named:
-        if not isinstance(given, (TargetSet, np.ndarray)) and not _are_texts(given):
+        if not isinstance(given, (TargetSet, np.ndarray)) and not are_texts(given):
             for source in _sources_of(given):
                 if not is_saved_nags(source.path):
                     find_columns(source, columns_of(name))
     return named, columns_of
-
-
-def repeatable(targets: Targets) -> Targets:
-    """Return targets that can be iterated twice, as a generator cannot."""
-    return list(targets) if isinstance(targets, Iterator) else targets
-
-
-def written(targets: Targets) -> dict[str, list[str]]:
-    """Return targets as arguments of the command line: files as `targets`, and texts of a target `text` as `text`.
-
-    Both are empty where a target can be written as neither, such as codes, or texts of another name.
-    """
-    named = targets.items() if isinstance(targets, Mapping) else [("", given) for given in _as_list(targets)]
-    files = [
-        (f"{name}=" if name else "") + os.path.abspath(str(given))
-        for name, given in named
-        if isinstance(given, (str, Path))
-    ]
-    texts = [given for name, given in named if name in ("", "text") and _are_texts(given)]
-    if len(texts) > 1 or len(files) + len(texts) < len(named):
-        return {"targets": []}
-    return {"targets": files} | ({"text": list(texts[0])} if texts else {})
-
-
-def _text_columns(
-    given: TextColumn | None, names: Sequence[str], target_column: str | None
-) -> Callable[[str], Columns]:
-    """Return f(target): the columns of its files.
-
-    Raises:
-        BadInputError: a column is given for a target that there is not.
-    """
-    by_target = given if isinstance(given, Mapping) else {} if given is None else {OTHERS: given}
-    for name in by_target:
-        if name not in (*names, OTHERS):
-            raise BadInputError(f"`text_column` {name}={by_target[name]}: no such target; there are {', '.join(names)}")
-    return lambda name: Columns(text_column=by_target.get(name, by_target.get(OTHERS)), target_column=target_column)
-
-
-def _as_list(targets: TargetFiles | Iterable[TargetFiles]) -> list[TargetFiles]:
-    if isinstance(targets, (str, Path, np.ndarray, TargetSet)):
-        return [targets]
-    listed: list[Any] = list(targets)
-    return [listed] if _are_texts(listed) else listed
-
-
-def _are_texts(given: object) -> TypeGuard[Sequence[str]]:
-    """Return whether a target is a list of texts: a list of nothing but strings.
-
-    Raises:
-        BadInputError: each of the strings is the name of a file.
-    """
-    if not isinstance(given, (list, tuple)) or not given or not all(isinstance(one, str) for one in given):
-        return False
-    if all(_is_file_name(one) for one in given):
-        raise BadInputError(
-            f"targets: a list of strings is a list of texts, and these are names of files, such as {given[0]!r}; "
-            f"give files as paths: [Path({given[0]!r}), ...]"
-        )
-    return True
-
-
-def _is_file_name(text: str) -> bool:
-    """Return whether a text is a path that exists, or one word that ends like a file of texts."""
-    named = len(text.split()) == 1 and format_of(Path(text)) is not None
-    return named or os.path.exists(os.path.expanduser(text))
-
-
-def _name_targets(targets: Targets) -> list[tuple[str, TargetFiles]]:
-    """Return (name, target): the key of a mapping, a set's own name, or a file's name without suffixes."""
-    if isinstance(targets, Mapping):
-        return [
-            (name, dataclasses.replace(given, name=name) if isinstance(given, TargetSet) else given)
-            for name, given in targets.items()
-        ]
-    given_targets = _as_list(targets)
-    stems = [_stem(given, number) for number, given in enumerate(given_targets)]
-    names = [
-        str(given) if stems.count(stem) > 1 and isinstance(given, (str, Path)) else stem
-        for given, stem in zip(given_targets, stems, strict=True)
-    ]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise BadInputError(f"{twice}: named twice as a target; name each once")
-    return list(zip(names, given_targets, strict=True))
-
-
-def _stem(given: TargetFiles, number: int) -> str:
-    if isinstance(given, TargetSet):
-        return given.name
-    if not isinstance(given, (str, Path)):
-        return "text" if _are_texts(given) else f"target-{number}"
-    name = Path(given).name
-    kind = format_of(Path(given))
-    if kind is not None:
-        name = name.removesuffix(Path(name).suffix) if kind[1] != "none" else name
-        name = name.removesuffix(Path(name).suffix)
-    return name or str(given)
 
 
 def _set_of_codes(name: str, codes: Codes) -> TargetSet:
