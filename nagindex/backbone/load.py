@@ -5,18 +5,25 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nagindex.backbone.devices import device_of
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.backbone.devices import default_dtype, device_of
+from nagindex.backbone.gguf import dequantized, file_hash
 from nagindex.backbone.hooks import impacts_of, probe
 from nagindex.backbone.locate import loading, locate, max_positions
 from nagindex.backbone.options import ModelOptions
 from nagindex.backbone.projections import Projection, find_projections
 from nagindex.errors import BadInputError, UnsupportedBackboneError
-from nagindex.nag import MAX_WIDTH, NagSpec, clip_top_k, default_top_k
+from nagindex.nag import MAX_WIDTH, NagSpec, clip_top_k, default_relative_top_k, default_top_k, impact_divisors
 from nagindex.progress import step
+from nagindex.storage.calibration import calibration_hash
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 
 if TYPE_CHECKING:
@@ -36,7 +43,10 @@ class Backbone:
         projections: each layer's projection, in order.
         neuron_type: type of the projections.
         causal: whether attention is causal.
-        weights_hash, tokenizer_hash: SHA-256 of the tensors and of the tokenizer.
+        weights_hash, tokenizer_hash: SHA-256 of the tensors, or of the .gguf file that they come from, and of the tokenizer.
+        numbers: numbers of the layers whose projections these are, ascending; None for all layers.
+        calibration: SHA-256 of the mean impacts that impacts are divided by; None for absolute impact.
+        divisors: what impacts are divided by, float32 [d_l] of each layer, on the model's device; None for absolute impact.
     """
 
     name: str
@@ -47,21 +57,57 @@ class Backbone:
     causal: bool
     weights_hash: str
     tokenizer_hash: str
+    numbers: tuple[int, ...] | None = None
+    calibration: str | None = None
+    divisors: tuple[torch.Tensor, ...] | None = None
 
     def of_type(self, neuron_type: str) -> Backbone:
-        """Return a view of the same model with the projections of another neuron type.
+        """Return a view of the same model with the projections of another neuron type, in all layers and for absolute impact.
 
         Several views can share one forward pass; see `encoder.Encoder`.
 
         Raises:
             UnsupportedBackboneError: the model has no such projection.
         """
-        if neuron_type == self.neuron_type:
-            return self
+        if neuron_type == self.neuron_type and self.numbers is None:
+            return self.calibrated(None)
         projections, causal = probe(self.model, find_projections(self.model, neuron_type))
-        return dataclasses.replace(
-            self, projections=projections, neuron_type=neuron_type, causal=self.causal and causal
+        whole = dataclasses.replace(
+            self, projections=projections, neuron_type=neuron_type, causal=self.causal and causal, numbers=None
         )
+        return whole.calibrated(None)
+
+    def of_layers(self, numbers: Sequence[int] | None) -> Backbone:
+        """Return a view of the same model with the projections of some layers; a forward pass ends at the last of them.
+
+        Args:
+            numbers: numbers of layers of the model, ascending; None for all.
+
+        Raises:
+            BadInputError: the model has no layer of a number.
+        """
+        whole = self if self.numbers is None else self.of_type(self.neuron_type)
+        count = len(whole.projections)
+        if numbers is None or tuple(numbers) == tuple(range(count)):
+            return whole
+        if not numbers or max(numbers) >= count:
+            raise BadInputError(f"{self.name}: its layers are 0 to {count - 1}, and not {', '.join(map(str, numbers))}")
+        projections = tuple(whole.projections[number] for number in numbers)
+        return dataclasses.replace(whole.calibrated(None), projections=projections, numbers=tuple(numbers))
+
+    def calibrated(self, means: npt.NDArray[np.float32] | None) -> Backbone:
+        """Return a view of the same model whose impacts are relative; see `nag.impact_divisors`.
+
+        Args:
+            means: mean impacts, float32 [L, max d_l]; None for absolute impact.
+        """
+        import torch
+
+        if means is None:
+            return dataclasses.replace(self, calibration=None, divisors=None)
+        device = self.model.device
+        divisors = tuple(torch.from_numpy(own).to(device) for own in impact_divisors(means, self.widths))
+        return dataclasses.replace(self, calibration=calibration_hash(means), divisors=divisors)
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -73,7 +119,8 @@ class Backbone:
 
         Args:
             top_k: neurons kept of each layer, clipped to the narrowest layer's width (`nag.clip_top_k`), so that the
-                fingerprint's `spec.top_k` may be below it; by default `nag.default_top_k` of that width.
+                fingerprint's `spec.top_k` may be below it; by default `nag.default_top_k` of that width, or
+                `nag.default_relative_top_k` where impact is relative.
             max_length: number of tokens read of a document.
 
         Raises:
@@ -93,20 +140,23 @@ class Backbone:
                 f"{self.name}: {self.neuron_type} has layers of {max(self.widths):,} neurons, and codes number at most "
                 f"{MAX_WIDTH:,}; give another `neuron_type`, or another model"
             )
-        kept = default_top_k(min(self.widths)) if top_k is None else clip_top_k(top_k, self.widths)
+        default = default_top_k if self.calibration is None else default_relative_top_k
+        kept = default(min(self.widths)) if top_k is None else clip_top_k(top_k, self.widths)
         return Fingerprint(
             self.name,
             self.weights_hash,
             self.tokenizer_hash,
-            NagSpec(self.neuron_type, self.widths, kept),
+            NagSpec(self.neuron_type, self.widths, kept, self.numbers),
             max_length,
             str(self.model.dtype).removeprefix("torch."),
             str(getattr(self.model.config, "_attn_implementation", None) or "eager"),
             installed_libraries(),
+            "absolute" if self.calibration is None else "relative",
+            self.calibration,
         )
 
     def impacts(self, ids: torch.Tensor, mask: torch.Tensor) -> list[torch.Tensor]:
-        """Return each layer's impacts, L tensors of float32 [batch, d_l] on the model's device.
+        """Return each layer's absolute impacts, L tensors of float32 [batch, d_l] on the model's device.
 
         See `hooks.impacts_of`.
 
@@ -130,10 +180,10 @@ def load_backbone(
     """Load a model and its tokenizer as a backbone.
 
     Args:
-        name: a Hugging Face hub name, a folder with config, safetensors weights and tokenizer, or `minilm`.
+        name: a Hugging Face hub name, a folder with config, safetensors weights and tokenizer, a .gguf file, `minilm` or `smollm2`.
         neuron_type: type of the projections whose output columns are the neurons.
         device: a torch device; `auto` is the first GPU if there is one, else the CPU.
-        dtype: fp32, bf16 or fp16; `auto` is fp32 on a CPU and bf16 on a GPU.
+        dtype: fp32, bf16 or fp16; `auto` is bf16 on a GPU and on a CPU that computes in it, else fp32.
         attention: sdpa, eager or flash_attention_2; `auto` is the default of transformers for the model.
         revision: a hub model's commit, tag or branch; it becomes part of the backbone's name, NAME@REVISION.
         trust_remote_code: whether code that comes with the model may run.
@@ -148,17 +198,16 @@ def load_backbone(
 
     name, location, options = locate(name, revision=revision, trust_remote_code=trust_remote_code)
     torch_device = device_of(device)
-    default_dtype = "float32" if torch_device.type == "cpu" else "bfloat16"
-    torch_dtype = default_dtype if dtype == "auto" else DTYPES.get(dtype, dtype)
+    torch_dtype = default_dtype(torch_device) if dtype == "auto" else DTYPES.get(dtype, dtype)
     if torch_dtype not in DTYPES.values():
         raise BadInputError(f"dtype {dtype!r}: one of auto, {', '.join(DTYPES)}")
     chosen_attention = {} if attention == "auto" else {"attn_implementation": attention}
-    with step(f"loading {name}"), loading(name):
+    with step(f"loading {name}"), loading(name), _plain_weights(location, options) as (folder, weights_hash):
         import transformers
 
-        tokenizer = transformers.AutoTokenizer.from_pretrained(location, **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
         model, loading_info = transformers.AutoModel.from_pretrained(
-            location,
+            folder,
             dtype=getattr(torch, torch_dtype),
             use_safetensors=True,
             output_loading_info=True,
@@ -169,8 +218,31 @@ def load_backbone(
     if not tokenizer("the", add_special_tokens=False)["input_ids"]:
         raise UnsupportedBackboneError(f"{name}: its tokenizer has no vocabulary; add the model's tokenizer files")
     return wrap_model(
-        name, model.to(torch_device), tokenizer, neuron_type=neuron_type, missing=loading_info["missing_keys"]
+        name,
+        model.to(torch_device),
+        tokenizer,
+        neuron_type=neuron_type,
+        missing=loading_info["missing_keys"],
+        weights_hash=weights_hash,
     )
+
+
+@contextmanager
+def _plain_weights(location: str, options: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
+    """Provide what transformers loads a model from, and the SHA-256 of its .gguf file, if it is one.
+
+    Args:
+        location: the model's location.
+        options: keyword arguments of `from_pretrained`, from which `gguf_file` is removed.
+    """
+    name = options.pop("gguf_file", None)
+    if name is None:
+        yield location, None
+        return
+    path = Path(location, name)
+    sha256 = file_hash(path)
+    with dequantized(path, sha256) as folder:
+        yield folder, sha256
 
 
 def load_matching_backbone(
@@ -179,6 +251,7 @@ def load_matching_backbone(
     options: ModelOptions = ModelOptions(),
     *,
     where: str,
+    means: npt.NDArray[np.float32] | None = None,
     accept_libraries: bool = True,
 ) -> Backbone:
     """Return the backbone that an index was encoded with, loaded unless given.
@@ -188,6 +261,7 @@ def load_matching_backbone(
         loaded: the model, if it is already loaded.
         options: where the model is found and run.
         where: name of the index in messages.
+        means: the index's calibration, float32 [L, max d_l]; None for absolute impact.
         accept_libraries: whether versions of torch, transformers and tokenizers may differ from the fingerprint's.
 
     Raises:
@@ -203,14 +277,20 @@ def load_matching_backbone(
             attention=fingerprint.attention,
             trust_remote_code=options.trust_remote_code,
         )
-    loaded = loaded.of_type(fingerprint.spec.neuron_type)
+    loaded = loaded.of_type(fingerprint.spec.neuron_type).of_layers(fingerprint.spec.numbers).calibrated(means)
     actual = loaded.fingerprint(top_k=fingerprint.spec.top_k, max_length=fingerprint.max_length)
     fingerprint.require(actual, where=where, ignore_libraries=accept_libraries)
     return loaded
 
 
 def wrap_model(
-    name: str, model: Any, tokenizer: Any, *, neuron_type: str = "up", missing: Sequence[str] = ()
+    name: str,
+    model: Any,
+    tokenizer: Any,
+    *,
+    neuron_type: str = "up",
+    missing: Sequence[str] = (),
+    weights_hash: str | None = None,
 ) -> Backbone:
     """Return a backbone for a loaded model and tokenizer.
 
@@ -220,6 +300,7 @@ def wrap_model(
         tokenizer: its tokenizer.
         neuron_type: type of the projections whose output columns are the neurons.
         missing: names of tensors that the checkpoint lacks; a pooling head's are ignored, as no NAG depends on them.
+        weights_hash: SHA-256 of the file that holds the weights; by default the tensors are hashed.
 
     Raises:
         UnsupportedBackboneError: other tensors are missing, or the model has no such projection.
@@ -233,7 +314,7 @@ def wrap_model(
     projections = find_projections(model, neuron_type)
     model.eval().requires_grad_(False)
     projections, causal = probe(model, projections)
-    hashes = _weights_hash(model, set(missing)), _tokenizer_hash(tokenizer)
+    hashes = weights_hash or _weights_hash(model, set(missing)), _tokenizer_hash(tokenizer)
     return Backbone(name, model, tokenizer, projections, neuron_type, causal, *hashes)
 
 

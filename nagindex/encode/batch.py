@@ -58,12 +58,19 @@ def start_batch(backbones: Sequence[Backbone], specs: Sequence[NagSpec], rows: T
     edges = [0, *accumulate(len(backbone.projections) for backbone in backbones)]
     with torch.inference_mode():
         parts = [
-            top_k_of(impacts[start:stop], spec.top_k)
-            for start, stop, spec in zip(edges[:-1], edges[1:], specs, strict=True)
+            top_k_of(relative_to(backbone.divisors, impacts[start:stop]), spec.top_k)
+            for backbone, start, stop, spec in zip(backbones, edges[:-1], edges[1:], specs, strict=True)
         ]
         finite = torch.stack([part.finite for part in parts]).all()
         codes = [_to_cpu(part.codes) for part in parts]
         return BatchResult(codes, _to_cpu(finite), _record_event(first.model.device))
+
+
+def relative_to(divisors: Sequence[torch.Tensor] | None, impacts: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
+    """Return impacts divided by each neuron's divisor, float32 [batch, d_l] of each layer; without divisors as they are."""
+    if divisors is None:
+        return impacts
+    return [layer / divisor for layer, divisor in zip(impacts, divisors, strict=True)]
 
 
 def synchronize(backbones: Sequence[Backbone], result: BatchResult) -> list[Codes]:

@@ -92,7 +92,7 @@ def _first_kept(manifests: Mapping[int, Manifest], keep: int, limit: float) -> i
 
 
 def _unnamed_files(index: Path, kept: Mapping[int, Manifest]) -> list[Path]:
-    """Return files of segments that no version names, unused derived files, and temporary files.
+    """Return files of segments and calibrations that no version names, unused derived files, and temporary files.
 
     Args:
         index: the index's folder.
@@ -101,12 +101,16 @@ def _unnamed_files(index: Path, kept: Mapping[int, Manifest]) -> list[Path]:
     segment_folders, derived_folders = (_subfolders(index / name) for name in ("segments", "derived"))
     temporary = [path for folder in (index / "manifests", *derived_folders) for path in folder.glob(".*.tmp")]
     derived = unused_files(index, {entry.id for manifest in kept.values() for entry in manifest.segments})
+    calibrations = [path for path in (index / "calibration").glob("*") if not path.is_dir()]
     in_segments = [path for folder in segment_folders for path in folder.iterdir() if not path.is_dir()]
     new = [
         read_manifest(index, number) for number in versions(index) if number not in kept
     ]  # after the files were listed
-    named = {(e.id, name) for manifest in (*kept.values(), *new) for e in manifest.segments for name in e.files}
-    return [path for path in (*in_segments, *temporary, *derived) if (path.parent.name, path.name) not in named]
+    known = (*kept.values(), *new)
+    named = {(e.id, name) for manifest in known for e in manifest.segments for name in e.files}
+    named |= {("calibration", f"{manifest.fingerprint.calibration}.npy") for manifest in known}
+    unused = (*in_segments, *calibrations, *temporary, *derived)
+    return [path for path in unused if (path.parent.name, path.name) not in named]
 
 
 def _file_system_time(index: Path) -> float:

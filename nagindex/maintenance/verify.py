@@ -13,6 +13,7 @@ from nagindex.nag import invalid_rows
 from nagindex.progress import step
 from nagindex.sketches.graphs import graphs_of
 from nagindex.sketches.store import current_sketches
+from nagindex.storage.calibration import calibration_damage
 from nagindex.storage.manifest import Manifest, manifest_path, missing_version, read_manifest, versions
 from nagindex.storage.segment import Segment
 from nagindex.storage.snapshot import Snapshot
@@ -36,6 +37,7 @@ def verify(snapshot: Snapshot) -> Iterator[NagIndexError]:
         except NagIndexError as error:
             yield error
     yield from _missing_manifests(index, numbers)
+    yield from filter(None, [calibration_damage(index, manifest.fingerprint)])
     sizes = [sum(file.bytes for file in segment.entry.files.values()) for segment in snapshot.segments]
     with step("verifying files", sum(sizes), "bytes") as advance:
         for segment, size in zip(snapshot.segments, sizes, strict=True):

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
 
 from nagindex.errors import BadInputError
 from nagindex.nag import Codes, NagSpec
+
+FIRST_PARTS = {"first-quarter": Fraction(1, 4), "first-third": Fraction(1, 3), "first-half": Fraction(1, 2)}
+"""Shares of the layers, from the first one on, by name; the number of layers is rounded up."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,7 @@ class View:
 
     Attributes:
         whole: shape of the index's NAGs.
-        layers: the layers of the view, ascending.
+        layers: places of the view's layers in the index, ascending.
         top_k: neurons K' in each layer.
     """
 
@@ -34,7 +40,7 @@ class View:
 
         Args:
             spec: shape of the index's NAGs.
-            layers: such as `last`, `first`, `0-13`, `0,2` or `0-3,last`; by default all.
+            layers: such as `last`, `first`, `0-13`, `0,2`, `0-3,last` or `first-third`, in the backbone's numbers; by default all.
             top_k: neurons K'; by default all K that the index keeps.
 
         Raises:
@@ -44,12 +50,16 @@ class View:
             raise BadInputError(
                 f"top-k {top_k}: the index keeps the {spec.top_k} strongest neurons of a layer; ask for 1 to {spec.top_k}"
             )
-        return cls(spec, layers_of(layers, spec.layers), spec.top_k if top_k is None else top_k)
+        numbers = layers_of(layers, spec.layer_numbers)
+        chosen = tuple(place for place, number in enumerate(spec.layer_numbers) if number in set(numbers))
+        return cls(spec, chosen, spec.top_k if top_k is None else top_k)
 
     @property
     def spec(self) -> NagSpec:
         """Shape of the NAGs in this view."""
-        return NagSpec(self.whole.neuron_type, tuple(self.whole.widths[layer] for layer in self.layers), self.top_k)
+        numbers = self.whole.numbers and tuple(self.whole.numbers[layer] for layer in self.layers)
+        widths = tuple(self.whole.widths[layer] for layer in self.layers)
+        return NagSpec(self.whole.neuron_type, widths, self.top_k, numbers)
 
     @property
     def columns(self) -> npt.NDArray[np.int64]:
@@ -63,12 +73,13 @@ class View:
         return codes[:, list(self.layers), : self.top_k]
 
 
-def layers_of(written: str | None, count: int) -> tuple[int, ...]:
-    """Parse a list of layers: numbers, ranges, `first` and `last`, separated by commas.
+def layers_of(written: str | None, numbers: Sequence[int], *, what: str = "the index") -> tuple[int, ...]:
+    """Parse a list of layers: numbers, ranges, `first`, `last` and first parts such as `first-third`, separated by commas.
 
     Args:
         written: the list; None or `all` for all layers.
-        count: number of layers of the index.
+        numbers: numbers of the layers that there are, ascending.
+        what: what has these layers, for messages.
 
     Returns:
         Layer numbers, ascending.
@@ -77,17 +88,28 @@ def layers_of(written: str | None, count: int) -> tuple[int, ...]:
         BadInputError: the list cannot be parsed, or a layer is out of range.
     """
     if written is None or written.strip() == "all":
-        return tuple(range(count))
+        return tuple(numbers)
     chosen: set[int] = set()
     for part in written.replace(" ", "").split(","):
+        if part in FIRST_PARTS:
+            chosen.update(numbers[: math.ceil(FIRST_PARTS[part] * len(numbers))])
+            continue
         match = re.fullmatch(r"(first|last|[0-9]+)(?:-(first|last|[0-9]+))?", part)
         if match is None:
-            raise BadInputError(f"layers {written!r}: write last, first, all, 0-13, or 0,2,5")
-        ends = {"first": 0, "last": count - 1}
+            raise BadInputError(f"layers {written!r}: write last, first, all, 0-13, 0,2,5 or {', '.join(FIRST_PARTS)}")
+        ends = {"first": numbers[0], "last": numbers[-1]}
         low, high = (int(ends.get(end, end)) for end in (match[1], match[2] or match[1]))
         if low > high:
             raise BadInputError(f"layers {written!r}: the range {part} is descending; write {high}-{low}")
-        if high >= count:
-            raise BadInputError(f"layers {written!r}: the index has layers 0 to {count - 1}")
-        chosen.update(range(low, high + 1))
+        inside = [number for number in numbers if low <= number <= high]
+        if high > numbers[-1] or low not in numbers or high not in numbers:
+            raise BadInputError(f"layers {written!r}: {what} has layers {format_layers(numbers)}")
+        chosen.update(inside)
     return tuple(sorted(chosen))
+
+
+def format_layers(numbers: Sequence[int]) -> str:
+    """Return layer numbers as text: `0 to 27` where none is missing between the ends, else such as `0, 5, 10`."""
+    if tuple(numbers) == tuple(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 1:
+        return f"{numbers[0]} to {numbers[-1]}"
+    return ", ".join(map(str, numbers))

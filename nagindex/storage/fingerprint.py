@@ -5,20 +5,24 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal, get_args
 
 from nagindex.errors import SettingsMismatchError
 from nagindex.nag import NagSpec
 from nagindex.storage.schema import from_json
 
 LIBRARIES = ("torch", "transformers", "tokenizers")
-HASHES = ("weights", "tokenizer")
-PARAMETERS = ("neuron_type", "top_k", "max_length", "dtype", "attention")
+HASHES = ("weights", "tokenizer", "calibration")
+PARAMETERS = ("neuron_type", "top_k", "max_length", "dtype", "attention", "impact", "calibration", "layers")
 """Fields that are parameters of a build."""
 SHOWN_DIGITS = 12
+_SHA256 = re.compile("[0-9a-f]{64}")
+Impact = Literal["absolute", "relative"]
+IMPACTS: tuple[str, ...] = get_args(Impact)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,11 @@ class Fingerprint:
         dtype: the model's floating-point type, e.g. float32.
         attention: the attention implementation, e.g. sdpa.
         libraries: versions of the libraries that compute NAGs, by name.
+        impact: `absolute`, or `relative` to the mean impacts of a calibration sample.
+        calibration: SHA-256 of the file that holds these means, which lies in the index; None for absolute impact.
+
+    Raises:
+        ValueError: impact is relative without a calibration, or absolute with one.
     """
 
     backbone: str
@@ -44,6 +53,14 @@ class Fingerprint:
     dtype: str
     attention: str
     libraries: dict[str, str]
+    impact: Impact = "absolute"
+    calibration: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.impact == "relative") != (self.calibration is not None):
+            raise ValueError(f"{self.impact} impact with the calibration {self.calibration}")
+        if self.calibration is not None and not _SHA256.fullmatch(self.calibration):
+            raise ValueError(f"calibration {self.calibration} is no SHA-256")
 
     def differences(self, other: Fingerprint) -> list[str]:
         """Return one phrase for each field of `other` that differs, with both values; the backbone's name may differ."""
@@ -81,9 +98,14 @@ class Fingerprint:
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
+        """Return the fields as JSON values; what an index of all layers and absolute impact does not need is left out."""
         fields: dict[str, Any] = dataclasses.asdict(self)
         fields["spec"]["widths"] = list(self.spec.widths)
+        numbers = fields["spec"].pop("numbers")
+        if numbers is not None:
+            fields["spec"]["numbers"] = list(numbers)
+        if self.impact == "absolute":
+            del fields["impact"], fields["calibration"]
         return fields
 
     @classmethod
@@ -104,7 +126,7 @@ def installed_libraries() -> dict[str, str]:
 
 def _shortened(name: str, stored: Any, given: Any) -> tuple[Any, Any]:
     """Return two differing values of a field; hashes are cut to the shortest length that shows the difference."""
-    if name in HASHES:
+    if name in HASHES and stored is not None and given is not None:
         common = next((i for i, (a, b) in enumerate(zip(stored, given, strict=False)) if a != b), len(stored))
         length = max(SHOWN_DIGITS, common + 1)
         return stored[:length], given[:length]
@@ -113,8 +135,10 @@ def _shortened(name: str, stored: Any, given: Any) -> tuple[Any, Any]:
 
 def _flat(fingerprint: Fingerprint) -> dict[str, Any]:
     """Return all fields in one dictionary, with those of `spec` and `libraries` in place of the two."""
-    fields = fingerprint.to_json()
+    fields = {"impact": fingerprint.impact} | fingerprint.to_json()
     spec: dict[str, Any] = fields.pop("spec")
     libraries: dict[str, str] = fields.pop("libraries")
     versions = {f"{name} version": version for name, version in libraries.items()}
-    return {**fields, **spec, "layers": len(spec["widths"]), **versions}
+    numbers = spec.pop("numbers", None)
+    layers = len(spec["widths"]) if numbers is None else ",".join(map(str, numbers))
+    return {**fields, **spec, "layers": layers, **versions}

@@ -32,8 +32,10 @@ from nagindex.storage.version_hint import hint_path, read_hint, write_hint
 FORMAT_VERSION = 1
 COLUMNS_FLAG = "columns"
 """Feature flag of indexes whose columns do not all have the corpus's names, or whose sources name their text columns."""
-FLAGS = frozenset({COLUMNS_FLAG})
-OWN_FOLDERS = ("manifests", "segments", "derived")
+CALIBRATION_FLAG, LAYERS_FLAG = "calibration", "layers"
+"""Feature flags of indexes of relative impact, and of indexes of some of their backbone's layers."""
+FLAGS = frozenset({COLUMNS_FLAG, CALIBRATION_FLAG, LAYERS_FLAG})
+OWN_FOLDERS = ("manifests", "segments", "derived", "calibration")
 _NAME = re.compile(r"[0-9]{12}\.json")
 _SEGMENT_ID = re.compile(r"[0-9a-f]{16}")
 _FILE_NAME = re.compile(r"nags\.npy|(docs|sources|skipped)\.parquet|deleted-[0-9a-f]{8}\.npy")
@@ -278,10 +280,15 @@ def _damaged(path: Path) -> DamagedIndexError:
 def _to_json(manifest: Manifest) -> dict[str, Any]:
     fields = dataclasses.asdict(manifest)
     settings = fields["settings"]
-    later = {name: settings.pop(name) for name in ("keep_paths", "keep_all")}
+    later = {name: settings.pop(name) for name in ("keep_paths", "keep_all", "calibrate")}
     # What an index does without is left out, so that earlier versions of nagindex read it.
     used = {name: value for name, value in later.items() if value}
-    flags = {*fields.pop("flags"), *([COLUMNS_FLAG] if used else [])}
+    needed = {
+        COLUMNS_FLAG: used.keys() - {"calibrate"},
+        CALIBRATION_FLAG: manifest.fingerprint.calibration,
+        LAYERS_FLAG: manifest.fingerprint.spec.numbers,
+    }
+    flags = {*fields.pop("flags"), *(flag for flag, reason in needed.items() if reason)}
     fields |= {"fingerprint": manifest.fingerprint.to_json(), "settings": settings | used}
     return {"format_version": FORMAT_VERSION, "flags": sorted(flags), "writer": f"nagindex {__version__}"} | fields
 

@@ -19,6 +19,7 @@ class Settings:
         keep_columns: names of the kept columns in the index.
         keep_paths: where the corpus has them; empty if these are the names.
         keep_all: whether all columns of the first sources were kept.
+        calibrate: documents that were drawn for the calibration of relative impact; None where there is none, or one was given.
         window: number of input rows whose documents are batched together.
         batch_tokens: batch size in tokens, padding included.
         count_tokens: whether to count the tokens of documents without a token column; otherwise they count as 0.
@@ -33,6 +34,7 @@ class Settings:
     count_tokens: bool = True
     keep_paths: tuple[str, ...] = ()
     keep_all: bool = False
+    calibrate: int | None = None
 
     @classmethod
     def of(cls, columns: Columns, *, keep_all: bool = False, **others: Any) -> Settings:
@@ -79,7 +81,7 @@ class Settings:
 
     def differences(self, other: Settings) -> list[str]:
         """Return one phrase for each setting that differs, with both values; `window` and `batch_tokens` may differ."""
-        names = ("text_column", "id_column", "token_column", "keep_columns", "count_tokens")
+        names = ("text_column", "id_column", "token_column", "keep_columns", "count_tokens", "calibrate")
         pairs = [(name, self._stated(name), other._stated(name)) for name in names]
         return [_difference(name, stored, given) for name, stored, given in pairs if stored != given]
 

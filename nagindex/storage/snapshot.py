@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.nag import Codes
+from nagindex.storage.calibration import check_calibration
 from nagindex.storage.fingerprint import LIBRARIES, installed_libraries
 from nagindex.storage.manifest import Manifest, read_latest, read_manifest
 from nagindex.storage.segment import Segment, SkippedRow
@@ -50,6 +51,7 @@ class Snapshot:
 
     def check_lengths(self) -> None:
         """Raise DamagedIndexError unless every file is there with the length that the manifest states."""
+        check_calibration(self.path, self.manifest.fingerprint)
         for segment in self.segments:
             segment.check_lengths()
 
