@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
+
+import numpy as np
+import numpy.typing as npt
 
 from nagindex.arguments import checked
 from nagindex.backbone.devices import require_devices
 from nagindex.corpus.columns import ALL, Columns
 from nagindex.corpus.reading import corpus_sources
-from nagindex.corpus.sources import Paths
+from nagindex.corpus.sources import Paths, Source
 from nagindex.encode.batch_size import measure_batch_tokens
 from nagindex.encode.encoder import default_batch_tokens, default_window
-from nagindex.errors import BadInputError
+from nagindex.errors import BadInputError, SettingsMismatchError
 from nagindex.index import Index
+from nagindex.ingest.calibrate import Calibration, draw_calibrations, load_calibration
 from nagindex.ingest.columns import columns_of_build
 from nagindex.ingest.estimate import Estimate, estimate, require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
-from nagindex.ingest.options import BuildKeywords, BuildOptions, Shard
+from nagindex.ingest.options import CALIBRATED_ON, BuildKeywords, BuildOptions, Encoding, Shard
 from nagindex.ingest.prefetch import SMALL_CORPUS
 from nagindex.ingest.writer import IngestReport
 from nagindex.progress import ProgressCallback, reports_progress, step
+from nagindex.search.view import layers_of
 from nagindex.sketches.build import FROM_DOCUMENTS, sketch_new_segments
+from nagindex.storage.calibration import read_calibration
 from nagindex.storage.manifest import read_latest, versions
 from nagindex.storage.places import require_index_folder, require_room
 from nagindex.storage.settings import Settings
@@ -89,10 +96,12 @@ def build_types(
     Raises:
         NagIndexError: as `build`.
     """
-    chosen = _options(options, keywords)
+    chosen = _with_dtype(_options(options, keywords), indexes)
     sources = tuple(corpus_sources(corpus, root=chosen.corpus_root, on_error=chosen.on_error))
-    begun = next(iter(_begun(indexes)), None)
+    begun = next(iter(_begun(indexes.values())), None)
     columns, notes = columns_of_build(sources, chosen.columns, begun, on_error=chosen.on_error)
+    given = None if chosen.calibration is None else load_calibration(chosen.calibration)
+    _require_impact(_begun(indexes.values()), chosen.encoding)
     devices = visible_devices(chosen.device)
     require_devices(devices)
     for path in indexes.values():
@@ -101,7 +110,10 @@ def build_types(
     loaded = backbone or _load(chosen, next(iter(indexes)), devices[0])
     large = sum(source.size for source in sources) >= SMALL_CORPUS
     kept = loaded if backbone or len(devices) == 1 else None  # each device's process loads its own
-    opened = _create(indexes, loaded, chosen, columns, keep=kept is not None, measure=large)
+    views = [loaded.of_type(kind).of_layers(_layer_numbers(chosen, loaded)) for kind in indexes]
+    means = _calibrations(indexes.values(), views, sources, chosen, columns, given=given)
+    views = [view.calibrated(own) for view, own in zip(views, means, strict=True)]
+    opened = _create(indexes.values(), views, means, chosen, columns, keep=kept is not None, measure=large)
     for index in opened:
         require_place(index.path, index.manifest, sources, chosen.shard)
     job = Job(
@@ -110,6 +122,8 @@ def build_types(
         options=chosen.ingest,
         model=chosen.placement(None if backbone else loaded.name, devices),
     )
+    if kept is None:
+        del views
     del loaded
     if kept is None:
         _free_memory()
@@ -119,7 +133,7 @@ def build_types(
         for index in opened:
             index.refresh()
     for index, report in zip(opened, reports, strict=True):
-        report.warnings += [*notes, *_clipped(index, chosen.top_k)]
+        report.warnings += [*notes, *_clipped(index, chosen.encoding.top_k)]
         if chosen.optimize and chosen.shard == Shard() and len(index) >= FROM_DOCUMENTS:
             index.optimize()
         else:
@@ -153,14 +167,15 @@ def estimate_build(
     sources = corpus_sources(corpus, root=chosen.corpus_root, on_error=chosen.on_error)
     columns, _ = columns_of_build(sources, chosen.columns, on_error=chosen.on_error)
     loaded = _load(chosen, neuron_types[0], visible_devices(chosen.device)[0])
-    backbones = [loaded.of_type(neuron_type) for neuron_type in neuron_types]
-    specs = [view.fingerprint(top_k=chosen.top_k, max_length=chosen.max_length).spec for view in backbones]
+    encoding = chosen.encoding
+    backbones = [loaded.of_type(kind).of_layers(_layer_numbers(chosen, loaded)) for kind in neuron_types]
+    specs = [view.fingerprint(top_k=encoding.top_k, max_length=encoding.max_length).spec for view in backbones]
     return estimate(
         sources,
         backbones,
         specs,
         columns,
-        max_length=chosen.max_length,
+        max_length=encoding.max_length,
         batch_tokens=chosen.batch_tokens or default_batch_tokens(loaded),
         on_error=chosen.on_error,
     )
@@ -201,15 +216,87 @@ def _free_memory() -> None:
         torch.cuda.empty_cache()
 
 
-def _begun(indexes: Mapping[str, str | Path]) -> list[Path]:
+def _begun(indexes: Iterable[str | Path]) -> list[Path]:
     """Return the folders that are indexes with something in them."""
-    folders = [Path(path).expanduser() for path in indexes.values()]
+    folders = [Path(path).expanduser() for path in indexes]
     return [folder for folder in folders if versions(folder) and read_latest(folder).segments]
 
 
+def _with_dtype(options: BuildOptions, indexes: Mapping[str, str | Path]) -> BuildOptions:
+    """Return options with the dtype of an index that exists, where none is named."""
+    folders = [Path(path).expanduser() for path in indexes.values()]
+    found = next((folder for folder in folders if versions(folder)), None)
+    if options.dtype != "auto" or found is None:
+        return options
+    return dataclasses.replace(options, dtype=read_latest(found).fingerprint.dtype)
+
+
+def _require_impact(begun: Iterable[Path], encoding: Encoding) -> None:
+    """Raise SettingsMismatchError if an index that holds documents has another kind of impact."""
+    for folder in begun:
+        stored = read_latest(folder).fingerprint.impact
+        if stored != encoding.impact:
+            raise SettingsMismatchError(
+                f"{folder}: `impact` is {stored!r} in the index and {encoding.impact!r} here; use the index's settings, or build "
+                "another index"
+            )
+
+
+def _layer_numbers(options: BuildOptions, loaded: Backbone) -> tuple[int, ...] | None:
+    """Return the numbers of the layers whose neurons count; None for all."""
+    written = options.encoding.layers
+    whole = loaded.of_layers(None)
+    return None if written is None else layers_of(written, range(len(whole.widths)), what=loaded.name)
+
+
+def _calibrations(
+    indexes: Iterable[str | Path],
+    views: Sequence[Backbone],
+    sources: Sequence[Source],
+    options: BuildOptions,
+    columns: Columns,
+    *,
+    given: Calibration | None,
+) -> list[npt.NDArray[np.float32] | None]:
+    """Return the mean impacts for each index, float32 [L, max d_l]; None for absolute impact.
+
+    Those of an index that exists, those that are given, or those of a sample of the corpus.
+    """
+    encoding = options.encoding
+    if encoding.impact == "absolute":
+        return [None] * len(views)
+    if given is not None:
+        where = str(options.calibration)
+        return [given.of_backbone(view, max_length=encoding.max_length, where=where) for view in views]
+    found = [_stored_calibration(Path(path).expanduser(), options) for path in indexes]
+    lacking = [number for number, means in enumerate(found) if means is None]
+    if lacking:
+        drawn = draw_calibrations(
+            sources,
+            [views[number] for number in lacking],
+            columns,
+            documents=options.sample or CALIBRATED_ON,
+            max_length=encoding.max_length,
+            on_error=options.on_error,
+        )
+        for number, means in zip(lacking, drawn, strict=True):
+            found[number] = means
+    return found
+
+
+def _stored_calibration(index: Path, options: BuildOptions) -> npt.NDArray[np.float32] | None:
+    """Return the calibration of an index that exists; None without one, or where one of another sample can still be drawn."""
+    if not versions(index):
+        return None
+    manifest = read_latest(index)
+    as_here = manifest.settings.calibrate == options.sample
+    return read_calibration(index, manifest.fingerprint) if as_here or manifest.segments else None
+
+
 def _create(
-    indexes: Mapping[str, str | Path],
-    loaded: Backbone,
+    indexes: Iterable[str | Path],
+    views: Sequence[Backbone],
+    means: Sequence[npt.NDArray[np.float32] | None],
     options: BuildOptions,
     columns: Columns,
     *,
@@ -220,29 +307,31 @@ def _create(
 
     Args:
         indexes: the folder of each neuron type's index.
-        loaded: the model.
+        views: the model, once for each neuron type.
+        means: the calibration of each index.
         options: how to build.
         columns: the columns to read and to keep.
         keep: whether the indexes keep the loaded model.
         measure: whether to measure the batch size, for a new index.
     """
-    views = [loaded.of_type(neuron_type) for neuron_type in indexes]
-    fingerprints = [view.fingerprint(top_k=options.top_k, max_length=options.max_length) for view in views]
+    folders, encoding = [Path(path).expanduser() for path in indexes], options.encoding
+    fingerprints = [view.fingerprint(top_k=encoding.top_k, max_length=encoding.max_length) for view in views]
     batch_tokens = options.batch_tokens
-    begun = _begun(indexes)
+    begun = _begun(folders)
     if batch_tokens is None and begun:
         batch_tokens = read_latest(begun[0]).settings.batch_tokens
     elif batch_tokens is None and measure:
         with step("measuring the batch size"):
-            batch_tokens = measure_batch_tokens(views, [f.spec for f in fingerprints], max_length=options.max_length)
+            batch_tokens = measure_batch_tokens(views, [f.spec for f in fingerprints], max_length=encoding.max_length)
     settings = Settings.of(
         columns,
         keep_all=options.columns.keep_columns == ALL,
-        window=default_window(loaded),
-        batch_tokens=batch_tokens or default_batch_tokens(loaded),
+        window=default_window(views[0]),
+        batch_tokens=batch_tokens or default_batch_tokens(views[0]),
         count_tokens=options.count_tokens,
+        calibrate=options.sample,
     )
     return [
-        Index.create(path, fingerprint, settings, backbone=view if keep else None)
-        for path, fingerprint, view in zip(indexes.values(), fingerprints, views, strict=True)
+        Index.create(folder, fingerprint, settings, means=own, backbone=view if keep else None)
+        for folder, fingerprint, view, own in zip(folders, fingerprints, views, means, strict=True)
     ]

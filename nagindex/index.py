@@ -36,6 +36,7 @@ from nagindex.search.view import View
 from nagindex.select.budget import Budget
 from nagindex.select.options import QueryKeywords, QueryOptions
 from nagindex.sketches.build import Optimized, optimize, sketch_new_segments
+from nagindex.storage.calibration import read_calibration
 from nagindex.storage.create import create_index
 from nagindex.storage.docs import open_docs, run_select
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
@@ -90,7 +91,13 @@ class Index:
     @classmethod
     @checked
     def create(
-        cls, path: str | Path, fingerprint: Fingerprint, settings: Settings, *, backbone: Backbone | None = None
+        cls,
+        path: str | Path,
+        fingerprint: Fingerprint,
+        settings: Settings,
+        *,
+        means: npt.NDArray[np.float32] | None = None,
+        backbone: Backbone | None = None,
     ) -> Self:
         """Return a new empty index, or the one that exists with the same encoding and settings; see `create_index`.
 
@@ -98,6 +105,7 @@ class Index:
             path: the index's folder.
             fingerprint: the encoding.
             settings: how corpora are read.
+            means: the calibration, float32 [L, max d_l], for relative impact.
             backbone: the model, if it is loaded.
 
         Raises:
@@ -105,7 +113,7 @@ class Index:
             BadInputError: the folder holds something else.
         """
         folder = Path(path).expanduser()
-        created = cls(folder, create_index(folder, fingerprint, settings), backbone=backbone)
+        created = cls(folder, create_index(folder, fingerprint, settings, means=means), backbone=backbone)
         created.snapshot.check_lengths()
         return created
 
@@ -189,9 +197,9 @@ class Index:
     def _load(self, options: ModelOptions) -> Backbone:
         from nagindex.backbone.load import load_matching_backbone
 
-        self._backbone = load_matching_backbone(
-            self.manifest.fingerprint, self._backbone, options, where=str(self.path)
-        )
+        fingerprint = self.manifest.fingerprint
+        means = read_calibration(self.path, fingerprint)
+        self._backbone = load_matching_backbone(fingerprint, self._backbone, options, where=str(self.path), means=means)
         return self._backbone
 
     @checked

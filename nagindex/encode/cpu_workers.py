@@ -10,19 +10,19 @@ import copy
 import ctypes
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from itertools import chain
 from queue import SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from nagindex.encode.batch import BatchResult, TokenIds, start_batch
 from nagindex.workers.cpus import available_cpus
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
-    from nagindex.nag import NagSpec
+
+Result = TypeVar("Result")
 
 MAX_WORKERS = 8  # a window has some fifteen batches
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt
@@ -63,14 +63,14 @@ class CpuWorkers:
         cores = min(torch.get_num_threads(), available_cpus())
         return cls(backbones, min(cores, MAX_WORKERS), cores) if cores > 1 else None
 
-    def submit(self, specs: Sequence[NagSpec], rows: TokenIds) -> Future[BatchResult]:
-        """Submit a batch to the next free worker; see `batch.start_batch`."""
-        return self._pool.submit(self._run, specs, rows)
+    def submit(self, run: Callable[[Sequence[Backbone]], Result]) -> Future[Result]:
+        """Submit a batch, which the next free worker runs with its copy of the backbones."""
+        return self._pool.submit(self._run, run)
 
-    def _run(self, specs: Sequence[NagSpec], rows: TokenIds) -> BatchResult:
+    def _run(self, run: Callable[[Sequence[Backbone]], Result]) -> Result:
         backbones = self._replicas.get()
         try:
-            return start_batch(backbones, specs, rows)
+            return run(backbones)
         finally:
             self._replicas.put(backbones)
 

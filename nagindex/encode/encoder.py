@@ -130,7 +130,7 @@ class Encoder:
         """Start a batch on the GPU or on a CPU worker; return a function that waits for its codes."""
         if self._workers is None:
             return partial(synchronize, self.backbones, start_batch(self.backbones, self.specs, rows))
-        future = self._workers.submit(self.specs, rows)
+        future = self._workers.submit(partial(start_batch, specs=self.specs, rows=rows))
         return lambda: synchronize(self.backbones, future.result())
 
 

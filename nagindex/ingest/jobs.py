@@ -19,6 +19,7 @@ from nagindex.ingest.pipeline import ingest
 from nagindex.ingest.windows import group_sources, shards_take_groups
 from nagindex.ingest.writer import Destination, IngestReport
 from nagindex.progress import Progress, report
+from nagindex.storage.calibration import read_calibration
 from nagindex.storage.manifest import read_latest
 from nagindex.workers.cpus import available_cpus
 from nagindex.workers.parent import Child, merged
@@ -146,6 +147,7 @@ def _ingest_job(job: Job, backbone: Backbone | None) -> Iterator[Progress | list
             backbone,
             job.model,
             where=str(path),
+            means=read_calibration(path, manifest.fingerprint),
             accept_libraries=job.options.accept_libraries,
         )
         destinations.append(Destination(path, manifest, backbone))

@@ -14,11 +14,42 @@ from nagindex.corpus.columns import Columns
 from nagindex.corpus.sources import ON_ERROR as ON_ERROR
 from nagindex.corpus.sources import OnError
 from nagindex.errors import BadInputError
+from nagindex.search.view import written_layers
+from nagindex.storage.fingerprint import IMPACTS as IMPACTS
+from nagindex.storage.fingerprint import Impact
 
 DEFAULT_MODEL = "Qwen/Qwen3-0.6B-Base"
+CALIBRATED_ON = 512
+"""Documents that are drawn for a calibration by default."""
 OnDuplicate = Literal["skip", "error", "replace"]
+PresetName = Literal["paper", "calibrated", "fast"]
 
 ON_DUPLICATE: tuple[str, ...] = get_args(OnDuplicate)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How the backbone's activations become a NAG.
+
+    Attributes:
+        impact: `absolute`, or `relative` to each neuron's mean impact over a sample of the pool.
+        layers: layers whose neurons count, such as `0-9` or `first-third`; None for all.
+        top_k: neurons kept of each layer; None for the default of the layer's width and the kind of impact.
+        max_length: tokens of each document that the backbone reads.
+    """
+
+    impact: Impact = "absolute"
+    layers: str | None = None
+    top_k: int | None = None
+    max_length: int = 120
+
+
+PRESETS: dict[str, Encoding] = {
+    "paper": Encoding(),
+    "calibrated": Encoding("relative"),
+    "fast": Encoding("relative", "first-third", 5, 32),
+}
+"""Encodings by name: the paper's, relative impact, and relative impact at about a tenth of the cost."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +118,13 @@ class BuildKeywords(TypedDict, total=False):
     """The fields of `BuildOptions` as keyword arguments."""
 
     model: str
+    preset: PresetName
+    impact: Impact | None
+    calibrate: int | None
+    calibration: str | Path | None
+    layers: str | int | Sequence[int] | None
     top_k: int | None
-    max_length: int
+    max_length: int | None
     dtype: str
     attention: str
     device: str
@@ -110,10 +146,17 @@ class BuildOptions:
     """How to build an index.
 
     Attributes:
-        model: the backbone: a Hugging Face name, a folder, or `minilm`.
-        top_k: neurons kept of each layer; by default 0.3 % of the width in tens; at most the narrowest layer's width.
-        max_length: tokens of each document that the backbone reads.
-        dtype: fp32, bf16, fp16, or auto: fp32 on a CPU and bf16 on a GPU.
+        model: the backbone: a Hugging Face name, a folder, a .gguf file, `minilm` or `smollm2`.
+        preset: `paper`, `calibrated` or `fast`: what `impact`, `layers`, `top_k` and `max_length` are where they are None.
+        impact: `absolute`, or `relative`: divided by each neuron's mean impact over a sample of the corpus. By default the preset's.
+        calibrate: documents of that sample; by default 512. An index that exists keeps its calibration.
+        calibration: an index of relative impact, or a file that `calibrate` made, whose means are used in place of a sample's.
+        layers: layers whose neurons count, by number or such as `0-9`, `last` or `first-third`; the forward pass ends at the last
+            of them. By default the preset's.
+        top_k: neurons kept of each layer, at most the narrowest layer's width; by default the preset's: 0.3 % of the width, for absolute
+            impact in tens.
+        max_length: tokens of each document that the backbone reads; by default the preset's: 120, of `fast` 32.
+        dtype: fp32, bf16, fp16, or auto: that of an index that exists, else bf16 on a GPU and on a CPU that computes in it, else fp32.
         attention: sdpa, eager, flash_attention_2, or auto: what transformers prefers for the model.
         device: a torch device, several with commas between them, or `auto`: every visible GPU, else the CPU.
         revision: a hub model's commit, tag or branch.
@@ -130,12 +173,17 @@ class BuildOptions:
         optimize: whether to end with sketches if the index holds a million documents or more and no shard is built.
 
     Raises:
-        BadInputError: there is no such `on_duplicate` or `on_error`.
+        BadInputError: there is no such `on_duplicate`, `on_error`, `preset` or `impact`, or options contradict each other.
     """
 
     model: str = DEFAULT_MODEL
+    preset: PresetName = "paper"
+    impact: Impact | None = None
+    calibrate: int | None = None
+    calibration: str | Path | None = None
+    layers: str | int | Sequence[int] | None = None
     top_k: int | None = None
-    max_length: int = 120
+    max_length: int | None = None
     dtype: str = "auto"
     attention: str = "auto"
     device: str = "auto"
@@ -154,6 +202,18 @@ class BuildOptions:
     def __post_init__(self) -> None:
         check_fields(self)
         _ = self.ingest  # checks `on_duplicate` and `on_error`
+        for name, value, known in (("preset", self.preset, PRESETS), ("impact", self.impact or "absolute", IMPACTS)):
+            if value not in known:
+                raise BadInputError(f"{name} {value!r}: one of {', '.join(known)}")
+        if self.calibrate is not None and self.calibrate < 1:
+            raise BadInputError(f"calibrate {self.calibrate}: a sample has at least one document")
+        if self.calibrate is not None and self.calibration is not None:
+            raise BadInputError(
+                "`calibrate` draws a sample, and `calibration` names one that was drawn; give one of the two"
+            )
+        given = next((name for name in ("calibrate", "calibration") if getattr(self, name) is not None), None)
+        if given is not None and self.encoding.impact == "absolute":
+            raise BadInputError(f'`{given}` is for relative impact; add `impact="relative"` or `preset="calibrated"`')
 
     @classmethod
     def of(cls, **given: Any) -> BuildOptions:
@@ -167,6 +227,25 @@ class BuildOptions:
             if name not in known:
                 raise BadInputError(f"no option {name!r} of a build; there are {', '.join(known)}")
         return cls(**given)
+
+    @property
+    def encoding(self) -> Encoding:
+        """The preset's encoding, with what is given in place of it."""
+        preset = PRESETS[self.preset]
+        layers = written_layers(self.layers)
+        return Encoding(
+            preset.impact if self.impact is None else self.impact,
+            preset.layers if layers is None else layers,
+            preset.top_k if self.top_k is None else self.top_k,
+            preset.max_length if self.max_length is None else self.max_length,
+        )
+
+    @property
+    def sample(self) -> int | None:
+        """How many documents to draw for a calibration; None where none is needed, or one is given."""
+        if self.encoding.impact == "absolute" or self.calibration is not None:
+            return None
+        return self.calibrate or CALIBRATED_ON
 
     @property
     def loading(self) -> LoadKeywords:

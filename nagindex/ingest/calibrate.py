@@ -1,0 +1,167 @@
+"""Calibrations: drawn from a corpus, taken from an index, or read from a file; and the files that hold one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from nagindex.corpus.columns import Columns
+from nagindex.corpus.sources import OnError, Source
+from nagindex.encode.calibrate import mean_impacts
+from nagindex.encode.encoder import default_batch_tokens
+from nagindex.encode.tokenize import tokenize
+from nagindex.errors import BadInputError, InputNotFoundError, SettingsMismatchError
+from nagindex.ingest.sample import sample_texts
+from nagindex.storage.calibration import calibration_hash, read_calibration
+from nagindex.storage.files import replacing
+from nagindex.storage.fingerprint import Fingerprint
+from nagindex.storage.manifest import read_latest, versions
+
+if TYPE_CHECKING:
+    from nagindex.backbone.load import Backbone
+
+SUFFIX = ".npz"
+MEMBERS = {"means", "fingerprint", "documents"}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Mean impacts, and what they are of.
+
+    Attributes:
+        means: float32 [L, max d_l], 0 beyond a layer's width.
+        fingerprint: the encoding that they belong to.
+        documents: documents of the sample; None where that is not recorded.
+    """
+
+    means: npt.NDArray[np.float32]
+    fingerprint: Fingerprint
+    documents: int | None = None
+
+    def of_backbone(self, backbone: Backbone, *, max_length: int, where: str) -> npt.NDArray[np.float32]:
+        """Return the means of a backbone's layers, float32 [L, max d_l].
+
+        Args:
+            backbone: the backbone, which may have fewer of the model's layers.
+            max_length: tokens of each document that it reads.
+            where: what the calibration was read from, for messages.
+
+        Raises:
+            SettingsMismatchError: they were not made by this encoding; names both values. K and library versions may differ.
+        """
+        spec = self.fingerprint.spec
+        wanted = backbone.fingerprint(top_k=spec.top_k, max_length=max_length)
+        places = [place for place, number in enumerate(spec.layer_numbers) if number in wanted.spec.layer_numbers]
+        own = (
+            dataclasses.replace(
+                spec,
+                widths=tuple(spec.widths[place] for place in places),
+                numbers=wanted.spec.numbers,
+            )
+            if len(places) == wanted.spec.layers
+            else spec
+        )
+        given = dataclasses.replace(
+            wanted,
+            spec=dataclasses.replace(wanted.spec, top_k=own.top_k),
+            libraries=self.fingerprint.libraries,
+            impact=self.fingerprint.impact,
+            calibration=self.fingerprint.calibration,
+        )
+        differing = dataclasses.replace(self.fingerprint, spec=own).differences(given)
+        if differing:
+            raise SettingsMismatchError(
+                f"{where}: calibrates another encoding: {'; '.join(differing).replace('in the index', 'there')}; "
+                "give one of the same model and settings, or draw one with `calibrate`"
+            )
+        return np.ascontiguousarray(self.means[places, : max(own.widths)])
+
+
+def draw_calibrations(
+    sources: Sequence[Source],
+    backbones: Sequence[Backbone],
+    columns: Columns,
+    *,
+    documents: int,
+    max_length: int,
+    on_error: OnError = "stop",
+) -> list[npt.NDArray[np.float32]]:
+    """Return the mean impacts of backbones over a sample of a corpus, float32 [L, max d_l] each, from one pass of the model.
+
+    Args:
+        sources: the corpus.
+        backbones: views of one model, one for each neuron type.
+        columns: which columns to read.
+        documents: documents to draw; see `sample_texts`.
+        max_length: tokens of each document that are read.
+        on_error: as in `sample_texts`.
+
+    Raises:
+        BadInputError: no document could be drawn, or none has a token.
+    """
+    texts = sample_texts(sources, columns, count=documents, on_error=on_error)
+    ids = [row for row in tokenize(backbones[0].tokenizer, texts, max_length=max_length, count=False).ids if row]
+    if not ids:
+        raise BadInputError("no document to calibrate on: none that was drawn has a token")
+    return mean_impacts(backbones, ids, batch_tokens=default_batch_tokens(backbones[0]))
+
+
+def load_calibration(path: str | Path) -> Calibration:
+    """Return the calibration of an index of relative impact, or of a file.
+
+    Args:
+        path: the folder of an index, or a file that `save_calibration` wrote.
+
+    Raises:
+        InputNotFoundError: there is neither.
+        BadInputError: the index is of absolute impact, or the file is something else.
+    """
+    place = Path(path).expanduser()
+    if place.is_dir() or versions(place):
+        fingerprint = read_latest(place).fingerprint
+        means = read_calibration(place, fingerprint)
+        if means is None:
+            raise BadInputError(f"{place}: an index of absolute impact has no calibration; name another, or a file")
+        return Calibration(means, fingerprint, read_latest(place).settings.calibrate)
+    if not place.exists():
+        raise InputNotFoundError(f"{place}: no such index or file; give `calibration` one that exists")
+    try:
+        with np.load(place, allow_pickle=False) as stored:
+            if set(stored.files) != MEMBERS:
+                raise ValueError
+            fingerprint = Fingerprint.from_json(json.loads(str(stored["fingerprint"])))
+            means, documents = stored["means"], int(stored["documents"])
+        spec = fingerprint.spec
+        if means.dtype != np.float32 or means.shape != (spec.layers, max(spec.widths)):
+            raise ValueError
+        if fingerprint.calibration != calibration_hash(means) or not np.isfinite(means).all() or means.min() < 0:
+            raise ValueError
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
+        raise BadInputError(
+            f"{place}: not a calibration, or a damaged one{reason}; make one with `calibrate`"
+        ) from None
+    return Calibration(means, fingerprint, documents)
+
+
+def save_calibration(path: Path, calibration: Calibration) -> None:
+    """Write a calibration as a .npz file, which replaces one that exists.
+
+    Raises:
+        BadInputError: the file cannot be written there.
+    """
+    with replacing(path) as temporary, open(temporary, "xb") as file:
+        np.savez(
+            file,
+            means=calibration.means,
+            fingerprint=np.array(json.dumps(calibration.fingerprint.to_json())),
+            documents=np.array(calibration.documents),
+        )
