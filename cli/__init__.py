@@ -20,6 +20,7 @@ from .process import OutputError, Stopped, standard_streams, stopping_on_signals
 COMMANDS = {
     "build": "build",
     "append": "build",
+    "calibrate": "calibrate",
     "query": "query",
     "encode": "query",
     "neighbors": "neighbors",

@@ -13,6 +13,7 @@ import click
 import nagindex
 
 from .dry_run import print_cost
+from .encoding_options import encoding_options, impact_options
 from .messages import note, warn, with_flags_in
 from .options import (
     COUNT,
@@ -58,54 +59,8 @@ on_error_option = click.option(
 @click.command()
 @click.argument("corpus", nargs=-1, required=True)
 @index_option
-@click.option(
-    "--model",
-    default=DEFAULTS.model,
-    show_default=True,
-    help="Backbone: a Hugging Face name, a folder, or minilm (packaged, no download).",
-)
-@click.option(
-    "--neuron-type",
-    "neuron_types",
-    default="up",
-    show_default=True,
-    metavar="T[,T...]",
-    help="Projection whose neurons are used: up, down, gate, q, k, v, o. Several, with commas, make an index each from one "
-    "pass of the model: INDEX.nagindex becomes INDEX.T.nagindex.",
-)
-@click.option(
-    "--repeat-kv",
-    is_flag=True,
-    help="Take k and v once for every query head that shares them, as the published code does.",
-)
-@click.option(
-    "--top-k",
-    type=click.IntRange(min=1),
-    metavar="K",
-    help="Neurons kept of each layer. [default: 0.3 % of the width, in tens]",
-)
-@click.option(
-    "--max-length",
-    type=click.IntRange(min=1),
-    default=DEFAULTS.max_length,
-    show_default=True,
-    metavar="T",
-    help="Tokens of each document that the backbone reads.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(["auto", "fp32", "bf16", "fp16", "float32", "bfloat16", "float16"]),
-    default=DEFAULTS.dtype,
-    show_default="fp32 on a CPU, bf16 on a GPU",
-    help="Floating-point type of the backbone.",
-)
-@click.option(
-    "--attention",
-    type=click.Choice(["auto", "sdpa", "eager", "flash_attention_2"]),
-    default=DEFAULTS.attention,
-    show_default="what transformers prefers",
-    help="Attention implementation.",
-)
+@encoding_options
+@impact_options
 @devices_option
 @click.option(
     "--batch-tokens",

@@ -9,7 +9,7 @@ import click
 
 import nagindex
 
-from .messages import note, warn
+from .messages import note, warn, with_flags, with_flags_in
 from .options import duration, size
 
 
@@ -21,7 +21,8 @@ def print_cost(
     for said in found.unreadable:
         warn(f"{said}; passed over")
     if as_json:
-        click.echo(json.dumps(vars(found)))
+        cheaper = [with_flags_in(vars(cost)) for cost in found.cheaper]
+        click.echo(json.dumps(vars(found) | {"cheaper": cheaper}))
         return
     about = "" if found.counted else "about "
     indexes = f"{len(neuron_types)} indexes" if neuron_types[1:] else "index"
@@ -31,4 +32,10 @@ def print_cost(
     click.echo(f"{indexes:<12}about {size(found.index_bytes)}")
     rate = f"{found.documents_per_second:,.0f} documents/s on {found.device}"
     click.echo(f"time        about {duration(found.seconds)} at {rate}")
+    for cost in found.cheaper:
+        rate = f"{cost.documents_per_second:,.0f} documents/s ({cost.documents_per_second / found.documents_per_second:.1f}x)"
+        reads = f"{cost.layers} layers, K = {cost.top_k}, {cost.max_length} tokens a document"
+        click.echo(
+            f"  or        about {duration(cost.seconds)} at {rate}, {size(cost.index_bytes)}, with {with_flags(cost.option)}: {reads}"
+        )
     note("Nothing was built; leave out --dry-run to build.")

@@ -34,10 +34,13 @@ if TYPE_CHECKING:
     from nagindex.arguments import parse_share as parse_share
     from nagindex.backbone.describe import describe_model as describe_model
     from nagindex.backbone.projections import NEURON_TYPES as NEURON_TYPES
-    from nagindex.builder import build, build_types, estimate_build
+    from nagindex.builder import build, build_types, calibrate, estimate_build
     from nagindex.corpus.columns import Columns
     from nagindex.corpus.sources import find_sources as find_sources
     from nagindex.index import Index
+    from nagindex.ingest.options import CALIBRATED_ON as CALIBRATED_ON
+    from nagindex.ingest.options import ENCODINGS as ENCODINGS
+    from nagindex.ingest.options import IMPACTS as IMPACTS
     from nagindex.ingest.options import ON_DUPLICATE as ON_DUPLICATE
     from nagindex.ingest.options import ON_ERROR as ON_ERROR
     from nagindex.ingest.options import BuildOptions, Shard
@@ -63,7 +66,7 @@ if TYPE_CHECKING:
     from nagindex.targets.templates import write_examples as write_examples
 
 __all__ = [
-    "open", "build", "build_types", "estimate_build", "check_output",
+    "open", "build", "build_types", "calibrate", "estimate_build", "check_output",
     "Index", "Selection", "TargetSet",
     "BuildOptions", "Columns", "Shard", "QueryOptions", "Quality", "Decontamination",
     "Progress", "reporting",
@@ -81,11 +84,19 @@ _HOMES = {
         "nagindex.arguments": ["parse_count", "parse_share"],
         "nagindex.backbone.describe": ["describe_model"],
         "nagindex.backbone.projections": ["NEURON_TYPES"],
-        "nagindex.builder": ["build", "build_types", "estimate_build"],
+        "nagindex.builder": ["build", "build_types", "calibrate", "estimate_build"],
         "nagindex.corpus.columns": ["Columns"],
         "nagindex.corpus.sources": ["find_sources"],
         "nagindex.index": ["Index"],
-        "nagindex.ingest.options": ["BuildOptions", "ON_DUPLICATE", "ON_ERROR", "Shard"],
+        "nagindex.ingest.options": [
+            "BuildOptions",
+            "CALIBRATED_ON",
+            "ENCODINGS",
+            "IMPACTS",
+            "ON_DUPLICATE",
+            "ON_ERROR",
+            "Shard",
+        ],
         "nagindex.ingest.writer": ["IngestReport"],
         "nagindex.maintenance.reencode": ["Reencoding"],
         "nagindex.progress": ["Progress", "reporting"],

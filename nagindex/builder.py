@@ -20,9 +20,9 @@ from nagindex.encode.batch_size import measure_batch_tokens
 from nagindex.encode.encoder import default_batch_tokens, default_window
 from nagindex.errors import BadInputError, SettingsMismatchError
 from nagindex.index import Index
-from nagindex.ingest.calibrate import Calibration, draw_calibrations, load_calibration
+from nagindex.ingest.calibrate import SUFFIX, Calibration, draw_calibration, load_calibration, save_calibration
 from nagindex.ingest.columns import columns_of_build
-from nagindex.ingest.estimate import Estimate, estimate, require_place
+from nagindex.ingest.estimate import Estimate, Plan, estimate, require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
 from nagindex.ingest.options import CALIBRATED_ON, BuildKeywords, BuildOptions, Encoding, Shard
 from nagindex.ingest.prefetch import SMALL_CORPUS
@@ -32,7 +32,7 @@ from nagindex.search.view import layers_of
 from nagindex.sketches.build import FROM_DOCUMENTS, sketch_new_segments
 from nagindex.storage.calibration import read_calibration
 from nagindex.storage.manifest import read_latest, versions
-from nagindex.storage.places import require_index_folder, require_room
+from nagindex.storage.places import check_output, require_index_folder, require_room
 from nagindex.storage.settings import Settings
 
 if TYPE_CHECKING:
@@ -167,18 +167,76 @@ def estimate_build(
     sources = corpus_sources(corpus, root=chosen.corpus_root, on_error=chosen.on_error)
     columns, _ = columns_of_build(sources, chosen.columns, on_error=chosen.on_error)
     loaded = _load(chosen, neuron_types[0], visible_devices(chosen.device)[0])
-    encoding = chosen.encoding
-    backbones = [loaded.of_type(kind).of_layers(_layer_numbers(chosen, loaded)) for kind in neuron_types]
-    specs = [view.fingerprint(top_k=encoding.top_k, max_length=encoding.max_length).spec for view in backbones]
+    given = _plan(loaded, neuron_types, chosen, "")
+    cheaper = dataclasses.replace(chosen, preset="fast", impact=None, layers=None, top_k=None, max_length=None)
+    plans = [given, _plan(loaded, neuron_types, cheaper, '`preset="fast"`')]
+    if chosen.encoding.layers is None:
+        half = dataclasses.replace(chosen, layers="first-half")
+        plans.insert(1, _plan(loaded, neuron_types, half, '`layers="first-half"`'))
     return estimate(
         sources,
-        backbones,
-        specs,
+        plans,
         columns,
-        max_length=encoding.max_length,
         batch_tokens=chosen.batch_tokens or default_batch_tokens(loaded),
         on_error=chosen.on_error,
     )
+
+
+@checked
+@reports_progress
+def calibrate(
+    corpus: Paths,
+    path: str | Path,
+    *,
+    neuron_type: str = "up",
+    options: BuildOptions | None = None,
+    progress: ProgressCallback | None = None,
+    **keywords: Unpack[BuildKeywords],
+) -> int:
+    """Write the mean impacts of neurons over a sample of a corpus, for `build(calibration=...)`; return the sample's size.
+
+    Args:
+        corpus: see `build`.
+        path: the file, which ends in .npz; one that exists is replaced, unless it is a source of the corpus.
+        neuron_type: see `build`.
+        options: see `build`; those of the model, of the columns and of the encoding count, and `calibrate`.
+        progress: see there.
+        keywords: see there.
+
+    Raises:
+        InputNotFoundError, BadInputError: the corpus or the model cannot be read, or the file cannot be written.
+    """
+    chosen = dataclasses.replace(_options(options, keywords), impact="relative")
+    file = Path(path).expanduser()
+    if file.suffix != SUFFIX or chosen.sample is None:
+        raise BadInputError(
+            f"{file}: a calibration is a file that ends in {SUFFIX}"
+            if chosen.sample is not None
+            else "a calibration is drawn from the corpus, for relative impact; leave `calibration` out"
+        )
+    sources = corpus_sources(corpus, root=chosen.corpus_root, on_error=chosen.on_error)
+    check_output(file, inputs=[source.path for source in sources])
+    columns, _ = columns_of_build(sources, chosen.columns, on_error=chosen.on_error)
+    loaded = _load(chosen, neuron_type, visible_devices(chosen.device)[0])
+    view = loaded.of_layers(_layer_numbers(chosen, loaded))
+    length = chosen.encoding.max_length
+    drawn = draw_calibration(
+        sources, [view], columns, documents=chosen.sample, max_length=length, on_error=chosen.on_error
+    )
+    [means] = drawn.means
+    fingerprint = view.calibrated(means).fingerprint(top_k=chosen.encoding.top_k, max_length=length)
+    save_calibration(file, Calibration(means, fingerprint, drawn.documents))
+    return drawn.documents
+
+
+def _plan(loaded: Backbone, neuron_types: Sequence[str], options: BuildOptions, written: str) -> Plan:
+    """Return one way to encode a corpus, with how it is asked for; the means of a calibration do not change its cost."""
+    encoding = options.encoding
+    views = [loaded.of_type(kind).of_layers(_layer_numbers(options, loaded)) for kind in neuron_types]
+    if encoding.impact == "relative":
+        views = [view.calibrated(np.ones((len(view.widths), max(view.widths)), np.float32)) for view in views]
+    specs = [view.fingerprint(top_k=encoding.top_k, max_length=encoding.max_length).spec for view in views]
+    return Plan(written, views, specs, encoding.max_length)
 
 
 def _options(options: BuildOptions | None, keywords: BuildKeywords) -> BuildOptions:
@@ -268,10 +326,12 @@ def _calibrations(
     if given is not None:
         where = str(options.calibration)
         return [given.of_backbone(view, max_length=encoding.max_length, where=where) for view in views]
-    found = [_stored_calibration(Path(path).expanduser(), options) for path in indexes]
+    found = [
+        _stored_calibration(Path(path).expanduser(), view, options) for path, view in zip(indexes, views, strict=True)
+    ]
     lacking = [number for number, means in enumerate(found) if means is None]
     if lacking:
-        drawn = draw_calibrations(
+        drawn = draw_calibration(
             sources,
             [views[number] for number in lacking],
             columns,
@@ -279,18 +339,32 @@ def _calibrations(
             max_length=encoding.max_length,
             on_error=options.on_error,
         )
-        for number, means in zip(lacking, drawn, strict=True):
+        for number, means in zip(lacking, drawn.means, strict=True):
             found[number] = means
     return found
 
 
-def _stored_calibration(index: Path, options: BuildOptions) -> npt.NDArray[np.float32] | None:
-    """Return the calibration of an index that exists; None without one, or where one of another sample can still be drawn."""
+def _stored_calibration(index: Path, view: Backbone, options: BuildOptions) -> npt.NDArray[np.float32] | None:
+    """Return the calibration of an index that exists; None without one, or where another can still be drawn.
+
+    Raises:
+        SettingsMismatchError: the index holds documents of another encoding; names both values.
+    """
     if not versions(index):
         return None
     manifest = read_latest(index)
-    as_here = manifest.settings.calibrate == options.sample
-    return read_calibration(index, manifest.fingerprint) if as_here or manifest.segments else None
+    stored = manifest.fingerprint
+    here = dataclasses.replace(
+        view.fingerprint(top_k=stored.spec.top_k, max_length=options.encoding.max_length),
+        impact=stored.impact,
+        calibration=stored.calibration,
+        libraries=stored.libraries,
+    )
+    if manifest.segments:
+        stored.require(here, where=str(index))
+    elif stored.differences(here) or manifest.settings.calibrate != options.sample:
+        return None
+    return read_calibration(index, stored)
 
 
 def _create(

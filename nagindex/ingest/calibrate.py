@@ -39,12 +39,12 @@ class Calibration:
     Attributes:
         means: float32 [L, max d_l], 0 beyond a layer's width.
         fingerprint: the encoding that they belong to.
-        documents: documents of the sample; None where that is not recorded.
+        documents: documents of the sample; 0 where that is not recorded.
     """
 
     means: npt.NDArray[np.float32]
     fingerprint: Fingerprint
-    documents: int | None = None
+    documents: int = 0
 
     def of_backbone(self, backbone: Backbone, *, max_length: int, where: str) -> npt.NDArray[np.float32]:
         """Return the means of a backbone's layers, float32 [L, max d_l].
@@ -85,7 +85,20 @@ class Calibration:
         return np.ascontiguousarray(self.means[places, : max(own.widths)])
 
 
-def draw_calibrations(
+@dataclass(frozen=True)
+class Drawn:
+    """Mean impacts over a sample of a corpus.
+
+    Attributes:
+        means: float32 [L, max d_l] for each backbone.
+        documents: documents of the sample.
+    """
+
+    means: list[npt.NDArray[np.float32]]
+    documents: int
+
+
+def draw_calibration(
     sources: Sequence[Source],
     backbones: Sequence[Backbone],
     columns: Columns,
@@ -93,8 +106,8 @@ def draw_calibrations(
     documents: int,
     max_length: int,
     on_error: OnError = "stop",
-) -> list[npt.NDArray[np.float32]]:
-    """Return the mean impacts of backbones over a sample of a corpus, float32 [L, max d_l] each, from one pass of the model.
+) -> Drawn:
+    """Return the mean impacts of backbones over a sample of a corpus, all from one pass of the model.
 
     Args:
         sources: the corpus.
@@ -111,7 +124,7 @@ def draw_calibrations(
     ids = [row for row in tokenize(backbones[0].tokenizer, texts, max_length=max_length, count=False).ids if row]
     if not ids:
         raise BadInputError("no document to calibrate on: none that was drawn has a token")
-    return mean_impacts(backbones, ids, batch_tokens=default_batch_tokens(backbones[0]))
+    return Drawn(mean_impacts(backbones, ids, batch_tokens=default_batch_tokens(backbones[0])), len(ids))
 
 
 def load_calibration(path: str | Path) -> Calibration:
@@ -130,7 +143,7 @@ def load_calibration(path: str | Path) -> Calibration:
         means = read_calibration(place, fingerprint)
         if means is None:
             raise BadInputError(f"{place}: an index of absolute impact has no calibration; name another, or a file")
-        return Calibration(means, fingerprint, read_latest(place).settings.calibrate)
+        return Calibration(means, fingerprint, read_latest(place).settings.calibrate or 0)
     if not place.exists():
         raise InputNotFoundError(f"{place}: no such index or file; give `calibration` one that exists")
     try:

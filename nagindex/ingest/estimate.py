@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,45 @@ SOURCES_SAMPLED = 16
 BYTES_SAMPLED = 16 << 20  # of one source
 BYTES_COUNTED = 1 << 20  # of one source, where rows are only counted
 DOCUMENTS_SAMPLED = 256  # of all sources together
+WARM_UP = 8  # documents
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one way to encode a corpus would cost.
+
+    Attributes:
+        option: how it is asked for, as in Python; empty for the options that were given.
+        layers, top_k, max_length: layers whose neurons count, neurons kept of each, and tokens read of a document.
+        documents_per_second: measured on the sample.
+        seconds: time of encoding with this machine and model, estimated.
+        index_bytes: size of the finished indexes together, estimated.
+    """
+
+    option: str
+    layers: int
+    top_k: int
+    max_length: int
+    documents_per_second: float
+    seconds: float
+    index_bytes: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One way to encode a corpus.
+
+    Attributes:
+        option: how it is asked for, as in Python; empty for the options that were given.
+        backbones: the model, once for each neuron type.
+        specs: the shape of each type's NAGs.
+        max_length: tokens of each document that are read.
+    """
+
+    option: str
+    backbones: Sequence[Backbone]
+    specs: Sequence[NagSpec]
+    max_length: int
 
 
 @dataclass(frozen=True)
@@ -49,6 +88,7 @@ class Estimate:
         documents_per_second: measured on the sample.
         device: torch device that it was measured on.
         unreadable: sources that are known to be unreadable, or were found to be so among those sampled, each with the reason.
+        cheaper: what cheaper encodings would cost.
     """
 
     sources: int
@@ -60,15 +100,14 @@ class Estimate:
     documents_per_second: float
     device: str
     unreadable: list[str]
+    cheaper: list[Cost] = field(default_factory=list)
 
 
 def estimate(
     sources: Sequence[Source],
-    backbones: Sequence[Backbone],
-    specs: Sequence[NagSpec],
+    plans: Sequence[Plan],
     columns: Columns,
     *,
-    max_length: int,
     batch_tokens: int,
     on_error: OnError = "stop",
 ) -> Estimate:
@@ -76,10 +115,8 @@ def estimate(
 
     Args:
         sources: the corpus.
-        backbones: the model that would encode it, once for each neuron type.
-        specs: the shape of each type's NAGs.
+        plans: ways to encode it, the one that was asked for first.
         columns: which columns would be read.
-        max_length: tokens of each document that would be read.
         batch_tokens: padded tokens in a batch.
         on_error: what happens to a row or source that cannot be read: `stop` raises, `skip` passes over it.
 
@@ -88,26 +125,44 @@ def estimate(
     """
     sample = _Sample.of(sources, columns, on_error)
     documents, counted = _count_rows([source for source in sources if source.name not in sample.unreadable], sample)
-    started = time.perf_counter()
-    tokens = tokenize(backbones[0].tokenizer, sample.texts, max_length=max_length)
-    ids = [row for row in tokens.ids if row]
-    with step("encoding a sample", len(ids), "documents") as advance:
-        Encoder(backbones, specs, batch_tokens, lambda texts, tokens: advance(texts)).encode(ids)
-    rate = len(sample.texts) / (time.perf_counter() - started)
-    counts = [count if stated is None else stated for stated, count in zip(sample.tokens, tokens.counts, strict=True)]
+    backbone = plans[0].backbones[0]
+    counted_tokens = tokenize(backbone.tokenizer, sample.texts, max_length=1).counts
+    counts = [count if stated is None else stated for stated, count in zip(sample.tokens, counted_tokens, strict=True)]
     # Ids and paths compress about fourfold in each index's docs.parquet; row and token numbers take some six bytes.
     row_bytes = sample.column_bytes / len(sample.texts) / 4 + 6
+    with step("encoding a sample", len(plans) * len(sample.texts), "documents") as advance:
+        costs = [_cost(plan, documents, row_bytes, _rate(plan, sample.texts, batch_tokens, advance)) for plan in plans]
+    first, *others = costs
     return Estimate(
         sources=len(sources),
         documents=documents,
         counted=counted,
         tokens=round(float(np.mean(counts)) * documents),
-        index_bytes=round(sum(spec.bytes_per_document + row_bytes for spec in specs) * documents),
-        seconds=documents / rate,
-        documents_per_second=rate,
-        device=str(backbones[0].model.device),
+        index_bytes=first.index_bytes,
+        seconds=first.seconds,
+        documents_per_second=first.documents_per_second,
+        device=str(backbone.model.device),
         unreadable=[f"{name}: {reason}" for name, reason in sorted(sample.unreadable.items())],
+        cheaper=[cost for cost in others if cost.seconds < first.seconds],
     )
+
+
+def _rate(plan: Plan, texts: Sequence[str], batch_tokens: int, advance: Callable[[int], None]) -> float:
+    """Return how many documents a second are tokenized and encoded, after a warm-up."""
+    encoder = Encoder(plan.backbones, plan.specs, batch_tokens, lambda texts, tokens: None)
+    tokenizer = plan.backbones[0].tokenizer
+    ids = [row for row in tokenize(tokenizer, texts, max_length=plan.max_length).ids if row]
+    encoder.encode(ids[:WARM_UP])
+    encoder.on_batch = lambda texts, tokens: advance(texts)
+    started = time.perf_counter()
+    encoder.encode([row for row in tokenize(tokenizer, texts, max_length=plan.max_length).ids if row])
+    return len(texts) / (time.perf_counter() - started)
+
+
+def _cost(plan: Plan, documents: int, row_bytes: float, rate: float) -> Cost:
+    spec = plan.specs[0]
+    index_bytes = round(sum(own.bytes_per_document + row_bytes for own in plan.specs) * documents)
+    return Cost(plan.option, spec.layers, spec.top_k, plan.max_length, rate, documents / rate, index_bytes)
 
 
 @dataclass

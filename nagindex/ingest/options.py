@@ -44,7 +44,7 @@ class Encoding:
     max_length: int = 120
 
 
-PRESETS: dict[str, Encoding] = {
+ENCODINGS: dict[str, Encoding] = {
     "paper": Encoding(),
     "calibrated": Encoding("relative"),
     "fast": Encoding("relative", "first-third", 5, 32),
@@ -202,7 +202,7 @@ class BuildOptions:
     def __post_init__(self) -> None:
         check_fields(self)
         _ = self.ingest  # checks `on_duplicate` and `on_error`
-        for name, value, known in (("preset", self.preset, PRESETS), ("impact", self.impact or "absolute", IMPACTS)):
+        for name, value, known in (("preset", self.preset, ENCODINGS), ("impact", self.impact or "absolute", IMPACTS)):
             if value not in known:
                 raise BadInputError(f"{name} {value!r}: one of {', '.join(known)}")
         if self.calibrate is not None and self.calibrate < 1:
@@ -231,7 +231,7 @@ class BuildOptions:
     @property
     def encoding(self) -> Encoding:
         """The preset's encoding, with what is given in place of it."""
-        preset = PRESETS[self.preset]
+        preset = ENCODINGS[self.preset]
         layers = written_layers(self.layers)
         return Encoding(
             preset.impact if self.impact is None else self.impact,

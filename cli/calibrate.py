@@ -1,0 +1,52 @@
+"""`nagindex calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import nagindex
+
+from .encoding_options import encoding_options
+from .messages import note
+from .options import COUNT, corpus_root_option, device_option, plural, revision_option, text_column_option, trust_option
+
+
+@click.command()
+@click.argument("corpus", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="File to write, which ends in .npz.",
+)
+@encoding_options
+@click.option(
+    "--calibrate",
+    "documents",
+    type=COUNT,
+    default=nagindex.CALIBRATED_ON,
+    show_default=True,
+    metavar="N",
+    help="Documents of the sample.",
+)
+@device_option
+@revision_option
+@trust_option
+@text_column_option
+@corpus_root_option
+def calibrate(
+    corpus: tuple[str, ...], output: Path, text_column: str | None, documents: int, neuron_types: str, **encoding: Any
+) -> None:
+    """Measure each neuron's mean impact over a sample of CORPUS, for build --calibration.
+
+    Indexes that are built with the same calibration are comparable, whatever corpora they hold.
+    """
+    columns = nagindex.Columns(text_column)
+    options = nagindex.BuildOptions(columns=columns, calibrate=documents, impact="relative", **encoding)
+    drawn = nagindex.calibrate(corpus, output, neuron_type=neuron_types, options=options)
+    note(f"Calibrated on {plural(drawn, 'document')}: {output}")
