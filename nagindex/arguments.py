@@ -64,6 +64,13 @@ def parse_share(value: float | str, *, name: str | None = None) -> float:
     return float(number)
 
 
+def written_layers(layers: str | int | Sequence[int] | None) -> str | None:
+    """Return layers that are given as text or as numbers, as text such as `0,2`; None for all."""
+    if layers is None or isinstance(layers, str):
+        return layers
+    return ",".join(map(str, layers if isinstance(layers, Iterable) else [layers]))
+
+
 def _number(value: object) -> Fraction | None:
     """Return a number exactly as it is written; None if it is none."""
     if isinstance(value, numbers.Real) and not isinstance(value, bool):

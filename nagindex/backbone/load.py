@@ -104,7 +104,7 @@ class Backbone:
         import torch
 
         if means is None:
-            return dataclasses.replace(self, calibration=None, divisors=None)
+            return self if self.divisors is None else dataclasses.replace(self, calibration=None, divisors=None)
         device = self.model.device
         divisors = tuple(torch.from_numpy(own).to(device) for own in impact_divisors(means, self.widths))
         return dataclasses.replace(self, calibration=calibration_hash(means), divisors=divisors)

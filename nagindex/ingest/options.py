@@ -8,22 +8,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
-from nagindex.arguments import check_fields
+from nagindex.arguments import check_fields, written_layers
 from nagindex.backbone.options import LoadKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.sources import ON_ERROR as ON_ERROR
 from nagindex.corpus.sources import OnError
 from nagindex.errors import BadInputError
-from nagindex.search.view import written_layers
-from nagindex.storage.fingerprint import IMPACTS as IMPACTS
-from nagindex.storage.fingerprint import Impact
 
 DEFAULT_MODEL = "Qwen/Qwen3-0.6B-Base"
 CALIBRATED_ON = 512
 """Documents that are drawn for a calibration by default."""
+Impact = Literal["absolute", "relative"]
 OnDuplicate = Literal["skip", "error", "replace"]
 PresetName = Literal["paper", "calibrated", "fast"]
 
+IMPACTS: tuple[str, ...] = get_args(Impact)
 ON_DUPLICATE: tuple[str, ...] = get_args(OnDuplicate)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -106,13 +106,6 @@ def layers_of(written: str | None, numbers: Sequence[int], *, what: str = "the i
             raise BadInputError(f"layers {written!r}: {what} has layers {format_layers(numbers)}")
         chosen.update(inside)
     return tuple(sorted(chosen))
-
-
-def written_layers(layers: str | int | Sequence[int] | None) -> str | None:
-    """Return layers that are given as text or as numbers, as text such as `0,2`; None for all."""
-    if layers is None or isinstance(layers, str):
-        return layers
-    return ",".join(map(str, layers if isinstance(layers, Iterable) else [layers]))
 
 
 def format_layers(numbers: Sequence[int]) -> str:

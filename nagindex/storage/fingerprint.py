@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
-from typing import Any, Literal, get_args
+from typing import Any
 
 from nagindex.errors import SettingsMismatchError
 from nagindex.nag import NagSpec
@@ -21,8 +21,6 @@ PARAMETERS = ("neuron_type", "top_k", "max_length", "dtype", "attention", "impac
 """Fields that are parameters of a build."""
 SHOWN_DIGITS = 12
 _SHA256 = re.compile("[0-9a-f]{64}")
-Impact = Literal["absolute", "relative"]
-IMPACTS: tuple[str, ...] = get_args(Impact)
 
 
 @dataclass(frozen=True)
@@ -53,11 +51,11 @@ class Fingerprint:
     dtype: str
     attention: str
     libraries: dict[str, str]
-    impact: Impact = "absolute"
+    impact: str = "absolute"
     calibration: str | None = None
 
     def __post_init__(self) -> None:
-        if (self.impact == "relative") != (self.calibration is not None):
+        if self.impact != ("absolute" if self.calibration is None else "relative"):
             raise ValueError(f"{self.impact} impact with the calibration {self.calibration}")
         if self.calibration is not None and not _SHA256.fullmatch(self.calibration):
             raise ValueError(f"calibration {self.calibration} is no SHA-256")

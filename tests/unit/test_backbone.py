@@ -11,6 +11,7 @@ import transformers
 from families import FAMILIES, LAYERS, WIDTH, random_model
 
 from nagindex.backbone.hooks import hooked, impacts_of, probe, token_sums
+from nagindex.backbone.devices import default_dtype
 from nagindex.backbone.load import load_backbone, wrap_model
 from nagindex.backbone.projections import find_projections
 from nagindex.errors import BadInputError, InputNotFoundError, UnsupportedBackboneError
@@ -199,12 +200,12 @@ def test_top_k_is_clipped_to_the_width(tiny_backbone):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "known"), [("bf16", "bfloat16"), ("fp16", "float16"), ("fp32", "float32"), ("auto", "float32")]
+    ("dtype", "known"), [("bf16", "bfloat16"), ("fp16", "float16"), ("fp32", "float32"), ("auto", "")]
 )
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_dtype_and_attention_are_as_requested(golden, dtype, known, attention):
     """Both reach the model and the fingerprint."""
-    folder = str(golden / "models" / "llama")
+    folder, known = str(golden / "models" / "llama"), known or default_dtype(torch.device("cpu"))
     backbone = load_backbone(folder, device="cpu", dtype=dtype, attention=attention)
     assert backbone.model.dtype == getattr(torch, known)
     assert backbone.model.config._attn_implementation == attention

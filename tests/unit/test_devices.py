@@ -129,7 +129,7 @@ def test_a_worker_is_used_where_the_corpus_is_worth_it(corpus, tiny_backbone, wh
 def test_a_process_for_each_device_makes_the_whole(corpus, model, whole, tmp_path):
     """`cpu,cpu` builds what one process builds, the report and the progress are of all, and both did a part."""
     told = []
-    index, report = build(corpus, tmp_path / "i", model=model, device="cpu,cpu", workers=0,
+    index, report = build(corpus, tmp_path / "i", model=model, device="cpu,cpu", dtype="fp32", workers=0,
                           progress=told.append)  # fmt: skip
     assert state(index) == whole
     assert (report.documents, dict(report.skipped), report.sources) == (TOTAL, {"null text": 2}, 5)
@@ -172,7 +172,7 @@ def test_a_device_whose_process_dies_stops_the_run_and_the_same_command_ends_it(
             children[0]._link.process.send_signal(signal.SIGKILL)
 
     monkeypatch.setattr(jobs, "Child", Recorded)
-    options = {"model": model, "device": "cpu,cpu", "workers": 0}
+    options = {"model": model, "device": "cpu,cpu", "dtype": "fp32", "workers": 0}
     with pytest.raises(NagIndexError, match=r"a worker process was killed by signal 9"):
         build(with_pipe, tmp_path / "i", progress=kill, **options)
     assert len(children) == 2

@@ -51,7 +51,8 @@ def test_every_parameter_in_a_message_is_translated():
 
 def test_no_message_of_the_library_names_a_flag():
     """They are for Python first."""
-    found = [(place, text) for place, text in messages() if re.search(r"(?<![\w-])--[a-z]{2,}", text)]
+    others = [(place, re.sub(r"pip install --[a-z-]+", "", text)) for place, text in messages()]
+    found = [(place, text) for place, text in others if re.search(r"(?<![\w-])--[a-z]{2,}", text)]
     assert found == []
 
 

@@ -25,7 +25,7 @@ CHANGES = [
     ({"spec": NagSpec("gate", (8, 8), 3)}, "`neuron_type` is 'up' in the index and 'gate' here"),
     ({"spec": NagSpec("up", (8, 8), 2)}, "`top_k` is 3 in the index and 2 here"),
     ({"spec": NagSpec("up", (8, 9), 3)}, "widths is [8, 8] in the index and [8, 9] here"),
-    ({"spec": NagSpec("up", (8, 8, 8), 3)}, "layers is 2 in the index and 3 here"),
+    ({"spec": NagSpec("up", (8, 8, 8), 3)}, "`layers` is 2 in the index and 3 here"),
 ]
 
 
