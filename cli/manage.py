@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 import nagindex
+from nagindex.arguments import layer_ranges
 
 from .messages import note, warn, with_flags, with_flags_in
 from .options import index_option, json_option, plural, size
@@ -64,7 +65,8 @@ def _described(found: dict[str, Any]) -> str:
         "size": f"{size(found['bytes'])}, {found['bytes_per_document']:,} bytes a document",
         "sketches": _sketched(found["sketches"], found["documents"] + found["deleted"]),
         "backbone": f"{fingerprint['backbone']} (weights {fingerprint['weights'][:12]}, tokenizer {fingerprint['tokenizer'][:12]})",
-        "neurons": f"{spec['neuron_type']}, {len(spec['widths'])} layers of {' or '.join(map(str, widths))}, top {spec['top_k']}",
+        "neurons": f"{spec['neuron_type']}, {_layers(spec)} of {' or '.join(map(str, widths))}, top {spec['top_k']}",
+        "impact": _impact(fingerprint, settings),
         "reads": f"the first {fingerprint['max_length']} tokens in {fingerprint['dtype']}, {fingerprint['attention']} attention",
         "libraries": ", ".join(f"{name} {version}" for name, version in fingerprint["libraries"].items()),
         "columns": ", ".join(
@@ -75,6 +77,19 @@ def _described(found: dict[str, Any]) -> str:
         or "found in each source",
     }
     return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
+
+
+def _layers(spec: dict[str, Any]) -> str:
+    count = f"{len(spec['widths'])} layers"
+    return count if "numbers" not in spec else f"{count} ({layer_ranges(spec['numbers'])})"
+
+
+def _impact(fingerprint: dict[str, Any], settings: dict[str, Any]) -> str:
+    if "calibration" not in fingerprint:
+        return "absolute"
+    drawn = settings["calibrate"]
+    source = f"drawn from {plural(drawn, 'document')}" if drawn else "given"
+    return f"relative (calibration {fingerprint['calibration'][:12]}, {source})"
 
 
 def _sketched(sketches: dict[str, Any] | None, stored: int) -> str:

@@ -46,7 +46,7 @@ def shown(document: dict[str, Any]) -> str:
 def main() -> None:
     """Build, append and query; compare the selections with the pool, and show three documents."""
     columns = ("--keep-column", "subject", "--keep-column", "quality")
-    run("build", str(DATA / "corpus"), "-i", str(INDEX), "--model", "minilm", *columns)
+    run("build", str(DATA / "corpus"), "-i", str(INDEX), "--model", "smollm2", "--preset", "calibrated", *columns)
     run("append", str(DATA / "more"), "-i", str(INDEX))
     run(
         "query",

@@ -71,6 +71,17 @@ def written_layers(layers: str | int | Sequence[int] | None) -> str | None:
     return ",".join(map(str, layers if isinstance(layers, Iterable) else [layers]))
 
 
+def layer_ranges(numbers: Sequence[int]) -> str:
+    """Return ascending layer numbers as text such as `0-9,12`."""
+    ends: list[list[int]] = []
+    for number in numbers:
+        if ends and number == ends[-1][1] + 1:
+            ends[-1][1] = number
+        else:
+            ends.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in ends)
+
+
 def _number(value: object) -> Fraction | None:
     """Return a number exactly as it is written; None if it is none."""
     if isinstance(value, numbers.Real) and not isinstance(value, bool):

@@ -11,6 +11,7 @@ from fractions import Fraction
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.arguments import layer_ranges
 from nagindex.errors import BadInputError
 from nagindex.nag import Codes, NagSpec
 
@@ -103,13 +104,6 @@ def layers_of(written: str | None, numbers: Sequence[int], *, what: str = "the i
             raise BadInputError(f"layers {written!r}: the range {part} is descending; write {high}-{low}")
         inside = [number for number in numbers if low <= number <= high]
         if high > numbers[-1] or low not in numbers or high not in numbers:
-            raise BadInputError(f"layers {written!r}: {what} has layers {format_layers(numbers)}")
+            raise BadInputError(f"layers {written!r}: {what} has layers {layer_ranges(numbers).replace('-', ' to ')}")
         chosen.update(inside)
     return tuple(sorted(chosen))
-
-
-def format_layers(numbers: Sequence[int]) -> str:
-    """Return layer numbers as text: `0 to 27` where none is missing between the ends, else such as `0, 5, 10`."""
-    if tuple(numbers) == tuple(range(numbers[0], numbers[-1] + 1)) and len(numbers) > 1:
-        return f"{numbers[0]} to {numbers[-1]}"
-    return ", ".join(map(str, numbers))

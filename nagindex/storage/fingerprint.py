@@ -11,6 +11,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
+from nagindex.arguments import layer_ranges
 from nagindex.errors import SettingsMismatchError
 from nagindex.nag import NagSpec
 from nagindex.storage.schema import from_json
@@ -138,5 +139,5 @@ def _flat(fingerprint: Fingerprint) -> dict[str, Any]:
     libraries: dict[str, str] = fields.pop("libraries")
     versions = {f"{name} version": version for name, version in libraries.items()}
     numbers = spec.pop("numbers", None)
-    layers = len(spec["widths"]) if numbers is None else ",".join(map(str, numbers))
+    layers = len(spec["widths"]) if numbers is None else layer_ranges(numbers)
     return {**fields, **spec, "layers": layers, **versions}
