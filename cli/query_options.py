@@ -100,12 +100,22 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Mean overlap with the examples, overlap with the nearest, or the mean of the R nearest.",
     ),
     click.option(
-        "--contrast",
-        type=float,
-        default=0.0,
-        metavar="A",
-        help="Subtract A times a neuron's frequency in the pool from that among the examples.",
+        "--weights",
+        default="frequency",
+        show_default=True,
+        metavar="W",
+        help="What a neuron counts: its frequency among the examples (the paper's); log-ratio[:m] or log-odds[:m], how much more frequent "
+        "it is there than in the pool, shrunk by m examples' worth of the pool (40); or contrast:A, A times its frequency in the pool "
+        "subtracted.",
     ),
+    click.option(
+        "--background",
+        type=click.Choice(nagindex.BACKGROUNDS),
+        default="pool",
+        show_default=True,
+        help="What such --weights compare with: all documents of the index, or those that --where and other options leave.",
+    ),
+    click.option("--contrast", type=float, default=0.0, metavar="A", help="The same as --weights contrast:A."),
     click.option(
         "--min-score",
         type=float,
@@ -183,7 +193,7 @@ SECTIONS = {
     "Targets": "texts text_columns target_column mix target_weights model device no_cache",
     "Budget": "documents tokens fraction min_score score_curve",
     "Candidates": "index where exclude decontaminate evaluation_column ngram dropped",
-    "Scoring": "score contrast layers top_k quality_column scores quality_weight lower_is_better normalize",
+    "Scoring": "score weights background contrast layers top_k quality_column scores quality_weight lower_is_better normalize",
     "Rules": "cap dedup",
     "Output": "output format_ with_text corpus_root as_json",
     "Search": "mode approx threads explain",
@@ -195,7 +205,8 @@ SECTIONS = {
 OF_CURVES = frozenset(
     [
         *("targets", "texts", "text_columns", "target_column", "model", "device", "no_cache", "threads", "index"),
-        *("where", "exclude", "score", "contrast", "layers", "top_k", "score_curve", "as_json", "config_strict"),
+        *("where", "exclude", "score", "weights", "background", "contrast", "layers", "top_k"),
+        *("score_curve", "as_json", "config_strict"),
     ]
 )
 """Parameters that act on a score curve."""
@@ -281,6 +292,7 @@ def query_options_of(options: dict[str, Any]) -> nagindex.QueryOptions:
         click.UsageError: a name is given twice.
         BadInputError: options are out of range or contradict each other.
     """
+    options |= _typed_weights()
     settings = nagindex.Quality.__dataclass_fields__
     quality = {
         "column": options.pop("quality_column"),
@@ -303,6 +315,20 @@ def query_options_of(options: dict[str, Any]) -> nagindex.QueryOptions:
         quality=nagindex.Quality(**quality) if any(v != settings[k].default for k, v in quality.items()) else None,
         decontamination=nagindex.Decontamination(files, column, ngram) if files else None,
     )
+
+
+def _typed_weights() -> dict[str, Any]:
+    """Return the defaults of --weights and --contrast, of which each on the command line overrides the other of a file.
+
+    Raises:
+        click.UsageError: both are on the command line.
+    """
+    source = click.get_current_context().get_parameter_source
+    typed = [name for name in ("weights", "contrast") if source(name) is ParameterSource.COMMANDLINE]
+    if len(typed) == 2:
+        raise click.UsageError("--contrast A is --weights contrast:A; give one of the two")
+    others: dict[str, dict[str, Any]] = {"weights": {"contrast": 0.0}, "contrast": {"weights": "frequency"}}
+    return others[typed[0]] if typed else {}
 
 
 def _by_name(name: str, pairs: Sequence[tuple[str, float]]) -> dict[str, float]:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from nagindex.query.export import settings_of as settings_of
     from nagindex.query.selection import Selection
     from nagindex.search.plan import Plan as Plan
+    from nagindex.select.options import BACKGROUNDS as BACKGROUNDS
     from nagindex.select.options import MIXES as MIXES
     from nagindex.select.options import MODES as MODES
     from nagindex.select.options import NORMALIZATIONS as NORMALIZATIONS
@@ -104,7 +105,9 @@ _HOMES = {
         "nagindex.query.export": ["FORMATS", "format_of", "settings_of"],
         "nagindex.query.selection": ["Selection"],
         "nagindex.search.plan": ["Plan"],
-        "nagindex.select.options": ["MIXES", "MODES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"],
+        "nagindex.select.options": [
+            *("BACKGROUNDS", "MIXES", "MODES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"),
+        ],
         "nagindex.storage.places": ["check_output"],
         "nagindex.targets.lm_eval": ["Harness", "PRESETS"],
         "nagindex.targets.saved": ["TargetSet"],

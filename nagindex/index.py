@@ -454,7 +454,8 @@ class Index:
     ) -> ScoreCurve:
         """Return the scores of the candidates by rank, for each target: a help to choose `n` or `min_score`.
 
-        Of the options, those of the score and of the candidates count: `layers`, `top_k`, `score`, `contrast`, `where`, `exclude`.
+        Of the options, those of the score and of the candidates count: `layers`, `top_k`, `score`, `weights`, `background`,
+        `where`, `exclude`.
 
         Args:
             targets: as in `encode`.

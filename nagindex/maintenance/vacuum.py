@@ -12,6 +12,7 @@ from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
 
+from nagindex.sketches import popularity
 from nagindex.sketches.store import unused_files
 from nagindex.storage.files import sync_folder
 from nagindex.storage.manifest import Manifest, manifest_path, read_manifest, require_newest, versions
@@ -100,7 +101,8 @@ def _unnamed_files(index: Path, kept: Mapping[int, Manifest]) -> list[Path]:
     """
     segment_folders, derived_folders = (_subfolders(index / name) for name in ("segments", "derived"))
     temporary = [path for folder in (index / "manifests", *derived_folders) for path in folder.glob(".*.tmp")]
-    derived = unused_files(index, {entry.id for manifest in kept.values() for entry in manifest.segments})
+    present = {entry.id for manifest in kept.values() for entry in manifest.segments}
+    derived = unused_files(index, present) + popularity.unused_files(index, present)
     calibrations = [path for path in (index / "calibration").glob("*") if not path.is_dir()]
     in_segments = [path for folder in segment_folders for path in folder.iterdir() if not path.is_dir()]
     new = [

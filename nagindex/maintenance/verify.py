@@ -11,6 +11,7 @@ from nagindex.corpus.sql import connect
 from nagindex.errors import DamagedIndexError, NagIndexError
 from nagindex.nag import invalid_rows
 from nagindex.progress import step
+from nagindex.sketches import popularity
 from nagindex.sketches.graphs import graphs_of
 from nagindex.sketches.store import current_sketches
 from nagindex.storage.calibration import calibration_damage
@@ -48,7 +49,7 @@ def verify(snapshot: Snapshot) -> Iterator[NagIndexError]:
             advance(size)
     yield from _damaged_in_others(index, manifest, manifests)
     yield from _damaged_sketches(index, manifest)
-    for path in damaged_files(index / "derived" / "targets"):
+    for path in (*popularity.damaged_files(index), *damaged_files(index / "derived" / "targets")):
         yield DamagedIndexError(path, "content does not match the SHA-256 in its name")
 
 

@@ -53,7 +53,8 @@ def score_curve(
 ) -> ScoreCurve:
     """Return the scores of a snapshot's candidates by rank, for each target.
 
-    Of the options, those of the score and of the candidates count: `layers`, `top_k`, `score`, `contrast`, `where`, `exclude`.
+    Of the options, those of the score and of the candidates count: `layers`, `top_k`, `score`, `weights`, `background`, `where`,
+    `exclude`.
 
     Args:
         snapshot: the version of the index.
@@ -70,7 +71,7 @@ def score_curve(
     files = QueryFiles.read(options.excluded_files)
     verify_segments(snapshot.segments, threads=threads)
     candidates = Candidates.find(snapshot, files, where=options.where)
-    scored = score_targets(snapshot, targets, view, nearest=options.nearest, contrast=options.contrast, threads=threads)
+    scored = score_targets(candidates, targets, view, options, threads=threads)
     parts, segments, size = candidates.parts(tokens=False), snapshot.manifest.segments, candidates.documents
     pool = score_pool(parts, segments, scored, view, keep_sums=False, size=size, threads=threads)
     histograms = [_Histogram.of(target) for target in scored]

@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.search.plan import Workload
-from nagindex.search.profile import Nearest, Target, contrast_of, profile_of
+from nagindex.search.profile import Nearest, Target
 from nagindex.search.scan import KeptSums, Part, SumsOf, counts_of, sums_from_codes
 from nagindex.search.scorers import scorer_of
 from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
-from nagindex.select.options import exact_decimal
+from nagindex.select.options import QueryOptions
+from nagindex.sketches.popularity import popularity_of
 from nagindex.storage.manifest import SegmentEntry
-from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.saved import TargetSet
 from nagindex.workers.cpus import thread_count
 
@@ -80,31 +80,32 @@ class ScoredPool:
 
 
 def score_targets(
-    snapshot: Snapshot,
+    candidates: Candidates,
     targets: Sequence[TargetSet],
     view: View,
+    options: QueryOptions,
     *,
-    nearest: int | None,
-    contrast: float,
     threads: int | None,
 ) -> list[Target]:
     """Return what documents are scored by: the profile of each target set, or its examples one by one.
 
     Args:
-        snapshot: the version, whose neurons are counted for a contrast.
+        candidates: the candidates, of which, or of whose snapshot, the neurons are counted where weights compare with the pool.
         targets: the target sets.
         view: the codes that count.
-        nearest: how many of the nearest examples a score is the mean of; None for profiles.
-        contrast: how much of a neuron's share of the pool is subtracted.
+        options: of them, `score`, `weights` and `background` count.
         threads: threads of the count.
     """
-    spec, codes = view.spec, [view(target.codes) for target in targets]
+    spec, codes, nearest = view.spec, [view(target.codes) for target in targets], options.nearest
     if nearest is not None:
         return [Nearest(own, min(nearest, len(own)), spec) for own in codes]
-    if contrast:
-        pool, documents = counts_of(Candidates(snapshot).parts(tokens=False), view, threads=threads)
-        return [contrast_of(own, pool, documents, exact_decimal(contrast), spec) for own in codes]
-    return [profile_of(own, spec) for own in codes]
+    weighting = options.weighting
+    pool, documents = np.zeros((spec.layers, max(spec.widths)), np.int64), 0
+    if weighting.compares_with_pool and options.background == "candidates":
+        pool, documents = counts_of(candidates.parts(tokens=False), view, threads=threads)
+    elif weighting.compares_with_pool:
+        pool, documents = popularity_of(candidates.snapshot.segments, view, threads=threads)
+    return [weighting.profile_of(own, pool, documents, spec) for own in codes]
 
 
 def score_pool(

@@ -104,7 +104,7 @@ def query(
     prepared = prepared or prepare(snapshot, budget, options, threads=threads)
     files, candidates = prepared.files, prepared.candidates
     shares = shares_of(documents=candidates.documents, tokens=candidates.tokens)
-    scored = score_targets(snapshot, targets, view, nearest=options.nearest, contrast=options.contrast, threads=threads)
+    scored = score_targets(candidates, targets, view, options, threads=threads)
     parts = candidates.parts(
         tokens=budget.counts_tokens, values=options.quality is not None, changing=files.evaluation is not None
     )

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 TOGETHER = 6
-"""Targets summed in one pass, for twice the time of one: three 21-bit sums in each of two words."""
-LANE_BITS = 21
-LANE_MAX = (1 << LANE_BITS) - 1
+"""Targets summed in one pass, for twice the time of one."""
+NARROW, WIDE = 3, 2
+"""Sums in a 64-bit word: three of 21 bits, or two of 32 bits where weights are large."""
 BLOCK = 512
 """Documents in a block, whose sums stay in the first-level cache while a layer's table is read."""
 
@@ -55,41 +55,52 @@ def sum_one(top_k: int) -> Kernel:
     return compiled(f)
 
 
-@cache
-def sum_six(top_k: int) -> Kernel:
-    """Return the loop that sums codes for six targets.
+def lane_max(lanes: int) -> int:
+    """Return the largest sum that fits into a word of this many sums."""
+    return (1 << 64 // lanes) - 1
 
-    Its arguments are codes uint16 [n, C], columns int64 [L], table uint64 [L*d + PAD, 2], d, layers, and sums int64 [6,
+
+@cache
+def sum_six(top_k: int, lanes: int) -> Kernel:
+    """Return the loop that sums codes for six targets, `lanes` (2 or 3) in each of 6 / `lanes` words.
+
+    Its arguments are codes uint16 [n, C], columns int64 [L], table uint64 [L*d + PAD, words], d, layers, and sums int64 [6,
     n].
 
     A lane holds the sums of at most `layers` layers; the caller chooses it so that no lane overflows.
     """
+    words, bits, mask, three = TOGETHER // lanes, np.uint64(64 // lanes), np.uint64(lane_max(lanes)), lanes == WIDE
 
     def f(codes: Any, columns: Any, table: Any, width: int, layers: int, sums: Any) -> None:
         depth = columns.shape[0]
-        words = np.empty((BLOCK, 2), np.uint64)
+        block = np.empty((BLOCK, words), np.uint64)
         for start in range(0, codes.shape[0], BLOCK):
             stop = min(codes.shape[0], start + BLOCK)
             sums[:, start:stop] = 0
             for top in range(0, depth, layers):
-                words[:] = 0
+                block[:] = 0
                 for layer in range(top, min(depth, top + layers)):
                     base = np.uint64(layer * width)
                     first = np.uint64(columns[layer])
                     for i in range(start, stop):
                         a = np.uint64(0)
                         b = np.uint64(0)
+                        c = np.uint64(0)
                         for k in range(top_k):
                             neuron = base + np.uint64(codes[i, first + np.uint64(k)])
                             a += table[neuron, 0]
                             b += table[neuron, 1]
-                        words[i - start, 0] += a
-                        words[i - start, 1] += b
+                            if three:
+                                c += table[neuron, 2]
+                        block[i - start, 0] += a
+                        block[i - start, 1] += b
+                        if three:
+                            block[i - start, 2] += c
                 for i in range(start, stop):
-                    for word in range(2):
-                        for lane in range(3):
-                            value = (words[i - start, word] >> np.uint64(lane * LANE_BITS)) & np.uint64(LANE_MAX)
-                            sums[3 * word + lane, i] += np.int64(value)
+                    for word in range(words):
+                        for lane in range(lanes):
+                            value = (block[i - start, word] >> (np.uint64(lane) * bits)) & mask
+                            sums[lanes * word + lane, i] += np.int64(value)
 
     return compiled(f)
 
@@ -204,9 +215,10 @@ def single_table(weights: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
     return np.pad(weights.astype(kind).reshape(-1), (0, PAD))
 
 
-def packed_table(weights: list[npt.NDArray[np.int64]]) -> npt.NDArray[np.uint64]:
-    """Return up to six weights [L, d] as the table uint64 [L*d + PAD, 2] of `sum_six`."""
-    table = np.zeros((weights[0].size + PAD, 2), np.uint64)
+def packed_table(weights: list[npt.NDArray[np.int64]], lanes: int) -> npt.NDArray[np.uint64]:
+    """Return up to six weights [L, d], none negative, as the table uint64 [L*d + PAD, 6 / `lanes`] of `sum_six`."""
+    table = np.zeros((weights[0].size + PAD, TOGETHER // lanes), np.uint64)
     for target, own in enumerate(weights):
-        table[: own.size, target // 3] |= own.astype(np.uint64).reshape(-1) << np.uint64(target % 3 * LANE_BITS)
+        shift = np.uint64(target % lanes * (64 // lanes))
+        table[: own.size, target // lanes] |= own.astype(np.uint64).reshape(-1) << shift
     return table

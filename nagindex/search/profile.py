@@ -33,15 +33,19 @@ class Profile:
     @cached_property
     def low(self) -> int:
         """Lower bound on a document's sum."""
-        return min(0, -int(self._best(-self.weights).sum()))
+        return min(0, -int(largest_sums(-self.weights, self.spec.top_k).sum()))
 
     @cached_property
     def high(self) -> int:
         """Upper bound on a document's sum."""
-        return int(self._best(self.weights).sum())
+        return int(largest_sums(self.weights, self.spec.top_k).sum())
 
-    def _best(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        return np.partition(weights, weights.shape[1] - self.spec.top_k, axis=1)[:, -self.spec.top_k :]
+
+def largest_sums(weights: npt.NDArray[np.int64], top_k: int) -> npt.NDArray[np.int64]:
+    """Return the sum of the K largest weights of each layer, int64 [L], of weights, int64 [L, max d_l]."""
+    best = np.partition(weights, weights.shape[1] - top_k, axis=1)[:, -top_k:]
+    sums: npt.NDArray[np.int64] = best.sum(axis=1)
+    return sums
 
 
 @dataclass(frozen=True)

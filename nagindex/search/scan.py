@@ -89,7 +89,7 @@ def sums_from_codes(scorer: Scorer, targets: int) -> SumsOf:
     """Return the sums of a scorer for this number of targets, computed from codes."""
 
     def open_part(part: Part) -> Callable[[slice], Sums]:
-        flat = _flat(part.codes())
+        flat = flattened(part.codes())
 
         def sum_block(rows: slice) -> Sums:
             sums = np.empty((targets, len(flat[rows])), np.int64)
@@ -256,7 +256,7 @@ def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) 
     lock = Lock()
 
     def open_part(part: Part) -> Callable[[slice], Sums]:
-        flat, alive = _flat(part.codes()), part.alive() if part.alive else np.ones(part.documents, bool)
+        flat, alive = flattened(part.codes()), part.alive() if part.alive else np.ones(part.documents, bool)
         documents[:] += alive.sum()
 
         def count_block(rows: slice) -> Sums:
@@ -274,6 +274,6 @@ def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) 
     return counts, int(documents[0])
 
 
-def _flat(codes: Codes) -> npt.NDArray[np.uint16]:
+def flattened(codes: Codes) -> npt.NDArray[np.uint16]:
     """Flatten codes, uint16 [n, L, K], to the uint16 [n, L * K] that the compiled loops take."""
     return codes.view(np.ndarray).reshape(len(codes), codes.shape[1] * codes.shape[2])

@@ -8,11 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.nag import Codes
-from nagindex.search.profile import Nearest, Profile, Target
+from nagindex.search.profile import Nearest, Profile, Target, largest_sums
 from nagindex.search.view import View
 
 Scorer = Callable[[npt.NDArray[np.uint16], npt.NDArray[np.int64]], None]
 """f(codes uint16 [n, L * K of the index], sums int64 [targets, n]): fills each target's sums."""
+
+WIDE_PAYS = 10
+"""Neurons K in a layer from which on three targets of large weights are summed faster at once than one by one."""
 
 
 def scorer_of(targets: Sequence[Target], view: View) -> Scorer:
@@ -26,15 +29,14 @@ def scorer_of(targets: Sequence[Target], view: View) -> Scorer:
 
     columns, top_k, width = view.columns, view.top_k, max(view.spec.widths)
     groups: list[tuple[list[int], Scorer]] = []
-    profiles = [number for number, target in enumerate(targets) if isinstance(target, Profile)]
+    profiles = [(number, target) for number, target in enumerate(targets) if isinstance(target, Profile)]
     for first in range(0, len(profiles), kernels.TOGETHER):
-        group = profiles[first : first + kernels.TOGETHER]
-        weights = [target.weights for target in (targets[number] for number in group) if isinstance(target, Profile)]
-        layer_sum = top_k * max(int(w.max(initial=0)) for w in weights)
-        if len(group) > 2 and 0 < layer_sum <= kernels.LANE_MAX and min(int(w.min(initial=0)) for w in weights) >= 0:
-            groups.append((group, _six(weights, columns, top_k, width, kernels.LANE_MAX // layer_sum)))
+        numbers, group = zip(*profiles[first : first + kernels.TOGETHER], strict=True)
+        together = _six(group, columns, top_k, width)
+        if together is not None:
+            groups.append((list(numbers), together))
         else:
-            groups += [([n], _one(w, columns, top_k, width)) for n, w in zip(group, weights, strict=True)]
+            groups += [([n], _one(own.weights, columns, top_k, width)) for n, own in zip(numbers, group, strict=True)]
     for number, target in enumerate(targets):
         if isinstance(target, Nearest):
             groups.append(([number], _nearest(target, columns)))
@@ -71,17 +73,28 @@ def _one(weights: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], top_k: 
     return lambda codes, sums: kernel(codes, columns, table, width, sums[0])
 
 
-def _six(
-    weights: list[npt.NDArray[np.int64]], columns: npt.NDArray[np.int64], top_k: int, width: int, layers: int
-) -> Scorer:
+def _six(profiles: Sequence[Profile], columns: npt.NDArray[np.int64], top_k: int, width: int) -> Scorer | None:
+    """Return the scorer that sums for up to six targets at once; None where single passes are as fast.
+
+    Words hold non-negative sums: from weights of a layer its least one is subtracted, and added again for each of the K neurons.
+    """
     from nagindex.search import kernels
 
-    kernel, table = kernels.sum_six(top_k), kernels.packed_table(weights)
+    least = [np.minimum(own.weights.min(axis=1), 0) for own in profiles]
+    shifted = [own.weights - low[:, None] for own, low in zip(profiles, least, strict=True)]
+    layer_sum = max(int(largest_sums(own, top_k).max()) for own in shifted)
+    lanes = kernels.NARROW if layer_sum <= kernels.lane_max(kernels.NARROW) else kernels.WIDE
+    fewest = 3 if lanes == kernels.NARROW or top_k >= WIDE_PAYS else 5
+    if len(profiles) < fewest or not 0 < layer_sum <= kernels.lane_max(lanes):
+        return None
+    layers = kernels.lane_max(lanes) // layer_sum
+    kernel, table = kernels.sum_six(top_k, lanes), kernels.packed_table(shifted, lanes)
+    added = np.array([top_k * int(low.sum()) for low in least])[:, None]
 
     def sum_six(codes: npt.NDArray[np.uint16], sums: npt.NDArray[np.int64]) -> None:
         six = np.empty((kernels.TOGETHER, len(codes)), np.int64)
         kernel(codes, columns, table, width, layers, six)
-        sums[:] = six[: len(sums)]
+        np.add(six[: len(sums)], added, out=sums)
 
     return sum_six
 

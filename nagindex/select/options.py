@@ -13,6 +13,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from nagindex.arguments import check_fields
 from nagindex.errors import BadInputError
+from nagindex.search.weights import Weighting
 
 NGRAM = 13
 """Words of the n-grams that decontamination compares by default, as in GPT-3 (appendix C of arXiv 2005.14165)."""
@@ -20,9 +21,11 @@ NGRAM = 13
 Mix = Literal["union", "merge", "distinct", "max"]
 Mode = Literal["auto", "scan", "sketch", "graph"]
 Normalization = Literal["minmax", "rank"]
+Background = Literal["pool", "candidates"]
 MIXES: tuple[str, ...] = get_args(Mix)
 MODES: tuple[str, ...] = get_args(Mode)
 NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
+BACKGROUNDS: tuple[str, ...] = get_args(Background)
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class QueryKeywords(TypedDict, total=False):
     layers: str | int | Sequence[int] | None
     top_k: int | None
     score: str
+    weights: str
+    background: Background
     contrast: float
     min_score: float | None
     mix: Mix
@@ -115,7 +120,10 @@ class QueryOptions:
         layers: layers that count: `last`, `first`, `0-13`, `0,2`, or their numbers; None for all.
         top_k: neurons of each layer that count; None for all that the index keeps.
         score: `mean` overlap with the examples, `max`, or `top:R`: the mean of the R largest overlaps.
-        contrast: how much of a neuron's share of the pool is subtracted from its share of the examples.
+        weights: what a neuron counts: `frequency` among the examples, `log-ratio[:m]`, `log-odds[:m]` or `contrast:A`, which compare
+            it with the pool.
+        background: what these compare with: the living documents of the `pool`, or the `candidates`, which are counted for it.
+        contrast: A of `contrast:A`, as `weights` was written before; 0 once that is in `weights`.
         min_score: documents whose score for their target is lower are not selected. With it, a query needs no budget.
         mix: how several targets share the budget: `union`, `merge`, `distinct` or `max`.
         target_weights: shares of the budget by target, for targets that do not get an equal share.
@@ -134,6 +142,8 @@ class QueryOptions:
     layers: str | int | Sequence[int] | None = None
     top_k: int | None = None
     score: str = "mean"
+    weights: str = "frequency"
+    background: Background = "pool"
     contrast: float = 0.0
     min_score: float | None = None
     mix: Mix = "union"
@@ -173,15 +183,24 @@ class QueryOptions:
             ("top_k", None if self.top_k is None else int(self.top_k)),
         ):
             object.__setattr__(self, name, plain)
+        if self.contrast:
+            object.__setattr__(self, "weights", _contrast_weights(self.contrast, self.weights))
+            object.__setattr__(self, "contrast", 0.0)
+        object.__setattr__(self, "weights", str(self.weighting))
         self._check()
 
     def _check(self) -> None:
         _require_choice("mix", self.mix, MIXES)
         _require_choice("mode", self.mode, MODES)
-        if self.nearest is not None and self.contrast:
-            raise BadInputError(f"contrast goes with score mean: score {self.score} has no frequencies to weigh")
-        if not (math.isfinite(self.contrast) and self.contrast >= 0):
-            raise BadInputError(f"contrast {self.contrast}: a number from 0 up, such as 0.5")
+        _require_choice("background", self.background, BACKGROUNDS)
+        if self.nearest is not None and self.weighting.compares_with_pool:
+            raise BadInputError(
+                f"weights {self.weights} go with score mean: score {self.score} has no frequencies to weigh"
+            )
+        if self.background != "pool" and not self.weighting.compares_with_pool:
+            raise BadInputError(
+                f"background {self.background}: weights {self.weights} are not compared with any; give `weights`, such as log-ratio"
+            )
         if self.min_score is not None and not math.isfinite(self.min_score):
             raise BadInputError(f"min_score {self.min_score}: a score, such as 0.4")
         for name, weight in self.target_weights.items():
@@ -223,6 +242,15 @@ class QueryOptions:
             raise BadInputError(f"score {self.score!r}: write mean, max, or top:R with R examples, such as top:10")
         return int(number)
 
+    @property
+    def weighting(self) -> Weighting:
+        """What a neuron counts.
+
+        Raises:
+            BadInputError: there are no such weights.
+        """
+        return Weighting.parse(self.weights)
+
     def for_targets(self, count: int) -> QueryOptions:
         """Return the options as they act on a number of targets: on a single one, all mixes but `max` are the same."""
         return dataclasses.replace(self, mix="merge") if count == 1 and self.mix != "max" else self
@@ -241,7 +269,8 @@ class QueryOptions:
                 "layers": self.layers,
                 "top-k": self.top_k,
                 "score": self.score,
-                "contrast": self.contrast,
+                "weights": self.weights,
+                "background": self.background,
                 "min-score": self.min_score,
                 "mix": self.mix,
                 "target-weight": dict(self.target_weights),
@@ -274,6 +303,17 @@ def _decontamination_record(decontamination: Decontamination | None) -> dict[str
         "evaluation-column": None if decontamination is None else decontamination.column,
         "ngram": NGRAM if decontamination is None else decontamination.ngram,
     }
+
+
+def _contrast_weights(amount: float, weights: str) -> str:
+    """Return the weights that the option `contrast` stands for."""
+    if not (math.isfinite(amount) and amount >= 0):
+        raise BadInputError(f"contrast {amount}: a number from 0 up, such as 0.5")
+    if weights != "frequency":
+        raise BadInputError(
+            f"weights {weights} and contrast {amount:g} are given: contrast is weights contrast:{amount:g}; give one of the two"
+        )
+    return str(Weighting("contrast", amount))
 
 
 def exact_decimal(number: float) -> Fraction:

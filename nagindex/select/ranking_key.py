@@ -16,8 +16,9 @@ from nagindex.search.profile import Target
 from nagindex.search.scan import ROWS_PER_TASK, Part, SumsOf
 from nagindex.select.options import Quality
 
-EXACT_SQUARES = 1 << 25
-"""Sums below this can be squared and added up by the block in 64 bits."""
+EXACT_SQUARES = 1 << 44
+"""Sums below this can be added up by the block in 64 bits, and so can the products of their halves, of `HALF` bits and more."""
+HALF = 22
 
 Blend = Callable[[npt.NDArray[Any], npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 """f(keys [n], values [n]): normalized distance plus weighted normalized lack of quality, float64 [n], the best lowest."""
@@ -82,7 +83,7 @@ def by_best(parts: Sequence[Part], sums_of: SumsOf, targets: Sequence[Target]) -
             own = sums[number, alive]
             if max(-targets[number].low, targets[number].high) < EXACT_SQUARES:
                 totals[number] += int(own.sum())
-                squares[number] += int((own * own).sum())
+                squares[number] += _sum_of_squares(own)
             else:
                 totals[number] += sum(own.tolist())
                 squares[number] += sum(value * value for value in own.tolist())
@@ -94,6 +95,12 @@ def by_best(parts: Sequence[Part], sums_of: SumsOf, targets: Sequence[Target]) -
     found = Standardized(np.array(means)[:, None], np.array([d or math.inf for d in deviations])[:, None])
     lows, highs = (found(np.array([[getattr(target, end)] for target in targets])) for end in ("low", "high"))
     return RankingKey(lambda sums: found(sums).max(axis=0), float(lows.min()), float(highs.max())), found
+
+
+def _sum_of_squares(values: npt.NDArray[np.int64]) -> int:
+    """Return the exact sum of the squares of a block's values, below `EXACT_SQUARES` in size."""
+    high, low = values >> HALF, values & ((1 << HALF) - 1)
+    return (int(high @ high) << 2 * HALF) + (int(high @ low) << HALF + 1) + int(low @ low)
 
 
 @dataclass(frozen=True)

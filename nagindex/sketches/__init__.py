@@ -1,4 +1,4 @@
-"""Sketches and graphs on disk: derived from segments, and rebuildable at any time.
+"""What is derived from segments and kept on disk, rebuildable at any time: sketches, graphs, popularity of neurons.
 
 Knows the arrays of nagindex.search and the files of nagindex.storage; knows nothing of queries.
 """

@@ -14,6 +14,8 @@ from nagindex.nag import Codes, NagSpec
 from nagindex.progress import step
 from nagindex.search.basis import Basis, fit
 from nagindex.search.sketch import Sketch, SketchType
+from nagindex.search.view import View
+from nagindex.sketches import popularity
 from nagindex.sketches.graphs import drop_damaged, graphs_of, write_graph
 from nagindex.sketches.store import DTYPES, SketchSet, create_sketches, current_sketches
 from nagindex.storage.manifest import Manifest, read_latest
@@ -55,7 +57,7 @@ def optimize(
     refit: bool = False,
     graph: bool = False,
 ) -> Optimized:
-    """Sketch an index's segments; fits a basis first if necessary.
+    """Sketch an index's segments, and count how many documents hold each neuron; fits a basis first if necessary.
 
     A new basis is fitted if there is none, if it has other dims or another dtype, if the pool has doubled since it was
     fitted, if it is damaged, or if `refit` is true. Otherwise only segments without a sketch, or with a damaged one,
@@ -94,8 +96,9 @@ def optimize(
             current = _fit_sketches(index, manifest, members, dims or default_dims, dtype or default_dtype, seed)
     current.drop_damaged(manifest.segments)
     drop_damaged(current)
-    for path in damaged_files(index / "derived" / "targets"):
+    for path in (*popularity.damaged_files(index), *damaged_files(index / "derived" / "targets")):
         path.unlink(missing_ok=True)
+    popularity.popularity_of(members, View.of(manifest.fingerprint.spec))
     sketched = sketch_missing(current, members)
     return Optimized(current, why, sketched, _connect(current, members) if graph else 0)
 

@@ -19,7 +19,20 @@ REFUSED = {
     "normalize 'z': one of minmax, rank": {"quality": lambda: Quality("q", normalize="z")},
     "score 'top:0': write mean, max, or top:R": {"score": "top:0"},
     "score 'median'": {"score": "median"},
-    "contrast goes with score mean": {"score": "max", "contrast": 0.5},
+    "weights contrast:0.5 go with score mean": {"score": "max", "contrast": 0.5},
+    "weights log-ratio:40 go with score mean": {"score": "top:3", "weights": "log-ratio"},
+    "weights 'log': write frequency, log-ratio, ": {"weights": "log"},
+    "weights 'log-ratio:': write": {"weights": "log-ratio:"},
+    "weights 'frequency:1': write": {"weights": "frequency:1"},
+    "weights 'Frequency': write": {"weights": "Frequency"},
+    "weights 'contrast': write": {"weights": "contrast"},
+    "weights 'log-odds:0': m is a number from 1e-09 to 1e+09, such as log-odds:40": {"weights": "log-odds:0"},
+    "weights 'log-ratio:nan': m is a number": {"weights": "log-ratio:nan"},
+    "weights 'contrast:-1': A is a number from 0 up": {"weights": "contrast:-1"},
+    "weights 'contrast:1e999': A is a number from 0 up": {"weights": "contrast:1e999"},
+    "weights log-ratio and contrast 0.5 are given": {"weights": "log-ratio", "contrast": 0.5},
+    "background candidates: weights frequency are not compared with any": {"background": "candidates"},
+    "background 'all': one of pool, candidates": {"background": "all", "weights": "log-ratio"},
     "contrast -1": {"contrast": -1},
     "contrast nan": {"contrast": float("nan")},
     "quality weight 0": {"quality": lambda: Quality("q", weight=0)},
@@ -48,7 +61,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(message, given):
 
 
 DEFAULTS = {
-    "score": "mean", "contrast": 0.0, "mix": "union", "quality-weight": 1.0, "lower-is-better": False, "normalize": "minmax",
+    "score": "mean", "weights": "frequency", "background": "pool", "mix": "union", "quality-weight": 1.0, "lower-is-better": False, "normalize": "minmax",
     "ngram": 13,
     "mode": "auto",
 }  # fmt: skip
