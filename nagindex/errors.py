@@ -44,9 +44,14 @@ class UnknownFormatError(NagIndexError, ValueError):
 
 
 class DamagedIndexError(NagIndexError, ValueError):
-    """A file of an index is missing or has a wrong length, checksum or content; the message names it."""
+    """A file of an index is missing or has a wrong length, checksum or content; the message names it.
+
+    Attributes:
+        path: the file.
+    """
 
     def __init__(self, path: object, damage: str) -> None:
+        self.path = str(path)
         super().__init__(f"{path}: {damage}; restore the file from a copy of the index")
 
     def __reduce__(self) -> tuple[Any, ...]:

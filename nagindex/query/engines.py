@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError, UnknownFormatError
+from nagindex.errors import BadInputError, DamagedIndexError, UnknownFormatError
 from nagindex.nag import Codes
 from nagindex.query.pool import ScoredPool
 from nagindex.search import plan as planning
@@ -34,6 +36,9 @@ if TYPE_CHECKING:
 EXACT_REMEDY = 'leave `mode="graph"` out for the exact answer'
 
 NO_SKETCHES, SKETCH_REMEDY = "there are no sketches", "; `optimize()` makes them"
+
+
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -107,7 +112,7 @@ class SketchEngine:
         self.pool, self.sketches, self.mode = pool, sketches, mode
         self.notes: list[str] = []
         self.plan = Plan("sketch", "nothing was ranked")
-        self._sketch_of = _sketch_reader(pool, sketches, self.notes)
+        self._sketch_of = _SketchReader(pool, sketches, self.notes)
 
     def rank(self, rankings: Sequence[Ranking]) -> list[Hits]:
         """Return the hits of each ranking; see `Engine`."""
@@ -116,7 +121,7 @@ class SketchEngine:
         started = time.perf_counter()
         targets = [self._target(*own) for own in zip(self.pool.targets, rankings, strict=True)]
         sketched = sum(part.documents for part in self.pool.parts if self._sketch_of(part) is not None)
-        admitted = admitted_share(self.pool.parts, self._sketch_of, targets)
+        admitted = self._sketch_of.retrying(lambda: admitted_share(self.pool.parts, self._sketch_of, targets))
         workload = self.pool.workload(sketched=sketched, admitted=admitted, dims=self.sketches.width)
         self.plan = planning.choose(workload, self.mode, [])
         hits = self._search(targets) if self.plan.engine == "sketch" else None
@@ -130,8 +135,10 @@ class SketchEngine:
         from nagindex.search import sketch_search
 
         limit = 1.0 if self.mode == "sketch" else planning.LIMIT
-        hits, reading = sketch_search.search(
-            self.pool.parts, self._sketch_of, targets, threads=self.pool.threads, limit=limit
+        hits, reading = self._sketch_of.retrying(
+            lambda: sketch_search.search(
+                self.pool.parts, self._sketch_of, targets, threads=self.pool.threads, limit=limit
+            )
         )
         if not reading.complete:
             self.plan.engine = "scan"
@@ -195,14 +202,13 @@ class GraphEngine:
         dims = self.sketches.width
         workload = pool.workload(sketched=pool.documents, dims=dims, connected=connected, candidates=wanted)
         self.plan = planning.choose_graph(workload)
-        sketch_of = _sketch_reader(pool, self.sketches, self.notes)
+        sketch_of = _SketchReader(pool, self.sketches, self.notes)
         answers, recalls, scored = [], [], 0
         for number, ranking in enumerate(rankings):
             target = self._target(number, ranking)
             hits, read = graph_search.search(pool.parts, self.graphs, target, threads=pool.threads)
-            recalls.append(
-                graph_search.estimated_recall(pool.parts, sketch_of, self.graphs, target, hits, threads=pool.threads)
-            )
+            estimate = partial(graph_search.estimated_recall, pool.parts, sketch_of, self.graphs, target, hits)
+            recalls.append(sketch_of.retrying(partial(estimate, threads=pool.threads)))
             answers.append(hits)
             scored += read
         self.notes.append(_recall_sentence(recalls))
@@ -261,25 +267,48 @@ def _open_sketches(snapshot: Snapshot, notes: list[str]) -> SketchSet | None:
         if sketches is not None:
             sketches.basis.vectors  # noqa: B018 - its file is checked as it is opened
         return sketches
-    except (DamagedIndexError, UnknownFormatError) as error:
+    except (DamagedIndexError, UnknownFormatError, OSError) as error:
         notes.append(f"sketches are not used: {error}")
         return None
 
 
-def _sketch_reader(pool: ScoredPool, sketches: SketchSet, notes: list[str]) -> Callable[[Part], Sketch | None]:
-    """Return f(part): its sketches; None, with a note where they are damaged, if it has none that can be used."""
-    entries = {part.start: entry for part, entry in zip(pool.parts, pool.segments, strict=True)}
+class _SketchReader:
+    """Opens the sketches of parts; segments whose sketches cannot be read are noted, and scanned."""
 
-    def sketch_of(part: Part) -> Sketch | None:
+    def __init__(self, pool: ScoredPool, sketches: SketchSet, notes: list[str]) -> None:
+        self._sketches, self._notes, self._left_out = sketches, notes, set[str]()
+        self._entries = {part.start: entry for part, entry in zip(pool.parts, pool.segments, strict=True)}
+
+    def __call__(self, part: Part) -> Sketch | None:
+        """Return the sketches of a part; None if it has none that can be read."""
+        entry = self._entries[part.start]
+        if entry.id in self._left_out:
+            return None
         try:
-            return sketches.read(entries[part.start])
-        except (DamagedIndexError, UnknownFormatError) as error:
-            note = f"a segment's sketches are not used, it is scanned: {error}"
-            if note not in notes:
-                notes.append(note)
+            return self._sketches.read(entry)
+        except (DamagedIndexError, UnknownFormatError, OSError) as error:
+            self._leave_out(entry.id, error)
             return None
 
-    return sketch_of
+    def retrying(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns; it is repeated without sketches that could be opened but not read to their end.
+
+        Raises:
+            DamagedIndexError: a file other than such sketches is damaged.
+        """
+        while True:
+            try:
+                return work()
+            except DamagedIndexError as error:
+                path, ids = Path(error.path), {entry.id for entry in self._entries.values()} - self._left_out
+                segment = next((own for own in ids if path.name.startswith(f"{own}-")), None)
+                if path.parent != self._sketches.folder or segment is None:
+                    raise
+                self._leave_out(segment, error)
+
+    def _leave_out(self, segment: str, error: Exception) -> None:
+        self._left_out.add(segment)
+        self._notes.append(f"a segment's sketches are not used, it is scanned: {error}")
 
 
 def _open_graphs(pool: ScoredPool, sketches: SketchSet, notes: list[str]) -> list[Graph]:
@@ -290,7 +319,7 @@ def _open_graphs(pool: ScoredPool, sketches: SketchSet, notes: list[str]) -> lis
     by_segment: Mapping[str, Part] = {e.id: part for e, part in zip(pool.segments, pool.parts, strict=True)}
     found = []
 
-    def leave_out(error: NagIndexError) -> None:
+    def leave_out(error: Exception) -> None:
         notes.append(f"a graph is not used, its documents are scanned: {error}")
 
     for file in graphs_of(sketches, pool.segments, leave_out):
@@ -301,7 +330,7 @@ def _open_graphs(pool: ScoredPool, sketches: SketchSet, notes: list[str]) -> lis
             if len(index) != sum(part.documents for part in parts) or index.ndim != sketches.width:
                 raise DamagedIndexError(file.path, "not the graph of its segments")
             found.append(Graph(index, parts))
-        except DamagedIndexError as error:
+        except (DamagedIndexError, OSError, ValueError) as error:  # usearch finds no file: ValueError
             leave_out(error)
     return found
 

@@ -99,7 +99,7 @@ def codes_of(snapshot: Snapshot, ids: Sequence[str]) -> Codes:
 
 def _has_graphs(snapshot: Snapshot) -> bool:
     """Return whether the index has graphs that can be used."""
-    with suppress(NagIndexError):
+    with suppress(NagIndexError, OSError):
         sketches = current_sketches(snapshot.path, snapshot.manifest.fingerprint.spec)
         if sketches is not None:
             graphs = graphs_of(sketches, snapshot.manifest.segments)

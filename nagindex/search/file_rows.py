@@ -67,7 +67,7 @@ class FileRows:
         """Read rows, [m, ...].
 
         Raises:
-            DamagedIndexError: the file is truncated before them.
+            DamagedIndexError: the file is truncated before them, or cannot be read.
             IndexError: a row is out of range.
         """
         if isinstance(rows, slice):
@@ -81,7 +81,10 @@ class FileRows:
         rows = np.empty((stop - start, *self.shape[1:]), self.dtype)
         left, offset = rows.reshape(-1).view(np.uint8).data, self.offset + start * self._size
         while left:
-            count = os.preadv(self._file, [left], offset)
+            try:
+                count = os.preadv(self._file, [left], offset)
+            except OSError as error:  # such as a stale handle of a network file system
+                raise DamagedIndexError(self.path, f"cannot be read ({error.strerror})") from None
             if not count:
                 raise self._truncated()
             left, offset = left[count:], offset + count

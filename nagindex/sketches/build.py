@@ -119,8 +119,10 @@ def _connect(sketches: SketchSet, members: Sequence[Segment]) -> int:
             group = [left.pop(0)]
             while left and sum(m.entry.documents for m in [*group, left[0]]) <= hnsw.GROUP_DOCUMENTS:
                 group.append(left.pop(0))
-            opened = [sketches.read(member.entry) for member in group]
-            index, center = hnsw.build([sketch for sketch in opened if sketch is not None], sketches.dtype, advance)
+            opened = [sketch for member in group if (sketch := sketches.read(member.entry)) is not None]
+            if len(opened) < len(group):  # removed meanwhile
+                continue
+            index, center = hnsw.build(opened, sketches.dtype, advance)
             write_graph(sketches, [member.entry for member in group], center.tolist(), index.save())
     return total
 
@@ -139,7 +141,7 @@ def sketch_missing(sketches: SketchSet, members: Sequence[Segment]) -> int:
 
 def sketch_new_segments(index: Path, members: Sequence[Segment]) -> None:
     """Sketch new segments of an index that has sketches; does nothing if these cannot be used."""
-    with suppress(NagIndexError):
+    with suppress(NagIndexError, FileNotFoundError):  # a vacuum may remove former sketches meanwhile
         sketches = current_sketches(index, members[0].spec) if members else None
         if sketches is not None:
             sketch_missing(sketches, members)

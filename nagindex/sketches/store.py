@@ -149,7 +149,7 @@ class SketchSet(BasisInfo):
         """Return a segment's sketches, read from disk on access; None if it has none.
 
         Raises:
-            DamagedIndexError: its files are damaged.
+            DamagedIndexError: its files are damaged or gone.
             UnknownFormatError: a newer nagindex wrote them.
         """
         shape = (entry.documents, self.width)
@@ -164,7 +164,11 @@ class SketchSet(BasisInfo):
             self._decoding[entry.id] = path, file, start, *arrays, stored.residual
         path, file, start, *decoding = self._decoding[entry.id]
         verify_once(path, file, segment=entry.id)
-        return Sketch(FileRows(path, start, DTYPES[self.dtype], shape), *decoding)
+        try:
+            rows = FileRows(path, start, DTYPES[self.dtype], shape)
+        except FileNotFoundError as error:  # removed since it was verified
+            raise DamagedIndexError(path, f"cannot be read ({error.strerror})") from None
+        return Sketch(rows, *decoding)
 
     def residual_of(self, entry: SegmentEntry) -> float | None:
         """Return the mean square of a segment's residual norms; None if it is not sketched."""

@@ -58,7 +58,10 @@ def map_array(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...], offset: 
         offset: offset of the values, if `data_offset` has been called before.
 
     Raises:
-        DamagedIndexError: the file holds something else.
+        DamagedIndexError: the file holds something else, or is gone.
     """
     start = data_offset(path, dtype, shape) if offset is None else offset
-    return np.memmap(path, dtype, "r", start, shape) if 0 not in shape else np.empty(shape, dtype)
+    try:
+        return np.memmap(path, dtype, "r", start, shape) if 0 not in shape else np.empty(shape, dtype)
+    except FileNotFoundError as error:  # removed since its header was read
+        raise DamagedIndexError(path, f"cannot be read ({error.strerror})") from None

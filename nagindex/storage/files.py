@@ -137,8 +137,11 @@ def verify_length(path: Path, entry: FileEntry, *, segment: str) -> os.stat_resu
 def verify_content(path: Path, entry: FileEntry, *, segment: str) -> None:
     """Read a file completely; raise DamagedIndexError unless its length and checksum are those of its entry."""
     status = verify_length(path, entry, segment=segment)
-    with open(path, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        with open(path, "rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:  # removed since its length was checked
+        raise DamagedIndexError(path, f"missing from segment {segment}") from None
     if sha256 != entry.sha256:
         raise DamagedIndexError(
             path, f"SHA-256 is {sha256[:SHA_SHOWN]} where segment {segment} has {entry.sha256[:SHA_SHOWN]}"
