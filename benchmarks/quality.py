@@ -11,21 +11,22 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nagindex.cli.tables import table
 from quality_arms import Arm, Peers, nag_arms
 from quality_codes import CodeCache, limit, read_cases, read_texts
 from quality_metrics import bootstrap, figures, interval, random_figures, resamples
 from report import emit, options
 
-from nagindex.cli.tables import table
 from nagindex.progress import step
 
 HERE = Path(__file__).parent
+CLOSE = "mean, close labels"
 METRICS = ("average precision", "precision at R")
 QUICK = {
     "biology questions": {"file": "biology_questions.jsonl", "labels": ["biology"]},
@@ -41,7 +42,7 @@ ORDER = (
 )
 """Arms in the order that they are expected in, worst first."""
 Results = dict[str, dict[str, dict[str, Any]]]
-"""For each arm and target, and for "mean", the figures of each metric: value, low, high."""
+"""For each arm and target, and for the means, the figures of each metric: value, low, high."""
 
 
 def evaluate(arms: Iterator[tuple[str, Arm]], relevant: np.ndarray, times: np.ndarray) -> dict[str, np.ndarray]:
@@ -53,18 +54,25 @@ def evaluate(arms: Iterator[tuple[str, Arm]], relevant: np.ndarray, times: np.nd
     return found
 
 
-def summarize(found: dict[str, dict[str, np.ndarray]]) -> Results:
-    """Return values and intervals of each arm by target, and of their mean over the targets.
+def summarize(found: dict[str, dict[str, np.ndarray]], loose: Collection[str] = ()) -> Results:
+    """Return values and intervals of each arm by target, and of their means over the targets.
 
     Args:
         found: for each target each arm's figures, float64 [1 + resamples, 2].
+        loose: targets whose labels are loose.
     """
-    results: Results = {}
-    for name in next(iter(found.values())):
-        values = {target: arms[name] for target, arms in found.items()}
-        values = {"mean": np.mean(list(values.values()), axis=0), **values}
-        results[name] = {target: described(own) for target, own in values.items()}
-    return results
+    return {
+        name: with_means({t: arms[name] for t, arms in found.items()}, loose) for name in next(iter(found.values()))
+    }
+
+
+def with_means(values: dict[str, np.ndarray], loose: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return the figures of each target, after those of the means over all targets and over the ones that are not loose."""
+    means = {"mean": np.mean(list(values.values()), axis=0)}
+    close = [own for target, own in values.items() if target not in loose]
+    if 0 < len(close) < len(values):
+        means[CLOSE] = np.mean(close, axis=0)
+    return {target: described(own) for target, own in (means | values).items()}
 
 
 def described(own: np.ndarray) -> dict[str, dict[str, float]]:
@@ -78,25 +86,25 @@ def described(own: np.ndarray) -> dict[str, dict[str, float]]:
     return parts
 
 
-def differences(found: dict[str, dict[str, np.ndarray]], order: Sequence[str]) -> Results:
+def differences(found: dict[str, dict[str, np.ndarray]], order: Sequence[str], loose: Collection[str] = ()) -> Results:
     """Return how much better each arm is than the one before it, by the same resamples of the examples."""
-    results: Results = {}
-    for worse, better in pairwise(order):
-        values = {target: arms[better] - arms[worse] for target, arms in found.items()}
-        values = {"mean": np.mean(list(values.values()), axis=0), **values}
-        results[f"{better}, over {worse}"] = {target: described(own) for target, own in values.items()}
-    return results
+    return {
+        f"{better}, over {worse}": with_means({t: arms[better] - arms[worse] for t, arms in found.items()}, loose)
+        for worse, better in pairwise(order)
+    }
 
 
 def table_of(results: Results, metric: str) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows of one metric: a row for each arm, a column for the mean, its interval and each target."""
-    targets = [target for target in next(iter(results.values())) if target != "mean"]
-    rows = []
-    for name, by_target in results.items():
-        mean = by_target["mean"][metric]
-        spread = f"{mean['low']:.3f} to {mean['high']:.3f}" if "low" in mean else ""
-        rows.append([name, f"{mean['value']:.3f}", spread, *(f"{by_target[t][metric]['value']:.3f}" for t in targets)])
-    return [metric, "mean", "95 %", *targets], rows
+    """Return headings and rows of one metric: a row for each arm, a column for each mean with its interval and each target."""
+    columns = list(next(iter(results.values())))
+    rows = [[name, *(cell(own[column][metric], column) for column in columns)] for name, own in results.items()]
+    return [metric, *columns], rows
+
+
+def cell(figure: dict[str, float], column: str) -> str:
+    """Return a figure, and half its interval where the column is a mean."""
+    half = f" ± {figure['high'] - figure['value']:.3f}" if "high" in figure and column in {"mean", CLOSE} else ""
+    return f"{figure['value']:.3f}{half}"
 
 
 def main() -> None:
@@ -142,14 +150,17 @@ def main() -> None:
             relevant = np.isin(labels, sorted(case.labels))
             times = resamples(len(case.examples.ids), arguments.resamples)
             arms = chain(peers.arms(target), nag_arms(codes, target, arguments.prior))
-            found[target] = {"random": np.tile(random_figures(relevant), (1 + len(times), 1))} | evaluate(arms, relevant, times)
+            found[target] = {"random": np.tile(random_figures(relevant), (1 + len(times), 1))} | evaluate(
+                arms, relevant, times
+            )
             advance(1)
-    results = summarize(found)
+    loose = {target for target, case in cases.items() if case.loose}
+    results = summarize(found, loose)
     counts = {
         target: {"examples": len(case.examples.ids), "in_domain": int(np.isin(labels, sorted(case.labels)).sum())}
         for target, case in cases.items()
     }
-    steps = differences(found, ORDER)
+    steps = differences(found, ORDER, loose)
     settings = {name: getattr(arguments, name) for name in ("model", "calibrate", "prior", "resamples")}
     about = settings | {"documents": len(labels), "targets": counts, "results": results, "differences": steps}
     for own, metric in ((steps, METRICS[0]), (results, METRICS[1])):

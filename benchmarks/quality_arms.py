@@ -163,9 +163,7 @@ class Peers:
 
     def __init__(self, documents: Texts, cases: dict[str, Case], folder: Path) -> None:
         self._retriever = bm25s.BM25()
-        self._retriever.index(
-            bm25s.tokenize(documents.texts, stopwords="en", show_progress=False), show_progress=False
-        )
+        self._retriever.index(bm25s.tokenize(documents.texts, stopwords="en", show_progress=False), show_progress=False)
         self._cases = cases
         path = folder / "embeddings.npz"
         texts = {"pool": documents.texts} | {name: case.examples.texts for name, case in cases.items()}
@@ -189,7 +187,10 @@ class Peers:
         yield f"BM25, {NEAREST} best", NearestArm.of(similarities)
         pool, examples = self._vectors["pool"], self._vectors[target]
         center = pool.mean(axis=0)
-        for name, (a, b) in {"": (pool, examples), ", centered": (unit(pool - center), unit(examples - center))}.items():
+        for name, (a, b) in {
+            "": (pool, examples),
+            ", centered": (unit(pool - center), unit(examples - center)),
+        }.items():
             yield f"MiniLM{name}, {NEAREST} nearest", NearestArm.of(a @ b.T)
             yield f"MiniLM{name}, centroid", CentroidArm(a, b)
 

@@ -49,10 +49,17 @@ class Texts:
 
 @dataclass(frozen=True)
 class Case:
-    """A target: its examples, and the labels of the documents that belong to its domain."""
+    """A target.
+
+    Attributes:
+        examples: its examples.
+        labels: labels of the documents that belong to its domain.
+        loose: whether those documents only resemble the examples, as the pool has no source of the target's own kind.
+    """
 
     examples: Texts
     labels: frozenset[str]
+    loose: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,7 @@ def read_cases(mapping: dict[str, dict[str, Any]], files: Sequence[str | Path], 
 
     Args:
         mapping: for each target the name of its `file`, the `labels` of its in-domain documents, and optionally parts of `ids`,
-            one of which an example's id must contain.
+            one of which an example's id must contain, and whether the labels are `loose`.
         files: the target files, or folders of them.
         count: examples used of each target, drawn by a seed; None for all.
     """
@@ -111,7 +118,7 @@ def read_cases(mapping: dict[str, dict[str, Any]], files: Sequence[str | Path], 
         chosen = [n for n, own in enumerate(examples.ids) if any(part in own for part in parts)]
         if count is not None:
             chosen = sorted(np.random.default_rng(0).permutation(chosen)[:count].tolist())
-        cases[name] = Case(examples.take(chosen), frozenset(case["labels"]))
+        cases[name] = Case(examples.take(chosen), frozenset(case["labels"]), case.get("loose", False))
     if not cases:
         raise SystemExit(f"none of the files {', '.join(sorted(places))} is a target of the mapping")
     return cases
