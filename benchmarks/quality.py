@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 from nagindex.cli.tables import table
-from quality_arms import Arm, Peers, nag_arms
+from quality_arms import Arm, nag_arms
 from quality_codes import CodeCache, limit, read_cases, read_texts
 from quality_metrics import bootstrap, figures, interval, random_figures, resamples
+from quality_peers import Peers
 from report import emit, options
 
 from nagindex.progress import step
