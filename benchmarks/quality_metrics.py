@@ -1,0 +1,58 @@
+"""Metrics of a ranking of labeled documents, and their intervals over resampled examples.
+
+Equal scores are ordered by position, the lower one first: documents come in ascending order of id, as nagindex orders them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def figures(scores: np.ndarray, relevant: np.ndarray) -> tuple[float, float]:
+    """Return the average precision of a ranking, and its precision at R, the number of relevant documents.
+
+    Average precision is the mean, over the relevant documents, of the precision at their ranks.
+
+    Args:
+        scores: float or int [documents], higher is better.
+        relevant: bool [documents], at least one.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ranks = np.flatnonzero(relevant[order]) + 1
+    count = len(ranks)
+    return float((np.arange(1, count + 1) / ranks).mean()), float((ranks <= count).mean())
+
+
+def random_figures(relevant: np.ndarray) -> tuple[float, float]:
+    """Return the expected average precision and precision at R of a random order."""
+    documents, count = len(relevant), int(relevant.sum())
+    first = float((1 / np.arange(1, documents + 1)).mean())  # the share that a relevant document's own place adds
+    others = (count - 1) / (documents - 1) if documents > 1 else 0.0
+    return first + (1 - first) * others, count / documents
+
+
+def resamples(examples: int, count: int, seed: int = 0) -> np.ndarray:
+    """Return how often each example is drawn in bootstrap resamples, int64 [count, examples]."""
+    return np.random.default_rng(seed).multinomial(examples, np.full(examples, 1 / examples), size=count)
+
+
+def bootstrap(rank: Callable[[np.ndarray], np.ndarray], relevant: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the figures of each resample, float64 [resamples, 2].
+
+    Args:
+        rank: scores of the documents by examples, each taken as often as an int64 [examples] says.
+        relevant: bool [documents].
+        times: int64 [resamples, examples].
+    """
+    return np.array([figures(rank(own), relevant) for own in times]).reshape(-1, 2)
+
+
+def interval(value: float, resampled: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of a figure: 1.96 standard deviations of the resampled figures on either side.
+
+    Quantiles would lie too low: a resample has fewer different examples than the target, and so ranks worse.
+    """
+    half = 1.96 * float(np.std(resampled, ddof=1))
+    return value - half, value + half
