@@ -67,6 +67,7 @@ def _described(found: dict[str, Any]) -> str:
         "backbone": f"{fingerprint['backbone']} (weights {fingerprint['weights'][:12]}, tokenizer {fingerprint['tokenizer'][:12]})",
         "neurons": f"{spec['neuron_type']}, {_layers(spec)} of {' or '.join(map(str, widths))}, top {spec['top_k']}",
         "impact": _impact(fingerprint, settings),
+        **({"drift": _drift(found["drift"])} if "drift" in found else {}),
         "reads": f"the first {fingerprint['max_length']} tokens in {fingerprint['dtype']}, {fingerprint['attention']} attention",
         "libraries": ", ".join(f"{name} {version}" for name, version in fingerprint["libraries"].items()),
         "columns": ", ".join(
@@ -90,6 +91,11 @@ def _impact(fingerprint: dict[str, Any], settings: dict[str, Any]) -> str:
     drawn = settings["calibrate"]
     source = f"drawn from {plural(drawn, 'document')}" if drawn else "given"
     return f"relative (calibration {fingerprint['calibration'][:12]}, {source})"
+
+
+def _drift(drift: dict[str, Any]) -> str:
+    share = f"{drift['moved']:.1%} of the codes, {drift['by_chance']:.1%} by chance"
+    return f"{share}: popular neurons in {plural(drift['appended'], 'document')} appended later against the first ones"
 
 
 def _sketched(sketches: dict[str, Any] | None, stored: int) -> str:

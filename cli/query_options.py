@@ -100,6 +100,12 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         help="Mean overlap with the examples, overlap with the nearest, or the mean of the R nearest.",
     ),
     click.option(
+        "--preset",
+        type=click.Choice([*nagindex.ENCODINGS]),
+        show_default="no matter",
+        help="What the index must have been built as. All presets score by --score mean and --weights frequency, unless others are named.",
+    ),
+    click.option(
         "--weights",
         default="frequency",
         show_default=True,
@@ -193,7 +199,7 @@ SECTIONS = {
     "Targets": "texts text_columns target_column mix target_weights model device no_cache",
     "Budget": "documents tokens fraction min_score score_curve",
     "Candidates": "index where exclude decontaminate evaluation_column ngram dropped",
-    "Scoring": "score weights background contrast layers top_k quality_column scores quality_weight lower_is_better normalize",
+    "Scoring": "preset score weights background contrast layers top_k quality_column scores quality_weight lower_is_better normalize",
     "Rules": "cap dedup",
     "Output": "output format_ with_text corpus_root as_json",
     "Search": "mode approx threads explain",
@@ -205,7 +211,7 @@ SECTIONS = {
 OF_CURVES = frozenset(
     [
         *("targets", "texts", "text_columns", "target_column", "model", "device", "no_cache", "threads", "index"),
-        *("where", "exclude", "score", "weights", "background", "contrast", "layers", "top_k"),
+        *("where", "exclude", "preset", "score", "weights", "background", "contrast", "layers", "top_k"),
         *("score_curve", "as_json", "config_strict"),
     ]
 )

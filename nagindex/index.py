@@ -17,11 +17,11 @@ from nagindex.backbone.options import ModelKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import corpus_sources
 from nagindex.corpus.sources import OnError, Paths
-from nagindex.errors import BadInputError, NagIndexError, plural
+from nagindex.errors import BadInputError, NagIndexError, SettingsMismatchError, plural
 from nagindex.ingest.columns import check_append
 from nagindex.ingest.estimate import require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
-from nagindex.ingest.options import IngestOptions, OnDuplicate, Shard
+from nagindex.ingest.options import ENCODINGS, IngestOptions, OnDuplicate, Shard
 from nagindex.ingest.writer import IngestReport
 from nagindex.maintenance.compact import compact
 from nagindex.maintenance.delete import delete
@@ -485,7 +485,13 @@ class Index:
         if options is not None and keywords:
             raise BadInputError(f"options are given as an object and as {', '.join(keywords)}; give one of the two")
         chosen = options or QueryOptions.of(**keywords)
-        View.of(self.manifest.fingerprint.spec, chosen.written_layers, chosen.top_k)
+        fingerprint = self.manifest.fingerprint
+        View.of(fingerprint.spec, chosen.written_layers, chosen.top_k)
+        if chosen.preset is not None and (impact := ENCODINGS[chosen.preset].impact) != fingerprint.impact:
+            raise SettingsMismatchError(
+                f'{self.path}: `preset="{chosen.preset}"` is of {impact} impact, and the index of {fingerprint.impact}; leave `preset` '
+                "out, or build another index"
+            )
         return chosen
 
     @checked

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from nagindex.errors import NagIndexError
+from nagindex.errors import NagIndexError, plural
+from nagindex.maintenance.drift import Drift, popularity_drift
 from nagindex.storage.fingerprint import installed_libraries
 from nagindex.storage.manifest import lost_version, versions
 from nagindex.storage.snapshot import Snapshot
+
+DRIFTED = 0.2
+"""Share of moved codes from which drift is worth a warning."""
 
 
 def info(snapshot: Snapshot) -> dict[str, Any]:
@@ -16,6 +20,8 @@ def info(snapshot: Snapshot) -> dict[str, Any]:
     size = sum(file.bytes for segment in snapshot.segments for file in segment.entry.files.values())
     spans = [span for segment in snapshot.segments for span in segment.spans()]
     sources = {(span.name, span.sha256) for span in spans if not span.unread}
+    relative = snapshot.manifest.fingerprint.impact == "relative"
+    drift = popularity_drift(snapshot) if relative else None
     return {
         "path": str(snapshot.path),
         "version": snapshot.manifest.version,
@@ -31,13 +37,14 @@ def info(snapshot: Snapshot) -> dict[str, Any]:
         "bytes": size,
         "bytes_per_document": round(size / max(1, sum(s.entry.documents for s in snapshot.segments)), 1),
         "sketches": _sketches(snapshot),
+        **({} if drift is None else {"drift": dataclasses.asdict(drift)}),
         "settings": {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in dataclasses.asdict(snapshot.manifest.settings).items()
         },
         "fingerprint": snapshot.manifest.fingerprint.to_json(),
         "installed": installed_libraries(),
-        "warnings": _warnings(snapshot),
+        "warnings": [*_warnings(snapshot), *_drifted(drift)],
     }
 
 
@@ -52,6 +59,16 @@ def _warnings(snapshot: Snapshot) -> list[str]:
     if (lost := lost_version(snapshot.path)) is not None:
         warnings.append(lost)
     return warnings
+
+
+def _drifted(drift: Drift | None) -> list[str]:
+    """Return a sentence if appended documents differ from the first ones by clearly more than chance."""
+    if drift is None or drift.moved < max(DRIFTED, 2 * drift.by_chance):
+        return []
+    return [
+        f"{plural(drift.appended, 'document')} appended later have other popular neurons than the first ones: {drift.moved:.0%} of the codes "
+        f"differ ({drift.by_chance:.0%} by chance); the calibration is of the first ones, so consider an index of all of them"
+    ]
 
 
 def _sketches(snapshot: Snapshot) -> dict[str, Any] | None:

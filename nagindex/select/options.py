@@ -13,6 +13,7 @@ from typing import Any, Literal, TypedDict, get_args
 
 from nagindex.arguments import check_fields
 from nagindex.errors import BadInputError
+from nagindex.ingest.options import ENCODINGS, PresetName
 from nagindex.search.weights import Weighting
 
 NGRAM = 13
@@ -96,6 +97,7 @@ class QueryKeywords(TypedDict, total=False):
 
     layers: str | int | Sequence[int] | None
     top_k: int | None
+    preset: PresetName | None
     score: str
     weights: str
     background: Background
@@ -119,6 +121,7 @@ class QueryOptions:
     Attributes:
         layers: layers that count: `last`, `first`, `0-13`, `0,2`, or their numbers; None for all.
         top_k: neurons of each layer that count; None for all that the index keeps.
+        preset: `paper`, `calibrated` or `fast`: what the index must have been built as. All of them score by the defaults below.
         score: `mean` overlap with the examples, `max`, or `top:R`: the mean of the R largest overlaps.
         weights: what a neuron counts: `frequency` among the examples, `log-ratio[:m]`, `log-odds[:m]` or `contrast:A`, which compare
             it with the pool.
@@ -141,6 +144,7 @@ class QueryOptions:
 
     layers: str | int | Sequence[int] | None = None
     top_k: int | None = None
+    preset: PresetName | None = None
     score: str = "mean"
     weights: str = "frequency"
     background: Background = "pool"
@@ -191,6 +195,8 @@ class QueryOptions:
 
     def _check(self) -> None:
         _require_choice("mix", self.mix, MIXES)
+        if self.preset is not None:
+            _require_choice("preset", self.preset, tuple(ENCODINGS))
         _require_choice("mode", self.mode, MODES)
         _require_choice("background", self.background, BACKGROUNDS)
         if self.nearest is not None and self.weighting.compares_with_pool:
@@ -268,6 +274,7 @@ class QueryOptions:
             for name, value in {
                 "layers": self.layers,
                 "top-k": self.top_k,
+                "preset": self.preset,
                 "score": self.score,
                 "weights": self.weights,
                 "background": self.background,
