@@ -89,7 +89,7 @@ def _impact(fingerprint: dict[str, Any], settings: dict[str, Any]) -> str:
     if "calibration" not in fingerprint:
         return "absolute"
     drawn = settings["calibrate"]
-    source = f"drawn from {plural(drawn, 'document')}" if drawn else "given"
+    source = f"drawn from at most {plural(drawn, 'document')}" if drawn else "given"
     return f"relative (calibration {fingerprint['calibration'][:12]}, {source})"
 
 

@@ -65,9 +65,10 @@ def _drifted(drift: Drift | None) -> list[str]:
     """Return a sentence if appended documents differ from the first ones by clearly more than chance."""
     if drift is None or drift.moved < max(DRIFTED, 2 * drift.by_chance):
         return []
+    share = f"{drift.moved:.0%} of the codes differ, {drift.by_chance:.0%} by chance"
     return [
-        f"{plural(drift.appended, 'document')} appended later have other popular neurons than the first ones: {drift.moved:.0%} of the codes "
-        f"differ ({drift.by_chance:.0%} by chance); the calibration is of the first ones, so consider an index of all of them"
+        f"{plural(drift.appended, 'document')} appended later have other popular neurons than the first ones, which the calibration is of "
+        f"({share}); consider an index of all of them"
     ]
 
 
