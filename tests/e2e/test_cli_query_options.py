@@ -352,7 +352,7 @@ REFUSED = {
     "weights 'idf': write frequency, log-ratio, log-ratio:M": ("--weights", "idf"),
     "weights log-odds:40 go with score mean": ("--weights", "log-odds", "--score", "max"),
     "--contrast A is --weights contrast:A; give one of the two": ("--weights", "frequency", "--contrast", "0.5"),
-    "weights frequency are not compared with any; give --weights": ("--background", "candidates"),
+    "background candidates: weights frequency are not compared with any": ("--background", "candidates"),
 }
 
 
