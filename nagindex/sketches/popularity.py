@@ -26,7 +26,7 @@ from nagindex.progress import step
 from nagindex.search.scan import flattened
 from nagindex.search.view import View
 from nagindex.storage.arrays import map_array
-from nagindex.storage.files import FileEntry, create_exclusively, make_folders, verify_content, verify_once
+from nagindex.storage.files import FileEntry, create_exclusively, verify_content, verify_once
 from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.segment import Segment
 from nagindex.workers.cpus import thread_count
@@ -168,7 +168,7 @@ def _keep(segment: Segment, top_k: int, counts: Counts) -> None:
     if _is_linked(folder):
         return
     try:
-        make_folders(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         create_exclusively(folder / f"{segment.entry.id}-{top_k}-{hashlib.sha256(content).hexdigest()}.npy", content)
     except (OSError, BadInputError) as error:  # read-only media, or a full disk: they are counted again each time
         logger.info("counts of neurons cannot be kept: %s", error)
