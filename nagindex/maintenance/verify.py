@@ -49,7 +49,7 @@ def verify(snapshot: Snapshot) -> Iterator[NagIndexError]:
             advance(size)
     yield from _damaged_in_others(index, manifest, manifests)
     yield from _damaged_sketches(index, manifest)
-    for path in (*popularity.damaged_files(index), *damaged_files(index / "derived" / "targets")):
+    for path in (*popularity.damaged_files(index, manifest.segments), *damaged_files(index / "derived" / "targets")):
         yield DamagedIndexError(path, "content does not match the SHA-256 in its name")
 
 

@@ -96,7 +96,7 @@ def optimize(
             current = _fit_sketches(index, manifest, members, dims or default_dims, dtype or default_dtype, seed)
     current.drop_damaged(manifest.segments)
     drop_damaged(current)
-    for path in (*popularity.damaged_files(index), *damaged_files(index / "derived" / "targets")):
+    for path in (*popularity.damaged_files(index, manifest.segments), *damaged_files(index / "derived" / "targets")):
         path.unlink(missing_ok=True)
     popularity.popularity_of(members, View.of(manifest.fingerprint.spec))
     sketched = sketch_missing(current, members)

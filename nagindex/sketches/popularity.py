@@ -26,7 +26,8 @@ from nagindex.progress import step
 from nagindex.search.scan import flattened
 from nagindex.search.view import View
 from nagindex.storage.arrays import map_array
-from nagindex.storage.files import FileEntry, create_exclusively, make_folders, verify_content, verify_once
+from nagindex.storage.files import FileEntry, create_exclusively, verify_content, verify_once
+from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.segment import Segment
 from nagindex.workers.cpus import thread_count
 
@@ -86,9 +87,10 @@ def popularity_of(
     return counts[list(view.layers), : max(view.spec.widths)], living
 
 
-def damaged_files(index: Path) -> Iterator[Path]:
-    """Yield the files of an index's popularities whose content does not have the SHA-256 in their names."""
-    for path in [path for paths in _files(index).values() for path in paths]:
+def damaged_files(index: Path, segments: Sequence[SegmentEntry]) -> Iterator[Path]:
+    """Yield the files of some segments whose content does not have the SHA-256 in their names."""
+    ids = {entry.id for entry in segments}
+    for path in [path for (segment, _), paths in _files(index).items() if segment in ids for path in paths]:
         with suppress(FileNotFoundError):  # removed by a query or a vacuum
             try:
                 verify_content(path, _entry(path), segment=path.parent.name)
@@ -166,7 +168,7 @@ def _keep(segment: Segment, top_k: int, counts: Counts) -> None:
     if _is_linked(folder):
         return
     try:
-        make_folders(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         create_exclusively(folder / f"{segment.entry.id}-{top_k}-{hashlib.sha256(content).hexdigest()}.npy", content)
     except (OSError, BadInputError) as error:  # read-only media, or a full disk: they are counted again each time
         logger.info("counts of neurons cannot be kept: %s", error)

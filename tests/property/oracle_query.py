@@ -1,7 +1,9 @@
 """What a query must answer, in sets, dicts and fractions, written from the documentation and sharing no code with nagindex."""
 
 import math
+from decimal import Decimal, localcontext
 from fractions import Fraction
+from functools import cache, partial
 
 import oracle
 
@@ -16,19 +18,39 @@ def overlap(a, b):
     return sum(len(set(x) & set(y)) for x, y in zip(a, b, strict=True))
 
 
-def sums(pool, examples, *, nearest=None, contrast=Fraction(0), living=()):
-    """Return integer scores of the pool and what they are divided by."""
+def log_weight(kind, m, count, examples, held, documents):
+    """Return a neuron's weight in units of 2^-24 nats, from the number of examples and of documents that hold it."""
+    with localcontext(prec=60):
+        p = (held + Decimal("0.5")) / (documents + 1)
+        q = (count + m * p) / (examples + m)
+        quotient = q / p if kind == "log-ratio" else q / (1 - q) / (p / (1 - p))
+        return int((quotient.ln() * 2**24).to_integral_value())
+
+
+def sums(pool, examples, *, nearest=None, weights="frequency", background=()):
+    """Return integer scores of the pool and what they are divided by; `background`: the documents that weights compare with."""
     size = sum(len(row) for row in pool[0])
     if nearest is not None:
         best = min(nearest, len(examples))
         return [sum(sorted((overlap(nag, e) for e in examples), reverse=True)[:best]) for nag in pool], size * best
-    plain = oracle.scores(pool, examples)
-    if not contrast:
-        return plain, size * len(examples)
-    among = [pool[i] for i in living]
-    common = oracle.scores(pool, among)
-    own, theirs = contrast.denominator * len(among), contrast.numerator * len(examples)
-    return [a * own - b * theirs for a, b in zip(plain, common, strict=True)], size * len(examples) * own
+    kind, _, number = weights.partition(":")
+    plain, among, count = oracle.scores(pool, examples), [pool[i] for i in background], len(examples)
+    if kind == "frequency":
+        return plain, size * count
+    if kind == "contrast":
+        own, theirs = Fraction(number).denominator * len(among), Fraction(number).numerator * count
+        common = oracle.scores(pool, among)
+        return [a * own - b * theirs for a, b in zip(plain, common, strict=True)], size * count * own
+    inside, outside = oracle.counts(examples), oracle.counts(among)
+    weight = cache(partial(log_weight, kind, Decimal(number or 40), examples=count, documents=len(among)))
+    return [
+        sum(
+            weight(count=inside[layer].get(neuron, 0), held=outside[layer].get(neuron, 0))
+            for layer, row in enumerate(nag)
+            for neuron in row
+        )
+        for nag in pool
+    ], size * 2**24
 
 
 def standardized(values, candidates):

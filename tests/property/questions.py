@@ -35,7 +35,8 @@ def expected(rows, targets, budget, options):
     found = {}
     for name, share in zip(targets, naive.shares(amount, list(targets), {}, documents="n" in budget), strict=True):
         examples = naive.seen(targets[name], layers, TOP_K)
-        sums, scale = naive.sums(pool, examples, nearest=1 if "score" in options else None)
+        weights, nearest = options.get("weights", "frequency"), 1 if "score" in options else None
+        sums, scale = naive.sums(pool, examples, nearest=nearest, weights=weights, background=range(len(pool)))
         limit = {"n": share} if "n" in budget else {"tokens": tokens, "budget": share}
         most = len(oracle.select(sums, ids, alive=alive, **limit))
         found[name] = [(ids[i], sums[i] / scale) for i in oracle.ranking(sums, ids, alive)], most
@@ -92,7 +93,10 @@ def ask(index, path, state, dice, mode=None):
     names = "xyz"[: dice.choice((1, 1, 2, 3))]
     targets = {name: [dice.choice(KINDS) for _ in range(dice.choice((1, 3)))] for name in names}
     budget = dice.choice(({"n": dice.randint(3, 60)}, {"n": dice.randint(3, 9)}, {"tokens": dice.randint(30, 400)}))
-    options = dice.choice(({}, {}, {"layers": "last"}, {"score": "max"}, {"where": dice.choice(list(CONDITIONS))}))
+    weighted = {"weights": dice.choice(("log-ratio", "log-odds:3"))}
+    options = dice.choice(
+        ({}, {}, {"layers": "last"}, {"score": "max"}, {"where": dice.choice(list(CONDITIONS))}, weighted, weighted)
+    )
     drawn = dice.choice(("scan", "sketch", "auto", "auto", "graph"))
     mode = mode or drawn
     codes = {name: np.array(nags, CODE_DTYPE) for name, nags in targets.items()}
@@ -119,8 +123,8 @@ def living(index):
 
 
 def unpublished(path):
-    """Return the files of an index that no version names, and those in derived/ that no JSON there stands for."""
-    named = {path / "manifests" / "latest.json"}
+    """Return the files of an index that no version names, and those in derived/ that no JSON there, nor their name, stands for."""
+    named = {path / "manifests" / "latest.json", *path.glob("derived/popularity/[0-9a-f]*.npy")}
     for manifest in (path / "manifests").glob("[0-9]*.json"):
         named.add(manifest)
         for entry in json.loads(manifest.read_bytes())["segments"]:

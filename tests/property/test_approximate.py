@@ -11,7 +11,10 @@ from nagindex.nag import NagSpec
 from nagindex.search import graph_search, hnsw
 from nagindex.search.profile import Nearest, profile_of
 from nagindex.search.scorers import score
+from nagindex.search.view import View
+from nagindex.search.weights import Weighting
 from nagindex.sketches.graphs import graphs_of
+from nagindex.sketches.popularity import popularity_of
 from nagindex.sketches.store import current_sketches
 
 LAYERS, TOP_K, WIDTH, TOPICS = 4, 5, 60, 9
@@ -61,11 +64,14 @@ def examples(topic, n=30, seed=0):
 
 
 @pytest.mark.parametrize("topic", range(TOPICS))
-@pytest.mark.parametrize("options", [{}, {"score": "max"}, {"score": "top:3"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"score": "max"}, {"score": "top:3"}, {"weights": "log-ratio"}], ids=str)
 def test_returned_scores_are_exact_and_the_true_recall_is_in_the_interval(world, topic, options):
     index, codes = world
     own = examples(topic)
-    target = profile_of(own, SPEC) if not options else Nearest(own, 1 if options["score"] == "max" else 3, SPEC)
+    target = profile_of(own, SPEC) if not options else Nearest(own, 1 if options.get("score") == "max" else 3, SPEC)
+    if "weights" in options:
+        pool, documents = popularity_of(index.segments, View.of(SPEC))
+        target = Weighting.parse(options["weights"]).profile_of(own, pool, documents, SPEC)
     found = index.query(own, n=60, mode="graph", **options)
     ids, _ = exact(index, codes, target, 60)
     by_id = {f"{i:04d}": value for i, value in enumerate(score(codes, target) / target.scale)}

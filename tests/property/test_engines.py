@@ -119,6 +119,15 @@ QUESTIONS = {
     **{f"contrast={a}": (["random"], {"n": 11, "contrast": a}) for a in (0.5, 1.0, 0.123456789)},
     "contrast of all": (["pool"], {"n": 9, "contrast": 1.0}),
     "contrast outside": (["beyond"], {"tokens": 200, "contrast": 2.0}),
+    **{f"weights={w}": (["random"], {"n": 11, "weights": w}) for w in ("log-ratio", "log-odds:0.5", "log-ratio:1e6")},
+    "log-odds of all": (["pool"], {"tokens": 500, "weights": "log-odds"}),
+    "log-ratio outside": (["beyond"], {"n": 9, "weights": "log-ratio:1"}),
+    "layers and log-ratio": (["random"], {"n": 11, "layers": "1-2", "weights": "log-ratio"}),
+    "candidates": (
+        ["own"],
+        {"n": 9, "where": "tokens BETWEEN 20 AND 40", "weights": "log-ratio", "background": "candidates"},
+    ),
+    "seven of log-odds": (list(TARGETS), {"n": 70, "weights": "log-odds"}),
     **{f"layers={layers}": (["own"], {"n": 11, "layers": layers}) for layers in ("last", "0,2", "1")},
     "layers and contrast": (["random"], {"n": 11, "layers": "1-2", "contrast": 0.5}),
     "two": (["own", "odd"], {"n": 21}),
@@ -187,7 +196,9 @@ def expected(world, question):
     rows = []
     for name, budget in zip(names, budgets, strict=True):
         examples = naive.seen(TARGETS[name](codes).tolist(), layers, TOP_K)
-        sums, scale = naive.sums(pool, examples, contrast=Fraction(str(options.get("contrast", 0))), living=living)
+        weighted = options.get("weights", f"contrast:{options['contrast']}" if "contrast" in options else "frequency")
+        background = [i for i in living if "background" not in options or alive[i]]
+        sums, scale = naive.sums(pool, examples, weights=weighted, background=background)
         limit = {"n": budget} if "n" in options else {"tokens": tokens, "budget": budget}
         before = {i for _, i, _ in rows} if options.get("mix") == "distinct" else set()
         rows += [(name, i, sums[i] / scale) for i in oracle.select(sums, ids, alive=alive, **limit) if i not in before]

@@ -270,7 +270,7 @@ def alarmed(seconds=300):
 FILES = ("manifests", "segments", "derived", "segments/*", "segments/*/nags.npy", "segments/*/docs.parquet")
 FILES += ("segments/*/sources.parquet", "segments/*/skipped.parquet", "segments/*/deleted-*.npy", "derived/*")
 FILES += ("derived/*/basis.json", "derived/*/basis.npy", "derived/*/graph-*", "manifests/000000000004.json")
-FILES += ("manifests/latest.json",)
+FILES += ("manifests/latest.json", "derived/popularity", "derived/popularity/*")
 
 
 @pytest.mark.parametrize("kind", ["outside", "copy", "zero", "pipe", "itself", "nothing"])

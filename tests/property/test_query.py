@@ -25,6 +25,12 @@ OPTIONS = {
     "top_k": [{"top_k": 1}, {"top_k": 2}],
     "score": [{"score": "max"}, {"score": "top:2"}, {"score": "top:9"}],
     "contrast": [{"contrast": 0.5}, {"contrast": 1.0}],
+    "weights": [
+        {"weights": "log-ratio"},
+        {"weights": "log-odds:2.5"},
+        {"weights": "contrast:0.25", "background": "candidates"},
+        {"weights": "log-ratio:20", "background": "candidates"},
+    ],
     "min_score": [{"min_score": 0.5}, {"min_score": 0.5, "n": None}],
     "mix": [{"mix": "distinct"}, {"mix": "merge"}, {"mix": "max"}],
     "target_weights": [{"target_weights": {"a": 0.5}}, {"target_weights": {"a": 0.2, "b": 0.2}}],
@@ -84,18 +90,13 @@ def world(tmp_path_factory, write_index):
 
 def expected(world, targets, options):
     """Return what is selected, by the oracle: [(target or None, position)] in order, and each one's score."""
-    o = SimpleNamespace(**{"layers": None, "top_k": TOP_K, "score": "mean", "contrast": 0, "mix": "union"} | options)
+    o = SimpleNamespace(**{"layers": None, "top_k": TOP_K, "score": "mean", "mix": "union"} | options)
+    o.weights = options.get("weights", f"contrast:{o.contrast}" if hasattr(o, "contrast") else "frequency")
     get = lambda name, default=None: getattr(o, name, default)  # noqa: E731
     layers = {None: range(LAYERS), "last": [3], "0-2": [0, 1, 2], "0,3": [0, 3]}[o.layers]
     pool = naive.seen(world.codes, layers, o.top_k)
     living = [i for i in range(DOCUMENTS) if i not in world.deleted]
     nearest = {"mean": None, "max": 1}.get(o.score, int(o.score.rpartition(":")[2]) if ":" in o.score else None)
-    scored = [
-        naive.sums(
-            pool, naive.seen(e, layers, o.top_k), nearest=nearest, contrast=Fraction(str(o.contrast)), living=living
-        )
-        for e in targets.values()
-    ]
     quality = [world.scores.get(i) for i in range(DOCUMENTS)] if get("scores") else world.quality
     candidates = [
         i
@@ -103,6 +104,11 @@ def expected(world, targets, options):
         if not (get("where") and not (world.sources[i] == "web" or world.tokens[i] > 40))
         and not (get("exclude") and i in world.excluded)
         and not ((get("quality_column") or get("scores")) and quality[i] is None)
+    ]
+    background = candidates if get("background") else living
+    scored = [
+        naive.sums(pool, naive.seen(e, layers, o.top_k), nearest=nearest, weights=o.weights, background=background)
+        for e in targets.values()
     ]
     total = sum(world.tokens[i] for i in candidates)
     weights = [1] * DOCUMENTS if get("n") else world.tokens
@@ -188,7 +194,8 @@ def contradicts(options):
     return (
         weighted
         or (unlimited and options.keys() & {"target_weights", "cap"})
-        or ("contrast" in options and options.get("score", "mean") != "mean")
+        or (options.keys() & {"contrast", "weights"} and options.get("score", "mean") != "mean")
+        or {"contrast", "weights"} <= options.keys()
     )
 
 
@@ -224,7 +231,7 @@ def test_every_option_and_every_pair_of_options_equals_the_oracle(world, monkeyp
         options["target_weights"] = {"a": 1.0}
     if contradicts(options):
         with pytest.raises(
-            BadInputError, match=r"contrast goes with score mean|mix max makes one list|shares of a budget"
+            BadInputError, match=r"go with score mean|are given: contrast is|mix max makes one list|shares of a budget"
         ):
             world.index.query({n: frozen(own) for n, own in targets.items()}, **grouped({"n": 25} | options))
         return
@@ -238,8 +245,11 @@ def questions(draw):
     options = {}
     for name in names:
         options |= draw(st.sampled_from(OPTIONS[name]))
-    if {"score", "contrast"} <= set(names):
-        del options["contrast"]
+    for one, other in (("score", "contrast"), ("score", "weights"), ("weights", "contrast")):
+        if {one, other} <= options.keys():
+            del options[other]
+    if "weights" not in options:
+        options.pop("background", None)
     targets = draw(st.lists(st.sampled_from("abc"), unique=True, min_size=1, max_size=3))
     if options.get("mix") == "max" or not {"a", "b", "c"} <= set(targets):
         options.pop("target_weights", None)

@@ -10,9 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pools import SHAPES, Pool, frozen, nags, pools
 
+from nagindex.nag import NagSpec
 from nagindex.search import scan as scanning
 from nagindex.search import top_n
-from nagindex.search.profile import profile_of
+from nagindex.search.profile import Profile, profile_of
 from nagindex.search.scorers import score, scorer_of
 from nagindex.search.view import View
 from nagindex.select.budget import exact_cut
@@ -169,7 +170,6 @@ def test_large_counts_of_six_targets_do_not_run_into_each_other():
     rng = np.random.default_rng(5)
     spec = Pool(frozen([[[0, 1]]]), [], [], [], [], 4).spec
     counts = [rng.integers(2**29, 2**30, (1, 4)) for _ in range(6)]
-    from nagindex.search.profile import Profile
 
     profiles = [Profile(c, 2**31, spec) for c in counts]
     codes = frozen([[[0, 1]], [[2, 3]], [[3, 0]]])
@@ -200,3 +200,31 @@ def test_the_exact_cut_keeps_the_longest_prefix_within_the_budget(documents, bud
     names = np.array(ids, dtype=object)
     kept = exact_cut(hits, budget=budget, ids_of=lambda positions: names[positions])
     assert sorted(kept.positions.tolist()) == sorted(oracle.select(sums, ids, tokens=weights, budget=budget))
+
+
+@given(
+    st.integers(3, 8),
+    st.sampled_from([2, 5, 12]),
+    st.sampled_from([1, 300, 2**20, 2**28, 2**31, 2**40]),
+    st.integers(0, 99),
+)
+@settings(max_examples=100)
+def test_weights_of_either_sign_are_summed_together_as_alone(targets, top_k, size, seed):
+    """Three to eight targets, whose weights fit three to a word, two to a word, or none: least, greatest and mixed."""
+    rng = np.random.default_rng(seed)
+    spec = NagSpec("up", (16, 8 + top_k, 20), top_k)
+    codes = np.stack([rng.random((40, d)).argsort(axis=1)[:, :top_k] for d in spec.widths], axis=1).astype(np.uint16)
+    profiles = []
+    for _ in range(targets):
+        weights = rng.integers(-size, size, (3, 20), endpoint=True)
+        weights[rng.integers(3)] = rng.choice([-size, size])
+        weights[np.arange(20) >= np.array(spec.widths)[:, None]] = 0
+        profiles.append(Profile(weights, 1, spec))
+    view = View.of(spec, rng.choice(["all", "0,2", "last"]))
+    seen = [Profile(own.weights[list(view.layers), : max(view.spec.widths)], 1, view.spec) for own in profiles]
+    sums = np.empty((targets, len(codes)), np.int64)
+    scorer_of(seen, view)(codes.reshape(len(codes), -1), sums)
+    assert sums.tolist() == [
+        [sum(int(own.weights[layer, k]) for layer in view.layers for k in nag[layer]) for nag in codes]
+        for own in profiles
+    ]

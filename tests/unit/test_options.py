@@ -92,6 +92,26 @@ def test_everything_that_is_asked_is_recorded():
 
 
 @pytest.mark.parametrize(
+    ("given", "recorded"),
+    [
+        ({}, "frequency"), ({"contrast": 0}, "frequency"), ({"contrast": 0.5}, "contrast:0.5"), ({"contrast": 1}, "contrast:1"),
+        ({"weights": "contrast:0.50"}, "contrast:0.5"), ({"weights": "contrast:0"}, "frequency"),
+        ({"weights": "log-ratio"}, "log-ratio:40"), ({"weights": "log-ratio:40.0"}, "log-ratio:40"),
+        ({"weights": "log-odds"}, "log-odds:40"), ({"weights": "log-odds:.5"}, "log-odds:0.5"),
+        ({"weights": "log-ratio:1e-9"}, "log-ratio:1e-09"), ({"weights": "log-ratio:1E6"}, "log-ratio:1000000"),
+    ],
+)  # fmt: skip
+def test_weights_have_one_spelling_in_a_record(given, recorded):
+    """Defaults are written out, `contrast` is an alias, and what is recorded reads back as the same."""
+    options = QueryOptions.of(**given)
+    assert (options.weights, options.contrast) == (recorded, 0)
+    assert options.to_json()["weights"] == recorded
+    assert "contrast" not in options.to_json()
+    assert QueryOptions(weights=recorded).weighting == options.weighting
+    assert options.for_targets(1).weights == recorded
+
+
+@pytest.mark.parametrize(
     ("written", "layers"),
     [
         (None, (0, 1, 2, 3)), ("all", (0, 1, 2, 3)), ("last", (3,)), ("first", (0,)), ("0-2", (0, 1, 2)), ("2,0", (0, 2)),
