@@ -60,10 +60,10 @@ def spec_of(index: nagindex.Index) -> NagSpec:
     return index.manifest.fingerprint.spec
 
 
-def targets_of(index: nagindex.Index, count: int) -> list[TargetSet]:
-    """Return target sets of 200 examples each, none of which is in the pool."""
+def targets_of(index: nagindex.Index, numbers: str) -> list[TargetSet]:
+    """Return target sets of 200 examples each, none of which is in the pool, by their numbers: `3`, or `0,1,2` for several."""
     make = partial(make_codes, EXAMPLES, spec=spec_of(index), kind=kind_of(index.manifest.fingerprint.backbone))
-    return [TargetSet(make(seed=900 + t, topic=t), [], [], name=f"topic-{t}") for t in range(count)]
+    return [TargetSet(make(seed=900 + t, topic=t), [], [], name=f"topic-{t}") for t in map(int, numbers.split(","))]
 
 
 def weighted(codes: Codes, index: nagindex.Index, weights: str) -> Profile:
@@ -102,14 +102,14 @@ def rankings_of(index: nagindex.Index, pool: ScoredPool, budget: int) -> list[Ra
     return [Ranking(key.key, *key.bounds, budget, cut) for key in keys]
 
 
-def engine(path: str, mode: str, weights: str, targets: int, budget: int, cold: bool) -> dict[str, Any]:
+def engine(path: str, mode: str, weights: str, targets: str, budget: int, cold: bool) -> dict[str, Any]:
     """Search with one engine; seconds are of the ranking alone, from opening its files to the last document."""
     index = nagindex.open(path)
     sets = targets_of(index, targets)
     profiles = [weighted(own.codes, index, weights) for own in sets]
     warm_up = nagindex.open(path).query  # compiled code and libraries are loaded, whatever the page cache holds
     if cold:
-        warm_up({own.name: own.codes for own in sets}, n=targets, mode=mode)
+        warm_up({own.name: own.codes for own in sets}, n=len(sets), mode=mode)
         drop_pages(Path(path))
     verify_segments(index.segments)
     seconds, found = [], np.empty(0)
@@ -146,23 +146,23 @@ def _graph_only(index: nagindex.Index, profiles: list[Profile], budget: int) -> 
     return seconds[2:]
 
 
-def scipy_product(path: str, weights: str, targets: int) -> dict[str, Any]:
+def scipy_product(path: str, weights: str, targets: str) -> dict[str, Any]:
     """Multiply what fits memory."""
     index = nagindex.open(path)
     matrix = sparse_pool(index.codes[: max(1, SCIPY_DOCUMENTS // 131_072)], spec_of(index))
     profiles = [weighted(own.codes, index, weights) for own in targets_of(index, targets)]
     columns = [np.concatenate(profile.weights).astype(np.float32) for profile in profiles]
-    wanted = columns[0] if targets == 1 else np.stack(columns, axis=1)
+    wanted = columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     matrix @ wanted
     return {"seconds": _median(lambda: matrix @ wanted) * len(index) / matrix.shape[0], "read": 1.0}
 
 
-def faiss_search(path: str, kind: str, weights: str, budget: int) -> dict[str, Any]:
+def faiss_search(path: str, kind: str, weights: str, targets: str, budget: int) -> dict[str, Any]:
     """Search the sketches of one target with faiss, score twice the budget exactly, and say how much of the scan's answer that holds."""
     import faiss
 
     index = nagindex.open(path)
-    [target] = targets_of(index, 1)
+    [target] = targets_of(index, targets)
     sketches = current_sketches(index.path, spec_of(index))
     if sketches is None:
         raise SystemExit("no sketches")
@@ -195,7 +195,7 @@ def faiss_search(path: str, kind: str, weights: str, budget: int) -> dict[str, A
         sums = rescore(parts, keys, scorer)
         return keys[np.argsort(-sums, kind="stable")[:budget]]
 
-    exact = np.load(Path(path).parent / f"found-scan-{weights}-1-{budget}.npy")
+    exact = np.load(Path(path).parent / f"found-scan-{weights}-{targets}-{budget}.npy")
     recall = len(np.intersect1d(search(), exact)) / budget
     return {"seconds": _median(search), "read": 2 * budget / len(index), "recall": recall, "built": built}
 
@@ -213,11 +213,11 @@ def one(kind: str, *arguments: str) -> None:
     """Do one line's work and print its results as JSON, with the process's peak memory."""
     if kind == "engine":
         path, mode, weights, targets, budget, cold = arguments
-        found = engine(path, mode, weights, int(targets), int(budget), cold == "cold")
+        found = engine(path, mode, weights, targets, int(budget), cold == "cold")
     elif kind == "scipy":
-        found = scipy_product(arguments[0], arguments[1], int(arguments[2]))
+        found = scipy_product(*arguments)
     else:
-        found = faiss_search(*arguments[:3], int(arguments[3]))
+        found = faiss_search(*arguments[:4], int(arguments[4]))
     status = Path("/proc/self/status").read_text()
     found["peak_mb"] = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
     print(json.dumps(found))
@@ -245,13 +245,18 @@ def main() -> None:
         k={"type": int, "default": 20, "help": "neurons of a layer"},
         weights={"nargs": "+", "default": ["frequency", "log-ratio"]},
         budgets={"type": int, "nargs": "+", "default": [1_000, 10_000, 100_000]},
-        targets={"type": int, "nargs": "+", "default": [1, 6]},
+        targets={
+            "nargs": "+",
+            "default": ["0", "3", "0,1,2,3,4,5"],
+            "help": "numbers of targets, 0 to 5; with commas: in one query",
+        },
         engines={"nargs": "+", "default": ["scan", "sketch", "auto", "graph"]},
         peers={"nargs": "*", "default": ["scipy", "faiss"]},
         cold={"action": "store_true", "help": "also the first search from a cold disk"},
     )
     documents = 10_000 if arguments.quick else arguments.documents
     if arguments.quick:
+        arguments.targets, arguments.weights = ["3", "0,1,2"], ["frequency"]
         arguments.budgets, arguments.layers, arguments.width = [200], 10, 1536
     spec = NagSpec("up", (arguments.width,) * arguments.layers, arguments.k)
     with tempfile.TemporaryDirectory() as folder:
@@ -274,28 +279,34 @@ def _measure(path: Path, documents: int, arguments: argparse.Namespace) -> dict[
     """Return the results of all lines by name."""
     results: dict[str, Any] = {}
     for weights, targets in itertools.product(arguments.weights, arguments.targets):
-        case = f"{weights}, {targets} target{'s' * (targets > 1)}"
+        case = f"{weights}, {_named(targets)}"
         for budget, mode in itertools.product(arguments.budgets, arguments.engines):
-            for cold in ("warm", "cold") if targets == 1 and arguments.cold else ("warm",):
+            for cold in ("warm", "cold") if "," not in targets and arguments.cold else ("warm",):
                 name = f"{mode}, {case}, n = {budget:,}, {cold}"
                 results[name] = measured("engine", path, mode, weights, targets, budget, cold)
                 _compare(path.parent, mode, weights, targets, budget, results[name])
         if "scipy" in arguments.peers:
             results[f"scipy CSR product, {case}"] = measured("scipy", path, weights, targets)
-        if "faiss" in arguments.peers and targets == 1 and documents <= FAISS_DOCUMENTS:
+        if "faiss" in arguments.peers and "," not in targets and documents <= FAISS_DOCUMENTS:
             for kind, budget in itertools.product(("flat", "IVF"), [b for b in arguments.budgets if b <= 10_000]):
-                results[f"faiss {kind}, {case}, n = {budget:,}"] = measured("faiss", path, kind, weights, budget)
+                results[f"faiss {kind}, {case}, n = {budget:,}"] = measured(
+                    "faiss", path, kind, weights, targets, budget
+                )
     return results
 
 
-def _compare(folder: Path, mode: str, weights: str, targets: int, budget: int, result: dict[str, Any] | None) -> None:
+def _named(targets: str) -> str:
+    return f"target {targets}" if "," not in targets else f"{targets.count(',') + 1} targets"
+
+
+def _compare(folder: Path, mode: str, weights: str, targets: str, budget: int, result: dict[str, Any] | None) -> None:
     """Hold an answer against the scan's: exact engines must give the same, of others the share of it is noted."""
     if result is None:
         return
     found, exact = (np.load(folder / f"found-{m}-{weights}-{targets}-{budget}.npy") for m in (mode, "scan"))
     if mode != "graph" and not np.array_equal(found, exact):
         raise SystemExit(f"{mode} and the scan disagree")
-    lists = zip(np.split(found, targets), np.split(exact, targets), strict=True)
+    lists = zip(*(np.split(own, targets.count(",") + 1) for own in (found, exact)), strict=True)
     result["recall"] = float(np.mean([len(np.intersect1d(own, true)) / budget for own, true in lists]))
 
 
