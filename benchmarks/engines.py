@@ -1,13 +1,17 @@
 """The engines that find the best documents of a large pool: scan, sketches, graphs; and scipy and faiss for comparison.
 
-A synthetic pool (28 layers, K = 20) is written and optimized once, or taken from --pool, where it stays. Each line is measured in a
-process of its own: warm is the median of some searches after one that does not count; cold is the first search of a process
-after the index's pages were dropped from memory. Every exact engine's answer is compared with the scan's. scipy multiplies what fits
-memory and is extrapolated in proportion; faiss searches the same sketches (8-bit) and its documents are scored exactly afterwards.
+A synthetic pool with the statistics of real NAGs (`--kind absolute` or `relative`; 28 layers of 6,144 neurons, K = 20, unless others
+are named) is written and optimized once, or taken from --pool, where it stays. Targets are held-out examples; weights are `frequency`
+or `log-ratio`. Each line is measured in a process of its own: warm is the median of some searches after one that does not count; cold
+is the first search of a process after the index's pages were dropped from memory. "auto" is what the planner chooses, its own time
+included. Every exact engine's answer is compared with the scan's. scipy multiplies what fits memory and is extrapolated in proportion;
+faiss searches the same sketches (8-bit) and its documents are scored exactly afterwards.
 """
 
 from __future__ import annotations
 
+import argparse
+import itertools
 import json
 import os
 import statistics
@@ -23,14 +27,15 @@ from typing import Any
 import numpy as np
 from report import emit, options
 from scan import sparse_pool
-from synthetic import SPEC, make_codes, write_pool
+from synthetic import kind_of, make_codes, write_pool
 
 import nagindex
+from nagindex.nag import Codes, NagSpec
 from nagindex.query.engines import Engine, GraphEngine, open_engine
 from nagindex.query.pool import ScoredPool, score_pool
-from nagindex.search.profile import profile_of
+from nagindex.search.profile import Profile, profile_of
 from nagindex.search.rescore import rescore
-from nagindex.search.scan import Ranking
+from nagindex.search.scan import Ranking, counts_of
 from nagindex.search.scorers import scorer_of
 from nagindex.search.view import View
 from nagindex.select.budget import exact_cut
@@ -44,16 +49,33 @@ from nagindex.targets.saved import TargetSet
 EXAMPLES = 200
 REPEAT = 3
 SCIPY_DOCUMENTS = 500_000
+PRIOR, RESOLUTION = 40.0, 1 << 24
+"""Weight of the pool's shares in a log ratio, and what its weights are rounded to."""
 FAISS_DOCUMENTS = 2_000_000
 """Larger pools would take faiss most of an hour to assign to its lists here."""
 
 
-def targets_of(count: int) -> list[TargetSet]:
-    """Return target sets of 200 examples, each of one topic."""
-    return [
-        TargetSet(make_codes(EXAMPLES, seed=900 + topic, topic=topic), [], [], name=f"topic-{topic}")
-        for topic in range(count)
-    ]
+def spec_of(index: nagindex.Index) -> NagSpec:
+    """Return the shape of an index's NAGs."""
+    return index.manifest.fingerprint.spec
+
+
+def targets_of(index: nagindex.Index, numbers: str) -> list[TargetSet]:
+    """Return target sets of 200 examples each, none of which is in the pool, by their numbers: `3`, or `0,1,2` for several."""
+    make = partial(make_codes, EXAMPLES, spec=spec_of(index), kind=kind_of(index.manifest.fingerprint.backbone))
+    return [TargetSet(make(seed=900 + t, topic=t), [], [], name=f"topic-{t}") for t in map(int, numbers.split(","))]
+
+
+def weighted(codes: Codes, index: nagindex.Index, weights: str) -> Profile:
+    """Return the profile of examples by some weights: `frequency`, or `log-ratio` of their share of the examples and of the pool."""
+    spec = spec_of(index)
+    plain = profile_of(codes, spec)
+    if weights == "frequency":
+        return plain
+    counts, documents = counts_of(Candidates(index.snapshot).parts(tokens=False), View.of(spec))
+    shares = (counts + 0.5) / (documents + 1)
+    ratios = np.log((plain.weights + PRIOR * shares) / ((len(codes) + PRIOR) * shares))
+    return Profile(np.rint(ratios * RESOLUTION).astype(np.int64), spec.layers * spec.top_k * RESOLUTION, spec)
 
 
 def drop_pages(path: Path) -> None:
@@ -66,11 +88,11 @@ def drop_pages(path: Path) -> None:
             os.close(descriptor)
 
 
-def scored_pool(index: nagindex.Index, sets: list[TargetSet]) -> ScoredPool:
-    """Return all documents of an index, scored by the profiles of some target sets."""
-    profiles, parts = [profile_of(own.codes, SPEC) for own in sets], Candidates(index.snapshot).parts(tokens=False)
-    segments = index.manifest.segments
-    return score_pool(parts, segments, profiles, View.of(SPEC), keep_sums=False, size=len(index), threads=None)
+def scored_pool(index: nagindex.Index, profiles: list[Profile]) -> ScoredPool:
+    """Return all documents of an index, scored by some profiles."""
+    parts, segments = Candidates(index.snapshot).parts(tokens=False), index.manifest.segments
+    view = View.of(spec_of(index))
+    return score_pool(parts, segments, profiles, view, keep_sums=False, size=len(index), threads=None)
 
 
 def rankings_of(index: nagindex.Index, pool: ScoredPool, budget: int) -> list[Ranking]:
@@ -80,38 +102,39 @@ def rankings_of(index: nagindex.Index, pool: ScoredPool, budget: int) -> list[Ra
     return [Ranking(key.key, *key.bounds, budget, cut) for key in keys]
 
 
-def engine(path: str, mode: str, targets: int, budget: int, cold: bool) -> dict[str, Any]:
+def engine(path: str, mode: str, weights: str, targets: str, budget: int, cold: bool) -> dict[str, Any]:
     """Search with one engine; seconds are of the ranking alone, from opening its files to the last document."""
     index = nagindex.open(path)
-    sets = targets_of(targets)
+    sets = targets_of(index, targets)
+    profiles = [weighted(own.codes, index, weights) for own in sets]
     warm_up = nagindex.open(path).query  # compiled code and libraries are loaded, whatever the page cache holds
     if cold:
-        warm_up({own.name: own.codes for own in sets}, n=targets, mode=mode)
+        warm_up({own.name: own.codes for own in sets}, n=len(sets), mode=mode)
         drop_pages(Path(path))
     verify_segments(index.segments)
     seconds, found = [], np.empty(0)
     for _ in range(1 if cold else REPEAT + 1):
-        pool = scored_pool(index, sets)
+        pool = scored_pool(index, profiles)
         started = time.perf_counter()
         one: Engine = open_engine(index.snapshot, pool, mode=mode, score="mean")
         hits = one.rank(rankings_of(index, pool, budget))
         seconds.append(time.perf_counter() - started)
         found = np.concatenate([np.sort(own.positions) for own in hits])
-    np.save(Path(path).parent / f"found-{mode}-{targets}-{budget}.npy", found)
+    np.save(Path(path).parent / f"found-{mode}-{weights}-{targets}-{budget}.npy", found)
     actual = one.plan.actual
     share = float(actual.get("documents", 0)) / len(index)
     recall = [own["recall"] for own in actual.get("recall", [])]
     taken = statistics.median(seconds[min(1, len(seconds) - 1) :])
     if mode == "graph":  # the estimate of recall is a search of its own, and reported beside
-        taken = statistics.median(_graph_only(index, sets, budget))
+        taken = statistics.median(_graph_only(index, profiles, budget))
     return {"seconds": taken, "read": share, "estimate": recall, "engine": one.plan.engine}
 
 
-def _graph_only(index: nagindex.Index, sets: list[TargetSet], budget: int) -> list[float]:
+def _graph_only(index: nagindex.Index, profiles: list[Profile], budget: int) -> list[float]:
     """Return the seconds of searching graphs without the estimate of recall."""
     from nagindex.search import graph_search
 
-    pool = scored_pool(index, sets)
+    pool = scored_pool(index, profiles)
     opened = GraphEngine.open(index.snapshot, pool)
     rankings = rankings_of(index, pool, budget)
     seconds = []
@@ -123,22 +146,24 @@ def _graph_only(index: nagindex.Index, sets: list[TargetSet], budget: int) -> li
     return seconds[2:]
 
 
-def scipy_product(path: str, targets: int) -> dict[str, Any]:
+def scipy_product(path: str, weights: str, targets: str) -> dict[str, Any]:
     """Multiply what fits memory."""
     index = nagindex.open(path)
-    matrix = sparse_pool(index.codes[: max(1, SCIPY_DOCUMENTS // 131_072)])
-    weights = [np.concatenate(profile_of(own.codes, SPEC).weights).astype(np.float32) for own in targets_of(targets)]
-    wanted = weights[0] if targets == 1 else np.stack(weights, axis=1)
+    matrix = sparse_pool(index.codes[: max(1, SCIPY_DOCUMENTS // 131_072)], spec_of(index))
+    profiles = [weighted(own.codes, index, weights) for own in targets_of(index, targets)]
+    columns = [np.concatenate(profile.weights).astype(np.float32) for profile in profiles]
+    wanted = columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     matrix @ wanted
-    return {"seconds": _median(lambda: matrix @ wanted) * len(nagindex.open(path)) / matrix.shape[0], "read": 1.0}
+    return {"seconds": _median(lambda: matrix @ wanted) * len(index) / matrix.shape[0], "read": 1.0}
 
 
-def faiss_search(path: str, kind: str, budget: int) -> dict[str, Any]:
+def faiss_search(path: str, kind: str, weights: str, targets: str, budget: int) -> dict[str, Any]:
     """Search the sketches of one target with faiss, score twice the budget exactly, and say how much of the scan's answer that holds."""
     import faiss
 
-    index, [target] = nagindex.open(path), targets_of(1)
-    sketches = current_sketches(index.path, SPEC)
+    index = nagindex.open(path)
+    [target] = targets_of(index, targets)
+    sketches = current_sketches(index.path, spec_of(index))
     if sketches is None:
         raise SystemExit("no sketches")
     read = [sketches.read(segment.entry) for segment in index.segments]
@@ -159,10 +184,10 @@ def faiss_search(path: str, kind: str, budget: int) -> dict[str, Any]:
         searched.add(block)
     built = time.perf_counter() - started
     del blocks
-    profile = profile_of(target.codes, SPEC)
+    profile = weighted(target.codes, index, weights)
     query = sketches.basis.project(profile.weights)[0].astype(np.float32)[None]
     parts = Candidates(index.snapshot).parts(tokens=False)
-    scorer = scorer_of([profile], View.of(SPEC))
+    scorer = scorer_of([profile], View.of(spec_of(index)))
 
     def search() -> np.ndarray:
         keys = np.sort(searched.search(query, min(2 * budget, len(index)))[1][0])
@@ -170,7 +195,7 @@ def faiss_search(path: str, kind: str, budget: int) -> dict[str, Any]:
         sums = rescore(parts, keys, scorer)
         return keys[np.argsort(-sums, kind="stable")[:budget]]
 
-    exact = np.load(Path(path).parent / f"found-scan-1-{budget}.npy")
+    exact = np.load(Path(path).parent / f"found-scan-{weights}-{targets}-{budget}.npy")
     recall = len(np.intersect1d(search(), exact)) / budget
     return {"seconds": _median(search), "read": 2 * budget / len(index), "recall": recall, "built": built}
 
@@ -187,12 +212,12 @@ def _median(work: Callable[[], object]) -> float:
 def one(kind: str, *arguments: str) -> None:
     """Do one line's work and print its results as JSON, with the process's peak memory."""
     if kind == "engine":
-        path, mode, targets, budget, cold = arguments
-        found = engine(path, mode, int(targets), int(budget), cold == "cold")
+        path, mode, weights, targets, budget, cold = arguments
+        found = engine(path, mode, weights, targets, int(budget), cold == "cold")
     elif kind == "scipy":
-        found = scipy_product(arguments[0], int(arguments[1]))
+        found = scipy_product(*arguments)
     else:
-        found = faiss_search(arguments[0], arguments[1], int(arguments[2]))
+        found = faiss_search(*arguments[:4], int(arguments[4]))
     status = Path("/proc/self/status").read_text()
     found["peak_mb"] = int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
     print(json.dumps(found))
@@ -214,44 +239,74 @@ def main() -> None:
         __doc__ or "",
         documents={"type": int, "default": 1_000_000},
         pool={"type": Path, "help": "index to use, or to write and leave there"},
+        kind={"choices": ["absolute", "relative"], "default": "absolute"},
+        layers={"type": int, "default": 28},
+        width={"type": int, "default": 6144},
+        k={"type": int, "default": 20, "help": "neurons of a layer"},
+        weights={"nargs": "+", "default": ["frequency", "log-ratio"]},
         budgets={"type": int, "nargs": "+", "default": [1_000, 10_000, 100_000]},
-        targets={"type": int, "nargs": "+", "default": [1, 6]},
-        engines={"nargs": "+", "default": ["scan", "sketch", "graph"]},
+        targets={
+            "nargs": "+",
+            "default": ["0", "3", "0,1,2,3,4,5"],
+            "help": "numbers of targets, 0 to 5; with commas: in one query",
+        },
+        engines={"nargs": "+", "default": ["scan", "sketch", "auto", "graph"]},
+        peers={"nargs": "*", "default": ["scipy", "faiss"]},
+        cold={"action": "store_true", "help": "also the first search from a cold disk"},
     )
-    documents = 20_000 if arguments.quick else arguments.documents
-    budgets = [200] if arguments.quick else arguments.budgets
+    documents = 10_000 if arguments.quick else arguments.documents
+    if arguments.quick:
+        arguments.targets, arguments.weights = ["3", "0,1,2"], ["frequency"]
+        arguments.budgets, arguments.layers, arguments.width = [200], 10, 1536
+    spec = NagSpec("up", (arguments.width,) * arguments.layers, arguments.k)
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.pool or Path(folder, "pool.nagindex")
-        results: dict[str, Any] = {}
-        if not path.exists():
-            write_pool(path, documents)
-        index = nagindex.open(path)
         started = time.perf_counter()
+        if not path.exists():
+            write_pool(path, documents, spec=spec, kind=arguments.kind)
+        index, written = nagindex.open(path), time.perf_counter()
         index.optimize(graph="graph" in arguments.engines)
-        print(f"{len(index):,} documents; optimize took {time.perf_counter() - started:.0f} s")
-        for targets in arguments.targets:
-            for budget in budgets:
-                for mode in arguments.engines:
-                    for cold in ("warm", "cold") if targets == 1 else ("warm",):
-                        name = f"{mode}, {targets} target{'s' * (targets > 1)}, n = {budget:,}, {cold}"
-                        results[name] = measured("engine", path, mode, targets, budget, cold)
-                        _compare(path.parent, mode, targets, budget, results[name])
-            results[f"scipy CSR product, {targets} target{'s' * (targets > 1)}"] = measured("scipy", path, targets)
-        if 1 in arguments.targets and len(index) <= FAISS_DOCUMENTS:
-            for kind in ("flat", "IVF"):
-                for budget in [b for b in budgets if b <= 10_000]:
-                    results[f"faiss {kind}, 1 target, n = {budget:,}"] = measured("faiss", path, kind, budget)
-        _report(len(index), results, arguments.json)
+        optimized = time.perf_counter() - written
+        spec, kind = spec_of(index), kind_of(index.manifest.fingerprint.backbone)
+        print(
+            f"{len(index):,} documents, {kind}, {spec.layers} x {spec.widths[0]}, K = {spec.top_k}, "
+            f"{spec.bytes_per_document} bytes each; written in {written - started:.0f} s, optimized in {optimized:.0f} s"
+        )
+        _report(len(index), _measure(path, len(index), arguments), arguments.json)
 
 
-def _compare(folder: Path, mode: str, targets: int, budget: int, result: dict[str, Any] | None) -> None:
+def _measure(path: Path, documents: int, arguments: argparse.Namespace) -> dict[str, dict[str, Any] | None]:
+    """Return the results of all lines by name."""
+    results: dict[str, Any] = {}
+    for weights, targets in itertools.product(arguments.weights, arguments.targets):
+        case = f"{weights}, {_named(targets)}"
+        for budget, mode in itertools.product(arguments.budgets, arguments.engines):
+            for cold in ("warm", "cold") if "," not in targets and arguments.cold else ("warm",):
+                name = f"{mode}, {case}, n = {budget:,}, {cold}"
+                results[name] = measured("engine", path, mode, weights, targets, budget, cold)
+                _compare(path.parent, mode, weights, targets, budget, results[name])
+        if "scipy" in arguments.peers:
+            results[f"scipy CSR product, {case}"] = measured("scipy", path, weights, targets)
+        if "faiss" in arguments.peers and "," not in targets and documents <= FAISS_DOCUMENTS:
+            for kind, budget in itertools.product(("flat", "IVF"), [b for b in arguments.budgets if b <= 10_000]):
+                results[f"faiss {kind}, {case}, n = {budget:,}"] = measured(
+                    "faiss", path, kind, weights, targets, budget
+                )
+    return results
+
+
+def _named(targets: str) -> str:
+    return f"target {targets}" if "," not in targets else f"{targets.count(',') + 1} targets"
+
+
+def _compare(folder: Path, mode: str, weights: str, targets: str, budget: int, result: dict[str, Any] | None) -> None:
     """Hold an answer against the scan's: exact engines must give the same, of others the share of it is noted."""
     if result is None:
         return
-    found, exact = (np.load(folder / f"found-{m}-{targets}-{budget}.npy") for m in (mode, "scan"))
+    found, exact = (np.load(folder / f"found-{m}-{weights}-{targets}-{budget}.npy") for m in (mode, "scan"))
     if mode != "graph" and not np.array_equal(found, exact):
         raise SystemExit(f"{mode} and the scan disagree")
-    lists = zip(np.split(found, targets), np.split(exact, targets), strict=True)
+    lists = zip(*(np.split(own, targets.count(",") + 1) for own in (found, exact)), strict=True)
     result["recall"] = float(np.mean([len(np.intersect1d(own, true)) / budget for own, true in lists]))
 
 
@@ -261,11 +316,12 @@ def _report(documents: int, results: dict[str, Any], path: Path | None) -> None:
         if found is None:
             rows.append([name, "died", "", "", "", "", ""])
             continue
-        peers = results.get(f"scipy CSR product, {'6 targets' if '6 targets' in name else '1 target'}")
+        peers = results.get("scipy CSR product," + ",".join(name.split(",")[1:3]))
         ratio = f"{peers['seconds'] / found['seconds']:.1f}" if peers else ""
-        scan = results.get(name.replace(name.split(",")[0], "scan", 1))
+        scan = results.get(name.replace(name.split(",")[0], "scan", 1) + ", warm" * name.startswith("faiss"))
         gain = f"{scan['seconds'] / found['seconds']:.1f}" if scan else ""
         recall = "" if "recall" not in found else f"{found['recall']:.4f}"
+        name += f" ({found['engine']})" * name.startswith("auto")
         seconds, peak = f"{found['seconds']:.4f}", f"{found['peak_mb']:.0f}"
         rows.append([name, seconds, f"{found['read']:.1%}", recall, peak, gain, ratio])
     headings = ["", "seconds", "documents read", "recall", "peak MB", "times the scan", "times scipy"]

@@ -19,7 +19,7 @@ from report import emit, median_seconds, options
 from synthetic import SPEC, make_codes, write_pool
 
 import nagindex
-from nagindex.nag import Codes
+from nagindex.nag import Codes, NagSpec
 from nagindex.search.profile import Profile, profile_of
 from nagindex.search.scan import Ranking, scan, sums_from_codes
 from nagindex.search.scorers import scorer_of
@@ -34,10 +34,10 @@ TOP = 10_000
 EXAMPLES = 200
 
 
-def sparse_pool(segments: Sequence[Codes]) -> sp.csr_matrix:
+def sparse_pool(segments: Sequence[Codes], spec: NagSpec = SPEC) -> sp.csr_matrix:
     """Return NAGs, uint16 [n_i, L, K] each, as a scipy matrix of zeros and ones, float32 [documents, all neurons]."""
-    offsets = np.repeat(SPEC.offsets[:-1], SPEC.top_k).astype(np.int32)
-    places = SPEC.layers * SPEC.top_k
+    offsets = np.repeat(spec.offsets[:-1], spec.top_k).astype(np.int32)
+    places = spec.layers * spec.top_k
     columns = np.empty((sum(map(len, segments)), places), np.int32)
     first = 0
     for codes in segments:
@@ -45,7 +45,7 @@ def sparse_pool(segments: Sequence[Codes]) -> sp.csr_matrix:
         first += len(codes)
     ones = np.ones(columns.size, np.float32)
     return sp.csr_matrix(
-        (ones, columns.reshape(-1), np.arange(0, columns.size + 1, places)), shape=(len(columns), SPEC.offsets[-1])
+        (ones, columns.reshape(-1), np.arange(0, columns.size + 1, places)), shape=(len(columns), spec.offsets[-1])
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -18,7 +19,7 @@ from nagindex.errors import BadInputError, DamagedIndexError, UnknownFormatError
 from nagindex.nag import Codes
 from nagindex.query.pool import ScoredPool
 from nagindex.search import plan as planning
-from nagindex.search.plan import Plan
+from nagindex.search.plan import Plan, Workload
 from nagindex.search.profile import Profile, Target
 from nagindex.search.scan import Part, Ranking, scan
 from nagindex.search.scorers import scorer_of
@@ -116,19 +117,36 @@ class SketchEngine:
 
     def rank(self, rankings: Sequence[Ranking]) -> list[Hits]:
         """Return the hits of each ranking; see `Engine`."""
-        from nagindex.search.sketch_search import admitted_share
-
         started = time.perf_counter()
-        targets = [self._target(*own) for own in zip(self.pool.targets, rankings, strict=True)]
-        sketched = sum(part.documents for part in self.pool.parts if self._sketch_of(part) is not None)
-        admitted = self._sketch_of.retrying(lambda: admitted_share(self.pool.parts, self._sketch_of, targets))
-        workload = self.pool.workload(sketched=sketched, admitted=admitted, dims=self.sketches.width)
-        self.plan = planning.choose(workload, self.mode, [])
+        workload = self._workload(rankings)
+        targets: list[SketchTarget] = []
+        if workload is None:
+            reason = "sketches could not beat the scan, whatever their bounds admit"
+            self.plan = planning.choose(self.pool.workload(), self.mode, [reason])
+        else:
+            targets = [self._target(*own) for own in zip(self.pool.targets, rankings, strict=True)]
+            self.plan = planning.choose(self._admitting(workload, targets), self.mode, [])
         hits = self._search(targets) if self.plan.engine == "sketch" else None
         if hits is None:
             return _scan(self.pool, rankings, self.plan, started=started)
         self.plan.actual["seconds"] = round(time.perf_counter() - started, 4)
         return hits
+
+    def _workload(self, rankings: Sequence[Ranking]) -> Workload | None:
+        """Return the work to do; None, before any sketch is opened, if the scan is the better choice in any case."""
+        workload = self.pool.workload(sketched=self.pool.documents, dims=self.sketches.width)
+        answer = max(ranking.budget for ranking in rankings) / max(self.pool.size, 1)
+        if self.mode != "sketch" and not planning.may_pay(workload, answer):
+            return None
+        sketched = sum(part.documents for part in self.pool.parts if self._sketch_of(part) is not None)
+        return replace(workload, sketched=sketched)
+
+    def _admitting(self, workload: Workload, targets: Sequence[SketchTarget]) -> Workload:
+        """Return the workload with the share that bounds are predicted to admit."""
+        from nagindex.search.sketch_search import admitted_share
+
+        predict = partial(admitted_share, self.pool.parts, self._sketch_of, targets, limit=planning.LIMIT)
+        return replace(workload, admitted=self._sketch_of.retrying(predict))
 
     def _search(self, targets: Sequence[SketchTarget]) -> list[Hits] | None:
         """Return the hits of each target; None, with the reason in the plan, where the bounds admit too much."""

@@ -8,7 +8,7 @@ ratios matter.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from nagindex.errors import BadInputError
@@ -107,6 +107,15 @@ def predicted(workload: Workload) -> dict[str, float]:
     candidates = workload.targets * workload.sketched * workload.admitted * CANDIDATE
     unsketched = scan * 2 * (1 - workload.sketched / workload.documents)
     return {"scan": scan, "sketch": (passes + candidates) / workload.threads + unsketched + OVERHEAD}
+
+
+def may_pay(workload: Workload, answer: float) -> bool:
+    """Return whether sketches could beat the scan if their bounds admitted the answer and nothing else.
+
+    Known before any sketch is read. `answer` is the share of the pool, 0 to 1, that a target's budget takes.
+    """
+    seconds = predicted(replace(workload, admitted=answer))
+    return answer <= LIMIT and seconds.get("sketch", 0.0) < seconds["scan"]
 
 
 def choose(workload: Workload, mode: str, obstacles: Sequence[str]) -> Plan:

@@ -26,8 +26,10 @@ from nagindex.search.sketch import ProjectedQuery, Sketch
 from nagindex.search.top_n import Hits, concatenate
 
 ROWS_PER_TASK = 32_768
-SAMPLE, RUN = 32_768, 8
-"""Sketches sampled to predict the number of candidates, and the length of the runs they are read in."""
+SMALL_SAMPLE, SAMPLE, RUN = 4096, 32_768, 8
+"""Sketches sampled to predict the number of candidates, first and then, and the length of the runs they are read in."""
+SURELY_MORE = 1.5
+"""Factor of a limit above which the share in a small sample shows that the whole pool's is above the limit, too."""
 
 NO_THRESHOLD = -(1 << 63)
 
@@ -127,25 +129,37 @@ def search(
     return answers, reading
 
 
-def admitted_share(parts: Sequence[Part], sketch_of: SketchOf, targets: Sequence[SketchTarget]) -> float:
+def admitted_share(
+    parts: Sequence[Part], sketch_of: SketchOf, targets: Sequence[SketchTarget], *, limit: float = 1.0
+) -> float:
     """Predict the share of the pool, 0 to 1, that the bounds admit, from a sample of the sketches.
 
-    The share is that of the target for which it is largest; 1 if there are no sketches.
+    The share is that of the target for which it is largest; 1 if there are no sketches. A small sample is tried first;
+    if it already admits well over `limit`, its share is returned.
     """
+    for size in (SMALL_SAMPLE, SAMPLE):
+        share = _admitted_share(parts, sketch_of, targets, size)
+        if share > limit * SURELY_MORE:
+            break
+    return share
+
+
+def _admitted_share(parts: Sequence[Part], sketch_of: SketchOf, targets: Sequence[SketchTarget], size: int) -> float:
+    """Predict that share from about `size` sketches."""
     pool = sum(part.documents for part in parts)
-    stride = max(1, pool // SAMPLE) * RUN
-    shares = []
-    sketches = [sketch for part in parts if (sketch := sketch_of(part)) is not None]
-    for target in targets:
-        estimates, bounds = [], []
-        for sketch in sketches:
+    stride = max(1, pool // size) * RUN
+    sampled = []
+    for part in parts:
+        sketch = sketch_of(part)
+        if sketch is not None:
             rows = np.arange(0, len(sketch), stride)[:, None] + np.arange(RUN)
-            values = sketch.values[rows[rows < len(sketch)]]
-            estimates.append(target.query.estimator(sketch).scores(values))
-            bounds.append(target.query.upper_bound(sketch).scores(values))
-        if not estimates:
-            return 1.0
-        estimated, bound = np.concatenate(estimates), np.concatenate(bounds)
+            sampled.append((sketch, sketch.values[rows[rows < len(sketch)]]))
+    if not sampled:
+        return 1.0
+    shares = []
+    for target in targets:
+        estimated = np.concatenate([target.query.estimator(sketch).scores(values) for sketch, values in sampled])
+        bound = np.concatenate([target.query.upper_bound(sketch).scores(values) for sketch, values in sampled])
         rank = len(estimated) - 1 - int(len(estimated) * min(target.share, 1.0))
         threshold = np.partition(estimated, rank)[rank] if rank >= 0 else -np.inf
         shares.append(float((bound >= threshold).mean()))

@@ -9,7 +9,7 @@ import pytest
 
 from nagindex.errors import BadInputError
 from nagindex.nag import NagSpec
-from nagindex.search import plan
+from nagindex.search import plan, sketch_search
 from nagindex.sketches.build import residual_drift
 from nagindex.sketches.store import SketchSet, current_sketches
 
@@ -29,6 +29,12 @@ def answers(index, mode="sketch", n=20):
     """Return ids and scores of a query, and its warnings."""
     found = index.query(index.codes[0][:5], n=n, mode=mode)
     return list(zip(found.ids, found.scores, strict=True)), found.warnings
+
+
+@pytest.fixture
+def sketches_pay(monkeypatch):
+    """Let the planner take sketches for worthwhile on small pools, too."""
+    monkeypatch.setattr(plan, "OVERHEAD", -1.0)
 
 
 def files(index, pattern):
@@ -127,7 +133,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 @pytest.mark.parametrize("which", ["basis.npy", "segment"])
-def test_damaged_sketches_are_left_aside_with_a_warning_and_verify_names_them(index, which, damage):
+def test_damaged_sketches_are_left_aside_with_a_warning_and_verify_names_them(index, sketches_pay, which, damage):
     index.optimize()
     entry = index.segments[0].entry
     [path] = files(index, which if which == "basis.npy" else f"{entry.id}-*.npy")
@@ -139,7 +145,7 @@ def test_damaged_sketches_are_left_aside_with_a_warning_and_verify_names_them(in
 
 
 @pytest.mark.parametrize("which", ["basis.json", "segment"])
-def test_an_altered_description_is_noticed(index, which):
+def test_an_altered_description_is_noticed(index, sketches_pay, which):
     index.optimize()
     [path] = files(index, which if which == "basis.json" else f"{index.segments[0].entry.id}.json")
     content = json.loads(path.read_text())
@@ -214,13 +220,13 @@ def test_the_plan(changes, mode, obstacles, engine, why):
 
 
 @pytest.mark.parametrize("mode", ["auto", "sketch"])
-def test_sketches_published_while_a_query_is_planned_do_not_change_the_answer(index, monkeypatch, mode):
+def test_sketches_published_while_a_query_is_planned_do_not_change_the_answer(index, sketches_pay, monkeypatch, mode):
     """Another process may rebuild the sketches while a query counts those that it can read."""
     expected, _ = answers(index, "scan")
     index.optimize()
     read, calls = SketchSet.read, iter(range(10**6))
     monkeypatch.setattr(SketchSet, "read", lambda self, entry: read(self, entry) if next(calls) >= 3 else None)
-    monkeypatch.setattr("nagindex.search.sketch_search.admitted_share", lambda *of: 0.01)
+    monkeypatch.setattr("nagindex.search.sketch_search.admitted_share", lambda *of, **named: 0.01)
     assert answers(index, mode)[0] == expected
 
 
@@ -229,15 +235,49 @@ def test_a_forced_engine_that_cannot_answer_is_refused():
         plan.choose(WORKLOAD, "sketch", ["because"])
 
 
-def test_a_search_that_reads_too_much_is_given_up_for_the_scan(index, monkeypatch):
+def test_a_search_that_reads_too_much_is_given_up_for_the_scan(index, sketches_pay, monkeypatch):
     index.optimize()
-    monkeypatch.setattr(plan, "OVERHEAD", -1.0)
-    monkeypatch.setattr("nagindex.search.sketch_search.admitted_share", lambda *of: 0.01)  # a sample can mislead
+    monkeypatch.setattr(
+        "nagindex.search.sketch_search.admitted_share", lambda *of, **named: 0.01
+    )  # a sample can mislead
     monkeypatch.setattr(plan, "LIMIT", 0.02)
-    found = index.query(index.codes[0][:5], n=20)
+    found = index.query(index.codes[0][:5], n=5)
     assert found.plan.engine == "scan"
     assert "admitted more than 2%" in found.plan.fell_back
-    assert list(zip(found.ids, found.scores, strict=True)) == answers(index, "scan")[0]
+    assert list(zip(found.ids, found.scores, strict=True)) == answers(index, "scan", n=5)[0]
+
+
+def test_no_sketch_is_opened_where_it_could_not_pay(index, monkeypatch):
+    """The prediction costs nothing where the scan is the better choice whatever the bounds admit, as on a small pool."""
+    index.optimize()
+    monkeypatch.setattr(SketchSet, "read", None)
+    monkeypatch.setattr("nagindex.search.basis.Basis.project", None)
+    found = index.query(index.codes[0][:5], n=20)
+    assert found.plan.engine == "scan"
+    assert "could not beat the scan" in found.plan.why
+
+
+@pytest.mark.parametrize(
+    ("changes", "answer", "pays"),
+    [
+        ({}, 0.001, True),
+        ({}, 0.2, False),  # so many candidates take longer to read at random than all in order
+        ({"documents": 1000, "sketched": 1000}, 0.001, False),
+        ({"nnz": 50, "bytes_per_document": 100}, 0.001, False),
+    ],
+)
+def test_sketches_may_pay_for_small_answers_from_large_pools_of_long_codes(changes, answer, pays):
+    from dataclasses import replace
+
+    assert plan.may_pay(replace(WORKLOAD, **changes), answer) is pays
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 1.0])
+def test_a_small_sample_of_sketches_is_enough_where_bounds_admit_much(monkeypatch, share):
+    sizes = []
+    monkeypatch.setattr(sketch_search, "_admitted_share", lambda *given: sizes.append(given[-1]) or share)
+    assert sketch_search.admitted_share([], lambda part: None, [], limit=0.25) == share
+    assert sizes == [sketch_search.SMALL_SAMPLE, sketch_search.SAMPLE][: 1 if share == 1.0 else 2]
 
 
 @pytest.mark.parametrize("mode", ["auto", "sketch", "graph"])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nagindex.errors import DamagedIndexError
-from nagindex.search import file_rows, hnsw, sketch_search
+from nagindex.search import file_rows, hnsw, plan, sketch_search
 from nagindex.sketches import graphs, store
 from nagindex.storage import arrays, files
 
@@ -21,6 +21,12 @@ def index(tmp_path, write_index, random_codes):
     made = write_index(tmp_path / "i", codes, [f"{i:03d}" for i in range(300)], [1] * 300, width=WIDTH, cuts=(100, 180))
     made.optimize(graph=True)
     return made
+
+
+@pytest.fixture(autouse=True)
+def sketches_pay(monkeypatch):
+    """Let the planner take sketches for worthwhile on a small pool, too."""
+    monkeypatch.setattr(plan, "OVERHEAD", -1.0)
 
 
 def answer(index, mode):
