@@ -7,10 +7,12 @@ from pathlib import Path
 
 import bm25s
 import numpy as np
+import torch
 from quality_arms import NEAREST, Arm, CentroidArm, NearestArm
 from quality_codes import MAX_LENGTH, Case, Texts, save
 from sentence_transformers import SentenceTransformer
 
+from nagindex.backbone.devices import default_dtype
 from nagindex.backbone.locate import locate
 
 
@@ -31,6 +33,7 @@ class Peers:
         texts = {"pool": documents.texts} | {name: case.examples.texts for name, case in cases.items()}
         if not path.exists():
             model = SentenceTransformer(locate("minilm", revision=None, trust_remote_code=False)[1], device="cpu")
+            model.to(getattr(torch, default_dtype(model.device)))  # as nagindex encodes
             model.max_seq_length = MAX_LENGTH + 2  # the two special tokens that this model was trained with
             vectors = {
                 name: model.encode(own, batch_size=64, normalize_embeddings=True, show_progress_bar=False)
