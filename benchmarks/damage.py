@@ -66,6 +66,7 @@ KINDS = (
     Kind("sources.parquet", "segments/*/sources.parquet", opening="length", asked=("documents",)),
     Kind("skipped.parquet", "segments/*/skipped.parquet", opening="length", asked=("documents",)),
     Kind("deleted-*.npy", "segments/*/deleted-*.npy", opening="length", asked=("documents",)),
+    Kind("calibration", "calibration/*.npy", opening="length", asked=("new texts",)),
     Kind("files of older versions", "segments/*/*"),
     Kind("basis.json", "derived/sketch-*/basis.json", derived=True, removed=False, pair=True),
     Kind("basis.npy", "derived/sketch-*/basis.npy", derived=True),
@@ -73,6 +74,7 @@ KINDS = (
     Kind("SEGMENT-*.npy", "derived/sketch-*/[0-9a-f]*-*.npy", derived=True),
     Kind("graph-*.json", "derived/sketch-*/graph-*.json", derived=True, removed=False, pair=True),
     Kind("graph-*.usearch", "derived/sketch-*/graph-*.usearch", derived=True),
+    Kind("popularity", "derived/popularity/*.npy", derived=True, removed=False, asked=("weights",)),
     Kind("cached targets", "derived/targets/*.npy", derived=True, removed=False, asked=("texts",)),
     Kind(SAVED, "saved.parquet", removed=False, asked=("saved",)),
 )

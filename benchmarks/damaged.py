@@ -60,7 +60,9 @@ def _fill(folder: Path, index: Path, backbone: Any) -> None:
     import nagindex
     from nagindex.targets.saved import write_nags
 
-    opened, _ = nagindex.build(folder / "part-0.jsonl", index, top_k=6, backbone=backbone)
+    opened, _ = nagindex.build(
+        folder / "part-0.jsonl", index, top_k=6, impact="relative", calibrate=32, backbone=backbone
+    )
     opened.append(folder / "part-1.jsonl")
     opened.compact()
     opened.append(folder / "part-2.jsonl")
@@ -75,6 +77,7 @@ def _fill(folder: Path, index: Path, backbone: Any) -> None:
         texts = folder / f"{name}.jsonl"
         texts.write_text("".join((folder / "part-1.jsonl").read_text().splitlines(keepends=True)[first : first + 6]))
         targets = opened.encode(texts)
+    opened.query(folder / "one.jsonl", n=BEST, weights="log-ratio")  # counts popular neurons
     write_nags(folder / "saved.parquet", targets, opened.manifest.fingerprint)
     np.save(folder / "targets.npy", opened.codes[0][:8])
 
@@ -141,6 +144,10 @@ def questions(place: Path, opened: Any, warnings: list[str]) -> dict[str, Callab
         warnings.extend(found.warnings)
         return [found.column(name).tolist() for name in ("id", "score", "tokens", "row")]
 
+    def new_texts() -> list[Any]:
+        opened._backbone = loaded()
+        return query(["copper lantern", "violin winter comet"], mode="scan", cache=False)
+
     def texts() -> list[Any]:
         opened._backbone = loaded()
         return query(place / "one.jsonl", mode="scan")
@@ -148,6 +155,8 @@ def questions(place: Path, opened: Any, warnings: list[str]) -> dict[str, Callab
     asked: dict[str, Callable[[], Any]] = {mode: functools.partial(query, codes, mode=mode) for mode in MODES}
     return asked | {
         "texts": texts,
+        "new texts": new_texts,
+        "weights": lambda: query(codes, mode="scan", weights="log-ratio"),
         "saved": lambda: query(place / "saved.parquet", mode="scan"),
         "documents": lambda: [list(row) for row in opened.sql("SELECT * FROM docs ORDER BY ALL").fetchall()],
         "skipped": lambda: [list(vars(row).values()) for row in opened.skipped()],

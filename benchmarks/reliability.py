@@ -36,7 +36,7 @@ FULL = {"cuts": 100, "flips": 200, "files": 3}
 QUICK = {"cuts": 4, "flips": 8, "files": 1}
 LEAST = {"cuts": 1, "flips": 1, "files": 1}
 WORKERS = 2
-ASKED = list(dict.fromkeys([*ALWAYS, *MODES, "documents", "texts", "saved"]))
+ASKED = list(dict.fromkeys([*ALWAYS, *MODES, "documents", "texts", "saved", "new texts", "weights"]))
 KILL_MANY = Path(__file__).parent.parent / "tests" / "crash" / "kill_many.py"
 
 
@@ -101,7 +101,7 @@ def judge(
         found["refused"] += refused
         # An engine requested by name cannot answer without its files: its refusal is right.
         found["in the way"] += refused and kind.derived and name not in ("sketch", "graph")
-    used = kind.derived and kind.name != "cached targets"
+    used = kind.derived and kind.name not in ("cached targets", "popularity")  # made again without a word
     noticed = found["refused"] or any("not used" in warning for warning in said["warnings"])
     found["silent"] = used and bool(fault.told) and not noticed
     if kind.derived and said["opening"] is not None:

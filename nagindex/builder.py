@@ -191,6 +191,7 @@ def calibrate(
     neuron_type: str = "up",
     options: BuildOptions | None = None,
     progress: ProgressCallback | None = None,
+    backbone: Backbone | None = None,
     **keywords: Unpack[BuildKeywords],
 ) -> int:
     """Write the mean impacts of neurons over a sample of a corpus, for `build(calibration=...)`; return the sample's size.
@@ -201,6 +202,7 @@ def calibrate(
         neuron_type: see `build`.
         options: see `build`; those of the model, of the columns and of the encoding count, and `calibrate`.
         progress: see there.
+        backbone: see there.
         keywords: see there.
 
     Raises:
@@ -217,8 +219,8 @@ def calibrate(
     sources = corpus_sources(corpus, root=chosen.corpus_root, on_error=chosen.on_error)
     check_output(file, inputs=[source.path for source in sources])
     columns, _ = columns_of_build(sources, chosen.columns, on_error=chosen.on_error)
-    loaded = _load(chosen, neuron_type, visible_devices(chosen.device)[0])
-    view = loaded.of_layers(_layer_numbers(chosen, loaded))
+    loaded = backbone or _load(chosen, neuron_type, visible_devices(chosen.device)[0])
+    view = loaded.of_type(neuron_type).of_layers(_layer_numbers(chosen, loaded))
     length = chosen.encoding.max_length
     drawn = draw_calibration(
         sources, [view], columns, documents=chosen.sample, max_length=length, on_error=chosen.on_error

@@ -237,6 +237,7 @@ def strays(index: Path) -> list[str]:
     manifest = json.loads((index / "manifests" / f"{versions(index)[-1]:012d}.json").read_bytes())
     named = {f"segments/{entry['id']}" for entry in manifest["segments"]}
     named |= {f"segments/{entry['id']}/{name}" for entry in manifest["segments"] for name in entry["files"]}
+    named |= {"calibration", f"calibration/{manifest['fingerprint']['calibration']}.npy"}
     named |= {"manifests", "segments", f"manifests/{versions(index)[-1]:012d}.json", "manifests/latest.json"}
     return sorted({str(path.relative_to(index)) for path in index.rglob("*")} ^ named)
 
