@@ -208,7 +208,8 @@ def calibrate(
     Raises:
         InputNotFoundError, BadInputError: the corpus or the model cannot be read, or the file cannot be written.
     """
-    chosen = dataclasses.replace(_options(options, keywords), impact="relative")
+    chosen = _options(options, keywords if options else {**keywords, "impact": "relative"})
+    chosen = dataclasses.replace(chosen, impact="relative")
     file = Path(path).expanduser()
     if file.suffix != SUFFIX or chosen.sample is None:
         raise BadInputError(

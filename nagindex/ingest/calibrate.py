@@ -147,7 +147,8 @@ def load_calibration(path: str | Path) -> Calibration:
     if not place.exists():
         raise InputNotFoundError(f"{place}: no such index or file; give `calibration` one that exists")
     try:
-        with np.load(place, allow_pickle=False) as stored:
+        with open(place, "rb") as file, zipfile.ZipFile(file):
+            stored = np.load(file, allow_pickle=False)
             if set(stored.files) != MEMBERS:
                 raise ValueError
             fingerprint = Fingerprint.from_json(json.loads(str(stored["fingerprint"])))

@@ -22,6 +22,8 @@ BYTES_READ = 1 << 30
 """Bytes read of all sources together; of a source at least `SMALL_CORPUS`."""
 BYTES_COUNTED = 1 << 20
 """Bytes of a text source from which its number of rows is estimated."""
+ROWS_COUNTED = 1000
+"""Rows that are counted for it at least: a compressed file is read many rows at a time."""
 
 
 def sample_texts(
@@ -81,7 +83,7 @@ def _draw_rows(
         position, rows = Position(), 0
         for _ in read_documents(source, columns, position=position, wanted=lambda row: False, on_error=on_error):
             rows += 1
-            if position.bytes > BYTES_COUNTED:
+            if position.bytes > BYTES_COUNTED and rows >= ROWS_COUNTED:
                 break
         if 0 < position.bytes < source.size:
             rows = int(rows * source.size / position.bytes)

@@ -133,6 +133,6 @@ def test_layers_of_a_query_are_the_backbones(tiny_backbone, tmp_path):
         asked = "3" if layers == "last" else layers.replace("1-3", "1,3")
         a, b = (i.query(["sand fox river"], n=30, layers=own) for i, own in ((whole, asked), (some, layers)))
         assert (a.ids.tolist(), a.scores.tolist()) == (b.ids.tolist(), b.scores.tolist())
-    with pytest.raises(ValueError, match="the index has layers 1, 3"):
+    with pytest.raises(ValueError, match="the index has layers 1,3"):
         some.query(["sand"], n=1, layers="2")
     assert open_index(some.path).verify() == []

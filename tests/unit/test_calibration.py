@@ -176,7 +176,7 @@ def test_of_two_writers_that_draw_at_once_the_second_takes_the_firsts(corpus, tm
 
     monkeypatch.setattr(builder, "draw_calibration", late)
     index, report = build(corpus, tmp_path / "i", impact="relative", backbone=tiny_backbone, shard=Shard(1, 2))
-    assert len(index) == len(TEXTS) > report.documents > 0
+    assert len(index) == len(TEXTS) >= report.documents
     whole, _ = build(corpus, tmp_path / "w", impact="relative", backbone=tiny_backbone)
     assert index.manifest.fingerprint == whole.manifest.fingerprint
     for (_, s, p), (_, t, q) in zip(index.sql(BY_ID).fetchall(), whole.sql(BY_ID).fetchall(), strict=True):
