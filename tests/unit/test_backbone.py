@@ -10,8 +10,8 @@ import torch
 import transformers
 from families import FAMILIES, LAYERS, WIDTH, random_model
 
-from nagindex.backbone.hooks import hooked, impacts_of, probe, token_sums
 from nagindex.backbone.devices import default_dtype
+from nagindex.backbone.hooks import hooked, impacts_of, probe, token_sums
 from nagindex.backbone.load import load_backbone, wrap_model
 from nagindex.backbone.projections import find_projections
 from nagindex.errors import BadInputError, InputNotFoundError, UnsupportedBackboneError
