@@ -1,0 +1,335 @@
+"""Calibrations: one stored calibration for every writer of an index, refused where it is another's, in files that say what they are."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from nagindex import build, builder
+from nagindex import open as open_index
+from nagindex.builder import build_types
+from nagindex.encode.calibrate import mean_impacts
+from nagindex.encode.tokenize import tokenize
+from nagindex.errors import BadInputError, SettingsMismatchError
+from nagindex.ingest.calibrate import Drawn
+from nagindex.ingest.options import Shard
+from nagindex.nag import FLOOR, impact_divisors
+from nagindex.storage.calibration import calibration_hash, read_calibration, write_calibration
+from nagindex.storage.create import create_index
+from nagindex.storage.manifest import manifest_path, read_latest, versions
+
+WORDS = [
+    "river",
+    "sand",
+    "fox",
+    "graph",
+    "neuron",
+    "sea",
+    "light",
+    "water",
+    "mats",
+    "dogs",
+    "cats",
+    "loops",
+    "the",
+    "a",
+]
+N = 40
+
+
+def texts_of(seed, count):
+    rng = np.random.default_rng(seed)
+    return [f"{i} " + " ".join(rng.choice(WORDS, size)) for i, size in enumerate(rng.integers(1, 30, count))]
+
+
+def lines(texts, mark="d"):
+    return "".join(json.dumps({"id": f"{mark}{i}", "text": text}) + "\n" for i, text in enumerate(texts))
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A folder of two files with forty documents."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    (folder / "a.jsonl").write_text(lines(texts_of(0, 25), "d"))
+    (folder / "b.jsonl").write_text(lines(texts_of(1, 15), "e"))
+    return folder
+
+
+@pytest.fixture
+def relative(tiny_backbone):
+    """Return f(corpus, index, **options): an index of relative impact, calibrated on 16 documents unless told otherwise."""
+
+    def make(corpus, index, **options):
+        sampled = {} if {"calibrate", "calibration"} & options.keys() else {"calibrate": 16}
+        return build(corpus, index, **{"backbone": tiny_backbone, "impact": "relative"} | sampled | options)[0]
+
+    return make
+
+
+@pytest.fixture
+def no_draw(monkeypatch):
+    """Return f(): no calibration is drawn from then on."""
+
+    def drawn(*args, **options):
+        raise AssertionError("a calibration was drawn")
+
+    return lambda: monkeypatch.setattr(builder, "draw_calibration", drawn)
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """No model is loaded."""
+
+    def loaded(*args, **options):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(builder, "_load", loaded)
+
+
+def codes_of(index):
+    """Return {id: NAG's bytes} of an index without damage."""
+    assert list(index.verify()) == []
+    codes = index.codes
+    rows = index.docs.project("id, _segment, _position").fetchall()
+    return {i: codes[segment][place].tobytes() for i, segment, place in rows}
+
+
+def files_of(index):
+    return sorted(path.name for path in (index / "calibration").iterdir())
+
+
+def means_of(index):
+    found = read_latest(index).fingerprint
+    return read_calibration(index, found)
+
+
+# Divisors -------------------------------------------------------------------------------------------------------------
+
+
+def test_divisors_are_the_means_and_a_floor_of_the_layers_average():
+    """Padding beyond a layer's width counts for nothing; a layer without any impact is divided by one."""
+    means = np.array([[1, 3, 0, 99], [0, 0, 0, 0], [2, 2, 2, 2]], np.float32)
+    first, silent, same = impact_divisors(means, [3, 2, 4])
+    floor = FLOOR * np.float32(4 / 3)
+    np.testing.assert_allclose(first, [1 + floor, 3 + floor, floor], rtol=1e-6)
+    assert silent.tolist() == [1, 1]
+    np.testing.assert_allclose(same, [2.2] * 4, rtol=1e-6)
+    assert {part.dtype for part in (first, silent, same)} == {np.dtype(np.float32)}
+
+
+def test_means_do_not_depend_on_the_room_in_memory(tiny_backbone, monkeypatch):
+    """Batches are halved when memory runs out; only a text that does not fit alone is an error."""
+    ids = tokenize(tiny_backbone.tokenizer, texts_of(3, 30), max_length=120, count=False).ids
+    [expected] = mean_impacts([tiny_backbone], ids, batch_tokens=4096)
+    passes = []
+
+    class Scarce:
+        room = 200
+
+        def __getattr__(self, name):
+            return getattr(tiny_backbone.model, name)
+
+        def __call__(self, *, input_ids, **options):
+            passes.append(input_ids.numel())
+            if input_ids.numel() > self.room:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return tiny_backbone.model(input_ids=input_ids, **options)
+
+    monkeypatch.setattr("nagindex.encode.calibrate.CpuWorkers.of", lambda backbones: None)
+    small = dataclasses.replace(tiny_backbone, model=Scarce())
+    [found] = mean_impacts([small], ids, batch_tokens=4096)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert max(passes) > Scarce.room >= passes[-1]
+    Scarce.room = max(map(len, ids)) - 1
+    with pytest.raises(torch.OutOfMemoryError):
+        mean_impacts([small], ids, batch_tokens=4096)
+
+
+def test_impacts_that_are_not_finite_are_no_calibration(tiny_backbone, monkeypatch):
+    """The message names the model, its dtype and the remedy."""
+    real = torch.Tensor.sum
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "sum", lambda self, *a, **k: real(self, *a, **k) * torch.inf)
+        with pytest.raises(BadInputError, match=r'not finite; use `dtype="fp32"`'):
+            mean_impacts([tiny_backbone], [[5, 6, 7]], batch_tokens=100)
+
+
+# One calibration an index ---------------------------------------------------------------------------------------------
+
+
+def test_every_shard_and_device_draws_the_same(corpus, tmp_path, relative):
+    """Whichever of three shards comes first, on one device or two: the same means and the same codes."""
+    whole = relative(corpus, tmp_path / "whole")
+    for first in range(3):
+        place = tmp_path / f"{first}"
+        for number in (first, (first + 1) % 3, (first + 2) % 3):
+            index = relative(corpus, place, shard=Shard(number, 3))
+            assert files_of(place) == files_of(whole.path)
+        assert codes_of(index) == codes_of(whole)
+
+
+def test_a_process_for_each_device_takes_the_stored_means(corpus, golden, tmp_path, relative):
+    """`cpu,cpu` gives the calibration and the codes of one process."""
+    model = str(golden / "models" / "qwen3")
+    index, _ = build(
+        corpus, tmp_path / "two", model=model, device="cpu,cpu", dtype="fp32", impact="relative", calibrate=16
+    )
+    whole = relative(corpus, tmp_path / "whole")
+    assert files_of(index.path) == files_of(whole.path)
+    assert codes_of(index) == codes_of(whole)
+
+
+def test_the_stored_file_is_what_the_fingerprint_names(corpus, tmp_path, relative):
+    """Float32 [L, d] under the SHA-256 of its bytes; the manifest says how many documents were drawn."""
+    index = relative(corpus, tmp_path / "i")
+    fingerprint = index.manifest.fingerprint
+    means = np.load(tmp_path / "i" / "calibration" / f"{fingerprint.calibration}.npy")
+    assert (means.shape, means.dtype) == ((4, 256), np.float32)
+    assert calibration_hash(means) == fingerprint.calibration
+    assert (fingerprint.impact, fingerprint.spec.top_k, index.manifest.settings.calibrate) == ("relative", 5, 16)
+    content = json.loads(manifest_path(index.path, index.manifest.version).read_text())
+    assert content["flags"] == ["calibration"]
+    assert content["fingerprint"]["calibration"] == fingerprint.calibration
+
+
+def test_racing_shards_adopt_the_calibration_of_the_first(corpus, tmp_path, relative, monkeypatch):
+    """Two machines whose last bits differ: the second one's means are given up, and it encodes with the first one's."""
+    real, place = builder.draw_calibration, tmp_path / "i"
+    whole = codes_of(relative(corpus, tmp_path / "whole"))
+
+    def overtaken(*args, **options):
+        monkeypatch.setattr(builder, "draw_calibration", real)
+        relative(corpus, place, shard=Shard(1, 2))
+        drawn = real(*args, **options)
+        return Drawn([means[:, ::-1].copy() for means in drawn.means], drawn.documents)
+
+    monkeypatch.setattr(builder, "draw_calibration", overtaken)
+    index = relative(corpus, place, shard=Shard(0, 2))
+    assert len(index) == N
+    assert codes_of(index) == whole
+    assert files_of(place) == [f"{index.manifest.fingerprint.calibration}.npy"]
+    assert relative(corpus, place).append(corpus).documents == 0
+
+
+def test_writers_that_create_at_the_same_moment_agree(tmp_path, tiny_backbone):
+    """Both wrote a calibration, one published first: the other takes its manifest's."""
+    from nagindex.storage.settings import Settings
+
+    means = [np.full((4, 256), value, np.float32) for value in (1, 2)]
+    prints = [tiny_backbone.calibrated(own).fingerprint() for own in means]
+    settings = Settings(calibrate=16)
+    made = [create_index(tmp_path / "i", own, settings, means=m) for own, m in zip(prints, means, strict=True)]
+    assert made[0] == made[1] == read_latest(tmp_path / "i")
+    write_calibration(tmp_path / "i", means[0])  # is there, which is no fault
+    np.testing.assert_array_equal(means_of(tmp_path / "i"), means[0])
+
+
+def test_the_same_command_draws_nothing_again(corpus, tmp_path, relative, no_draw):
+    """Nor do an append, a query, or documents that were added to the corpus."""
+    index = relative(corpus, tmp_path / "i")
+    before = means_of(index.path)
+    no_draw()
+    (corpus / "c.jsonl").write_text(lines(texts_of(5, 10), "f"))
+    again = relative(corpus, tmp_path / "i")
+    assert len(again) == N + 10
+    (tmp_path / "more.jsonl").write_text(lines(texts_of(6, 5), "g"))
+    assert again.append(tmp_path / "more.jsonl").documents == 5
+    np.testing.assert_array_equal(means_of(index.path), before)
+
+
+def test_a_build_that_has_encoded_nothing_can_still_change_its_calibration(corpus, tmp_path, relative, tiny_backbone):
+    """Without documents neither the sample's size nor the kind of impact binds; a vacuum removes what is named no more."""
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text(lines(texts_of(0, 3)))
+    place = tmp_path / "i"
+    means = np.ones((4, 256), np.float32)
+    from nagindex.storage.settings import Settings
+
+    create_index(place, tiny_backbone.calibrated(means).fingerprint(), Settings(calibrate=9), means=means)
+    index = relative(corpus, place)
+    assert codes_of(index) == codes_of(relative(corpus, tmp_path / "whole"))
+    assert len(files_of(place)) == 2
+    index.vacuum(grace=0)
+    assert files_of(place) == [f"{index.manifest.fingerprint.calibration}.npy"]
+    assert list(open_index(place).verify()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"calibrate": 17}, r"`calibrate` is 16 in the index and 17 here"),
+        ({"impact": "absolute", "calibrate": None}, r"`impact` is 'relative' in the index and 'absolute' here"),
+        (
+            {"preset": "paper", "impact": None, "calibrate": None},
+            r"`impact` is 'relative' in the index and 'absolute' here",
+        ),
+    ],
+)
+def test_another_calibration_is_refused_before_the_model_loads(corpus, tmp_path, relative, no_model, changes, said):
+    """Naming both values; the index stays as it is."""
+    index = relative(corpus, tmp_path / "i")
+    with pytest.raises(SettingsMismatchError, match=said):
+        relative(corpus, tmp_path / "i", **{"backbone": None} | changes)
+    assert versions(index.path)[-1] == index.manifest.version
+
+
+def test_relative_impact_is_refused_for_an_index_of_absolute_impact(
+    corpus, tmp_path, tiny_backbone, relative, no_draw, no_model
+):
+    """Before a model is loaded or anything drawn."""
+    build(corpus, tmp_path / "i", backbone=tiny_backbone)
+    no_draw()
+    with pytest.raises(SettingsMismatchError, match=r"`impact` is 'absolute' in the index and 'relative' here"):
+        relative(corpus, tmp_path / "i", backbone=None)
+    assert not (tmp_path / "i" / "calibration").exists()
+
+
+def test_other_layers_k_and_length_are_refused(corpus, tmp_path, relative, no_draw):
+    """Each names the index's value and the given one, and nothing is drawn for it."""
+    relative(corpus, tmp_path / "i", layers="0-1")
+    no_draw()
+    for changes, said in (
+        ({}, r"`layers` is '0,1' in the index and 4 here"),
+        ({"layers": "0,2"}, r"`layers` is '0,1' in the index and '0,2' here"),
+        ({"layers": "0-1", "top_k": 7}, r"`top_k` is 5 in the index and 7 here"),
+        ({"layers": "0-1", "max_length": 7}, r"`max_length` is 120 in the index and 7 here"),
+    ):
+        with pytest.raises(SettingsMismatchError, match=said):
+            relative(corpus, tmp_path / "i", **changes)
+
+
+def test_several_types_are_calibrated_each_for_itself(corpus, tmp_path, relative, tiny_backbone):
+    """From one pass; a type that is added later, with no calibration yet, gets what it has in a build of its own."""
+    options = {"backbone": tiny_backbone, "impact": "relative", "calibrate": 16}
+    places = {kind: tmp_path / kind for kind in ("up", "q", "k")}
+    [(first, _)] = build_types(corpus, {"up": places["up"]}, **options)
+    together = [index for index, _ in build_types(corpus, places, **options)]
+    for kind, index in zip(places, together, strict=True):
+        alone = relative(corpus, tmp_path / f"{kind} alone", neuron_type=kind)
+        assert files_of(index.path) == files_of(alone.path)
+        assert codes_of(index) == codes_of(alone)
+    assert together[0].manifest.fingerprint == first.manifest.fingerprint
+
+
+def test_an_index_of_absolute_impact_and_all_layers_is_written_as_before(corpus, tmp_path, tiny_backbone, relative):
+    """No new key and no flag, so that earlier versions of nagindex read it; each feature that is used has its flag."""
+    build(corpus, tmp_path / "i", backbone=tiny_backbone, layers="all")
+    content = json.loads(manifest_path(tmp_path / "i", 1).read_text())
+    assert content["flags"] == []
+    assert set(content["fingerprint"]) == {
+        "backbone", "weights", "tokenizer", "spec", "max_length", "dtype", "attention", "libraries"
+    }  # fmt: skip
+    assert set(content["fingerprint"]["spec"]) == {"neuron_type", "widths", "top_k"}
+    assert set(content["settings"]) == {
+        "text_column", "id_column", "token_column", "keep_columns", "window", "batch_tokens", "count_tokens"
+    }  # fmt: skip
+    assert not (tmp_path / "i" / "calibration").exists()
+    for name, options, flags in (
+        ("layers", {"impact": "absolute", "calibrate": None, "layers": "0-1"}, ["layers"]),
+        ("both", {"layers": [0, 3]}, ["calibration", "layers"]),
+    ):
+        relative(corpus, tmp_path / name, **options)
+        assert json.loads(manifest_path(tmp_path / name, 1).read_text())["flags"] == flags
