@@ -24,7 +24,7 @@ from nagindex.ingest.calibrate import SUFFIX, Calibration, draw_calibration, loa
 from nagindex.ingest.columns import columns_of_build
 from nagindex.ingest.estimate import Estimate, Plan, estimate, require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
-from nagindex.ingest.options import CALIBRATED_ON, BuildKeywords, BuildOptions, Encoding, Shard
+from nagindex.ingest.options import CALIBRATED_ON, BuildKeywords, BuildOptions, Shard
 from nagindex.ingest.prefetch import SMALL_CORPUS
 from nagindex.ingest.writer import IngestReport
 from nagindex.progress import ProgressCallback, reports_progress, step
@@ -101,7 +101,7 @@ def build_types(
     begun = next(iter(_begun(indexes.values())), None)
     columns, notes = columns_of_build(sources, chosen.columns, begun, on_error=chosen.on_error)
     given = None if chosen.calibration is None else load_calibration(chosen.calibration)
-    _require_impact(_begun(indexes.values()), chosen.encoding)
+    _require_impact(_begun(indexes.values()), chosen)
     devices = visible_devices(chosen.device)
     require_devices(devices)
     for path in indexes.values():
@@ -208,8 +208,9 @@ def calibrate(
     Raises:
         InputNotFoundError, BadInputError: the corpus or the model cannot be read, or the file cannot be written.
     """
-    chosen = _options(options, keywords if options else {**keywords, "impact": "relative"})
-    chosen = dataclasses.replace(chosen, impact="relative")
+    if options is None:
+        keywords["impact"] = "relative"
+    chosen = dataclasses.replace(_options(options, keywords), impact="relative")
     file = Path(path).expanduser()
     if file.suffix != SUFFIX or chosen.sample is None:
         raise BadInputError(
@@ -292,15 +293,17 @@ def _with_dtype(options: BuildOptions, indexes: Mapping[str, str | Path]) -> Bui
     return dataclasses.replace(options, dtype=read_latest(found).fingerprint.dtype)
 
 
-def _require_impact(begun: Iterable[Path], encoding: Encoding) -> None:
-    """Raise SettingsMismatchError if an index that holds documents has another kind of impact."""
+def _require_impact(begun: Iterable[Path], options: BuildOptions) -> None:
+    """Raise SettingsMismatchError if an index that holds documents has another kind of impact, or another sample's size."""
+    impact = options.encoding.impact
     for folder in begun:
-        stored = read_latest(folder).fingerprint.impact
-        if stored != encoding.impact:
+        manifest = read_latest(folder)
+        stored = manifest.fingerprint.impact
+        if stored != impact:
             raise SettingsMismatchError(
-                f"{folder}: `impact` is {stored!r} in the index and {encoding.impact!r} here; use the index's settings, or build "
-                "another index"
+                f"{folder}: `impact` is {stored!r} in the index and {impact!r} here; use the index's settings, or build another index"
             )
+        manifest.settings.require(dataclasses.replace(manifest.settings, calibrate=options.sample), where=str(folder))
 
 
 def _layer_numbers(options: BuildOptions, loaded: Backbone) -> tuple[int, ...] | None:

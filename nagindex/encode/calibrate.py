@@ -15,7 +15,7 @@ import numpy.typing as npt
 from nagindex.backbone.hooks import impacts_of
 from nagindex.encode.batch import TokenIds, pad
 from nagindex.encode.cpu_workers import CpuWorkers, keep_freed_memory
-from nagindex.encode.encoder import clamp_to_memory, length_sorted_batches
+from nagindex.encode.encoder import clamp_to_memory, is_out_of_memory, length_sorted_batches
 from nagindex.errors import BadInputError
 from nagindex.progress import step
 
@@ -34,15 +34,32 @@ def mean_impacts(backbones: Sequence[Backbone], ids: TokenIds, *, batch_tokens: 
     Args:
         backbones: views of one model, one for each neuron type.
         ids: token ids of each text of the sample, at least one text, each of at least one token.
-        batch_tokens: padded tokens in a batch.
+        batch_tokens: padded tokens in a batch; halved, and all is read again, when memory runs out.
 
     Raises:
         BadInputError: an impact is not finite in the backbone's dtype.
+        RuntimeError: the device runs out of memory on a single text.
     """
-    batches = list(
-        length_sorted_batches([len(row) for row in ids], batch_tokens=clamp_to_memory(batch_tokens, backbones[0]))
-    )
-    totals: Sums | None = None
+    size, longest = clamp_to_memory(batch_tokens, backbones[0]), max(map(len, ids))
+    while True:
+        try:
+            totals = _totals(backbones, ids, batch_tokens=size)
+            break
+        except RuntimeError as error:
+            if not is_out_of_memory(error) or size <= longest:
+                raise
+            size = max(longest, size // 2)
+    edges = [0, *accumulate(len(backbone.projections) for backbone in backbones)]
+    return [
+        _means(totals[start:stop], len(ids), backbone)
+        for backbone, start, stop in zip(backbones, edges[:-1], edges[1:], strict=True)
+    ]
+
+
+def _totals(backbones: Sequence[Backbone], ids: TokenIds, *, batch_tokens: int) -> Sums:
+    """Return the sums of all texts' impacts, float64 [d_l] of each layer of each backbone."""
+    batches = list(length_sorted_batches([len(row) for row in ids], batch_tokens=batch_tokens))
+    totals: Sums = []
     workers = None
     if backbones[0].model.device.type == "cpu":
         keep_freed_memory()
@@ -56,13 +73,9 @@ def mean_impacts(backbones: Sequence[Backbone], ids: TokenIds, *, batch_tokens: 
             while in_flight and (positions is None or len(in_flight) > (workers.count if workers else 0)):
                 texts, wait = in_flight.popleft()
                 sums = wait()
-                totals = sums if totals is None else [total + own for total, own in zip(totals, sums, strict=True)]
+                totals = [total + own for total, own in zip(totals, sums, strict=True)] if totals else sums
                 advance(texts)
-    edges = [0, *accumulate(len(backbone.projections) for backbone in backbones)]
-    return [
-        _means((totals or [])[start:stop], len(ids), backbone)
-        for backbone, start, stop in zip(backbones, edges[:-1], edges[1:], strict=True)
-    ]
+    return totals
 
 
 def _started(

@@ -104,7 +104,7 @@ class Encoder:
                     continue
                 results = wait()
             except RuntimeError as error:
-                if not _is_out_of_memory(error) or len(positions) == 1:
+                if not is_out_of_memory(error) or len(positions) == 1:
                     raise
                 waiting = self._halve_batches(lengths, [positions, *waiting])
                 continue
@@ -157,7 +157,8 @@ def length_sorted_batches(lengths: Sequence[int], *, batch_tokens: int) -> Itera
         yield np.array(batch)
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error says that the device has no memory left."""
     import torch
 
     messages = ("can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")  # of torch's CPU allocator and of cuBLAS

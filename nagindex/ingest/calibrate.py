@@ -147,22 +147,31 @@ def load_calibration(path: str | Path) -> Calibration:
     if not place.exists():
         raise InputNotFoundError(f"{place}: no such index or file; give `calibration` one that exists")
     try:
-        with open(place, "rb") as file, zipfile.ZipFile(file):
-            stored = np.load(file, allow_pickle=False)
-            if set(stored.files) != MEMBERS:
-                raise ValueError
-            fingerprint = Fingerprint.from_json(json.loads(str(stored["fingerprint"])))
-            means, documents = stored["means"], int(stored["documents"])
-        spec = fingerprint.spec
-        if means.dtype != np.float32 or means.shape != (spec.layers, max(spec.widths)):
-            raise ValueError
-        if fingerprint.calibration != calibration_hash(means) or not np.isfinite(means).all() or means.min() < 0:
-            raise ValueError
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        return _read_file(place)
+    except Exception as error:  # which exception a damaged .npz raises depends on which of its bytes are damaged
         reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
         raise BadInputError(
             f"{place}: not a calibration, or a damaged one{reason}; make one with `calibrate`"
         ) from None
+
+
+def _read_file(path: Path) -> Calibration:
+    """Return what `save_calibration` wrote; raise an exception of any kind if it did not write the file."""
+    if not path.is_file():
+        raise ValueError("not a regular file")
+    with zipfile.ZipFile(path) as archive:
+        if sum(member.file_size for member in archive.infolist()) > path.stat().st_size:
+            raise ValueError("compressed")  # which `save_calibration` does not do, and who does may make it huge
+    with np.load(path, allow_pickle=False) as stored:
+        if set(stored.files) != MEMBERS:
+            raise ValueError("other members")
+        fingerprint = Fingerprint.from_json(json.loads(str(stored["fingerprint"])))
+        means, documents = stored["means"], int(stored["documents"])
+    spec = fingerprint.spec
+    if means.dtype != np.float32 or means.shape != (spec.layers, max(spec.widths)):
+        raise ValueError("another shape")
+    if fingerprint.calibration != calibration_hash(means) or not np.isfinite(means).all() or means.min() < 0:
+        raise ValueError("other means")
     return Calibration(means, fingerprint, documents)
 
 

@@ -62,8 +62,7 @@ def sample_texts(
             limit = max(SMALL_CORPUS, BYTES_READ // max(1, drawn))
             for source, (first, last) in zip(files, pairwise(edges.tolist()), strict=True):
                 if first < last:
-                    rows = _draw_rows(source, columns, last - first, limit, seed, on_error)
-                    texts += _read(source, columns, rows, on_error)
+                    texts += _drawn(source, columns, last - first, limit, seed, on_error)
                 advance(1)
     if not texts:
         raise BadInputError(
@@ -91,6 +90,17 @@ def _draw_rows(
     digest = hashlib.sha256(source.name.encode()).digest()
     random = np.random.default_rng([seed, int.from_bytes(digest[:8], "little")])
     return frozenset(random.choice(readable, min(count, readable), replace=False).tolist())
+
+
+def _drawn(source: Source, columns: Columns, count: int, limit: int, seed: int, on_error: OnError) -> list[str]:
+    """Return the texts of rows drawn from the first bytes of a source; none of one that cannot be read, under `skip`."""
+    try:
+        rows = _draw_rows(source, columns, count, limit, seed, on_error)
+    except BadInputError:
+        if on_error == "stop":
+            raise
+        return []
+    return _read(source, columns, rows, on_error)
 
 
 def _read(source: Source, columns: Columns, rows: frozenset[int] | None, on_error: OnError) -> list[str]:

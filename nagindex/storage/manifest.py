@@ -299,6 +299,8 @@ def _from_json(content: dict[str, Any]) -> Manifest:
     _require_names(manifest.settings)
     if not manifest.settings.window or not manifest.settings.batch_tokens:
         raise ValueError(manifest.settings)
+    if manifest.settings.calibrate is not None and manifest.fingerprint.calibration is None:
+        raise ValueError(manifest.settings)
     if datetime.fromisoformat(manifest.created).tzinfo is None:
         raise ValueError(manifest.created)
     for entry in manifest.segments:

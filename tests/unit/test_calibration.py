@@ -1,363 +1,335 @@
-"""Calibration of relative impact: drawn alike everywhere, stored once, and never mixed with another."""
+"""Calibrations: one stored calibration for every writer of an index, refused where it is another's, in files that say what they are."""
 
 import dataclasses
-import gzip
 import json
-import os
 
-import duckdb
 import numpy as np
 import pytest
 import torch
-from families import FAMILIES, random_model
 
-import nagindex
-from nagindex import BuildOptions, Columns, Shard, build, builder, calibrate
-from nagindex.corpus.sources import find_sources
+from nagindex import build, builder
+from nagindex import open as open_index
+from nagindex.builder import build_types
 from nagindex.encode.calibrate import mean_impacts
-from nagindex.encode.encoder import Encoder
-from nagindex.errors import BadInputError, DamagedIndexError, InputNotFoundError, SettingsMismatchError
-from nagindex.ingest import sample
-from nagindex.ingest.calibrate import load_calibration
-from nagindex.ingest.sample import sample_texts
-from nagindex.nag import impact_divisors
-from nagindex.storage.calibration import read_calibration
-from nagindex.storage.manifest import read_latest
+from nagindex.encode.tokenize import tokenize
+from nagindex.errors import BadInputError, SettingsMismatchError
+from nagindex.ingest.calibrate import Drawn
+from nagindex.ingest.options import Shard
+from nagindex.nag import FLOOR, impact_divisors
+from nagindex.storage.calibration import calibration_hash, read_calibration, write_calibration
+from nagindex.storage.create import create_index
+from nagindex.storage.manifest import manifest_path, read_latest, versions
 
-BY_ID = "SELECT id, _segment, _position FROM docs ORDER BY id"
-TEXTS = [f"the {word} of the {other} is in the sea number {n}" for n, (word, other) in enumerate(
-    (a, b) for a in ("fox", "river", "sand", "graph", "neuron", "index") for b in ("brown", "quick", "lazy", "sea", "fox")
-)]  # fmt: skip
+WORDS = [
+    "river",
+    "sand",
+    "fox",
+    "graph",
+    "neuron",
+    "sea",
+    "light",
+    "water",
+    "mats",
+    "dogs",
+    "cats",
+    "loops",
+    "the",
+    "a",
+]
+N = 40
 
 
-def write(path, texts, **more):
-    lines = [json.dumps({"id": f"{path.stem}-{n:04}", "text": text} | more) for n, text in enumerate(texts)]
-    path.write_text("".join(line + "\n" for line in lines))
-    return path
+def texts_of(seed, count):
+    rng = np.random.default_rng(seed)
+    return [f"{i} " + " ".join(rng.choice(WORDS, size)) for i, size in enumerate(rng.integers(1, 30, count))]
+
+
+def lines(texts, mark="d"):
+    return "".join(json.dumps({"id": f"{mark}{i}", "text": text}) + "\n" for i, text in enumerate(texts))
 
 
 @pytest.fixture
 def corpus(tmp_path):
+    """A folder of two files with forty documents."""
     folder = tmp_path / "corpus"
     folder.mkdir()
-    write(folder / "a.jsonl", TEXTS[:18])
-    write(folder / "b.jsonl", TEXTS[18:])
+    (folder / "a.jsonl").write_text(lines(texts_of(0, 25), "d"))
+    (folder / "b.jsonl").write_text(lines(texts_of(1, 15), "e"))
     return folder
 
 
 @pytest.fixture
-def made(corpus, tmp_path, tiny_backbone):
-    """An index of relative impact."""
-    return build(corpus, tmp_path / "i", impact="relative", top_k=6, backbone=tiny_backbone)[0]
+def relative(tiny_backbone):
+    """Return f(corpus, index, **options): an index of relative impact, calibrated on 16 documents unless told otherwise."""
+
+    def make(corpus, index, **options):
+        sampled = {} if {"calibrate", "calibration"} & options.keys() else {"calibrate": 16}
+        return build(corpus, index, **{"backbone": tiny_backbone, "impact": "relative"} | sampled | options)[0]
+
+    return make
 
 
-@pytest.mark.parametrize("family", ["Qwen3", "Llama", "SmolLM3"])
-def test_relative_codes_are_those_of_divided_impacts(family):
-    """Bit by bit: the encoder's codes are a stable sort of the impacts divided in float32."""
-    from nagindex.backbone.load import wrap_model
+@pytest.fixture
+def no_draw(monkeypatch):
+    """Return f(): no calibration is drawn from then on."""
 
-    class Tokenizer:
-        pad_token_id = 0
+    def drawn(*args, **options):
+        raise AssertionError("a calibration was drawn")
 
-        def get_vocab(self):
-            return {}
-
-    backbone = wrap_model(family, random_model(FAMILIES[family]), Tokenizer())
-    rng = np.random.default_rng(0)
-    ids = [rng.integers(1, 60, rng.integers(1, 9)).tolist() for _ in range(20)]
-    [means] = mean_impacts([backbone], ids, batch_tokens=16)
-    view = backbone.calibrated(means)
-    spec = view.fingerprint(top_k=7, max_length=9).spec
-    [codes] = Encoder([view], [spec], 1).encode(ids)
-    divisors = impact_divisors(means, backbone.widths)
-    for row, own in zip(ids, codes, strict=True):
-        layers = backbone.impacts(torch.tensor([row]), torch.ones(1, len(row), dtype=torch.int64))
-        relative = [layer[0].numpy() / divisor for layer, divisor in zip(layers, divisors, strict=True)]
-        assert np.array_equal(own, [np.argsort(-layer, kind="stable")[:7] for layer in relative])
+    return lambda: monkeypatch.setattr(builder, "draw_calibration", drawn)
 
 
-# The sample -----------------------------------------------------------------------------------------------------------
+@pytest.fixture
+def no_model(monkeypatch):
+    """No model is loaded."""
+
+    def loaded(*args, **options):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(builder, "_load", loaded)
 
 
-def test_a_small_corpus_is_drawn_from_evenly_and_by_the_seed(corpus):
-    sources = find_sources(corpus).sources
-    first, again, other = (sample_texts(sources, Columns(), count=10, seed=seed) for seed in (0, 0, 1))
-    assert first == again != other
-    assert len(set(first)) == 10
-    assert sorted(sample_texts(sources, Columns(), count=10**6)) == sorted(TEXTS)
+def codes_of(index):
+    """Return {id: NAG's bytes} of an index without damage."""
+    assert list(index.verify()) == []
+    codes = index.codes
+    rows = index.docs.project("id, _segment, _position").fetchall()
+    return {i: codes[segment][place].tobytes() for i, segment, place in rows}
 
 
-def test_a_large_corpus_gives_documents_in_proportion_to_bytes(tmp_path, monkeypatch):
-    """Each source by its size, rows of no text are passed over, and formats and compression make no difference."""
-    monkeypatch.setattr(sample, "SMALL_CORPUS", 1000)
-    monkeypatch.setattr(sample, "BYTES_COUNTED", 2000)
-    long, short = [f"text {n:06} of many" for n in range(3000)], [f"other {n:06}" for n in range(300)]
-    write(tmp_path / "long.jsonl", long)
-    write(tmp_path / "short.jsonl", short)
-    duckdb.sql(
-        f"COPY (SELECT 'p' || i AS id, 'parquet ' || i AS text FROM range(20000) t(i)) TO '{tmp_path}/p.parquet' (FORMAT parquet)"
-    )
-    with gzip.open(tmp_path / "z.jsonl.gz", "wt") as file:
-        file.writelines(json.dumps({"text": f"packed {n}"}) + "\n" for n in range(4000))
-    sources = find_sources(tmp_path).sources
-    drawn = sample_texts(sources, Columns(), count=200)
-    assert drawn == sample_texts(sources, Columns(), count=200)
-    total = sum(source.size for source in sources)
-    for prefix, name in (
-        ("text", "long.jsonl"),
-        ("other", "short.jsonl"),
-        ("parquet", "p.parquet"),
-        ("packed", "z.jsonl.gz"),
-    ):
-        size = next(source.size for source in sources if source.name == name)
-        assert abs(sum(text.startswith(prefix) for text in drawn) - 200 * size / total) <= 3
-    rows = sorted(int(text.split()[1]) for text in drawn if text.startswith("text"))
-    assert rows[0] < 1000 < 2000 < rows[-1], "from all of the source"
+def files_of(index):
+    return sorted(path.name for path in (index / "calibration").iterdir())
 
 
-def test_only_the_first_bytes_of_a_large_source_are_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(sample, "SMALL_CORPUS", 10_000)
-    monkeypatch.setattr(sample, "BYTES_READ", 10_000)
-    monkeypatch.setattr(sample, "BYTES_COUNTED", 1000)
-    write(tmp_path / "a.jsonl", [f"text {n:06}" for n in range(5000)])
-    drawn = sample_texts(find_sources(tmp_path).sources, Columns(), count=20)
-    assert max(int(text.split()[1]) for text in drawn) < 5000 * 1.1 * 10_000 / (tmp_path / "a.jsonl").stat().st_size
+def means_of(index):
+    found = read_latest(index).fingerprint
+    return read_calibration(index, found)
 
 
-def test_rows_without_text_and_unreadable_files_are_passed_over(tmp_path):
-    write(tmp_path / "a.jsonl", ["one", "two"])
-    (tmp_path / "n.jsonl").write_text('{"text": null}\n{"text": ""}\n')
-    (tmp_path / "broken.jsonl").write_text('{"text": "three"}\n{"text": \n')
-    sources = find_sources(tmp_path).sources
-    assert sorted(sample_texts(sources, Columns(), count=9, on_error="skip")) == ["one", "three", "two"]
-    with pytest.raises(BadInputError, match=r"broken\.jsonl"):
-        sample_texts(sources, Columns(), count=9)
-    with pytest.raises(BadInputError, match="no document to calibrate on"):
-        sample_texts(find_sources(tmp_path / "n.jsonl").sources, Columns(), count=9)
+# Divisors -------------------------------------------------------------------------------------------------------------
 
 
-def test_a_pipe_is_not_read_for_a_sample(tmp_path):
-    """It gives its content once."""
-    os.mkfifo(tmp_path / "p.jsonl")
-    with pytest.raises(BadInputError, match="or are no regular files"):
-        sample_texts(find_sources(tmp_path / "p.jsonl").sources, Columns(), count=9)
+def test_divisors_are_the_means_and_a_floor_of_the_layers_average():
+    """Padding beyond a layer's width counts for nothing; a layer without any impact is divided by one."""
+    means = np.array([[1, 3, 0, 99], [0, 0, 0, 0], [2, 2, 2, 2]], np.float32)
+    first, silent, same = impact_divisors(means, [3, 2, 4])
+    floor = FLOOR * np.float32(4 / 3)
+    np.testing.assert_allclose(first, [1 + floor, 3 + floor, floor], rtol=1e-6)
+    assert silent.tolist() == [1, 1]
+    np.testing.assert_allclose(same, [2.2] * 4, rtol=1e-6)
+    assert {part.dtype for part in (first, silent, same)} == {np.dtype(np.float32)}
+
+
+def test_means_do_not_depend_on_the_room_in_memory(tiny_backbone, monkeypatch):
+    """Batches are halved when memory runs out; only a text that does not fit alone is an error."""
+    ids = tokenize(tiny_backbone.tokenizer, texts_of(3, 30), max_length=120, count=False).ids
+    [expected] = mean_impacts([tiny_backbone], ids, batch_tokens=4096)
+    passes = []
+
+    class Scarce:
+        room = 200
+
+        def __getattr__(self, name):
+            return getattr(tiny_backbone.model, name)
+
+        def __call__(self, *, input_ids, **options):
+            passes.append(input_ids.numel())
+            if input_ids.numel() > self.room:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return tiny_backbone.model(input_ids=input_ids, **options)
+
+    monkeypatch.setattr("nagindex.encode.calibrate.CpuWorkers.of", lambda backbones: None)
+    small = dataclasses.replace(tiny_backbone, model=Scarce())
+    [found] = mean_impacts([small], ids, batch_tokens=4096)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert max(passes) > Scarce.room >= passes[-1]
+    Scarce.room = max(map(len, ids)) - 1
+    with pytest.raises(torch.OutOfMemoryError):
+        mean_impacts([small], ids, batch_tokens=4096)
+
+
+def test_impacts_that_are_not_finite_are_no_calibration(tiny_backbone, monkeypatch):
+    """The message names the model, its dtype and the remedy."""
+    real = torch.Tensor.sum
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "sum", lambda self, *a, **k: real(self, *a, **k) * torch.inf)
+        with pytest.raises(BadInputError, match=r'not finite; use `dtype="fp32"`'):
+            mean_impacts([tiny_backbone], [[5, 6, 7]], batch_tokens=100)
 
 
 # One calibration an index ---------------------------------------------------------------------------------------------
 
 
-def test_every_shard_and_rerun_uses_the_stored_means(corpus, tmp_path, tiny_backbone, monkeypatch):
-    """Three shards give what one process gives, and a command that goes on draws nothing."""
-    whole, _ = build(corpus, tmp_path / "whole", impact="relative", backbone=tiny_backbone)
-    for number in range(3):
-        shared, _ = build(
-            corpus, tmp_path / "shared", impact="relative", backbone=tiny_backbone, shard=Shard(number, 3)
-        )
-        monkeypatch.setattr(builder, "draw_calibration", None)
-    assert shared.manifest.fingerprint == whole.manifest.fingerprint
-    rows = "SELECT id FROM docs ORDER BY id"
-    assert shared.sql(rows).fetchall() == whole.sql(rows).fetchall()
-    found, expected = (
-        {i: index.codes[s][p].tobytes() for i, s, p in index.sql(BY_ID).fetchall()} for index in (shared, whole)
+def test_every_shard_and_device_draws_the_same(corpus, tmp_path, relative):
+    """Whichever of three shards comes first, on one device or two: the same means and the same codes."""
+    whole = relative(corpus, tmp_path / "whole")
+    for first in range(3):
+        place = tmp_path / f"{first}"
+        for number in (first, (first + 1) % 3, (first + 2) % 3):
+            index = relative(corpus, place, shard=Shard(number, 3))
+            assert files_of(place) == files_of(whole.path)
+        assert codes_of(index) == codes_of(whole)
+
+
+def test_a_process_for_each_device_takes_the_stored_means(corpus, golden, tmp_path, relative):
+    """`cpu,cpu` gives the calibration and the codes of one process."""
+    model = str(golden / "models" / "qwen3")
+    index, _ = build(
+        corpus, tmp_path / "two", model=model, device="cpu,cpu", dtype="fp32", impact="relative", calibrate=16
     )
-    assert found == expected
-    assert build(corpus, tmp_path / "whole", impact="relative", backbone=tiny_backbone)[1].documents == 0
+    whole = relative(corpus, tmp_path / "whole")
+    assert files_of(index.path) == files_of(whole.path)
+    assert codes_of(index) == codes_of(whole)
 
 
-def test_of_two_writers_that_draw_at_once_the_second_takes_the_firsts(corpus, tmp_path, tiny_backbone, monkeypatch):
-    """Their means may differ in the last bits; all documents are of one calibration, and both writers go on."""
-    draw = builder.draw_calibration
-
-    def late(*given, **options):
-        drawn = draw(*given, **options)
-        monkeypatch.setattr(builder, "draw_calibration", draw)
-        build(corpus, tmp_path / "i", impact="relative", backbone=tiny_backbone, shard=Shard(0, 2))
-        return dataclasses.replace(drawn, means=[means * np.float32(1.001) for means in drawn.means])
-
-    monkeypatch.setattr(builder, "draw_calibration", late)
-    index, report = build(corpus, tmp_path / "i", impact="relative", backbone=tiny_backbone, shard=Shard(1, 2))
-    assert len(index) == len(TEXTS) >= report.documents
-    whole, _ = build(corpus, tmp_path / "w", impact="relative", backbone=tiny_backbone)
-    assert index.manifest.fingerprint == whole.manifest.fingerprint
-    for (_, s, p), (_, t, q) in zip(index.sql(BY_ID).fetchall(), whole.sql(BY_ID).fetchall(), strict=True):
-        assert np.array_equal(index.codes[s][p], whole.codes[t][q])
+def test_the_stored_file_is_what_the_fingerprint_names(corpus, tmp_path, relative):
+    """Float32 [L, d] under the SHA-256 of its bytes; the manifest says how many documents were drawn."""
+    index = relative(corpus, tmp_path / "i")
+    fingerprint = index.manifest.fingerprint
+    means = np.load(tmp_path / "i" / "calibration" / f"{fingerprint.calibration}.npy")
+    assert (means.shape, means.dtype) == ((4, 256), np.float32)
+    assert calibration_hash(means) == fingerprint.calibration
+    assert (fingerprint.impact, fingerprint.spec.top_k, index.manifest.settings.calibrate) == ("relative", 5, 16)
+    content = json.loads(manifest_path(index.path, index.manifest.version).read_text())
+    assert content["flags"] == ["calibration"]
+    assert content["fingerprint"]["calibration"] == fingerprint.calibration
 
 
-def test_other_settings_than_the_indexs_are_refused(made, corpus, tiny_backbone, tmp_path, monkeypatch):
-    other = calibrate(corpus, tmp_path / "c.npz", calibrate=3, backbone=tiny_backbone) and tmp_path / "c.npz"
-    for options, said in (
-        ({"impact": "relative", "calibrate": 7}, "`calibrate` is 512 in the index and 7 here"),
-        ({"impact": "relative", "calibration": other}, "`calibration` is"),
-        ({"impact": "relative", "layers": "0-1"}, "`layers` is 4 in the index and '0-1' here"),
-        ({"impact": "relative", "max_length": 7}, "`max_length` is 120 in the index and 7 here"),
-        ({}, "`impact` is 'relative' in the index and 'absolute' here"),
-    ):
-        with pytest.raises(SettingsMismatchError, match=said.replace("(", r"\(")):
-            build(corpus, made.path, top_k=6, backbone=tiny_backbone, **options)
-    monkeypatch.setattr(builder, "_load", None)  # the kind of impact is told before a model is loaded
-    with pytest.raises(SettingsMismatchError, match="`impact`"):
-        build(corpus, made.path, top_k=6)
+def test_racing_shards_adopt_the_calibration_of_the_first(corpus, tmp_path, relative, monkeypatch):
+    """Two machines whose last bits differ: the second one's means are given up, and it encodes with the first one's."""
+    real, place = builder.draw_calibration, tmp_path / "i"
+    whole = codes_of(relative(corpus, tmp_path / "whole"))
+
+    def overtaken(*args, **options):
+        monkeypatch.setattr(builder, "draw_calibration", real)
+        relative(corpus, place, shard=Shard(1, 2))
+        drawn = real(*args, **options)
+        return Drawn([means[:, ::-1].copy() for means in drawn.means], drawn.documents)
+
+    monkeypatch.setattr(builder, "draw_calibration", overtaken)
+    index = relative(corpus, place, shard=Shard(0, 2))
+    assert len(index) == N
+    assert codes_of(index) == whole
+    assert files_of(place) == [f"{index.manifest.fingerprint.calibration}.npy"]
+    assert relative(corpus, place).append(corpus).documents == 0
+
+
+def test_writers_that_create_at_the_same_moment_agree(tmp_path, tiny_backbone):
+    """Both wrote a calibration, one published first: the other takes its manifest's."""
+    from nagindex.storage.settings import Settings
+
+    means = [np.full((4, 256), value, np.float32) for value in (1, 2)]
+    prints = [tiny_backbone.calibrated(own).fingerprint() for own in means]
+    settings = Settings(calibrate=16)
+    made = [create_index(tmp_path / "i", own, settings, means=m) for own, m in zip(prints, means, strict=True)]
+    assert made[0] == made[1] == read_latest(tmp_path / "i")
+    write_calibration(tmp_path / "i", means[0])  # is there, which is no fault
+    np.testing.assert_array_equal(means_of(tmp_path / "i"), means[0])
+
+
+def test_the_same_command_draws_nothing_again(corpus, tmp_path, relative, no_draw):
+    """Nor do an append, a query, or documents that were added to the corpus."""
+    index = relative(corpus, tmp_path / "i")
+    before = means_of(index.path)
+    no_draw()
+    (corpus / "c.jsonl").write_text(lines(texts_of(5, 10), "f"))
+    again = relative(corpus, tmp_path / "i")
+    assert len(again) == N + 10
+    (tmp_path / "more.jsonl").write_text(lines(texts_of(6, 5), "g"))
+    assert again.append(tmp_path / "more.jsonl").documents == 5
+    np.testing.assert_array_equal(means_of(index.path), before)
+
+
+def test_a_build_that_has_encoded_nothing_can_still_change_its_calibration(corpus, tmp_path, relative, tiny_backbone):
+    """Without documents neither the sample's size nor the kind of impact binds; a vacuum removes what is named no more."""
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text(lines(texts_of(0, 3)))
+    place = tmp_path / "i"
+    means = np.ones((4, 256), np.float32)
+    from nagindex.storage.settings import Settings
+
+    create_index(place, tiny_backbone.calibrated(means).fingerprint(), Settings(calibrate=9), means=means)
+    index = relative(corpus, place)
+    assert codes_of(index) == codes_of(relative(corpus, tmp_path / "whole"))
+    assert len(files_of(place)) == 2
+    index.vacuum(grace=0)
+    assert files_of(place) == [f"{index.manifest.fingerprint.calibration}.npy"]
+    assert list(open_index(place).verify()) == []
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("changes", "said"),
     [
-        ({"calibrate": 5}, "`calibrate` is for relative impact"),
-        ({"calibration": "x"}, "`calibration` is for relative impact"),
-        ({"impact": "relative", "calibrate": 5, "calibration": "x"}, "give one of the two"),
-        ({"impact": "relative", "calibrate": 0}, "at least one document"),
-        ({"impact": "most"}, "one of absolute, relative"),
-        ({"preset": "best"}, "one of paper, calibrated, fast"),
+        ({"calibrate": 17}, r"`calibrate` is 16 in the index and 17 here"),
+        ({"impact": "absolute", "calibrate": None}, r"`impact` is 'relative' in the index and 'absolute' here"),
+        (
+            {"preset": "paper", "impact": None, "calibrate": None},
+            r"`impact` is 'relative' in the index and 'absolute' here",
+        ),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(options, said):
-    with pytest.raises(BadInputError, match=said):
-        BuildOptions.of(**options)
+def test_another_calibration_is_refused_before_the_model_loads(corpus, tmp_path, relative, no_model, changes, said):
+    """Naming both values; the index stays as it is."""
+    index = relative(corpus, tmp_path / "i")
+    with pytest.raises(SettingsMismatchError, match=said):
+        relative(corpus, tmp_path / "i", **{"backbone": None} | changes)
+    assert versions(index.path)[-1] == index.manifest.version
 
 
-def test_presets_and_what_is_named_in_place_of_them():
-    fast = BuildOptions(preset="fast").encoding
-    assert (fast.impact, fast.layers, fast.top_k, fast.max_length) == ("relative", "first-third", 5, 32)
-    assert BuildOptions(preset="fast", max_length=64, layers=[0, 1]).encoding == dataclasses.replace(
-        fast, max_length=64, layers="0,1"
-    )
-    assert BuildOptions(preset="calibrated").sample == 512
-    assert BuildOptions().sample is None
+def test_relative_impact_is_refused_for_an_index_of_absolute_impact(
+    corpus, tmp_path, tiny_backbone, relative, no_draw, no_model
+):
+    """Before a model is loaded or anything drawn."""
+    build(corpus, tmp_path / "i", backbone=tiny_backbone)
+    no_draw()
+    with pytest.raises(SettingsMismatchError, match=r"`impact` is 'absolute' in the index and 'relative' here"):
+        relative(corpus, tmp_path / "i", backbone=None)
+    assert not (tmp_path / "i" / "calibration").exists()
 
 
-def test_a_query_may_name_the_preset_that_the_index_was_built_as(made):
-    assert made.query([TEXTS[0]], n=1, preset="calibrated").ids.tolist() == ["a-0000"]
-    with pytest.raises(
-        SettingsMismatchError, match='`preset="paper"` is of absolute impact, and the index of relative'
-    ):
-        made.query([TEXTS[0]], n=1, preset="paper")
-
-
-def test_absolute_indexes_are_as_before(corpus, tmp_path, tiny_backbone):
-    """Their manifests have no entry or flag of relative impact or of layers, and there is no such folder."""
-    index, _ = build(corpus, tmp_path / "i", backbone=tiny_backbone)
-    content = json.loads(sorted((index.path / "manifests").glob("0*.json"))[-1].read_text())
-    assert content["flags"] == []
-    assert not {"impact", "calibration"} & content["fingerprint"].keys()
-    assert content["fingerprint"]["spec"].keys() == {"neuron_type", "widths", "top_k"}
-    assert "calibrate" not in content["settings"]
-    assert not (index.path / "calibration").exists()
-
-
-def test_earlier_versions_refuse_what_they_cannot_read(corpus, tmp_path, tiny_backbone, monkeypatch):
-    relative, _ = build(corpus, tmp_path / "i", impact="relative", layers="0,2", backbone=tiny_backbone)
-    monkeypatch.setattr("nagindex.storage.manifest.FLAGS", frozenset({"columns"}))
-    with pytest.raises(nagindex.UnknownFormatError, match="calibration, layers"):
-        nagindex.open(relative.path)
-
-
-# Files ----------------------------------------------------------------------------------------------------------------
-
-
-def test_a_calibration_can_be_made_and_given(made, corpus, tmp_path, tiny_backbone):
-    """A file, the index that it equals, and an index built by either have the same means."""
-    file = tmp_path / "c.npz"
-    assert calibrate(corpus, file, backbone=tiny_backbone) == len(TEXTS)
-    stored = read_calibration(made.path, made.manifest.fingerprint)
-    assert np.array_equal(load_calibration(file).means, stored)
-    assert np.array_equal(load_calibration(made.path).means, stored)
-    for number, given in enumerate((file, made.path)):
-        built, _ = build(
-            corpus / "b.jsonl",
-            tmp_path / f"n{number}",
-            calibration=given,
-            impact="relative",
-            top_k=6,
-            backbone=tiny_backbone,
-        )
-        assert built.manifest.fingerprint.calibration == made.manifest.fingerprint.calibration
-
-
-def test_a_calibration_of_another_encoding_is_refused(made, corpus, tmp_path, tiny_backbone):
-    for options, said in (
-        ({"max_length": 32}, "`max_length` is 120 there and 32 here"),
-        ({"neuron_type": "gate"}, "`neuron_type` is 'up' there and 'gate' here"),
+def test_other_layers_k_and_length_are_refused(corpus, tmp_path, relative, no_draw):
+    """Each names the index's value and the given one, and nothing is drawn for it."""
+    relative(corpus, tmp_path / "i", layers="0-1")
+    no_draw()
+    for changes, said in (
+        ({}, r"`layers` is '0-1' in the index and 4 here"),
+        ({"layers": "0,2"}, r"`layers` is '0,1' in the index and '0,2' here"),
+        ({"layers": "0-1", "top_k": 7}, r"`top_k` is 5 in the index and 7 here"),
+        ({"layers": "0-1", "max_length": 7}, r"`max_length` is 120 in the index and 7 here"),
     ):
         with pytest.raises(SettingsMismatchError, match=said):
-            build(corpus, tmp_path / "n", calibration=made.path, impact="relative", backbone=tiny_backbone, **options)
-    some, _ = build(corpus, tmp_path / "s", layers="0-1", impact="relative", backbone=tiny_backbone)
-    with pytest.raises(SettingsMismatchError, match="calibrates another encoding"):
-        build(corpus, tmp_path / "n", calibration=some.path, impact="relative", backbone=tiny_backbone)
+            relative(corpus, tmp_path / "i", **changes)
 
 
-def test_what_is_no_calibration_is_refused(corpus, tmp_path, tiny_backbone):
-    calibrate(corpus, tmp_path / "c.npz", backbone=tiny_backbone)
-    content = (tmp_path / "c.npz").read_bytes()
-    (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
-    (tmp_path / "empty.npz").write_bytes(b"")
-    (tmp_path / "text.npz").write_text("means")
-    np.savez(tmp_path / "other.npz", means=np.ones((2, 2), np.float32))
-    np.save(tmp_path / "array.npy", np.ones((2, 2), np.float32))
-    with np.load(tmp_path / "c.npz") as stored:
-        np.savez(
-            tmp_path / "changed.npz",
-            **{name: stored[name] for name in ("fingerprint", "documents")},
-            means=stored["means"] * 2,
-        )
-    for name in ("cut.npz", "empty.npz", "text.npz", "other.npz", "array.npy", "changed.npz"):
-        with pytest.raises(BadInputError, match=f"{name}: not a calibration, or a damaged one"):
-            load_calibration(tmp_path / name)
-    with pytest.raises(InputNotFoundError, match="no such index or file"):
-        load_calibration(tmp_path / "gone.npz")
-    absolute, _ = build(corpus, tmp_path / "i", backbone=tiny_backbone)
-    with pytest.raises(BadInputError, match="absolute impact has no calibration"):
-        load_calibration(absolute.path)
+def test_several_types_are_calibrated_each_for_itself(corpus, tmp_path, relative, tiny_backbone):
+    """From one pass; a type that is added later, with no calibration yet, gets what it has in a build of its own."""
+    options = {"backbone": tiny_backbone, "impact": "relative", "calibrate": 16}
+    places = {kind: tmp_path / kind for kind in ("up", "q", "k")}
+    [(first, _)] = build_types(corpus, {"up": places["up"]}, **options)
+    together = [index for index, _ in build_types(corpus, places, **options)]
+    for kind, index in zip(places, together, strict=True):
+        alone = relative(corpus, tmp_path / f"{kind} alone", neuron_type=kind)
+        assert files_of(index.path) == files_of(alone.path)
+        assert codes_of(index) == codes_of(alone)
+    assert together[0].manifest.fingerprint == first.manifest.fingerprint
 
 
-def test_a_calibration_is_written_over_no_source_and_into_no_index(made, corpus, tiny_backbone):
-    with pytest.raises(BadInputError, match=r"ends in \.npz"):
-        calibrate(corpus, corpus / "a.jsonl", backbone=tiny_backbone)
-    with pytest.raises(BadInputError, match="inside the index"):
-        calibrate(corpus, made.path / "c.npz", backbone=tiny_backbone)
-
-
-# Damage ---------------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("fault", ["removed", "cut", "bit"])
-def test_a_damaged_calibration_is_told_and_never_used(made, corpus, fault, tiny_backbone):
-    """Opening tells a missing or short file; a changed one is told by `verify`, and by whatever would encode with it."""
-    [path] = (made.path / "calibration").iterdir()
-    content = bytearray(path.read_bytes())
-    content[-3] ^= 4
-    path.unlink()
-    if fault != "removed":
-        path.write_bytes(bytes(content) if fault == "bit" else bytes(content[:-1]))
-    assert any(str(path) in str(error) for error in nagindex.open(made.path, check=False).verify())
-    if fault != "bit":
-        with pytest.raises(DamagedIndexError, match="calibration"):
-            nagindex.open(made.path)
-    index = nagindex.Index(made.path, read_latest(made.path), backbone=tiny_backbone)
-    for encode in (lambda: index.encode(["new"]), lambda: index.append(write(corpus / "c.jsonl", ["new"]))):
-        with pytest.raises(DamagedIndexError, match="calibration"):
-            encode()
-    assert len(index.query(index.codes[0][:2], n=3)) == 3  # needs no means
-
-
-def test_vacuum_keeps_the_calibration_that_a_version_names_and_removes_others(made):
-    stray = made.path / "calibration" / f"{'0' * 64}.npy"
-    stray.write_bytes(b"x")
-    made.vacuum(grace=0)
-    assert [path.stem for path in (made.path / "calibration").iterdir()] == [made.manifest.fingerprint.calibration]
-    assert nagindex.open(made.path).verify() == []
-
-
-def test_saved_targets_of_another_calibration_are_refused(made, corpus, tmp_path, tiny_backbone):
-    made.save_targets(made.encode([TEXTS[0]]), tmp_path / "t.parquet")
-    other, _ = build(corpus, tmp_path / "o", impact="relative", top_k=6, calibrate=5, backbone=tiny_backbone)
-    with pytest.raises(SettingsMismatchError, match="`calibration` is"):
-        other.query(tmp_path / "t.parquet", n=1)
-
-
-def test_drift_is_told_where_appended_documents_are_unlike_the_first(made, corpus):
-    """And by how much chance alone would move them."""
-    assert "drift" not in made.info()
-    made.append(write(corpus / "c.jsonl", ["zzz qqq " * 9] * 60))
-    told = made.info()["drift"]
-    assert told["appended"] == 60
-    assert 0 < told["by_chance"] < told["moved"] <= 1
+def test_an_index_of_absolute_impact_and_all_layers_is_written_as_before(corpus, tmp_path, tiny_backbone, relative):
+    """No new key and no flag, so that earlier versions of nagindex read it; each feature that is used has its flag."""
+    build(corpus, tmp_path / "i", backbone=tiny_backbone, layers="all")
+    content = json.loads(manifest_path(tmp_path / "i", 1).read_text())
+    assert content["flags"] == []
+    assert set(content["fingerprint"]) == {
+        "backbone", "weights", "tokenizer", "spec", "max_length", "dtype", "attention", "libraries"
+    }  # fmt: skip
+    assert set(content["fingerprint"]["spec"]) == {"neuron_type", "widths", "top_k"}
+    assert set(content["settings"]) == {
+        "text_column", "id_column", "token_column", "keep_columns", "window", "batch_tokens", "count_tokens"
+    }  # fmt: skip
+    assert not (tmp_path / "i" / "calibration").exists()
+    for name, options, flags in (
+        ("layers", {"impact": "absolute", "calibrate": None, "layers": "0-1"}, ["layers"]),
+        ("both", {"layers": [0, 3]}, ["calibration", "layers"]),
+    ):
+        relative(corpus, tmp_path / name, **options)
+        assert json.loads(manifest_path(tmp_path / name, 1).read_text())["flags"] == flags

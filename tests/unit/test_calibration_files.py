@@ -1,0 +1,338 @@
+"""Calibrations that are given: taken from an index or a file, for the layers that an index has, and refused where they do not fit."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pytest
+
+from nagindex import build, builder, calibrate
+from nagindex.backbone.load import load_backbone
+from nagindex.builder import estimate_build
+from nagindex.errors import BadInputError, DamagedIndexError, InputNotFoundError, SettingsMismatchError
+from nagindex.ingest.calibrate import load_calibration, save_calibration
+from nagindex.storage.calibration import read_calibration
+from nagindex.storage.manifest import read_latest
+
+TEXTS = [f"the {word} number {i} of the {word}" for i in range(12) for word in ("river", "fox", "graph")]
+
+
+@pytest.fixture(scope="module")
+def model(golden):
+    return str(golden / "models" / "qwen3")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, model):
+    """A folder with a corpus, its calibration in a file, and an index that was built with it."""
+    folder = tmp_path_factory.mktemp("made")
+    lines = [json.dumps({"id": f"d{i}", "text": text}) + "\n" for i, text in enumerate(TEXTS)]
+    (folder / "c.jsonl").write_text("".join(lines))
+    options = {"model": model, "device": "cpu", "dtype": "fp32", "calibrate": 16}
+    assert calibrate(folder / "c.jsonl", folder / "c.npz", **options) == 16
+    build(folder / "c.jsonl", folder / "i", impact="relative", **options)
+    return folder
+
+
+@pytest.fixture
+def using(made, tmp_path, tiny_backbone, monkeypatch):
+    """Return f(calibration, **options): an index that is built with a given calibration, for which none is drawn."""
+
+    def drawn(*args, **options):
+        raise AssertionError("a calibration was drawn")
+
+    monkeypatch.setattr(builder, "draw_calibration", drawn)
+
+    def make(calibration, *, name="made", **options):
+        given = {"backbone": tiny_backbone, "impact": "relative", "calibration": calibration}
+        return build(made / "c.jsonl", tmp_path / name, **given | options)[0]
+
+    return make
+
+
+def means_of(index):
+    return read_calibration(index, read_latest(index).fingerprint)
+
+
+def test_a_file_holds_what_an_index_of_the_corpus_has(made):
+    """The same documents, means, and encoding; it can be written anew over itself, and says how many documents it is of."""
+    found, index = load_calibration(made / "c.npz"), load_calibration(made / "i")
+    np.testing.assert_array_equal(found.means, means_of(made / "i"))
+    assert found.fingerprint == index.fingerprint == read_latest(made / "i").fingerprint
+    assert found.documents == index.documents == 16
+    before = (made / "c.npz").read_bytes()
+    save_calibration(made / "c.npz", found)
+    assert (made / "c.npz").read_bytes() == before
+    assert load_calibration(str(made / "c.npz")).fingerprint == found.fingerprint
+
+
+@pytest.mark.parametrize("name", ["i", "c.npz"])
+def test_a_given_calibration_is_the_new_indexs(made, using, name):
+    """Same means, hash and codes as in the index of the sample; the same command again, and an append, need nothing else."""
+    index, first = using(made / name), read_latest(made / "i")
+    assert index.manifest.fingerprint == first.fingerprint
+    assert index.manifest.settings.calibrate is None
+    assert [codes.tobytes() for codes in index.codes] == [
+        np.load(p).tobytes() for p in made.glob("i/segments/*/nags.npy")
+    ]
+    assert using(made / name).append(made / "c.jsonl").documents == 0
+
+
+@pytest.mark.parametrize("name", ["i", "c.npz"])
+@pytest.mark.parametrize("layers", ["0-1", "first-third", "1,3", "last", 2])
+def test_means_of_all_layers_serve_an_index_of_fewer(made, using, name, layers):
+    """It gets the rows of its layers, and the codes that the index of all layers has there."""
+    index = using(made / name, layers=layers)
+    numbers = index.manifest.fingerprint.spec.layer_numbers
+    np.testing.assert_array_equal(means_of(index.path), means_of(made / "i")[list(numbers)])
+    [whole] = [np.load(path) for path in made.glob("i/segments/*/nags.npy")]
+    np.testing.assert_array_equal(np.concatenate(index.codes), whole[:, list(numbers)])
+    assert index.query(index.codes[0][3:4], n=1).ids[0] == index.docs.order("_position").fetchall()[3][0]
+
+
+def test_an_index_of_few_layers_serves_another_of_some_of_them(made, using):
+    """In the backbone's numbers; layers that it lacks are refused."""
+    few = using(made / "i", name="few", layers="1,3")
+    index = using(few.path, layers="3")
+    np.testing.assert_array_equal(means_of(index.path), means_of(made / "i")[[3]])
+    with pytest.raises(
+        SettingsMismatchError, match=r"few: calibrates another encoding: `layers` is '1,3' there and '2-3' here"
+    ):
+        using(few.path, name="other", layers="2-3")
+
+
+def test_k_and_library_versions_may_differ(made, using, monkeypatch):
+    """Means depend on neither K nor, but for rounding, on the libraries."""
+    index = using(made / "c.npz", top_k=7)
+    np.testing.assert_array_equal(means_of(index.path), means_of(made / "i"))
+    assert index.manifest.fingerprint.spec.top_k == 7
+    from nagindex.backbone import load
+
+    monkeypatch.setattr(load, "installed_libraries", lambda: {"torch": "9", "transformers": "9", "tokenizers": "9"})
+    assert len(using(made / "c.npz", name="later")) == len(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"neuron_type": "q"}, r"`neuron_type` is 'up' there and 'q' here"),
+        ({"max_length": 32}, r"`max_length` is 120 there and 32 here"),
+        ({"preset": "fast"}, r"`max_length` is 120 there and 32 here"),
+        ({"other": {"dtype": "bf16"}}, r"`dtype` is 'float32' there and 'bfloat16' here"),
+        ({"other": {"attention": "eager"}}, r"`attention` is 'sdpa' there and 'eager' here"),
+        ({"other": {"name": "llama"}}, r"weights is '[0-9a-f]+' there and '[0-9a-f]+' here"),
+    ],
+)
+@pytest.mark.parametrize("name", ["i", "c.npz"])
+def test_a_calibration_of_another_encoding_is_refused(made, golden, using, tmp_path, name, changes, said):
+    """Naming what it was read from and both values; no index is left."""
+    changes = dict(changes)
+    if other := changes.pop("other", None):
+        folder = str(golden / "models" / other.get("name", "qwen3"))
+        options = {"dtype": "fp32", "attention": "sdpa"} | {k: v for k, v in other.items() if k != "name"}
+        changes["backbone"] = load_backbone(folder, device="cpu", **options)
+    with pytest.raises(
+        SettingsMismatchError, match=f"{name}: calibrates another encoding: .*{said}.*draw one with `calibrate`"
+    ):
+        using(made / name, **changes)
+    assert not (tmp_path / "made").exists()
+
+
+def test_an_index_of_one_calibration_refuses_another(made, using, tmp_path, tiny_backbone, monkeypatch):
+    """Both hashes are named; and a given calibration is no sample of a size."""
+    monkeypatch.undo()
+    calibrate(
+        made / "c.jsonl", tmp_path / "other.npz", model=str(tiny_backbone.name), device="cpu", dtype="fp32", calibrate=5
+    )
+    using(made / "c.npz")
+    hashes = [load_calibration(path).fingerprint.calibration[:12] for path in (made / "c.npz", tmp_path / "other.npz")]
+    with pytest.raises(
+        SettingsMismatchError, match=f"`calibration` is '{hashes[0]}' in the index and '{hashes[1]}' here"
+    ):
+        using(tmp_path / "other.npz")
+    with pytest.raises(SettingsMismatchError, match="`calibrate` is not given in the index and 512 here"):
+        using(None)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"calibrate": 0}, "calibrate 0: a sample has at least one document"),
+        ({"calibrate": 8, "calibration": "x.npz"}, "`calibrate` draws a sample, and `calibration` names one"),
+        ({"impact": "absolute", "calibrate": 8}, "`calibrate` is for relative impact"),
+        ({"impact": None, "preset": "paper", "calibration": "x"}, "`calibration` is for relative impact"),
+        ({"impact": "loud"}, "impact 'loud': one of absolute, relative"),
+        ({"preset": "best"}, "preset 'best': one of paper, calibrated, fast"),
+        ({"layers": "7"}, "has layers 0 to 3"),
+        ({"layers": "first-fifth"}, "write last, first, all, 0-13"),
+        ({"layers": []}, "layers"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(made, tmp_path, tiny_backbone, options, said):
+    with pytest.raises(BadInputError, match=said):
+        build(made / "c.jsonl", tmp_path / "i", backbone=tiny_backbone, **{"impact": "relative"} | options)
+    assert not (tmp_path / "i").exists()
+
+
+# Files that are something else ----------------------------------------------------------------------------------------
+
+
+def refused(path):
+    with pytest.raises((BadInputError, InputNotFoundError, DamagedIndexError)) as caught:
+        load_calibration(path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_every_cut_of_a_file_is_refused(made, tmp_path):
+    """However little is missing."""
+    content = (made / "c.npz").read_bytes()
+    for length in {*range(0, len(content), 61), len(content) - 1}:
+        (tmp_path / "f.npz").write_bytes(content[:length])
+        refused(tmp_path / "f.npz")
+
+
+def test_a_flipped_bit_is_refused_or_changes_nothing(made, tmp_path):
+    """Some bytes of a zip archive say nothing; whatever is read is what was written."""
+    content, whole = (made / "c.npz").read_bytes(), load_calibration(made / "c.npz")
+    said = 0
+    for at in [*range(300), *range(300, len(content) - 400, 37), *range(len(content) - 400, len(content))]:
+        damaged = bytearray(content)
+        damaged[at] ^= 1 << at % 8
+        (tmp_path / "f.npz").write_bytes(damaged)
+        try:
+            found = load_calibration(tmp_path / "f.npz")
+        except BadInputError:
+            said += 1
+            continue
+        np.testing.assert_array_equal(found.means, whole.means)
+        assert (found.fingerprint, found.documents) == (whole.fingerprint, whole.documents)
+    assert said > 100
+
+
+def test_foreign_files_are_refused(made, tmp_path):
+    """Arrays, archives of other arrays, pickles, text, nothing, a device and a pipe, which hangs nothing."""
+    good = dict(np.load(made / "c.npz"))
+    huge = dict(good, means=np.zeros((4, 256), np.float32))
+    np.save(tmp_path / "array.npy", good["means"])
+    np.savez(tmp_path / "other.npz", means=good["means"])
+    np.savez(tmp_path / "more.npz", extra=1, **good)
+    np.savez(tmp_path / "double.npz", **good | {"means": good["means"].astype(np.float64)})
+    np.savez(tmp_path / "zeros.npz", **huge)
+    np.savez(tmp_path / "objects.npz", **good | {"means": np.array([{}], dtype=object)})
+    np.savez(tmp_path / "text.npz", **good | {"fingerprint": np.array("[" * 100_000)})
+    np.savez_compressed(tmp_path / "packed.npz", **good | {"means": np.zeros((1 << 14, 256), np.float32)})
+    (tmp_path / "text.txt").write_text("means")
+    (tmp_path / "nothing").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe")
+    for path in sorted(tmp_path.iterdir()):
+        assert "not a calibration" in refused(path)
+    assert "not a calibration" in refused("/dev/null")
+    assert "no such index or file" in refused(tmp_path / "nowhere")
+    (tmp_path / "folder").mkdir()
+    assert "no index here" in refused(tmp_path / "folder")
+
+
+def test_means_that_no_impact_has_are_refused(made, tmp_path):
+    """Negative or not finite, under a hash that fits."""
+    whole = load_calibration(made / "c.npz")
+    from nagindex.storage.calibration import calibration_hash
+
+    for value in (-1, np.nan, np.inf):
+        means = whole.means.copy()
+        means[1, 3] = value
+        fields = whole.fingerprint.to_json() | {"calibration": calibration_hash(means)}
+        np.savez(tmp_path / "f.npz", means=means, fingerprint=np.array(json.dumps(fields)), documents=np.array(4))
+        refused(tmp_path / "f.npz")
+
+
+def test_an_index_without_or_with_a_damaged_calibration_is_refused(made, tmp_path, tiny_backbone):
+    """Absolute impact has none; a damaged one is named."""
+    build(made / "c.jsonl", tmp_path / "absolute", backbone=tiny_backbone)
+    assert "an index of absolute impact has no calibration" in refused(tmp_path / "absolute")
+    shutil.copytree(made / "i", tmp_path / "i")
+    [path] = (tmp_path / "i" / "calibration").iterdir()
+    content = bytearray(path.read_bytes())
+    content[500] ^= 1
+    path.write_bytes(content)
+    assert str(path) in refused(tmp_path / "i")
+    path.unlink()
+    assert str(path) in refused(tmp_path / "i")
+
+
+# Writing a file -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("c.npy", "a calibration is a file that ends in .npz"),
+        ("c", "a calibration is a file that ends in .npz"),
+        ("corpus/a.npz", "is the same file as"),
+        ("i/a.npz", "lies inside the index"),
+        ("i/calibration/a.npz", "lies inside the index"),
+        ("nowhere/a.npz", "its folder does not exist"),
+        ("folder.npz", "is a folder"),
+        ("pipe.npz", "is not a regular file"),
+        ("link.npz", "is the same file as"),
+    ],
+)
+def test_a_calibration_is_never_written_over_what_is_needed(made, tmp_path, model, name, said, monkeypatch):
+    """Neither a source, by any link, nor an index, nor what is no file; nothing is loaded or drawn for it."""
+
+    def loaded(*args, **options):
+        raise AssertionError("a model was loaded")
+
+    monkeypatch.setattr(builder, "_load", loaded)
+    shutil.copytree(made / "i", tmp_path / "i")
+    (tmp_path / "corpus").mkdir()
+    shutil.copy(made / "c.jsonl", tmp_path / "corpus" / "a.jsonl")
+    (tmp_path / "folder.npz").mkdir()
+    os.mkfifo(tmp_path / "pipe.npz")
+    (tmp_path / "link.npz").symlink_to(tmp_path / "corpus" / "a.jsonl")
+    if name.startswith("corpus"):
+        os.link(tmp_path / "corpus" / "a.jsonl", tmp_path / name)
+    before = (tmp_path / "corpus" / "a.jsonl").read_bytes()
+    with pytest.raises(BadInputError, match=said):
+        calibrate(tmp_path / "corpus", tmp_path / name, model=model)
+    assert (tmp_path / "corpus" / "a.jsonl").read_bytes() == before
+    assert sorted(path.name for path in (tmp_path / "i").iterdir()) == sorted(
+        path.name for path in (made / "i").iterdir()
+    )
+
+
+def test_a_calibration_that_fails_leaves_no_file(made, tmp_path, model):
+    """Nor a temporary one; and one that was there stays."""
+    (tmp_path / "empty.jsonl").write_text('{"text": null}\n')
+    (tmp_path / "c.npz").write_bytes(b"before")
+    with pytest.raises(BadInputError, match="no document to calibrate on"):
+        calibrate(tmp_path / "empty.jsonl", tmp_path / "c.npz", model=model)
+    with pytest.raises(BadInputError, match="leave `calibration` out"):
+        calibrate(tmp_path / "empty.jsonl", tmp_path / "c.npz", model=model, calibration=made / "c.npz")
+    assert (tmp_path / "c.npz").read_bytes() == b"before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.npz", "empty.jsonl"]
+
+
+def test_an_estimate_draws_nothing_and_names_what_is_cheaper(made, model, monkeypatch):
+    """Of relative impact too; every plan is of the layers, K and tokens that its option gives."""
+
+    def drawn(*args, **options):
+        raise AssertionError("a calibration was drawn")
+
+    monkeypatch.setattr(builder, "draw_calibration", drawn)
+    seen = []
+    real = builder.estimate
+    monkeypatch.setattr(
+        builder, "estimate", lambda sources, plans, *a, **k: seen.append(plans) or real(sources, plans, *a, **k)
+    )
+    for options in ({}, {"impact": "relative", "calibrate": 8}, {"impact": "relative", "calibration": made / "c.npz"}):
+        estimate_build(made / "c.jsonl", model=model, device="cpu", dtype="fp32", **options)
+        shapes = [(plan.option, plan.specs[0].shape, plan.max_length) for plan in seen.pop()]
+        top_k = 5 if options else 10
+        assert shapes == [
+            ("", (4, top_k), 120),
+            ('`layers="first-half"`', (2, top_k), 120),
+            ('`preset="fast"`', (2, 5), 32),
+        ]
