@@ -321,7 +321,8 @@ def _report(documents: int, results: dict[str, Any], path: Path | None) -> None:
         scan = results.get(name.replace(name.split(",")[0], "scan", 1) + ", warm" * name.startswith("faiss"))
         gain = f"{scan['seconds'] / found['seconds']:.1f}" if scan else ""
         recall = "" if "recall" not in found else f"{found['recall']:.4f}"
-        name += f" ({found['engine']})" * name.startswith("auto")
+        if name.startswith("auto"):
+            name += f" ({found['engine']})"
         seconds, peak = f"{found['seconds']:.4f}", f"{found['peak_mb']:.0f}"
         rows.append([name, seconds, f"{found['read']:.1%}", recall, peak, gain, ratio])
     headings = ["", "seconds", "documents read", "recall", "peak MB", "times the scan", "times scipy"]

@@ -13,10 +13,12 @@ from typing import Any
 
 from nagindex.errors import BadInputError
 
-LOOKUP = 1.0e-9
-"""Core seconds to look up one neuron of one document, for one target or for two."""
-LOOKUP_OF_SIX = 2.2e-9
+LOOKUP = 0.45e-9
+"""Core seconds to look up one neuron of one document, for one target or for each of two."""
+LOOKUP_OF_SIX = 0.9e-9
 """The same where three to six targets share a pass."""
+SELECT = 20e-9
+"""Core seconds to compare one document's score with the threshold, for one target."""
 READ = 0.25e-9
 """Core seconds to read one byte of the sketches sequentially."""
 PRODUCT = 0.15e-9
@@ -97,7 +99,7 @@ def predicted(workload: Workload) -> dict[str, float]:
     """Return the predicted seconds of the engines that the workload allows."""
     groups, rest = divmod(workload.targets, 6)
     lookup = groups * LOOKUP_OF_SIX + (LOOKUP_OF_SIX if rest > 2 else rest * LOOKUP)
-    scan = workload.documents * workload.nnz * lookup / workload.threads
+    scan = workload.documents * (workload.nnz * lookup + workload.targets * SELECT) / workload.threads
     if not workload.sketched:
         return {"scan": scan}
     if workload.connected:

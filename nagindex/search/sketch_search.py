@@ -26,7 +26,7 @@ from nagindex.search.sketch import ProjectedQuery, Sketch
 from nagindex.search.top_n import Hits, concatenate
 
 ROWS_PER_TASK = 32_768
-SMALL_SAMPLE, SAMPLE, RUN = 4096, 32_768, 8
+SMALL_SAMPLE, SAMPLE, RUN = 4096, 16_384, 8
 """Sketches sampled to predict the number of candidates, first and then, and the length of the runs they are read in."""
 SURELY_MORE = 1.5
 """Factor of a limit above which the share in a small sample shows that the whole pool's is above the limit, too."""
