@@ -66,6 +66,7 @@ KINDS = (
     Kind("sources.parquet", "segments/*/sources.parquet", opening="length", asked=("documents",)),
     Kind("skipped.parquet", "segments/*/skipped.parquet", opening="length", asked=("documents",)),
     Kind("deleted-*.npy", "segments/*/deleted-*.npy", opening="length", asked=("documents",)),
+    Kind("calibration/*.npy", "calibration/*.npy", opening="length", asked=("documents", "encoded")),
     Kind("files of older versions", "segments/*/*"),
     Kind("basis.json", "derived/sketch-*/basis.json", derived=True, removed=False, pair=True),
     Kind("basis.npy", "derived/sketch-*/basis.npy", derived=True),

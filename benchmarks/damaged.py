@@ -60,7 +60,9 @@ def _fill(folder: Path, index: Path, backbone: Any) -> None:
     import nagindex
     from nagindex.targets.saved import write_nags
 
-    opened, _ = nagindex.build(folder / "part-0.jsonl", index, top_k=6, backbone=backbone)
+    opened, _ = nagindex.build(
+        folder / "part-0.jsonl", index, top_k=6, impact="relative", calibrate=32, backbone=backbone
+    )
     opened.append(folder / "part-1.jsonl")
     opened.compact()
     opened.append(folder / "part-2.jsonl")
@@ -141,13 +143,14 @@ def questions(place: Path, opened: Any, warnings: list[str]) -> dict[str, Callab
         warnings.extend(found.warnings)
         return [found.column(name).tolist() for name in ("id", "score", "tokens", "row")]
 
-    def texts() -> list[Any]:
+    def texts(**options: Any) -> list[Any]:
         opened._backbone = loaded()
-        return query(place / "one.jsonl", mode="scan")
+        return query(place / "one.jsonl", mode="scan", **options)
 
     asked: dict[str, Callable[[], Any]] = {mode: functools.partial(query, codes, mode=mode) for mode in MODES}
     return asked | {
         "texts": texts,
+        "encoded": lambda: texts(cache=False),
         "saved": lambda: query(place / "saved.parquet", mode="scan"),
         "documents": lambda: [list(row) for row in opened.sql("SELECT * FROM docs ORDER BY ALL").fetchall()],
         "skipped": lambda: [list(vars(row).values()) for row in opened.skipped()],

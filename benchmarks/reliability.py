@@ -36,7 +36,7 @@ FULL = {"cuts": 100, "flips": 200, "files": 3}
 QUICK = {"cuts": 4, "flips": 8, "files": 1}
 LEAST = {"cuts": 1, "flips": 1, "files": 1}
 WORKERS = 2
-ASKED = list(dict.fromkeys([*ALWAYS, *MODES, "documents", "texts", "saved"]))
+ASKED = list(dict.fromkeys([*ALWAYS, *MODES, "documents", "texts", "encoded", "saved"]))
 KILL_MANY = Path(__file__).parent.parent / "tests" / "crash" / "kill_many.py"
 
 
