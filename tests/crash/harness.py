@@ -181,13 +181,14 @@ class Content:
 
 @dataclass(frozen=True)
 class Unbroken:
-    """A build that nothing disturbed: its corpus, index, content, number of commit steps, and seconds."""
+    """A build that nothing disturbed: its corpus, index, content, number of commit steps, seconds, and options."""
 
     corpus: Path
     index: Path
     content: Content
     steps: int
     seconds: float
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 def versions(index: Path) -> list[int]:
@@ -239,6 +240,8 @@ def strays(index: Path) -> list[str]:
     named |= {f"segments/{entry['id']}/{name}" for entry in manifest["segments"] for name in entry["files"]}
     named |= {"calibration", f"calibration/{manifest['fingerprint']['calibration']}.npy"}
     named |= {"manifests", "segments", f"manifests/{versions(index)[-1]:012d}.json", "manifests/latest.json"}
+    if (calibration := manifest["fingerprint"].get("calibration")) is not None:
+        named |= {"calibration", f"calibration/{calibration}.npy"}
     return sorted({str(path.relative_to(index)) for path in index.rglob("*")} ^ named)
 
 

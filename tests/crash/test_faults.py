@@ -26,6 +26,20 @@ OLD_OUTPUT = b"what was here before"
 
 LINES = {
     "build": ("build", "{place}/corpus", "-i", "{world}/i.nagindex", "--model", "{place}/model", *SETTINGS, *SKIP),
+    "build, relative": (
+        "build",
+        "{place}/corpus",
+        "-i",
+        "{world}/i.nagindex",
+        "--model",
+        "{place}/model",
+        "--impact",
+        "relative",
+        "--calibrate",
+        "12",
+        *SETTINGS,
+        *SKIP,
+    ),
     "append": ("append", "{place}/more", "-i", "{world}/i.nagindex", "--device", "cpu", *SKIP),
     "append replacing": ("append", "{place}/newer", "-i", "{world}/i.nagindex", "--on-duplicate", "replace", *SKIP),
     "delete": ("delete", "-i", "{world}/i.nagindex", "--where", "tokens > 60"),
@@ -82,6 +96,7 @@ def worlds(disk: Disk) -> dict[str, Path]:
             (world / name).write_bytes(OLD_OUTPUT)
     starts = {
         "build": empty,
+        "build, relative": empty,
         "vacuum": history,
         "optimize": built,
         "optimize --graph": sketched,
@@ -281,6 +296,18 @@ def test_the_last_step_on_a_file_is_not_passed_over(
     """Bytes that C's buffers write when a file is closed, and a folder that cannot be forced once its file is published."""
     found = [k for k, (of, path) in enumerate(commands[name].steps, 1) if of == kind and Path(path).suffix == suffix]
     wrong = swept(struck, disk, commands[name], tmp_path, [(found[-1], action)])
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_fault_on_a_calibration_leaves_no_index_that_lacks_it(
+    disk: Disk, commands: dict[str, Command], tmp_path: Path
+):
+    """At every step on the file and its folder, with every fault: a version that names it has it, whole."""
+    command = commands["build, relative"]
+    steps = {k for k, (_, path) in enumerate(command.steps, 1) if "/calibration" in path}
+    found = [fault for fault in command.every() if fault[0] in steps]
+    assert {command.steps[k - 1][0] for k, _ in found} >= {"mkdir", "write", "fsync", "link"}
+    wrong = swept(struck, disk, command, tmp_path, found)
     assert not wrong, "\n".join(wrong)
 
 

@@ -20,14 +20,15 @@ CI_BUILD_KILLS = 12
 def killed_build(server: Server, unbroken: Unbroken, folder: Path, death: Death) -> list[str]:
     """Kill a build at a step and go on with it; return what was wrong on the way."""
     index = folder / f"{death[0]}-{death[1]}.nagindex"
-    outcome = server.run("build", index, corpus=unbroken.corpus, die_at=death[0], after=death[1])
+    request = {"corpus": unbroken.corpus, "options": unbroken.options}
+    outcome = server.run("build", index, die_at=death[0], after=death[1], **request)
     wrong = [] if outcome.killed else [f"not killed: {outcome}"]
     if versions(index):
         wrong += faults(index) + content(index).differences(unbroken.content, prefix=True)
     else:
         with pytest.raises(InputNotFoundError):
             nagindex.open(index)
-    server.finish("build", index, corpus=unbroken.corpus)
+    server.finish("build", index, **request)
     wrong += faults(index) + content(index).differences(unbroken.content)
     nagindex.open(index).vacuum(grace=0)
     wrong += [f"left behind after a vacuum: {path}" for path in strays(index)]

@@ -27,14 +27,15 @@ TEXTS = [f"{word} and {word} of the {other}" for word in ("river", "proof", "sal
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory, tiny_backbone):
-    """A folder with an index of six documents in two segments, one deleted, with sketches and a graph, and files beside it."""
+    """A folder with a calibrated index of six documents in two segments, one deleted, with sketches and a graph, and files beside."""
     from nagindex import Columns, build
 
     folder = tmp_path_factory.mktemp("stranger")
     records = [json.dumps({"id": f"d{i}", "text": text, "label": i}) + "\n" for i, text in enumerate(TEXTS)]
     (folder / "corpus").mkdir()
     (folder / "corpus" / "a.jsonl").write_text("".join(records[:4]))
-    build(folder / "corpus", folder / "i", backbone=tiny_backbone, columns=Columns(keep_columns=("label",)))
+    columns = Columns(keep_columns=("label",))
+    build(folder / "corpus", folder / "i", backbone=tiny_backbone, columns=columns, impact="relative")
     (folder / "corpus" / "b.jsonl").write_text("".join(records[4:]))
     index = Index(folder / "i", read_latest(folder / "i"), backbone=tiny_backbone)
     index.append(folder / "corpus")
@@ -236,6 +237,44 @@ def test_a_manifest_that_says_anything_is_right_or_refused(template, tiny_backbo
     assert all(answer == answers[0] for answer in answers)
 
 
+LIES = [
+    ({"impact": "absolute"}, {}),
+    ({"calibration": None}, {}),
+    ({"impact": "absolute", "calibration": None}, {}),
+    ({"calibration": "0" * 64}, {}),
+    ({"calibration": "../" * 20 + "0" * 4}, {}),
+    ({"calibration": "../../elsewhere"}, {}),
+    ({"impact": "loud"}, {}),
+    ({"spec": {"numbers": [0, 1, 2]}}, {}),
+    ({"spec": {"numbers": [3, 2, 1, 0]}}, {}),
+    ({"spec": {"numbers": [-1, 0, 1, 2]}}, {}),
+    ({"spec": {"widths": [256, 256, 256, 255]}}, {}),
+    ({"spec": {"widths": [256, 256, 256, 257]}}, {}),
+    ({"spec": {"widths": [256, 256]}}, {}),
+    ({}, {"calibrate": -1}),
+    ({}, {"calibrate": "many"}),
+    ({}, {"calibrate": 10**30}),
+]
+
+
+@pytest.mark.parametrize(("fingerprint", "settings"), LIES)
+def test_a_lie_about_a_calibration_is_told_before_anything_is_encoded(template, tiny_backbone, fingerprint, settings):
+    """Whatever a manifest says of impact, layers and calibration, under a checksum that fits: no document is added by it."""
+
+    def change(content):
+        content["fingerprint"] |= fingerprint | {"spec": content["fingerprint"]["spec"] | fingerprint.get("spec", {})}
+        content["settings"] |= settings
+        return content
+
+    codes = np.array(Index.open(template / "i").codes[0][:2])
+    with copied(template) as folder:
+        reseal(max((folder / "i" / "manifests").glob("[0-9]*.json")), change)
+        found = use(folder, tiny_backbone, codes)
+    assert isinstance(found["append"], NagIndexError)
+    for way in ("query", "sql"):
+        assert isinstance(found[way], NagIndexError) or set(found[way]) == LIVING
+
+
 @pytest.mark.parametrize("which", ["basis", "graph", "[0-9a-f]"])
 @settings(max_examples=25)
 @given(change=changes())
@@ -290,7 +329,7 @@ def test_a_link_in_an_index_is_never_followed(template, tiny_backbone, name, kin
 
     with copied(template, link) as folder, alarmed():
         found = use(folder, tiny_backbone, codes)
-    truth = name.startswith(("manifests", "segments"))
+    truth = name.startswith(("manifests", "segments", "calibration"))
     if truth and name != "manifests/000000000004.json":
         assert any(isinstance(found[way], NagIndexError) for way in ("query", "verify")) or found["verify"]
     for way in ("query", "sql"):
