@@ -150,7 +150,7 @@ def questions(place: Path, opened: Any, warnings: list[str]) -> dict[str, Callab
 
     def texts() -> list[Any]:
         opened._backbone = loaded()
-        return query(place / "one.jsonl", mode="scan", **options)
+        return query(place / "one.jsonl", mode="scan")
 
     asked: dict[str, Callable[[], Any]] = {mode: functools.partial(query, codes, mode=mode) for mode in MODES}
     return asked | {

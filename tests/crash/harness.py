@@ -238,7 +238,6 @@ def strays(index: Path) -> list[str]:
     manifest = json.loads((index / "manifests" / f"{versions(index)[-1]:012d}.json").read_bytes())
     named = {f"segments/{entry['id']}" for entry in manifest["segments"]}
     named |= {f"segments/{entry['id']}/{name}" for entry in manifest["segments"] for name in entry["files"]}
-    named |= {"calibration", f"calibration/{manifest['fingerprint']['calibration']}.npy"}
     named |= {"manifests", "segments", f"manifests/{versions(index)[-1]:012d}.json", "manifests/latest.json"}
     if (calibration := manifest["fingerprint"].get("calibration")) is not None:
         named |= {"calibration", f"calibration/{calibration}.npy"}

@@ -58,10 +58,6 @@ LINES = {
         "-o",
         "{world}/out.jsonl",
     ),
-    "query, weights": (
-        *("query", "{place}/targets.jsonl", "-i", "{world}/i.nagindex", "-n", "5", "--weights", "log-ratio"),
-        *("-o", "{world}/out.parquet"),
-    ),
 }
 
 
@@ -201,8 +197,8 @@ def told(outcome: Outcome, command: Command, world: Path, *, full: bool) -> list
 
 
 def survivable(hit: str) -> bool:
-    """Whether a file is one that commands do without: encoded targets, popularity of neurons, verified files, the version hint."""
-    return any(own in hit for own in ("/derived/targets", "/derived/popularity", "/cache", "latest.json"))
+    """Whether a file is one that commands do without: the cache of encoded targets, the record of verified files, the version hint."""
+    return "/derived/targets" in hit or "/cache" in hit or "latest.json" in hit
 
 
 def temporary(folder: Path) -> list[str]:
