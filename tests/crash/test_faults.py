@@ -197,8 +197,8 @@ def told(outcome: Outcome, command: Command, world: Path, *, full: bool) -> list
 
 
 def survivable(hit: str) -> bool:
-    """Whether a file is one that commands do without: the cache of encoded targets, the record of verified files, the version hint."""
-    return "/derived/targets" in hit or "/cache" in hit or "latest.json" in hit
+    """Whether commands do without a file: cached targets, popularities, the record of verified files, the version hint."""
+    return any(part in hit for part in ("/derived/targets", "/derived/popularity", "/cache", "latest.json"))
 
 
 def temporary(folder: Path) -> list[str]:

@@ -42,8 +42,8 @@ class Shell:
         return done
 
     def build(self, *arguments: object, status: int = 0) -> Result:
-        """Run `build` with the backbone."""
-        return self.run("build", *arguments, "--model", self.model, status=status)
+        """Run `build` with the backbone, in float32 unless told otherwise: codes are compared, on any processor."""
+        return self.run("build", "--dtype", "fp32", *arguments, "--model", self.model, status=status)
 
     def error(self, *arguments: object, status: int = 1, stdin: str | bytes | None = None) -> str:
         """Run a command that must fail and return its one-line reason, the last thing on stderr; stdout must be empty."""
@@ -54,7 +54,7 @@ class Shell:
 
     def build_error(self, *arguments: object) -> str:
         """Run `build` with the backbone; it must fail: return the reason."""
-        return self.error("build", *arguments, "--model", self.model)
+        return self.error("build", "--dtype", "fp32", *arguments, "--model", self.model)
 
     def docs(self, columns: str = "id, file, row", *, index: object = INDEX) -> list[Any]:
         """Return some columns of the documents in the index's order; of one column its values."""

@@ -144,7 +144,9 @@ def test_a_dry_run_of_several_types_costs_one_pass_and_the_bytes_of_all(
     passes: list[tuple[Any, ...]] = []
     monkeypatch.setattr("nagindex.ingest.estimate.Encoder", lambda *given: passes.append(given) or Encoder(*given))
     found = json.loads(shell.build(*arguments, "up,q", "--json").stdout)
-    assert [[backbone.neuron_type for backbone in backbones] for backbones, *_ in passes] == 3 * [["up", "q"]], "each way"
+    assert [[backbone.neuron_type for backbone in backbones] for backbones, *_ in passes] == 3 * [["up", "q"]], (
+        "each way"
+    )
     alone = [json.loads(shell.build(*arguments, kind, "--json").stdout) for kind in ("up", "q")]
     assert {one["documents"] for one in (found, *alone)} == {37}
     assert found["index_bytes"] == pytest.approx(sum(one["index_bytes"] for one in alone), abs=1)

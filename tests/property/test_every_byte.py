@@ -46,9 +46,7 @@ def test_a_fault_in_any_file_is_told_and_no_answer_is_wrong(tmp_path):
         "saved targets": 0,
     }  # there is one hint, so it cannot be exchanged, and older indexes have none
     assert all(totals[name].get("detectable", 0) >= least.get(name, 4) for name in totals)
-    assert all(
-        totals[name]["opening"] >= 3 for name in ("nags.npy", "docs.parquet", "deleted-*.npy", "calibration/*.npy")
-    )
+    assert all(totals[name]["opening"] >= 3 for name in ("nags.npy", "docs.parquet", "deleted-*.npy", "calibration"))
     assert all(totals[name]["repaired"] >= 3 for name in totals if totals[name].get("repairs"))
     assert sum("repaired" in total for total in totals.values()) == 8
 
