@@ -293,7 +293,7 @@ def test_other_layers_k_and_length_are_refused(corpus, tmp_path, relative, no_dr
     no_draw()
     for changes, said in (
         ({}, r"`layers` is '0-1' in the index and 4 here"),
-        ({"layers": "0,2"}, r"`layers` is '0,1' in the index and '0,2' here"),
+        ({"layers": "0,2"}, r"`layers` is '0-1' in the index and '0,2' here"),
         ({"layers": "0-1", "top_k": 7}, r"`top_k` is 5 in the index and 7 here"),
         ({"layers": "0-1", "max_length": 7}, r"`max_length` is 120 in the index and 7 here"),
     ):
