@@ -133,7 +133,7 @@ def test_a_calibration_of_another_encoding_is_refused(made, golden, using, tmp_p
         options = {"dtype": "fp32", "attention": "sdpa"} | {k: v for k, v in other.items() if k != "name"}
         changes["backbone"] = load_backbone(folder, device="cpu", **options)
     with pytest.raises(
-        SettingsMismatchError, match=f"{name}: calibrates another encoding: .*{said}.*draw one with `calibrate`"
+        SettingsMismatchError, match=f"{name}: calibrates another encoding: .*{said}.*draw one with `calibrate\\(\\)`"
     ):
         using(made / name, **changes)
     assert not (tmp_path / "made").exists()
