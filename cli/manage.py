@@ -49,6 +49,8 @@ def info(index: Path, skipped: bool, version: int | None, as_json: bool) -> None
 
 def _described(found: dict[str, Any]) -> str:
     fingerprint, settings = found["fingerprint"], found["settings"]
+    spec = fingerprint["spec"]
+    widths = sorted(set(spec["widths"]))
     older = len(found["versions"]) - 1
     lines = {
         "index": found["path"],
@@ -62,7 +64,7 @@ def _described(found: dict[str, Any]) -> str:
         "size": f"{size(found['bytes'])}, {found['bytes_per_document']:,} bytes a document",
         "sketches": _sketched(found["sketches"], found["documents"] + found["deleted"]),
         "backbone": f"{fingerprint['backbone']} (weights {fingerprint['weights'][:12]}, tokenizer {fingerprint['tokenizer'][:12]})",
-        "neurons": _neurons(fingerprint, settings["calibrate"]),
+        "neurons": f"{spec['neuron_type']}, {len(spec['widths'])} layers of {' or '.join(map(str, widths))}, top {spec['top_k']}",
         "reads": f"the first {fingerprint['max_length']} tokens in {fingerprint['dtype']}, {fingerprint['attention']} attention",
         "libraries": ", ".join(f"{name} {version}" for name, version in fingerprint["libraries"].items()),
         "columns": ", ".join(
@@ -73,17 +75,6 @@ def _described(found: dict[str, Any]) -> str:
         or "found in each source",
     }
     return "\n".join(f"{name:<11} {value}" for name, value in lines.items())
-
-
-def _neurons(fingerprint: dict[str, Any], calibrated: int | None) -> str:
-    spec = fingerprint["spec"]
-    widths = " or ".join(map(str, sorted(set(spec["widths"]))))
-    which = f" ({', '.join(map(str, spec['numbers']))})" if "numbers" in spec else ""
-    found = f"{spec['neuron_type']}, {plural(len(spec['widths']), 'layer')}{which} of {widths}, top {spec['top_k']}"
-    if "calibration" not in fingerprint:
-        return found
-    sample = f", of {plural(calibrated, 'document')}" if calibrated else ""
-    return f"{found} by relative impact (calibration {fingerprint['calibration'][:12]}{sample})"
 
 
 def _sketched(sketches: dict[str, Any] | None, stored: int) -> str:

@@ -28,11 +28,12 @@ def corpus(shell: Shell, words: list[str]) -> Shell:
 
 
 def neurons(shell: Shell, index: str = "index.nagindex") -> str:
-    """Return what `info` says of an index's neurons."""
-    return next(
-        line.removeprefix("neurons     ")
-        for line in shell.run("info", "-i", index).stdout.splitlines()
-        if line.startswith("neurons ")
+    """Return type, layer numbers, width, K and impact that `info --json` gives."""
+    found = json.loads(shell.run("info", "--json", "-i", index).stdout)["fingerprint"]
+    spec = found["spec"]
+    numbers = spec.get("numbers", [*range(len(spec["widths"]))])
+    return (
+        f"{spec['neuron_type']} {numbers} x {spec['widths'][0]}, top {spec['top_k']}, {found.get('impact', 'absolute')}"
     )
 
 
@@ -52,9 +53,7 @@ def test_a_calibrated_index_from_build_to_vacuum(corpus: Shell) -> None:
     assert "Added 40 documents" in corpus.build("corpus", *RELATIVE).stderr
     stored = calibration(corpus)
     assert [path.name for path in (corpus.folder / "index.nagindex/calibration").iterdir()] == [f"{stored}.npy"]
-    assert (
-        neurons(corpus) == f"up, 2 layers of 64, top 5 by relative impact (calibration {stored[:12]}, of 16 documents)"
-    )
+    assert neurons(corpus) == f"up [0, 1] x 64, top 5, relative (calibration {stored[:12]}, of 16 documents)"
     assert first(corpus) == ("d3", 1.0)
     assert "Added 10 documents" in corpus.run("append", "more.jsonl").stderr
     assert "2 sources already in the index, passed over" in corpus.build("corpus", *RELATIVE).stderr
@@ -94,25 +93,25 @@ def test_a_calibration_is_a_file_that_indexes_share(corpus: Shell) -> None:
     for name, given in (("file", "c.npz"), ("index", "drawn.nagindex")):
         corpus.build("more.jsonl", "-i", f"{name}.nagindex", "--impact", "relative", "--calibration", given, *FP32)
         assert calibration(corpus, f"{name}.nagindex") == stored
-        assert neurons(corpus, f"{name}.nagindex").endswith(f"by relative impact (calibration {stored[:12]})")
+        assert neurons(corpus, f"{name}.nagindex") == "up [0, 1] x 64, top 5, relative"
     assert corpus.state(index="file.nagindex") == corpus.state(index="index.nagindex")
     few = ("--calibration", "c.npz", "--preset", "calibrated", "--layers", "1", *FP32)
     corpus.build("corpus", "-i", "few.nagindex", *few)
-    assert neurons(corpus, "few.nagindex").startswith("up, 1 layer (1) of 64, top 5 by relative impact")
+    assert neurons(corpus, "few.nagindex") == "up [1] x 64, top 5, relative"
     assert first(corpus, "-i", "few.nagindex") == ("d3", 1.0)
 
 
 @pytest.mark.parametrize(
     ("arguments", "shape", "reads"),
     [
-        (("--preset", "paper"), "up, 2 layers of 64, top 10", 120),
-        (("--preset", "calibrated"), "up, 2 layers of 64, top 5 by relative impact", 120),
-        (("--preset", "fast"), "up, 1 layer (0) of 64, top 5 by relative impact", 32),
-        (("--preset", "fast", "--impact", "absolute"), "up, 1 layer (0) of 64, top 5", 32),
-        (("--preset", "fast", "--layers", "all", "--top-k", "7"), "up, 2 layers of 64, top 7 by relative impact", 32),
-        (("--preset", "calibrated", "--max-length", "9"), "up, 2 layers of 64, top 5 by relative impact", 9),
-        (("--layers", "last"), "up, 1 layer (1) of 64, top 10", 120),
-        (("--layers", "first-half", "--neuron-type", "q"), "q, 1 layer (0) of 32, top 10", 120),
+        (("--preset", "paper"), "up [0, 1] x 64, top 10, absolute", 120),
+        (("--preset", "calibrated"), "up [0, 1] x 64, top 5, relative", 120),
+        (("--preset", "fast"), "up [0] x 64, top 5, relative", 32),
+        (("--preset", "fast", "--impact", "absolute"), "up [0] x 64, top 5, absolute", 32),
+        (("--preset", "fast", "--layers", "all", "--top-k", "7"), "up [0, 1] x 64, top 7, relative", 32),
+        (("--preset", "calibrated", "--max-length", "9"), "up [0, 1] x 64, top 5, relative", 9),
+        (("--layers", "last"), "up [1] x 64, top 10, absolute", 120),
+        (("--layers", "first-half", "--neuron-type", "q"), "q [0] x 32, top 10, absolute", 120),
     ],
 )
 def test_presets_and_layers_are_what_info_says(
@@ -120,7 +119,7 @@ def test_presets_and_layers_are_what_info_says(
 ) -> None:
     """A preset's settings, one of them changed, or layers alone; and a document is its own best match."""
     corpus.build("corpus", *arguments, *FP32)
-    assert neurons(corpus).partition(" (calibration")[0] == shape
+    assert neurons(corpus) == shape
     assert f"the first {reads} tokens in float32" in corpus.run("info").stdout
     assert first(corpus)[1] == 1.0
     assert "2 sources already in the index" in corpus.build("corpus", *arguments, *FP32).stderr
