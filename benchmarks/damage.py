@@ -145,7 +145,9 @@ def faults_of(index: Path, kind: Kind, rng: random.Random, *, cuts: int, flips: 
         yield gone
         if others := [] if kind.name == SAVED else _like(index, kind, path):
             other = rng.choice(others)
-            swapped = changed("exchanged", path, other.read_bytes(), *([path.with_suffix("")] if kind.pair else []))
+            either = [path.with_suffix("")] * kind.pair
+            either += [other] * (kind.name == "manifest, older" and other not in own)  # the current one, read first
+            swapped = changed("exchanged", path, other.read_bytes(), *either)
             swapped.changes[other] = path.read_bytes()
             yield swapped
 

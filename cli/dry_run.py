@@ -10,7 +10,7 @@ import click
 import nagindex
 
 from .messages import note, warn, with_flags, with_flags_in
-from .options import duration, size
+from .options import duration, plural, size
 
 
 def print_cost(
@@ -34,7 +34,7 @@ def print_cost(
     click.echo(f"time        about {duration(found.seconds)} at {rate}")
     for cost in found.cheaper:
         rate = f"{cost.documents_per_second:,.0f} documents/s ({cost.documents_per_second / found.documents_per_second:.1f}x)"
-        reads = f"{cost.layers} layers, K = {cost.top_k}, {cost.max_length} tokens a document"
+        reads = f"{plural(cost.layers, 'layer')}, K = {cost.top_k}, {cost.max_length} tokens a document"
         click.echo(
             f"  or        about {duration(cost.seconds)} at {rate}, {size(cost.index_bytes)}, with {with_flags(cost.option)}: {reads}"
         )

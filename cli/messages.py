@@ -96,13 +96,15 @@ def _command(call: str) -> str | None:
         return None
     words = [ast.unparse(own) for own in parsed.args]
     words += [_flag_with_value(str(own.arg), ast.unparse(own.value)) or ast.unparse(own) for own in parsed.keywords]
-    return " ".join(["nagindex", command, *words, *_named_index(parsed)])
+    return " ".join(["nagindex", command, *words, *_named_index(parsed, command)])
 
 
-def _named_index(call: ast.Call) -> list[str]:
-    """Return the option that names the running command's index; none if it is the default one, or the call names an index."""
+def _named_index(call: ast.Call, command: str) -> list[str]:
+    """Return the option that names the running command's index; none if it is the default, or another's, or the command has none."""
     context = click.get_current_context(silent=True)
     named = None if context is None else context.params.get("index")
+    if all(own.name != "index" for own in _commands()[command.split()[0]].params):
+        return []
     if context is None or named is None or any(own.arg == "index" for own in call.keywords):
         return []
     chosen = context.get_parameter_source("index") is click.core.ParameterSource.COMMANDLINE

@@ -44,29 +44,29 @@ def dequantized(path: Path, sha256: str) -> Iterator[str]:
     """
     versions = "-".join(metadata.version(name) for name in READERS)
     kept = record_path().parent / "gguf" / f"{sha256[:32]}-{versions}"
-    if not _is_intact(kept):
-        shutil.rmtree(kept, ignore_errors=True)
-        with suppress(OSError):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-        if not os.access(kept.parent, os.W_OK):
-            with tempfile.TemporaryDirectory(prefix="nagindex-") as folder:
-                _convert(path, Path(folder))
-                yield folder
-            return
-        _publish(path, kept)
-    yield str(kept)
-
-
-def _publish(path: Path, kept: Path) -> None:
-    """Convert a file into a folder of the cache; that of another process, if it was faster, stays."""
-    with tempfile.TemporaryDirectory(dir=kept.parent, prefix=".") as folder:
+    if _is_intact(kept):
+        yield str(kept)
+        return
+    shutil.rmtree(kept, ignore_errors=True)
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+    cache = kept.parent if os.access(kept.parent, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=cache, prefix=".nagindex-") as folder:
         made = Path(folder, kept.name)
         made.mkdir()
         _convert(path, made)
-        entries = {one.name: vars(FileEntry.of(one)) for one in sorted(made.iterdir())}
-        (made / LISTING).write_text(json.dumps(entries))
-        with suppress(OSError):
-            made.rename(kept)
+        yield str(kept if cache is not None and _is_published(made, kept) else made)
+
+
+def _is_published(made: Path, kept: Path) -> bool:
+    """Move a folder into the cache; return False, without any change, where another process was faster or something is in the way."""
+    entries = {one.name: vars(FileEntry.of(one)) for one in sorted(made.iterdir())}
+    (made / LISTING).write_text(json.dumps(entries))
+    try:
+        made.rename(kept)
+    except OSError:
+        return False
+    return True
 
 
 def _is_intact(folder: Path) -> bool:

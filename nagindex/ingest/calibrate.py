@@ -80,7 +80,7 @@ class Calibration:
         if differing:
             raise SettingsMismatchError(
                 f"{where}: calibrates another encoding: {'; '.join(differing).replace('in the index', 'there')}; "
-                "give one of the same model and settings, or draw one with `calibrate`"
+                "give one of the same model and settings, or draw one with `calibrate()`"
             )
         return np.ascontiguousarray(self.means[places, : max(own.widths)])
 
@@ -151,7 +151,7 @@ def load_calibration(path: str | Path) -> Calibration:
     except Exception as error:  # which exception a damaged .npz raises depends on which of its bytes are damaged
         reason = f" ({error.strerror})" if isinstance(error, OSError) and error.strerror else ""
         raise BadInputError(
-            f"{place}: not a calibration, or a damaged one{reason}; make one with `calibrate`"
+            f"{place}: not a calibration, or a damaged one{reason}; make one with `calibrate()`"
         ) from None
 
 

@@ -125,10 +125,10 @@ def installed_libraries() -> dict[str, str]:
 
 def _shortened(name: str, stored: Any, given: Any) -> tuple[Any, Any]:
     """Return two differing values of a field; hashes are cut to the shortest length that shows the difference."""
-    if name in HASHES and stored is not None and given is not None:
-        common = next((i for i, (a, b) in enumerate(zip(stored, given, strict=False)) if a != b), len(stored))
+    if name in HASHES:
+        common = next((i for i, (a, b) in enumerate(zip(stored or "", given or "", strict=False)) if a != b), 0)
         length = max(SHOWN_DIGITS, common + 1)
-        return stored[:length], given[:length]
+        return stored and stored[:length], given and given[:length]
     return stored, given
 
 

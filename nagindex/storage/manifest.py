@@ -142,9 +142,12 @@ def read_latest(index: Path) -> Manifest:
     """
     numbers = versions(index)
     if not numbers:
-        stem = glob.escape(index.name.removesuffix(".nagindex"))  # a build of several neuron types adds the type to it
-        beside = [index.with_name(f"{index.name}.nagindex"), *sorted(index.parent.glob(f"{stem}.*.nagindex"))]
-        if index.name and (found := [str(path) for path in dict.fromkeys(beside) if versions(path)]):
+        if index.name:  # a build of several neuron types adds the type to it
+            stem = glob.escape(index.name.removesuffix(".nagindex"))
+            beside = [index.with_name(f"{index.name}.nagindex"), *sorted(index.parent.glob(f"{stem}.*.nagindex"))]
+        else:
+            beside = []
+        if found := [str(path) for path in dict.fromkeys(beside) if versions(path)]:
             there = f"there is one in {found[0]}" if len(found) == 1 else f"there are {', '.join(found)}"
             raise InputNotFoundError(f"{index}: no index here; {there}")
         if any(index.glob("segments/*")) or hint_path(index).exists():

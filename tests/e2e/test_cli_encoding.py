@@ -201,7 +201,7 @@ def test_dtype_and_attention_are_the_models_and_the_indexes(corpus: Shell) -> No
     assert {name: fingerprint(corpus)[name] for name in ("dtype", "attention")} == {
         "dtype": "bfloat16", "attention": "eager"
     }  # fmt: skip
-    reason = corpus.build_error("corpus/a.jsonl")
+    reason = corpus.build_error("corpus/a.jsonl", "--dtype", "fp32")
     assert "--dtype is 'bfloat16' in the index and 'float32' here" in reason
     assert "--attention is 'eager' in the index and 'sdpa' here" in reason
     assert corpus.selected("t.jsonl", "-n", "1")[0]["id"] == "d3"

@@ -1,24 +1,20 @@
 """Calibrations: one stored calibration for every writer of an index, refused where it is another's, in files that say what they are."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
-import torch
 
 from nagindex import build, builder
 from nagindex import open as open_index
 from nagindex.builder import build_types
-from nagindex.encode.calibrate import mean_impacts
-from nagindex.encode.tokenize import tokenize
-from nagindex.errors import BadInputError, SettingsMismatchError
+from nagindex.errors import SettingsMismatchError
 from nagindex.ingest.calibrate import Drawn
 from nagindex.ingest.options import Shard
-from nagindex.nag import FLOOR, impact_divisors
 from nagindex.storage.calibration import calibration_hash, read_calibration, write_calibration
 from nagindex.storage.create import create_index
 from nagindex.storage.manifest import manifest_path, read_latest, versions
+from nagindex.targets.saved import write_nags
 
 WORDS = [
     "river",
@@ -104,60 +100,6 @@ def files_of(index):
 def means_of(index):
     found = read_latest(index).fingerprint
     return read_calibration(index, found)
-
-
-# Divisors -------------------------------------------------------------------------------------------------------------
-
-
-def test_divisors_are_the_means_and_a_floor_of_the_layers_average():
-    """Padding beyond a layer's width counts for nothing; a layer without any impact is divided by one."""
-    means = np.array([[1, 3, 0, 99], [0, 0, 0, 0], [2, 2, 2, 2]], np.float32)
-    first, silent, same = impact_divisors(means, [3, 2, 4])
-    floor = FLOOR * np.float32(4 / 3)
-    np.testing.assert_allclose(first, [1 + floor, 3 + floor, floor], rtol=1e-6)
-    assert silent.tolist() == [1, 1]
-    np.testing.assert_allclose(same, [2.2] * 4, rtol=1e-6)
-    assert {part.dtype for part in (first, silent, same)} == {np.dtype(np.float32)}
-
-
-def test_means_do_not_depend_on_the_room_in_memory(tiny_backbone, monkeypatch):
-    """Batches are halved when memory runs out; only a text that does not fit alone is an error."""
-    ids = tokenize(tiny_backbone.tokenizer, texts_of(3, 30), max_length=120, count=False).ids
-    [expected] = mean_impacts([tiny_backbone], ids, batch_tokens=4096)
-    passes = []
-
-    class Scarce:
-        room = 200
-
-        def __getattr__(self, name):
-            return getattr(tiny_backbone.model, name)
-
-        def __call__(self, *, input_ids, **options):
-            passes.append(input_ids.numel())
-            if input_ids.numel() > self.room:
-                raise torch.OutOfMemoryError("CUDA out of memory")
-            return tiny_backbone.model(input_ids=input_ids, **options)
-
-    monkeypatch.setattr("nagindex.encode.calibrate.CpuWorkers.of", lambda backbones: None)
-    small = dataclasses.replace(tiny_backbone, model=Scarce())
-    [found] = mean_impacts([small], ids, batch_tokens=4096)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    assert max(passes) > Scarce.room >= passes[-1]
-    Scarce.room = max(map(len, ids)) - 1
-    with pytest.raises(torch.OutOfMemoryError):
-        mean_impacts([small], ids, batch_tokens=4096)
-
-
-def test_impacts_that_are_not_finite_are_no_calibration(tiny_backbone, monkeypatch):
-    """The message names the model, its dtype and the remedy."""
-    real = torch.Tensor.sum
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.Tensor, "sum", lambda self, *a, **k: real(self, *a, **k) * torch.inf)
-        with pytest.raises(BadInputError, match=r'not finite; use `dtype="fp32"`'):
-            mean_impacts([tiny_backbone], [[5, 6, 7]], batch_tokens=100)
-
-
-# One calibration an index ---------------------------------------------------------------------------------------------
 
 
 def test_every_shard_and_device_draws_the_same(corpus, tmp_path, relative):
@@ -333,3 +275,24 @@ def test_an_index_of_absolute_impact_and_all_layers_is_written_as_before(corpus,
     ):
         relative(corpus, tmp_path / name, **options)
         assert json.loads(manifest_path(tmp_path / name, 1).read_text())["flags"] == flags
+
+
+def test_what_comes_later_uses_the_stored_means(corpus, tmp_path, relative, golden):
+    """Encoding again, on other devices too, gives the same codes, and saved NAGs are known by their calibration."""
+    model = str(golden / "models" / "qwen3")
+    options = {"backbone": None, "model": model, "device": "cpu", "dtype": "fp32"}
+    index = relative(corpus, tmp_path / "i", **options)
+    assert (index.recheck().documents, index.recheck().differing_codes) == (N, 0)
+    (tmp_path / "again.jsonl").write_text(lines(texts_of(0, 25), "f"))
+    assert index.append(tmp_path / "again.jsonl", device="cpu,cpu").documents == 25
+    codes = codes_of(index)
+    assert all(codes[f"f{i}"] == codes[f"d{i}"] for i in range(25))
+    write_nags(tmp_path / "t.parquet", index.encode(tmp_path / "again.jsonl"), index.manifest.fingerprint)
+    assert (
+        index.query(tmp_path / "t.parquet", n=2).ids.tolist() == index.query(tmp_path / "again.jsonl", n=2).ids.tolist()
+    )
+    other = relative(corpus, tmp_path / "other", **options, calibrate=5)
+    with pytest.raises(
+        SettingsMismatchError, match=r"t.parquet: `calibration` is '[0-9a-f]{12}' in the index and '[0-9a-f]{12}' here"
+    ):
+        other.query(tmp_path / "t.parquet", n=2)

@@ -79,6 +79,7 @@ def test_parameters_values_and_methods(message, expected):
 def test_a_command_in_a_message_names_the_index_that_the_running_one_named():
     with in_command("info", "-i", "other.nagindex"):
         assert with_flags("see `recheck()`") == "see nagindex append --check -i other.nagindex"
+        assert with_flags("make one with `calibrate()`") == "make one with nagindex calibrate"
         assert with_flags_in({"a": ["run `optimize()`"], "b": {"c": 1}}) == {
             "a": ["run nagindex optimize -i other.nagindex"],
             "b": {"c": 1},

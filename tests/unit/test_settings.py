@@ -26,6 +26,9 @@ CHANGES = [
     ({"spec": NagSpec("up", (8, 8), 2)}, "`top_k` is 3 in the index and 2 here"),
     ({"spec": NagSpec("up", (8, 9), 3)}, "widths is [8, 8] in the index and [8, 9] here"),
     ({"spec": NagSpec("up", (8, 8, 8), 3)}, "`layers` is 2 in the index and 3 here"),
+    ({"spec": NagSpec("up", (8, 8), 3, (0, 2))}, "`layers` is 2 in the index and '0,2' here"),
+    ({"impact": "relative", "calibration": "e" * 64}, "`impact` is 'absolute' in the index and 'relative' here"),
+    ({"impact": "relative", "calibration": "e" * 64}, f"`calibration` is None in the index and '{'e' * 12}' here"),
 ]
 
 
@@ -40,6 +43,29 @@ def test_a_difference_names_both_values(fingerprint, change, phrase):
     assert str(caught.value).startswith("my.nagindex: ")
     assert ours.key() != other.key()
     assert ours.differences(ours) == []
+
+
+@pytest.mark.parametrize(
+    ("impact", "calibration"),
+    [
+        ("relative", None),
+        ("absolute", "e" * 64),
+        ("loud", None),
+        ("relative", "e" * 63),
+        ("relative", "../" + "e" * 61),
+    ],
+)
+def test_a_fingerprint_that_contradicts_itself_cannot_be(fingerprint, impact, calibration):
+    """Relative impact has the hash of a calibration, which names a file, and absolute impact none."""
+    with pytest.raises(ValueError, match="calibration"):
+        fingerprint(SPEC, impact=impact, calibration=calibration)
+
+
+@pytest.mark.parametrize("numbers", [(0,), (0, 1, 2), (1, 0), (1, 1), (-1, 0), ()])
+def test_layers_have_ascending_numbers_one_each(numbers):
+    """In a spec of two layers."""
+    with pytest.raises(ValueError, match="2 layers with the numbers"):
+        NagSpec("up", (8, 8), 3, numbers)
 
 
 def test_a_moved_backbone_is_the_same(fingerprint):

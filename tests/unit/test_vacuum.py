@@ -50,3 +50,17 @@ def test_a_vacuum_keeps_what_is_published_while_it_looks(index, monkeypatch):
     index.vacuum(grace=0)
     assert read_latest(index.path) == following
     assert list(Index.open(index.path).verify()) == []
+
+
+def test_a_vacuum_keeps_the_calibrations_of_kept_versions_and_of_writers(make_index):
+    """Strays and the remains of killed writers go once they are old; what any kept version names stays, whatever its age."""
+    index = make_index([("a", "the cat"), ("b", "on a mat")], impact="relative")
+    folder = index.path / "calibration"
+    [named] = folder.iterdir()
+    for name in (f"{'0' * 64}.npy", f".{named.name}.12ab34cd.tmp", "note.txt"):
+        (folder / name).write_bytes(b"stray")
+    assert index.vacuum().young_files == 3
+    assert len(list(folder.iterdir())) == 4
+    assert index.vacuum(grace=0).files == 3
+    assert list(folder.iterdir()) == [named]
+    assert list(Index.open(index.path).verify()) == []
