@@ -148,7 +148,8 @@ def fit(codes: Codes, spec: NagSpec, directions: int, seed: int) -> tuple[npt.ND
     components = np.zeros((0, len(mean)), np.float32)
     singular = np.zeros(0)
     count = min(directions - 1, min(matrix.shape) - 1)
-    if count > 0:
+    variance = nnz - float(mean.astype(np.float64) @ mean)
+    if count > 0 and variance > 1e-9:  # equal documents have no direction of variance, and svds fails on them
         start = np.random.default_rng(seed).standard_normal(min(matrix.shape)).astype(np.float32)
         _, singular, components = svds(
             centered, k=count, tol=TOLERANCE, v0=start, return_singular_vectors="vh", maxiter=20 * sum(matrix.shape)
@@ -157,6 +158,5 @@ def fit(codes: Codes, spec: NagSpec, directions: int, seed: int) -> tuple[npt.ND
     stacked = np.concatenate([mean[None], components[order]]).astype(np.float64)
     vectors, triangle = np.linalg.qr(stacked.T)
     independent = np.abs(np.diag(triangle)) > 1e-4 * np.abs(triangle[0, 0])  # the sample's rank may be lower
-    variance = nnz - float(mean.astype(np.float64) @ mean)
     kept = float((singular.astype(np.float64) ** 2).sum()) / n / variance if variance > 1e-9 else 1.0
     return np.ascontiguousarray(vectors[:, independent], np.float32), min(kept, 1.0)

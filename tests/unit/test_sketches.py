@@ -293,3 +293,12 @@ def test_a_minimum_score_gives_the_same_documents_by_every_engine(index, mode):
         found = index.query(target, mode=mode, min_score=least, **budget)
         expected = wanted.ids[: budget.get("n", 300)]
         assert found.ids.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("documents", [1, 2, 3, 8])
+def test_documents_that_are_all_equal_have_a_basis(tmp_path, write_index, random_codes, documents):
+    """Of one direction, which keeps all there is; such a pool is searched as any other."""
+    codes = np.repeat(random_codes(np.random.default_rng(0), 1, 2, 3, 8), documents, axis=0)
+    index = write_index(tmp_path / "equal", codes, list("abcdefgh")[:documents], range(documents), width=8)
+    assert index.optimize().sketches.kept == 1.0
+    assert index.query(codes[:1], n=documents, mode="sketch").ids.tolist() == list("abcdefgh")[:documents]
