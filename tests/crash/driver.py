@@ -123,7 +123,7 @@ def make_model(folder: Path) -> None:
 
 
 def load(model: Path) -> Any:
-    """Return the model as a backbone, in a process that is still fit to fork: one thread, all imported, nothing opened."""
+    """Return the model as a backbone, in a process that is fit to fork: one thread, all imported, nothing opened, no bf16 measured."""
     import torch
 
     import nagindex
@@ -134,7 +134,7 @@ def load(model: Path) -> Any:
     torch.set_num_threads(1)
     if not model.exists():
         make_model(model)
-    return load_backbone(str(model), device="cpu")
+    return load_backbone(str(model), device="cpu", dtype="fp32")
 
 
 def perform(request: dict[str, Any], backbone: Any) -> dict[str, Any]:
