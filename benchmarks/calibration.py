@@ -9,7 +9,6 @@ and fp32 have in common, each calibrated in its own dtype. --cache keeps the imp
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,9 +16,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from fidelity import shared_members
-from quality import HERE, QUICK
-from quality_arms import ProfileArm, background_of
-from quality_codes import Case, Texts, pool_order, read_cases, read_texts, save, token_ids
+from quality_arms import ProfileArm, neuron_counts
+from quality_codes import POOL_OPTIONS, Case, Texts, mapping_of, pool_order, read_cases, read_texts, save, token_ids
 from quality_metrics import figures
 from report import emit, options
 
@@ -73,7 +71,7 @@ def precisions(
     """Return mean average precision over the targets of codes with these divisors, plain and log-ratio."""
     codes = codes_of(pool, divisor)
     spec = NagSpec("up", (pool.shape[2],) * pool.shape[1], TOP_K)
-    background, view = background_of(codes, spec), View.of(spec)
+    background, view = neuron_counts(codes, spec), View.of(spec)
     found = []
     for name, impacts in targets.items():
         examples, once = codes_of(impacts, divisor), np.ones(len(impacts), np.int64)
@@ -108,24 +106,15 @@ def main() -> None:
     """Measure floors, sizes and precisions, and report."""
     arguments = options(
         (__doc__ or "").splitlines()[0],
-        pool={"nargs": "+", "help": "files or folders of labeled documents"},
-        targets={"nargs": "+", "help": "files or folders of examples, one file a target"},
-        mapping={"type": Path, "default": HERE / "quality_targets.json", "help": "as in quality.py"},
-        label={"default": "dataset", "help": "column of the label"},
-        model={"default": "smollm2", "help": "backbone"},
+        **POOL_OPTIONS,
         documents={"type": int, "default": 3000, "help": "documents of the pool, drawn by a seed"},
         examples={"type": int, "default": 300, "help": "examples of each target, drawn by a seed"},
         compared={"type": int, "default": 500, "help": "documents on which bf16 and fp32 are compared"},
         cache={"type": Path, "help": "folder that keeps the impacts"},
     )
-    mapping = QUICK
+    mapping = mapping_of(arguments)
     if arguments.quick:
-        arguments.pool, arguments.targets = [HERE.parent / "data" / "corpus"], [HERE.parent / "data" / "targets"]
-        arguments.label, arguments.model, arguments.compared = "subject", "minilm", 40
-    elif not arguments.pool or not arguments.targets:
-        raise SystemExit("name a pool and targets, or --quick")
-    else:
-        mapping = json.loads(arguments.mapping.read_text())
+        arguments.compared = 40
     documents = read_texts(arguments.pool, arguments.label)
     documents = documents.take(np.sort(pool_order(len(documents.ids))[: arguments.documents]).tolist())
     cases = read_cases(mapping, arguments.targets, arguments.examples)

@@ -33,14 +33,16 @@ import nagindex
 from nagindex.nag import Codes, NagSpec
 from nagindex.query.engines import Engine, GraphEngine, open_engine
 from nagindex.query.pool import ScoredPool, score_pool
-from nagindex.search.profile import Profile, profile_of
+from nagindex.search.profile import Profile
 from nagindex.search.rescore import rescore
-from nagindex.search.scan import Ranking, counts_of
+from nagindex.search.scan import Ranking
 from nagindex.search.scorers import scorer_of
 from nagindex.search.view import View
+from nagindex.search.weights import Weighting
 from nagindex.select.budget import exact_cut
 from nagindex.select.candidates import Candidates
 from nagindex.select.ranking_key import by_target
+from nagindex.sketches.popularity import popularity_of
 from nagindex.sketches.store import current_sketches
 from nagindex.storage.docs import ids_at
 from nagindex.storage.segment import verify_segments
@@ -49,8 +51,6 @@ from nagindex.targets.saved import TargetSet
 EXAMPLES = 200
 REPEAT = 3
 SCIPY_DOCUMENTS = 500_000
-PRIOR, RESOLUTION = 40.0, 1 << 24
-"""Weight of the pool's shares in a log ratio, and what its weights are rounded to."""
 FAISS_DOCUMENTS = 2_000_000
 """Larger pools would take faiss most of an hour to assign to its lists here."""
 
@@ -68,14 +68,8 @@ def targets_of(index: nagindex.Index, numbers: str) -> list[TargetSet]:
 
 def weighted(codes: Codes, index: nagindex.Index, weights: str) -> Profile:
     """Return the profile of examples by some weights: `frequency`, or `log-ratio` of their share of the examples and of the pool."""
-    spec = spec_of(index)
-    plain = profile_of(codes, spec)
-    if weights == "frequency":
-        return plain
-    counts, documents = counts_of(Candidates(index.snapshot).parts(tokens=False), View.of(spec))
-    shares = (counts + 0.5) / (documents + 1)
-    ratios = np.log((plain.weights + PRIOR * shares) / ((len(codes) + PRIOR) * shares))
-    return Profile(np.rint(ratios * RESOLUTION).astype(np.int64), spec.layers * spec.top_k * RESOLUTION, spec)
+    counts, documents = popularity_of(index.segments, View.of(spec_of(index)))
+    return Weighting.parse(weights).profile_of(codes, counts, documents, spec_of(index))
 
 
 def drop_pages(path: Path) -> None:

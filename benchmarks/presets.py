@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from quality import QUICK
-from quality_codes import Case, Texts, limit, read_cases, read_texts
+from quality_codes import POOL_OPTIONS, Case, Texts, limit, mapping_of, read_cases, read_texts
 from quality_metrics import figures
 from report import emit, options
 
@@ -123,26 +122,11 @@ def main() -> None:
     """Encode, query and report."""
     arguments = options(
         (__doc__ or "").splitlines()[0],
-        pool={"nargs": "+", "help": "files or folders of labeled documents"},
-        targets={"nargs": "+", "help": "files or folders of examples, one file a target"},
-        mapping={
-            "type": Path,
-            "default": HERE / "quality_targets.json",
-            "help": "JSON: each target's file and in-domain labels",
-        },
-        label={"default": "dataset", "help": "column of the label"},
+        **POOL_OPTIONS,
         documents={"type": int, "default": 300, "help": "documents of each label"},
         examples={"type": int, "default": 300, "help": "examples of each target"},
-        model={"default": "smollm2", "help": "backbone"},
     )
-    mapping = QUICK
-    if arguments.quick:
-        arguments.pool, arguments.targets = [HERE.parent / "data" / "corpus"], [HERE.parent / "data" / "targets"]
-        arguments.label, arguments.model = "subject", "minilm"
-    elif not arguments.pool or not arguments.targets:
-        raise SystemExit("name a pool and targets, or --quick")
-    else:
-        mapping = json.loads(arguments.mapping.read_text())
+    mapping = mapping_of(arguments)
     documents = limit(read_texts(arguments.pool, arguments.label), arguments.documents)
     cases = read_cases(mapping, arguments.targets, arguments.examples)
     labels = dict(zip(documents.ids, documents.labels, strict=True))
@@ -158,8 +142,7 @@ def main() -> None:
         rows, results = [], {}
         peer = next(iter(arms.values()))
         for name, arm in arms.items():
-            index = arm.index
-            assert index is not None
+            index = nagindex.open(folder / f"{len(results)}.nagindex")
             rates = [len(documents.ids) / PARTS / seconds for seconds in arm.seconds]
             ratio = statistics.median(a / b for a, b in zip(peer.seconds, arm.seconds, strict=True))
             found = {w: float(np.mean([precision(index, case, labels, w) for case in cases.values()])) for w in WEIGHTS}

@@ -9,7 +9,6 @@ project's sample data and all-MiniLM-L6-v2.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from itertools import chain, pairwise
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from nagindex.cli.tables import table
 from quality_arms import Arm, nag_arms
-from quality_codes import CodeCache, limit, read_cases, read_texts
+from quality_codes import POOL_OPTIONS, CodeCache, limit, mapping_of, read_cases, read_texts
 from quality_metrics import bootstrap, figures, interval, random_figures, resamples
 from quality_peers import Peers
 from report import emit, options
@@ -29,11 +28,6 @@ from nagindex.progress import step
 HERE = Path(__file__).parent
 CLOSE = "mean, close labels"
 METRICS = ("average precision", "precision at R")
-QUICK = {
-    "biology questions": {"file": "biology_questions.jsonl", "labels": ["biology"]},
-    "short narratives": {"file": "short_narratives.jsonl", "labels": ["short_stories"]},
-    "code questions": {"file": "code_questions.jsonl", "labels": ["python_programming"]},
-}
 ORDER = (
     "random",
     "absolute, plain, K = 20, all layers",
@@ -112,30 +106,17 @@ def main() -> None:
     """Encode what is missing, rank by every arm and report."""
     arguments = options(
         (__doc__ or "").splitlines()[0],
-        pool={"nargs": "+", "help": "files or folders of labeled documents"},
-        targets={"nargs": "+", "help": "files or folders of examples, one file a target"},
-        mapping={
-            "type": Path,
-            "default": HERE / "quality_targets.json",
-            "help": "JSON: each target's file and in-domain labels",
-        },
-        label={"default": "dataset", "help": "column of the label"},
+        **POOL_OPTIONS,
         documents={"type": int, "help": "documents of each label, drawn by a seed; by default all"},
         examples={"type": int, "help": "examples of each target, drawn by a seed; by default all"},
-        model={"default": "smollm2", "help": "backbone"},
         cache={"type": Path, "help": "folder that keeps codes and embeddings"},
         calibrate={"type": int, "default": 512, "help": "documents of the calibration"},
         prior={"type": float, "default": 40, "help": "m of log-ratio weights"},
         resamples={"type": int, "default": 200, "help": "bootstrap resamples of each target's examples"},
     )
-    mapping = QUICK
+    mapping = mapping_of(arguments)
     if arguments.quick:
-        arguments.pool, arguments.targets = [HERE.parent / "data" / "corpus"], [HERE.parent / "data" / "targets"]
-        arguments.label, arguments.model, arguments.resamples = "subject", "minilm", 20
-    elif not arguments.pool or not arguments.targets:
-        raise SystemExit("name a pool and targets, or --quick")
-    else:
-        mapping = json.loads(arguments.mapping.read_text())
+        arguments.resamples = 20
     documents = limit(read_texts(arguments.pool, arguments.label), arguments.documents)
     cases = read_cases(mapping, arguments.targets, arguments.examples)
     labels = np.array(documents.labels)

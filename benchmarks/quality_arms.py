@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 import numpy as np
@@ -13,12 +14,11 @@ from nagindex.nag import Codes, NagSpec
 from nagindex.search.profile import Profile
 from nagindex.search.scorers import score
 from nagindex.search.view import View
+from nagindex.search.weights import log_ratio, rounded_logs
 
 NEAREST = 10
 SPARE = 64
 """Nearest examples kept of each document, of which a resample leaves at least ten with near certainty."""
-RESOLUTION = 2**24
-"""Integers to which real weights are rounded, between 0 and the largest one."""
 
 
 class Arm(Protocol):
@@ -40,7 +40,7 @@ class ProfileArm:
         pool: uint16 [documents, L, K].
         examples: uint16 [examples, L, K].
         view: layers and neurons that count.
-        background: float64 [layers, width], share of the pool's documents with each neuron of the view; None for plain counts.
+        background: int64 [layers, width], documents of the pool with each neuron of the view; None for plain counts.
         prior: examples that the background counts for.
     """
 
@@ -54,8 +54,8 @@ class ProfileArm:
         """Return the integer sums of all documents."""
         weights = neuron_counts(self.view(self.examples), self.view.spec, times)
         if self.background is not None:
-            real = log_ratio(weights, int(times.sum()), self.background, self.prior)
-            weights = np.rint(real * (RESOLUTION / np.abs(real).max())).astype(np.int64)
+            examples, documents = int(times.sum()), len(self.pool)
+            weights = rounded_logs(log_ratio, weights, self.background, examples, documents, Fraction(self.prior))
         return score(self.pool, Profile(weights, 1, self.view.spec), self.view)
 
 
@@ -110,23 +110,6 @@ def neuron_counts(codes: Codes, spec: NagSpec, times: np.ndarray | None = None) 
     return np.stack(layers).astype(np.int64)
 
 
-def log_ratio(counts: np.ndarray, examples: int, background: np.ndarray, prior: float) -> np.ndarray:
-    """Return the logarithm of a neuron's share of the examples, drawn towards the pool's, over its share of the pool.
-
-    Args:
-        counts: [L, width], examples that hold each neuron.
-        examples: number of examples.
-        background: [L, width], share of the pool's documents that hold it, above 0.
-        prior: number of examples that the pool's share counts for.
-    """
-    return np.asarray(np.log((counts + prior * background) / ((examples + prior) * background)))
-
-
-def background_of(codes: Codes, spec: NagSpec) -> np.ndarray:
-    """Return the share of documents that hold each neuron, kept above 0 by half a document: float64 [L, max d_l]."""
-    return (neuron_counts(codes, spec) + 0.5) / (len(codes) + 1)
-
-
 def views_of(spec: NagSpec, top_k: Sequence[int] = (20, 10, 5)) -> Iterator[tuple[str, View]]:
     """Yield views by name: each K of a third, half, two thirds and all of the layers, from the first one on."""
     layers = spec.layers
@@ -143,6 +126,6 @@ def nag_arms(codes: Encoded, target: str, prior: float) -> Iterator[tuple[str, A
     for name, view in views_of(codes.spec):
         for kind in KINDS:
             pool, examples = codes.pool[kind], codes.targets[target][kind]
-            background = background_of(view(pool), view.spec)
+            background = neuron_counts(view(pool), view.spec)
             yield f"{kind}, plain, {name}", ProfileArm(pool, examples, view)
             yield f"{kind}, log-ratio, {name}", ProfileArm(pool, examples, view, background, prior)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import json
@@ -23,6 +24,24 @@ from nagindex.ingest.sample import sample_texts
 from nagindex.nag import Codes, NagSpec
 from nagindex.progress import step
 
+HERE = Path(__file__).parent
+QUICK = {
+    "biology questions": {"file": "biology_questions.jsonl", "labels": ["biology"]},
+    "short narratives": {"file": "short_narratives.jsonl", "labels": ["short_stories"]},
+    "code questions": {"file": "code_questions.jsonl", "labels": ["python_programming"]},
+}
+POOL_OPTIONS: dict[str, dict[str, Any]] = {
+    "pool": {"nargs": "+", "help": "files or folders of labeled documents"},
+    "targets": {"nargs": "+", "help": "files or folders of examples, one file a target"},
+    "mapping": {
+        "type": Path,
+        "default": HERE / "quality_targets.json",
+        "help": "JSON: each target's file and in-domain labels",
+    },
+    "label": {"default": "dataset", "help": "column of the label"},
+    "model": {"default": "smollm2", "help": "backbone"},
+}
+"""Options of the scripts that take a labeled pool."""
 PIECE = 1024
 MAX_LENGTH = 120
 KINDS = ("absolute", "relative")
@@ -75,6 +94,18 @@ class Encoded:
     spec: NagSpec
     pool: dict[str, Codes]
     targets: dict[str, dict[str, Codes]]
+
+
+def mapping_of(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """Return the targets to rank for, see `read_cases`; under --quick the sample data's, whose places the arguments get."""
+    if arguments.quick:
+        arguments.pool, arguments.targets = [HERE.parent / "data" / "corpus"], [HERE.parent / "data" / "targets"]
+        arguments.label, arguments.model = "subject", "minilm"
+        return QUICK
+    if not arguments.pool or not arguments.targets:
+        raise SystemExit("name a pool and targets, or --quick")
+    found: dict[str, dict[str, Any]] = json.loads(arguments.mapping.read_text())
+    return found
 
 
 def read_texts(paths: Sequence[str | Path], label: str | None = None) -> Texts:

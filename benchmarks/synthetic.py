@@ -1,4 +1,4 @@
-"""Synthetic pools with the statistics of real NAGs, written as an index; `--fit FILE` shows how well they agree.
+"""Synthetic pools with the statistics of real NAGs, written as an index; synthetic_fit.py shows how well they agree.
 
 Two kinds, as a build makes them: `absolute` and `relative` impact. Constants below were fitted once to NAGs of a real decoder (30
 layers of 1,536 neurons, 3,663 documents of 18 sources, six target sets). A document belongs to a source and has two topics. In each
@@ -10,8 +10,6 @@ documents and sources.
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
@@ -28,7 +26,7 @@ from nagindex.storage.manifest import Manifest, Settings, now, publish, read_lat
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Rows, SourceSpan, write_segment
 
 if TYPE_CHECKING:
-    from nagindex.search.basis import Basis
+    pass
 
 Kind = Literal["absolute", "relative"]
 SPEC = NagSpec("up", (6144,) * 28, 20)
@@ -258,107 +256,3 @@ def write_pool(
 def kind_of(model: str) -> Kind:
     """Return the kind of a pool from the name of its model, as `write_pool` writes it."""
     return "relative" if model.endswith("relative") else "absolute"
-
-
-def similarities(codes: Codes, examples: Codes, spec: NagSpec = SPEC) -> npt.NDArray[np.float64]:
-    """Return each document's similarity to the profile of some examples, float64 [n]."""
-    from nagindex.search.profile import profile_of
-    from nagindex.search.scorers import score
-
-    profile = profile_of(examples, spec)
-    return score(codes, profile) / profile.scale
-
-
-def statistics_of(codes: Codes, targets: dict[str, Codes], spec: NagSpec) -> dict[str, float]:
-    """Return what the fit is judged by, of a pool's codes, uint16 [n, L, K], and of target sets' codes by name."""
-    from nagindex.search.basis import Basis, fit
-
-    popularity = np.stack(
-        [np.bincount(codes[:, layer].ravel(), minlength=spec.widths[0]) for layer in range(spec.layers)]
-    )
-    popularity = popularity / len(codes)
-    by_rank = -np.sort(-popularity, axis=1).mean(axis=0) / spec.top_k
-    found = {
-        "codes in the 20 most popular": float(by_rank[:20].sum()),
-        "codes in the 255 most popular": float(by_rank[:255].sum()),
-        "shared by two documents": float((popularity**2).sum(axis=1).mean() / spec.top_k),
-    }
-    for rank in (32, 64, 128):
-        vectors, found[f"variance kept, rank {rank}"] = fit(codes, spec, rank - 1, 0)
-    basis = Basis.of(vectors, spec)
-    similar = {name: similarities(codes, examples, spec) for name, examples in targets.items()}
-    for name, values in similar.items():
-        found |= {f"{name}: mean score": float(values.mean()), f"{name}: standard deviation": float(values.std())}
-    for name, examples in targets.items():
-        found[f"{name}: read by the sketch"], found[f"{name}: correlation"] = _sketched(codes, examples, basis)
-    return found
-
-
-def _sketched(codes: Codes, examples: Codes, basis: Basis) -> tuple[float, float]:
-    """Return the share of codes that the sketch engine reads for the best 1 %, and how estimated scores correlate with exact ones."""
-    from functools import partial
-
-    from nagindex.search import sketch_search
-    from nagindex.search.profile import profile_of
-    from nagindex.search.scan import Part, Ranking
-    from nagindex.search.scorers import score, scorer_of
-    from nagindex.search.sketch import ProjectedQuery, Sketch
-    from nagindex.search.view import View
-
-    profile = profile_of(examples, basis.spec)
-    sketch = Sketch.of(basis, basis.coordinates(codes), "i8")
-    query, budget = ProjectedQuery.of(basis, profile.weights), len(codes) // 100
-    cut = partial(sketch_search.cut_by_position, budget)
-    ranking = Ranking(lambda part: lambda rows, sums: sums[0], profile.low, profile.high, budget, cut)
-    target = sketch_search.SketchTarget(query, scorer_of([profile], View.of(basis.spec)), ranking, 0.01)
-    _, reading = sketch_search.search([Part(0, len(codes), lambda: codes)], lambda part: sketch, [target], limit=1.0)
-    estimates = query.estimator(sketch).scores(sketch.values)
-    return reading.codes / len(codes), float(np.corrcoef(estimates, score(codes, profile))[0, 1])
-
-
-def main() -> None:
-    """Show how synthetic NAGs compare with real ones, an .npz file of codes `absolute` and `relative`, uint16 [n, L, 20], and targets'."""
-    from report import emit, options
-
-    arguments = options(__doc__ or "", fit={"type": Path, "help": "real NAGs: arrays KIND, target_NAME_KIND"})
-    real = np.load(arguments.fit) if arguments.fit else {}
-    names = sorted({name.removeprefix("target_").rpartition("_")[0] for name in real if name.endswith("_absolute")})
-    rows, results = [], {}
-    for kind, top_k in [("absolute", 20), ("relative", 5)] if arguments.quick else WORLDS:
-        shape = real[kind].shape if arguments.fit else (3663, 30, 20)
-        spec = NagSpec("up", (FITTED_WIDTH,) * shape[1], top_k)
-        count = min(shape[0], 1000) if arguments.quick else shape[0]
-        targets = {f"target {t}": make_codes(300, seed=900 + t, topic=t, spec=spec, kind=kind) for t in range(TARGETS)}
-        own = statistics_of(make_codes(count, seed=1, spec=spec, kind=kind), targets, spec)
-        true = {}
-        if arguments.fit:
-            examples = {name: np.ascontiguousarray(real[f"target_{name}_{kind}"][:, :, :top_k]) for name in names}
-            chosen = np.sort(np.random.default_rng(0).permutation(shape[0])[:count])
-            true = statistics_of(np.ascontiguousarray(real[kind][chosen][:, :, :top_k]), examples, spec)
-        results[f"{kind}, K = {top_k}"] = {"synthetic": own, "real": true}
-        rows += [[kind, top_k, *row] for row in _compared(own, true)]
-    emit(["impact", "K", "", "synthetic", "real", "ratio"], rows, {"fit": results}, arguments.json)
-
-
-def _compared(own: dict[str, float], true: dict[str, float]) -> Iterator[list[str]]:
-    """Yield a line for each statistic; targets are compared in order of what the sketch engine reads for them."""
-    for name, value in own.items():
-        if ":" not in name:
-            yield _line(name, value, true.get(name))
-    for what in ("mean score", "standard deviation", "read by the sketch", "correlation"):
-        ours, theirs = (
-            sorted((value, name.split(":")[0]) for name, value in found.items() if name.endswith(f": {what}"))
-            for found in (own, true)
-        )
-        for number, (value, _) in enumerate(ours):
-            match = theirs[number] if number < len(theirs) else (None, "")
-            yield _line(f"{what}, target {number + 1} of {len(ours)} {match[1]}".strip(), value, match[0])
-
-
-def _line(name: str, value: float, true: float | None) -> list[str]:
-    ratio = f"{value / true:.2f}" if true else ""
-    return [name, f"{value:.3f}", "" if true is None else f"{true:.3f}", ratio]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -22,6 +22,7 @@ from .options import (
     devices_option,
     index_option,
     json_option,
+    on_error_option,
     plural,
     revision_option,
     shard_of,
@@ -44,15 +45,6 @@ on_duplicate_option = click.option(
     default=DEFAULTS.on_duplicate,
     show_default=True,
     help="What happens to a document whose id is in the index already.",
-)
-
-on_error_option = click.option(
-    "--on-error",
-    type=click.Choice(nagindex.ON_ERROR),
-    default=DEFAULTS.on_error,
-    show_default=True,
-    help="What happens to a row, file or folder that cannot be read: stop there, or skip it and list it (info --skipped). "
-    "A file that cannot be read to its end is skipped as a whole.",
 )
 
 

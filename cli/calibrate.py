@@ -11,7 +11,16 @@ import nagindex
 
 from .encoding_options import encoding_options
 from .messages import note
-from .options import COUNT, corpus_root_option, device_option, plural, revision_option, text_column_option, trust_option
+from .options import (
+    COUNT,
+    corpus_root_option,
+    device_option,
+    on_error_option,
+    plural,
+    revision_option,
+    text_column_option,
+    trust_option,
+)
 
 
 @click.command()
@@ -39,6 +48,7 @@ from .options import COUNT, corpus_root_option, device_option, plural, revision_
 @trust_option
 @text_column_option
 @corpus_root_option
+@on_error_option
 def calibrate(
     corpus: tuple[str, ...], output: Path, text_column: str | None, documents: int, neuron_types: str, **encoding: Any
 ) -> None:

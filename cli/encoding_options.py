@@ -101,12 +101,12 @@ _IMPACT = (
 
 
 def encoding_options(command: Command) -> Command:
-    """Add the options of the backbone, and of what of its activations is read."""
+    """Add the options of the backbone: model, preset, layers, neuron type, tokens and floating-point type."""
     return _with_options(command, _ENCODING)
 
 
 def impact_options(command: Command) -> Command:
-    """Add the options of what is kept of the activations."""
+    """Add the options of impact, calibration and K."""
     return _with_options(command, _IMPACT)
 
 

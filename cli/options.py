@@ -55,6 +55,14 @@ devices_option = click.option(
 )
 revision_option = click.option("--revision", metavar="REV", help="Commit, tag or branch of a hub model.")
 trust_option = click.option("--trust-remote-code", is_flag=True, help="Run code that comes with the model.")
+on_error_option = click.option(
+    "--on-error",
+    type=click.Choice(nagindex.ON_ERROR),
+    default=nagindex.BuildOptions.on_error,
+    show_default=True,
+    help="What happens to a row, file or folder that cannot be read: stop there, or skip it and list it (info --skipped). "
+    "A file that cannot be read to its end is skipped as a whole.",
+)
 shard_option = click.option(
     "--shard",
     metavar="I/N",

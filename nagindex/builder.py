@@ -15,22 +15,29 @@ from nagindex.arguments import checked
 from nagindex.backbone.devices import require_devices
 from nagindex.corpus.columns import ALL, Columns
 from nagindex.corpus.reading import corpus_sources
-from nagindex.corpus.sources import Paths, Source
+from nagindex.corpus.sources import Paths
 from nagindex.encode.batch_size import measure_batch_tokens
 from nagindex.encode.encoder import default_batch_tokens, default_window
-from nagindex.errors import BadInputError, SettingsMismatchError
+from nagindex.errors import BadInputError
 from nagindex.index import Index
-from nagindex.ingest.calibrate import SUFFIX, Calibration, draw_calibration, load_calibration, save_calibration
+from nagindex.ingest.calibrate import (
+    SUFFIX,
+    Calibration,
+    calibrations_of,
+    draw_calibration,
+    load_calibration,
+    require_calibration,
+    save_calibration,
+)
 from nagindex.ingest.columns import columns_of_build
 from nagindex.ingest.estimate import Estimate, Plan, estimate, require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
-from nagindex.ingest.options import CALIBRATED_ON, BuildKeywords, BuildOptions, Shard
+from nagindex.ingest.options import BuildKeywords, BuildOptions, Shard
 from nagindex.ingest.prefetch import SMALL_CORPUS
 from nagindex.ingest.writer import IngestReport
 from nagindex.progress import ProgressCallback, reports_progress, step
 from nagindex.search.view import layers_of
 from nagindex.sketches.build import FROM_DOCUMENTS, sketch_new_segments
-from nagindex.storage.calibration import read_calibration
 from nagindex.storage.manifest import read_latest, versions
 from nagindex.storage.places import check_output, require_index_folder, require_room
 from nagindex.storage.settings import Settings
@@ -101,7 +108,7 @@ def build_types(
     begun = next(iter(_begun(indexes.values())), None)
     columns, notes = columns_of_build(sources, chosen.columns, begun, on_error=chosen.on_error)
     given = None if chosen.calibration is None else load_calibration(chosen.calibration)
-    _require_impact(_begun(indexes.values()), chosen)
+    require_calibration(_begun(indexes.values()), chosen)
     devices = visible_devices(chosen.device)
     require_devices(devices)
     for path in indexes.values():
@@ -110,8 +117,8 @@ def build_types(
     loaded = backbone or _load(chosen, next(iter(indexes)), devices[0])
     large = sum(source.size for source in sources) >= SMALL_CORPUS
     kept = loaded if backbone or len(devices) == 1 else None  # each device's process loads its own
-    views = [loaded.of_type(kind).of_layers(_layer_numbers(chosen, loaded)) for kind in indexes]
-    means = _calibrations(indexes.values(), views, sources, chosen, columns, given=given)
+    views = _views(loaded, indexes, chosen)
+    means = calibrations_of(indexes.values(), views, sources, chosen, columns, given=given)
     views = [view.calibrated(own) for view, own in zip(views, means, strict=True)]
     opened = _create(indexes.values(), views, means, chosen, columns, keep=kept is not None, measure=large)
     for index in opened:
@@ -122,9 +129,7 @@ def build_types(
         options=chosen.ingest,
         model=chosen.placement(None if backbone else loaded.name, devices),
     )
-    if kept is None:
-        del views
-    del loaded
+    del loaded, views
     if kept is None:
         _free_memory()
     try:
@@ -212,17 +217,15 @@ def calibrate(
         keywords["impact"] = "relative"
     chosen = dataclasses.replace(_options(options, keywords), impact="relative")
     file = Path(path).expanduser()
-    if file.suffix != SUFFIX or chosen.sample is None:
-        raise BadInputError(
-            f"{file}: a calibration is a file that ends in {SUFFIX}"
-            if chosen.sample is not None
-            else "a calibration is drawn from the corpus, for relative impact; leave `calibration` out"
-        )
+    if chosen.sample is None:
+        raise BadInputError("a calibration is drawn from the corpus; leave `calibration` out")
+    if file.suffix != SUFFIX:
+        raise BadInputError(f"{file}: a calibration is a file that ends in {SUFFIX}")
     sources = corpus_sources(corpus, root=chosen.corpus_root, on_error=chosen.on_error)
     check_output(file, inputs=[source.path for source in sources])
     columns, _ = columns_of_build(sources, chosen.columns, on_error=chosen.on_error)
     loaded = backbone or _load(chosen, neuron_type, visible_devices(chosen.device)[0])
-    view = loaded.of_type(neuron_type).of_layers(_layer_numbers(chosen, loaded))
+    [view] = _views(loaded, [neuron_type], chosen)
     length = chosen.encoding.max_length
     drawn = draw_calibration(
         sources, [view], columns, documents=chosen.sample, max_length=length, on_error=chosen.on_error
@@ -236,7 +239,7 @@ def calibrate(
 def _plan(loaded: Backbone, neuron_types: Sequence[str], options: BuildOptions, written: str) -> Plan:
     """Return one way to encode a corpus, with how it is asked for; the means of a calibration do not change its cost."""
     encoding = options.encoding
-    views = [loaded.of_type(kind).of_layers(_layer_numbers(options, loaded)) for kind in neuron_types]
+    views = _views(loaded, neuron_types, options)
     if encoding.impact == "relative":
         views = [view.calibrated(np.ones((len(view.widths), max(view.widths)), np.float32)) for view in views]
     specs = [view.fingerprint(top_k=encoding.top_k, max_length=encoding.max_length).spec for view in views]
@@ -293,84 +296,12 @@ def _with_dtype(options: BuildOptions, indexes: Mapping[str, str | Path]) -> Bui
     return dataclasses.replace(options, dtype=read_latest(found).fingerprint.dtype)
 
 
-def _require_impact(begun: Iterable[Path], options: BuildOptions) -> None:
-    """Raise SettingsMismatchError if an index that holds documents has another kind of impact, or another sample's size."""
-    impact = options.encoding.impact
-    for folder in begun:
-        manifest = read_latest(folder)
-        stored = manifest.fingerprint.impact
-        if stored != impact:
-            raise SettingsMismatchError(
-                f"{folder}: `impact` is {stored!r} in the index and {impact!r} here; use the index's settings, or build another index"
-            )
-        manifest.settings.require(dataclasses.replace(manifest.settings, calibrate=options.sample), where=str(folder))
-
-
-def _layer_numbers(options: BuildOptions, loaded: Backbone) -> tuple[int, ...] | None:
-    """Return the numbers of the layers whose neurons count; None for all."""
+def _views(loaded: Backbone, neuron_types: Iterable[str], options: BuildOptions) -> list[Backbone]:
+    """Return the model once for each neuron type, with the layers whose neurons count, for absolute impact."""
     written = options.encoding.layers
-    whole = loaded.of_layers(None)
-    return None if written is None else layers_of(written, range(len(whole.widths)), what=loaded.name)
-
-
-def _calibrations(
-    indexes: Iterable[str | Path],
-    views: Sequence[Backbone],
-    sources: Sequence[Source],
-    options: BuildOptions,
-    columns: Columns,
-    *,
-    given: Calibration | None,
-) -> list[npt.NDArray[np.float32] | None]:
-    """Return the mean impacts for each index, float32 [L, max d_l]; None for absolute impact.
-
-    Those of an index that exists, those that are given, or those of a sample of the corpus.
-    """
-    encoding = options.encoding
-    if encoding.impact == "absolute":
-        return [None] * len(views)
-    if given is not None:
-        where = str(options.calibration)
-        return [given.of_backbone(view, max_length=encoding.max_length, where=where) for view in views]
-    found = [
-        _stored_calibration(Path(path).expanduser(), view, options) for path, view in zip(indexes, views, strict=True)
-    ]
-    lacking = [number for number, means in enumerate(found) if means is None]
-    if lacking:
-        drawn = draw_calibration(
-            sources,
-            [views[number] for number in lacking],
-            columns,
-            documents=options.sample or CALIBRATED_ON,
-            max_length=encoding.max_length,
-            on_error=options.on_error,
-        )
-        for number, means in zip(lacking, drawn.means, strict=True):
-            found[number] = means
-    return found
-
-
-def _stored_calibration(index: Path, view: Backbone, options: BuildOptions) -> npt.NDArray[np.float32] | None:
-    """Return the calibration of an index that exists; None without one, or where another can still be drawn.
-
-    Raises:
-        SettingsMismatchError: the index holds documents of another encoding; names both values.
-    """
-    if not versions(index):
-        return None
-    manifest = read_latest(index)
-    stored = manifest.fingerprint
-    here = dataclasses.replace(
-        view.fingerprint(top_k=stored.spec.top_k, max_length=options.encoding.max_length),
-        impact=stored.impact,
-        calibration=stored.calibration,
-        libraries=stored.libraries,
-    )
-    if manifest.segments:
-        stored.require(here, where=str(index))
-    elif stored.differences(here) or manifest.settings.calibrate != options.sample:
-        return None
-    return read_calibration(index, stored)
+    count = len(loaded.of_layers(None).widths)
+    numbers = None if written is None else layers_of(written, range(count), what=loaded.name)
+    return [loaded.of_type(kind).of_layers(numbers) for kind in neuron_types]
 
 
 def _create(

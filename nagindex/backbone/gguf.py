@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -23,6 +24,7 @@ from nagindex.storage.files import FileEntry, verify_once
 from nagindex.storage.verified import record_path
 
 LISTING = "files.json"
+PREFIX, LEFT_SECONDS = ".nagindex-", 3600
 READERS = ("gguf", "transformers", "tokenizers")
 
 
@@ -51,11 +53,21 @@ def dequantized(path: Path, sha256: str) -> Iterator[str]:
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
     cache = kept.parent if os.access(kept.parent, os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=cache, prefix=".nagindex-") as folder:
+    if cache is not None:
+        _remove_leftovers(cache)
+    with tempfile.TemporaryDirectory(dir=cache, prefix=PREFIX) as folder:
         made = Path(folder, kept.name)
         made.mkdir()
         _convert(path, made)
         yield str(kept if cache is not None and _is_published(made, kept) else made)
+
+
+def _remove_leftovers(cache: Path) -> None:
+    """Remove what conversions that were killed have left in the cache, once it is an hour old."""
+    for folder in cache.glob(f"{PREFIX}*"):
+        with suppress(OSError):
+            if time.time() - folder.lstat().st_mtime > LEFT_SECONDS:
+                shutil.rmtree(folder)
 
 
 def _is_published(made: Path, kept: Path) -> bool:
@@ -74,7 +86,7 @@ def _is_intact(folder: Path) -> bool:
     try:
         entries = json.loads((folder / LISTING).read_bytes())
         for name, entry in entries.items():
-            verify_once(folder / name, FileEntry(**entry), segment=folder.name)
+            verify_once(folder / name, FileEntry(**entry), owner=folder.name)
     except (OSError, ValueError, TypeError, AttributeError, DamagedIndexError):
         return False
     return True

@@ -8,24 +8,19 @@ gzip's checksums.
 from __future__ import annotations
 
 import csv
-import gzip
-import io
 import json
 import re
-import sys
-import zlib
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
-from itertools import count, islice
-from typing import IO, Any, BinaryIO, cast
+from itertools import islice
+from typing import IO, Any, cast
 
 from nagindex.corpus.columns import Fields, by_path, format_names, pick
 from nagindex.corpus.sources import Position, Source
-from nagindex.errors import BadInputError, MissingDependencyError
+from nagindex.corpus.text_files import MAX_RECORD, count_bytes, lines_of, open_text, too_long
+from nagindex.errors import BadInputError
 
 RECORDS_SAMPLED = 1000
 CHUNK = 1 << 20
-MAX_RECORD = 1 << 28
-"""Most characters of a line, JSON value, CSV field or text; a decompression bomb would not fit into memory."""
 STORED_TYPES = {bool: "BOOLEAN", int: "BIGINT", float: "DOUBLE"}
 JSON_KINDS = {list: "array", dict: "object", str: "string", bool: "truth value", type(None): "null"}
 
@@ -88,10 +83,10 @@ def read_rows(
     """
     if source.format == "txt":
         if start == 0:
-            with _open_text(source, position) as stream:
+            with open_text(source, position) as stream:
                 text = stream.read(MAX_RECORD + 1)
                 if len(text) > MAX_RECORD:
-                    raise _too_long(f"{source.path}, row 0")
+                    raise too_long(f"{source.path}, row 0")
                 yield 0, [text, *[None] * (len(columns) - 1)]
     elif source.format in ("csv", "tsv"):
         header = _csv_header(source)
@@ -148,104 +143,8 @@ def _id_as_written(record: dict[str, Any], raw: str, column: str) -> Any:
     return pick(json.loads(raw, parse_float=str), column) if isinstance(value, float) else value
 
 
-def read_lines(source: Source) -> Iterator[tuple[int, str]]:
-    """Yield (row, line) of a text source, without line ends."""
-    with _open_text(source) as stream:
-        for row, line in enumerate(_lines(stream, source)):
-            yield row, line.removesuffix("\n").removesuffix("\r")
-
-
-def _lines(stream: IO[str], source: Source, position: Position | None = None) -> Iterator[str]:
-    """Yield lines with their ends, counting their bytes.
-
-    Raises:
-        BadInputError: a line is too long.
-    """
-    for number in count(1):
-        line = stream.readline(MAX_RECORD + 1)
-        if len(line) > MAX_RECORD:
-            raise _too_long(f"{source.path}, line {number}")
-        if not line:
-            return
-        _count_bytes(line, source, position)
-        yield line
-
-
-def _count_bytes(text: str, source: Source, position: Position | None) -> None:
-    """Add a text to the bytes read of a source; of a compressed one, those that its file was asked for count instead."""
-    if position is not None and source.compression == "none":
-        position.bytes += len(text) if text.isascii() else len(text.encode(errors="surrogatepass"))
-
-
-def _too_long(where: str) -> BadInputError:
-    remedy = "split the document, or replace or remove the file if it is corrupt"
-    return BadInputError(f"{where}: more than {MAX_RECORD >> 20} MiB in one record; {remedy}")
-
-
 class Field(str):
     """The text of a CSV field; a column whose fields all read as one type is stored with it."""
-
-
-class _CountingFile(io.FileIO):
-    """A file that counts the bytes read from it."""
-
-    def __init__(self, path: object, position: Position) -> None:
-        super().__init__(str(path), "rb")
-        self.position = position
-
-    def readinto(self, buffer: Any, /) -> int | None:
-        read = super().readinto(buffer)
-        self.position.bytes += read or 0
-        return read
-
-
-class _open_text:
-    """Context manager that opens a source as decompressed text.
-
-    Bytes that are not UTF-8 are decoded to lone surrogates. A file that turns out to be damaged raises a BadInputError.
-    """
-
-    def __init__(self, source: Source, position: Position | None = None, *, newline: str = "\n") -> None:
-        # Of a plain file, what is read ahead does not count: its rows do, see `_count_bytes`.
-        self.source, self.newline = source, newline
-        self.position = Position() if position is None or source.compression == "none" else position
-
-    def __enter__(self) -> IO[str]:
-        try:
-            self.file = io.BufferedReader(_CountingFile(self.source.path, self.position))
-        except OSError as error:
-            raise BadInputError(
-                f"{self.source.path}: cannot be read ({error.strerror}); make it readable or remove it"
-            ) from error
-        binary = _decompressed(self.file, self.source)
-        self.stream = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline=self.newline)
-        return self.stream
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self.stream.close()
-        self.file.close()
-        if isinstance(error, (EOFError, OSError, zlib.error)) or type(error).__name__ == "ZstdError":
-            reason = str(error).splitlines()[0]
-            raise BadInputError(
-                f"{self.source.path}: cannot be read to its end ({reason}); the file is truncated or corrupt: replace or remove it"
-            ) from error
-
-
-def _decompressed(file: BinaryIO, source: Source) -> IO[bytes]:
-    if source.compression == "gzip":
-        return cast(IO[bytes], gzip.GzipFile(fileobj=file, mode="rb"))
-    if source.compression == "zstd":
-        try:
-            if sys.version_info >= (3, 14):
-                from compression import zstd
-            else:
-                from backports import zstd
-        except ImportError:
-            raise MissingDependencyError(
-                f"{source.path}: reading .zst needs backports.zstd; run: pip install backports.zstd"
-            ) from None
-        return cast(IO[bytes], zstd.ZstdFile(file, "rb"))
-    return file
 
 
 def _json_records(
@@ -258,14 +157,14 @@ def _json_records(
 
     Lines that are not `wanted` are empty records, and are not parsed.
     """
-    with _open_text(source, position) as stream:
+    with open_text(source, position) as stream:
         if source.format == "jsonl":
-            for row, line in enumerate(_lines(stream, source, position)):
+            for row, line in enumerate(lines_of(stream, source, position)):
                 if row >= start and not line.isspace():
                     yield (row, _parsed_line(line, source, row), line) if wanted(row) else (row, {}, "{}")
         else:
             for row, (record, raw) in enumerate(_json_values(stream, source)):
-                _count_bytes(raw, source, position)
+                count_bytes(raw, source, position)
                 if row >= start:
                     yield row, _object_or_error(record, source, row), raw
 
@@ -318,7 +217,7 @@ def _json_values(stream: IO[str], source: Source) -> Iterator[tuple[Any, str]]:
                 )
             return
         if len(buffer) - at > MAX_RECORD:
-            raise _too_long(f"{source.path}, record {row}")
+            raise too_long(f"{source.path}, record {row}")
         more = stream.read(max(CHUNK, len(buffer) - at))
         ended = not more
         buffer, at = buffer[at:] + more, 0
@@ -338,7 +237,7 @@ def _json_problem(error: Exception) -> str:
 
 
 def _csv_header(source: Source) -> list[str]:
-    with _open_text(source, newline="") as stream:
+    with open_text(source, newline="") as stream:
         header = _first_record(_csv_rows(stream, source))
     if len(set(header)) < len(header):
         raise BadInputError(f"{source.path}: two columns share a name in the header {format_names(header)}; rename one")
@@ -357,7 +256,7 @@ def _csv_records(source: Source, position: Position) -> Iterator[tuple[int, list
 
     A record with too many fields or too few, or with a misplaced quote, is the error that says so.
     """
-    with _open_text(source, position, newline="") as stream:
+    with open_text(source, position, newline="") as stream:
         rows = _csv_rows(stream, source, position)
         header = _first_record(rows)
         for row, fields in enumerate(rows):
@@ -377,7 +276,7 @@ def _csv_rows(stream: IO[str], source: Source, position: Position | None = None)
     """Yield the fields of each record, or the error of a misplaced quote, after which reading goes on with the next line."""
     csv.field_size_limit(MAX_RECORD)
     reader = csv.reader(
-        _lines(stream, source, position), delimiter="\t" if source.format == "tsv" else ",", strict=True
+        lines_of(stream, source, position), delimiter="\t" if source.format == "tsv" else ",", strict=True
     )
     while True:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from nagindex.encode.calibrate import mean_impacts
 from nagindex.encode.encoder import default_batch_tokens
 from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError, InputNotFoundError, SettingsMismatchError
+from nagindex.ingest.options import CALIBRATED_ON, BuildOptions
 from nagindex.ingest.sample import sample_texts
 from nagindex.storage.calibration import calibration_hash, read_calibration
 from nagindex.storage.files import replacing
@@ -125,6 +126,91 @@ def draw_calibration(
     if not ids:
         raise BadInputError("no document to calibrate on: none that was drawn has a token")
     return Drawn(mean_impacts(backbones, ids, batch_tokens=default_batch_tokens(backbones[0])), len(ids))
+
+
+def require_calibration(begun: Iterable[Path], options: BuildOptions) -> None:
+    """Raise SettingsMismatchError if an index that holds documents has another kind of impact, or another sample's size."""
+    impact = options.encoding.impact
+    for folder in begun:
+        manifest = read_latest(folder)
+        stored = manifest.fingerprint.impact
+        if stored != impact:
+            raise SettingsMismatchError(
+                f"{folder}: `impact` is {stored!r} in the index and {impact!r} here; use the index's settings, or build another index"
+            )
+        manifest.settings.require(dataclasses.replace(manifest.settings, calibrate=options.sample), where=str(folder))
+
+
+def calibrations_of(
+    indexes: Iterable[str | Path],
+    views: Sequence[Backbone],
+    sources: Sequence[Source],
+    options: BuildOptions,
+    columns: Columns,
+    *,
+    given: Calibration | None,
+) -> list[npt.NDArray[np.float32] | None]:
+    """Return the mean impacts for each index, float32 [L, max d_l]; None for absolute impact.
+
+    Those of an index that exists, those that are given, or those of a sample of the corpus.
+
+    Args:
+        indexes: the folder of each index.
+        views: the model, once for each index's neuron type, for absolute impact.
+        sources: the corpus.
+        options: how to build.
+        columns: which columns to read.
+        given: the calibration that the options name, if they name one.
+
+    Raises:
+        SettingsMismatchError: an index holds documents of another encoding, or what is given is of another.
+        BadInputError: no document could be drawn.
+    """
+    encoding = options.encoding
+    if encoding.impact == "absolute":
+        return [None] * len(views)
+    if given is not None:
+        where = str(options.calibration)
+        return [given.of_backbone(view, max_length=encoding.max_length, where=where) for view in views]
+    found = [
+        _stored_calibration(Path(path).expanduser(), view, options) for path, view in zip(indexes, views, strict=True)
+    ]
+    lacking = [number for number, means in enumerate(found) if means is None]
+    if lacking:
+        drawn = draw_calibration(
+            sources,
+            [views[number] for number in lacking],
+            columns,
+            documents=options.sample or CALIBRATED_ON,
+            max_length=encoding.max_length,
+            on_error=options.on_error,
+        )
+        for number, means in zip(lacking, drawn.means, strict=True):
+            found[number] = means
+    return found
+
+
+def _stored_calibration(index: Path, view: Backbone, options: BuildOptions) -> npt.NDArray[np.float32] | None:
+    """Return the calibration of an index that exists; None without one, or where another can still be drawn.
+
+    Raises:
+        SettingsMismatchError: the index holds documents of another encoding; names both values.
+    """
+    if not versions(index):
+        return None
+    manifest = read_latest(index)
+    stored = manifest.fingerprint
+    here = dataclasses.replace(
+        view.fingerprint(top_k=stored.spec.top_k, max_length=options.encoding.max_length),
+        impact=stored.impact,
+        calibration=stored.calibration,
+        libraries=stored.libraries,
+    )
+    if manifest.segments:
+        stored.require(here, where=str(index))
+    elif stored.differences(here) or manifest.settings.calibrate != options.sample:
+        return None
+    return read_calibration(index, stored)
 
 
 def load_calibration(path: str | Path) -> Calibration:

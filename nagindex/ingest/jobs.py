@@ -16,7 +16,7 @@ from nagindex.corpus.sources import Source
 from nagindex.errors import NagIndexError
 from nagindex.ingest.options import IngestOptions
 from nagindex.ingest.pipeline import ingest
-from nagindex.ingest.windows import group_sources, shards_take_groups
+from nagindex.ingest.sharding import group_sources, shards_take_groups
 from nagindex.ingest.writer import Destination, IngestReport
 from nagindex.progress import Progress, report
 from nagindex.storage.calibration import read_calibration

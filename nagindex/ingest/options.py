@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypedDict, get_args
+from typing import Literal, TypedDict, Unpack, get_args
 
 from nagindex.arguments import check_fields, written_layers
 from nagindex.backbone.options import LoadKeywords, ModelOptions
@@ -215,7 +215,7 @@ class BuildOptions:
             raise BadInputError(f'`{given}` is for relative impact; add `impact="relative"` or `preset="calibrated"`')
 
     @classmethod
-    def of(cls, **given: Any) -> BuildOptions:
+    def of(cls, **given: Unpack[BuildKeywords]) -> BuildOptions:
         """Return options by name.
 
         Raises:

@@ -12,7 +12,8 @@ from nagindex.encode.tokenize import PrefixTokenizer
 from nagindex.ingest.coverage import JointCoverage
 from nagindex.ingest.options import IngestOptions
 from nagindex.ingest.prefetch import prefetch_windows
-from nagindex.ingest.windows import PreparedWindow, SourceReport, shard_bytes
+from nagindex.ingest.sharding import shard_bytes
+from nagindex.ingest.windows import PreparedWindow, SourceReport
 from nagindex.ingest.writer import Destination, IngestReport, SegmentWriter
 from nagindex.progress import Progress, log_end
 from nagindex.progress import report as report_progress

@@ -9,7 +9,8 @@ from nagindex.corpus.sources import Source
 from nagindex.encode.tokenize import PrefixTokenizer
 from nagindex.ingest.coverage import Coverage, JointCoverage
 from nagindex.ingest.options import IngestOptions
-from nagindex.ingest.windows import PreparedWindow, prepare_windows, shard_bytes
+from nagindex.ingest.sharding import shard_bytes
+from nagindex.ingest.windows import PreparedWindow, prepare_windows
 from nagindex.storage.settings import Settings
 from nagindex.workers.parent import Child
 

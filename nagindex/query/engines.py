@@ -6,40 +6,35 @@ The scan and the sketch engine are exact and return the same documents; the grap
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.errors import BadInputError, DamagedIndexError, UnknownFormatError
+from nagindex.errors import BadInputError
 from nagindex.nag import Codes
+from nagindex.query.derived import SketchReader, open_graphs, open_sketches
 from nagindex.query.pool import ScoredPool
 from nagindex.search import plan as planning
 from nagindex.search.plan import Plan, Workload
 from nagindex.search.profile import Profile, Target
-from nagindex.search.scan import Part, Ranking, scan
+from nagindex.search.scan import Ranking, scan
 from nagindex.search.scorers import scorer_of
 from nagindex.search.top_n import Hits
-from nagindex.sketches.graphs import graphs_of
-from nagindex.sketches.store import SketchSet, current_sketches
+from nagindex.sketches.store import SketchSet
 from nagindex.storage.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from nagindex.search.graph_search import Graph, GraphTarget
     from nagindex.search.recall import Recall
-    from nagindex.search.sketch import Sketch
     from nagindex.search.sketch_search import SketchTarget
 
 EXACT_REMEDY = 'leave `mode="graph"` out for the exact answer'
 
 NO_SKETCHES, SKETCH_REMEDY = "there are no sketches", "; `optimize()` makes them"
-
-
-T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -77,7 +72,7 @@ def open_engine(snapshot: Snapshot, pool: ScoredPool, *, mode: str, score: str) 
     if mode == "graph":
         return GraphEngine.open(snapshot, pool)
     obstacles = _sketch_obstacles(pool, mode, score)
-    sketches = None if obstacles else _open_sketches(snapshot, notes)
+    sketches = None if obstacles else open_sketches(snapshot, notes)
     if sketches is not None:
         return SketchEngine(pool, sketches, mode)
     return ScanEngine(pool, mode, obstacles or notes[:1] or [NO_SKETCHES + SKETCH_REMEDY * (mode == "sketch")], notes)
@@ -113,7 +108,7 @@ class SketchEngine:
         self.pool, self.sketches, self.mode = pool, sketches, mode
         self.notes: list[str] = []
         self.plan = Plan("sketch", "nothing was ranked")
-        self._sketch_of = _SketchReader(pool, sketches, self.notes)
+        self._sketch_of = SketchReader(pool, sketches, self.notes)
 
     def rank(self, rankings: Sequence[Ranking]) -> list[Hits]:
         """Return the hits of each ranking; see `Engine`."""
@@ -203,8 +198,8 @@ class GraphEngine:
             kept = pool.view.whole.top_k
             raise BadInputError(f"mode graph: graphs are of all {kept} neurons of a layer; {EXACT_REMEDY}")
         notes: list[str] = []
-        sketches = _open_sketches(snapshot, notes)
-        graphs = [] if sketches is None else _open_graphs(pool, sketches, notes)
+        sketches = open_sketches(snapshot, notes)
+        graphs = [] if sketches is None else open_graphs(pool, sketches, notes)
         if sketches is None or not graphs:
             why = "; ".join(["there are no graphs that can be used", *notes, "make them with `optimize(graph=True)`"])
             raise BadInputError(f"mode graph: {why}, or {EXACT_REMEDY}")
@@ -220,7 +215,7 @@ class GraphEngine:
         dims = self.sketches.width
         workload = pool.workload(sketched=pool.documents, dims=dims, connected=connected, candidates=wanted)
         self.plan = planning.choose_graph(workload)
-        sketch_of = _SketchReader(pool, self.sketches, self.notes)
+        sketch_of = SketchReader(pool, self.sketches, self.notes)
         answers, recalls, scored = [], [], 0
         for number, ranking in enumerate(rankings):
             target = self._target(number, ranking)
@@ -276,81 +271,6 @@ def _sketch_obstacles(pool: ScoredPool, mode: str, score: str) -> list[str]:
     if pool.view.top_k != pool.view.whole.top_k:
         obstacles.append(f"sketches are of all {pool.view.whole.top_k} neurons of a layer")
     return obstacles
-
-
-def _open_sketches(snapshot: Snapshot, notes: list[str]) -> SketchSet | None:
-    """Return the index's sketches with their basis checked; None, with a note where there are some, if they cannot be used."""
-    try:
-        sketches = current_sketches(snapshot.path, snapshot.manifest.fingerprint.spec)
-        if sketches is not None:
-            sketches.basis.vectors  # noqa: B018 - its file is checked as it is opened
-        return sketches
-    except (DamagedIndexError, UnknownFormatError, OSError) as error:
-        notes.append(f"sketches are not used: {error}")
-        return None
-
-
-class _SketchReader:
-    """Opens the sketches of parts; segments whose sketches cannot be read are noted, and scanned."""
-
-    def __init__(self, pool: ScoredPool, sketches: SketchSet, notes: list[str]) -> None:
-        self._sketches, self._notes, self._left_out = sketches, notes, set[str]()
-        self._entries = {part.start: entry for part, entry in zip(pool.parts, pool.segments, strict=True)}
-
-    def __call__(self, part: Part) -> Sketch | None:
-        """Return the sketches of a part; None if it has none that can be read."""
-        entry = self._entries[part.start]
-        if entry.id in self._left_out:
-            return None
-        try:
-            return self._sketches.read(entry)
-        except (DamagedIndexError, UnknownFormatError, OSError) as error:
-            self._leave_out(entry.id, error)
-            return None
-
-    def retrying(self, work: Callable[[], T]) -> T:
-        """Return what `work` returns; it is repeated without sketches that could be opened but not read to their end.
-
-        Raises:
-            DamagedIndexError: a file other than such sketches is damaged.
-        """
-        while True:
-            try:
-                return work()
-            except DamagedIndexError as error:
-                path, ids = Path(error.path), {entry.id for entry in self._entries.values()} - self._left_out
-                segment = next((own for own in ids if path.name.startswith(f"{own}-")), None)
-                if path.parent != self._sketches.folder or segment is None:
-                    raise
-                self._leave_out(segment, error)
-
-    def _leave_out(self, segment: str, error: Exception) -> None:
-        self._left_out.add(segment)
-        self._notes.append(f"a segment's sketches are not used, it is scanned: {error}")
-
-
-def _open_graphs(pool: ScoredPool, sketches: SketchSet, notes: list[str]) -> list[Graph]:
-    """Return the graphs that can be used, with the parts that they connect, and note those that cannot."""
-    from nagindex.search import hnsw
-    from nagindex.search.graph_search import Graph
-
-    by_segment: Mapping[str, Part] = {e.id: part for e, part in zip(pool.segments, pool.parts, strict=True)}
-    found = []
-
-    def leave_out(error: Exception) -> None:
-        notes.append(f"a graph is not used, its documents are scanned: {error}")
-
-    for file in graphs_of(sketches, pool.segments, leave_out):
-        try:
-            file.check()
-            parts = tuple(by_segment[segment] for segment in file.segments)
-            index = hnsw.load(str(file.path))
-            if len(index) != sum(part.documents for part in parts) or index.ndim != sketches.width:
-                raise DamagedIndexError(file.path, "not the graph of its segments")
-            found.append(Graph(index, parts))
-        except (DamagedIndexError, OSError, ValueError) as error:  # usearch finds no file: ValueError
-            leave_out(error)
-    return found
 
 
 def _recall_record(recall: Recall) -> dict[str, float]:

@@ -11,7 +11,7 @@ from nagindex.corpus.columns import ID_COLUMNS
 from nagindex.corpus.reading import is_utf8
 from nagindex.corpus.sources import Position, Source, find_sources
 from nagindex.corpus.sql import quote_name, quote_path
-from nagindex.corpus.streams import read_lines
+from nagindex.corpus.text_files import read_lines
 from nagindex.errors import BadInputError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal, TypedDict, get_args
 
-from nagindex.arguments import check_fields
+from nagindex.arguments import check_fields, written_layers
 from nagindex.errors import BadInputError
 from nagindex.ingest.options import ENCODINGS, PresetName
 from nagindex.search.weights import Weighting
@@ -179,7 +179,7 @@ class QueryOptions:
             ("exclude", _paths(self.exclude)),
             ("target_weights", _numbers(self.target_weights)),
             ("cap", _numbers(self.cap)),
-            ("layers", _layers(self.layers)),
+            ("layers", written_layers(self.layers)),
             ("score", str(self.score)),
             ("contrast", float(self.contrast)),
             ("min_score", None if self.min_score is None else float(self.min_score)),
@@ -230,7 +230,7 @@ class QueryOptions:
     @property
     def written_layers(self) -> str | None:
         """The layers as text, such as `0,2`."""
-        return _layers(self.layers)
+        return written_layers(self.layers)
 
     @property
     def nearest(self) -> int | None:
@@ -335,12 +335,6 @@ def _paths(given: Any) -> tuple[str, ...]:
 
 def _numbers(given: Mapping[str, float]) -> dict[str, float]:
     return {str(key): float(value) for key, value in given.items()}
-
-
-def _layers(layers: Any) -> str | None:
-    if layers is None or isinstance(layers, str):
-        return layers
-    return ",".join(map(str, layers if isinstance(layers, Iterable) else [layers]))
 
 
 def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

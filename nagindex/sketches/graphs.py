@@ -53,12 +53,12 @@ class GraphFile:
 
     def check(self) -> None:
         """Raise DamagedIndexError unless the file is intact; usearch does not check what it maps."""
-        verify_once(self.path, self.entry, segment=self.path.parent.name)
+        verify_once(self.path, self.entry, owner=self.path.parent.name)
 
     def damage(self) -> DamagedIndexError | None:
         """Check every byte of the file; return its damage, or None if it is intact."""
         try:
-            verify_content(self.path, self.entry, segment=self.path.parent.name)
+            verify_content(self.path, self.entry, owner=self.path.parent.name)
         except DamagedIndexError as error:
             return error
         return None

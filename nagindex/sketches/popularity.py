@@ -41,9 +41,10 @@ logger = logging.getLogger(__name__)
 def popularity_of(
     segments: Sequence[Segment], view: View, *, threads: int | None = None
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """Return how many living documents of segments hold each neuron, from what is kept on disk where that is intact.
+    """Return the number of living documents that hold each neuron.
 
-    What is missing is counted, and kept if the index can be written.
+    Counts come from the files in `derived/popularity`; those that are missing or damaged are computed from the codes and written again,
+    if the index can be written.
 
     Args:
         segments: segments of one index: all of a snapshot's, or some.
@@ -93,7 +94,7 @@ def damaged_files(index: Path, segments: Sequence[SegmentEntry]) -> Iterator[Pat
     for path in [path for (segment, _), paths in _files(index).items() if segment in ids for path in paths]:
         with suppress(FileNotFoundError):  # removed by a query or a vacuum
             try:
-                verify_content(path, _entry(path), segment=path.parent.name)
+                verify_content(path, _entry(path), owner="its name")
             except DamagedIndexError:
                 yield path
 
@@ -138,7 +139,7 @@ def _kept(paths: Sequence[Path], segment: Segment, top_k: int) -> npt.NDArray[An
     dtype, shape = _dtype(segment), (segment.spec.layers, max(segment.spec.widths))
     for path in paths:
         try:
-            verify_once(path, _entry(path), segment=segment.entry.id)
+            verify_once(path, _entry(path), owner="its name")
             counts = map_array(path, dtype, shape)
             if (counts.sum(axis=1, dtype=np.int64) == segment.entry.documents * top_k).all():
                 return counts

@@ -116,7 +116,7 @@ class SketchSet(BasisInfo):
             DamagedIndexError: its file is damaged.
         """
         path = self.folder / "basis.npy"
-        verify_once(path, self.file, segment=self.name)
+        verify_once(path, self.file, owner=self.name)
         vectors = map_array(path, np.dtype(np.float32), (int(self.spec.offsets[-1]), len(self.rounding)))
         return Basis(vectors, self.skew, np.array(self.rounding), self.spec)
 
@@ -158,12 +158,12 @@ class SketchSet(BasisInfo):
             if stored is None:
                 return None
             path, file = self.folder / stored.file, FileEntry(stored.bytes, stored.content)
-            verify_once(path, file, segment=entry.id)
+            verify_once(path, file, owner=f"segment {entry.id}")
             start = data_offset(path, DTYPES[self.dtype], shape)
             arrays = [np.array(own, np.float64) for own in (stored.offsets, stored.steps, stored.errors)]
             self._decoding[entry.id] = path, file, start, *arrays, stored.residual
         path, file, start, *decoding = self._decoding[entry.id]
-        verify_once(path, file, segment=entry.id)
+        verify_once(path, file, owner=f"segment {entry.id}")
         try:
             rows = FileRows(path, start, DTYPES[self.dtype], shape)
         except FileNotFoundError as error:  # removed since it was verified
@@ -179,9 +179,11 @@ class SketchSet(BasisInfo):
         """Check every byte of the basis, or of a segment's sketches; return the damage, or None."""
         try:
             if entry is None:
-                verify_content(self.folder / "basis.npy", self.file, segment=self.name)
+                verify_content(self.folder / "basis.npy", self.file, owner=self.name)
             elif stored := self._segment_json(entry):
-                verify_content(self.folder / stored.file, FileEntry(stored.bytes, stored.content), segment=entry.id)
+                verify_content(
+                    self.folder / stored.file, FileEntry(stored.bytes, stored.content), owner=f"segment {entry.id}"
+                )
         except (DamagedIndexError, UnknownFormatError) as error:
             return error
         return None

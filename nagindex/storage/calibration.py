@@ -29,6 +29,7 @@ from nagindex.storage.verified import require_folder
 
 FOLDER = "calibration"
 DTYPE = np.dtype("<f4")
+OWNER = "the fingerprint"
 
 
 def calibration_hash(means: npt.NDArray[np.float32]) -> str:
@@ -55,7 +56,7 @@ def write_calibration(index: Path, means: npt.NDArray[np.float32]) -> None:
     content, sha256 = _content(means), calibration_hash(means)
     path = index / FOLDER / f"{sha256}.npy"
     if not create_exclusively(path, content):
-        verify_content(path, FileEntry(len(content), sha256), segment=FOLDER)
+        verify_content(path, FileEntry(len(content), sha256), owner=OWNER)
 
 
 def read_calibration(index: Path, fingerprint: Fingerprint) -> npt.NDArray[np.float32] | None:
@@ -67,7 +68,7 @@ def read_calibration(index: Path, fingerprint: Fingerprint) -> npt.NDArray[np.fl
     path = calibration_path(index, fingerprint)
     if path is None:
         return None
-    verify_once(path, _entry(fingerprint), segment=FOLDER)
+    verify_once(path, _entry(fingerprint), owner=OWNER)
     return np.array(map_array(path, DTYPE, _shape(fingerprint)))
 
 
@@ -76,7 +77,7 @@ def check_calibration(index: Path, fingerprint: Fingerprint) -> None:
     path = calibration_path(index, fingerprint)
     if path is not None:
         require_folder(path.parent)
-        verify_length(path, _entry(fingerprint), segment=FOLDER)
+        verify_length(path, _entry(fingerprint), owner=OWNER)
 
 
 def calibration_damage(index: Path, fingerprint: Fingerprint) -> DamagedIndexError | None:
@@ -84,7 +85,7 @@ def calibration_damage(index: Path, fingerprint: Fingerprint) -> DamagedIndexErr
     path = calibration_path(index, fingerprint)
     try:
         if path is not None:
-            verify_content(path, _entry(fingerprint), segment=FOLDER)
+            verify_content(path, _entry(fingerprint), owner=OWNER)
     except DamagedIndexError as error:
         return error
     return None

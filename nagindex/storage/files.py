@@ -121,35 +121,39 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def verify_length(path: Path, entry: FileEntry, *, segment: str) -> os.stat_result:
-    """Raise DamagedIndexError unless a file exists with the length of its entry; return its `stat` result."""
+def verify_length(path: Path, entry: FileEntry, *, owner: str) -> os.stat_result:
+    """Raise DamagedIndexError unless a file exists with the length of its entry; return its `stat` result.
+
+    Args:
+        path: the file.
+        entry: its length and checksum.
+        owner: what states them, such as `segment 6684b162a8147043`, for messages.
+    """
     try:
         status = os.lstat(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise DamagedIndexError(path, f"missing from segment {segment}") from None
+        raise DamagedIndexError(path, f"missing, though {owner} names it") from None
     if not stat.S_ISREG(status.st_mode):
-        raise DamagedIndexError(path, f"not a regular file, as segment {segment} requires")
+        raise DamagedIndexError(path, f"not a regular file, as {owner} requires")
     if status.st_size != entry.bytes:
-        raise DamagedIndexError(path, f"{status.st_size} bytes where segment {segment} has {entry.bytes}")
+        raise DamagedIndexError(path, f"{status.st_size} bytes where {owner} has {entry.bytes}")
     return status
 
 
-def verify_content(path: Path, entry: FileEntry, *, segment: str) -> None:
+def verify_content(path: Path, entry: FileEntry, *, owner: str) -> None:
     """Read a file completely; raise DamagedIndexError unless its length and checksum are those of its entry."""
-    status = verify_length(path, entry, segment=segment)
+    status = verify_length(path, entry, owner=owner)
     try:
         with open(path, "rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError:  # removed since its length was checked
-        raise DamagedIndexError(path, f"missing from segment {segment}") from None
+        raise DamagedIndexError(path, f"missing, though {owner} names it") from None
     if sha256 != entry.sha256:
-        raise DamagedIndexError(
-            path, f"SHA-256 is {sha256[:SHA_SHOWN]} where segment {segment} has {entry.sha256[:SHA_SHOWN]}"
-        )
+        raise DamagedIndexError(path, f"SHA-256 is {sha256[:SHA_SHOWN]} where {owner} has {entry.sha256[:SHA_SHOWN]}")
     verified.mark_verified(status, entry.sha256)
 
 
-def verify_once(path: Path, entry: FileEntry, *, segment: str) -> None:
+def verify_once(path: Path, entry: FileEntry, *, owner: str) -> None:
     """Verify a file like `verify_content`, but read it only if it may have changed since it was last verified."""
-    if not verified.is_verified(verify_length(path, entry, segment=segment), entry.sha256):
-        verify_content(path, entry, segment=segment)
+    if not verified.is_verified(verify_length(path, entry, owner=owner), entry.sha256):
+        verify_content(path, entry, owner=owner)

@@ -254,7 +254,7 @@ class Segment:
                 codes, f"too short for the {self.entry.documents} documents of segment {self.entry.id}"
             )
         for name, entry in self.entry.files.items():
-            verify_length(self.folder / name, entry, segment=self.entry.id)
+            verify_length(self.folder / name, entry, owner=f"segment {self.entry.id}")
 
     def check(self) -> None:
         """Raise DamagedIndexError unless every file is intact; files that are known to be intact are not read again."""
@@ -265,13 +265,13 @@ class Segment:
         """Read every file, and yield one error for each whose length or checksum is not that of the manifest."""
         for name, entry in self.entry.files.items():
             try:
-                verify_content(self.folder / name, entry, segment=self.entry.id)
+                verify_content(self.folder / name, entry, owner=f"segment {self.entry.id}")
             except DamagedIndexError as error:
                 yield error
 
     def _verified_path(self, name: str) -> Path:
         """Return the path of a file, verified if it may have changed since it was last verified."""
-        verify_once(self.folder / name, self.entry.files[name], segment=self.entry.id)
+        verify_once(self.folder / name, self.entry.files[name], owner=f"segment {self.entry.id}")
         return self.folder / name
 
 
@@ -296,7 +296,7 @@ def deleted_rows(index: Path, entry: SegmentEntry) -> npt.NDArray[np.uint32]:
     if entry.deleted is None:
         return np.empty(0, np.uint32)
     path = index / "segments" / entry.id / entry.deleted
-    verify_once(path, entry.files[entry.deleted], segment=entry.id)
+    verify_once(path, entry.files[entry.deleted], owner=f"segment {entry.id}")
     rows = np.array(map_array(path, DELETED_DTYPE, (entry.deleted_documents,)))
     if len(rows) and (rows[-1] >= entry.documents or (rows[1:] <= rows[:-1]).any()):
         raise DamagedIndexError(path, f"not ascending rows of segment {entry.id}")

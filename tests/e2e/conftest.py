@@ -124,3 +124,12 @@ def mixed(shell: Shell, mixed_template: Path) -> Shell:
     """A working folder with a corpus in every format and its index; the sources' recorded root is the template's."""
     shutil.copytree(mixed_template, shell.folder, dirs_exist_ok=True)
     return shell
+
+
+@pytest.fixture
+def ready(pool: Shell, words: list[str]) -> Shell:
+    """The pool of six documents d0 to d5 with a label, and two files of targets."""
+    pool.write("odd.jsonl", jsonl({"text": " ".join(words[5 * i : 5 * i + 5 + i]), "task": "odd"} for i in (1, 3)))
+    pool.write("even.jsonl", jsonl({"text": " ".join(words[5 * i : 5 * i + 5 + i]), "task": "even"} for i in (0, 2)))
+    pool.write("both.jsonl", Path("odd.jsonl").read_text() + Path("even.jsonl").read_text())
+    return pool

@@ -26,3 +26,11 @@ def types(path: Path) -> dict[str, str]:
     with duckdb.connect() as connection:
         rows = connection.execute(f"DESCRIBE SELECT * FROM read_parquet('{path}')").fetchall()
     return {row[0]: row[1] for row in rows}
+
+
+def rows(path: str) -> list[dict[str, object]]:
+    """Return the rows of a file, by column."""
+    with duckdb.connect() as connection:
+        result = connection.execute(f"SELECT * FROM read_parquet('{path}')")
+        names = [column[0] for column in result.description]
+        return [dict(zip(names, row, strict=True)) for row in result.fetchall()]

@@ -29,7 +29,7 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in LAUNCHERS:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setitem(encoder.WINDOW, "cpu", 4)
-    monkeypatch.setattr("nagindex.ingest.windows.WINDOWS_PER_CHUNK", 1)
+    monkeypatch.setattr("nagindex.ingest.sharding.WINDOWS_PER_CHUNK", 1)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from parquet_files import parquet
 from shell import Shell, jsonl
 from test_cli_damaged_sources import DAMAGED, GZIP, LINES, parquet_bytes
 
-from nagindex.corpus import streams
+from nagindex.corpus import text_files
 from nagindex.encode import encoder
-from nagindex.ingest import windows
+from nagindex.ingest import sharding, windows
 
 GOOD = jsonl([{"id": "a", "text": "river garden"}, {"id": "b", "text": "violin"}])
 
@@ -175,7 +175,7 @@ def test_however_a_corpus_is_read_the_same_is_skipped(
 ) -> None:
     """A worker process, several indexes and several shards leave out and list what one process does, and go on alike."""
     monkeypatch.setitem(encoder.WINDOW, "cpu", 4)
-    monkeypatch.setattr(windows, "WINDOWS_PER_CHUNK", 1)
+    monkeypatch.setattr(sharding, "WINDOWS_PER_CHUNK", 1)
     records = [{"id": f"d{i}", "text": f"river {i}"} if i % 5 else {"id": f"d{i}", "text": [i]} for i in range(23)]
     shell.write("c/a.jsonl", jsonl(records[:9]))
     shell.write("c/b.jsonl.gz", GZIP[:-20])
@@ -222,7 +222,7 @@ def test_a_file_without_rights_is_skipped_by_a_dry_run_and_a_build(
     """The rights are made up here, since those of an administrator suffice for every file."""
     shell.write("c/a.jsonl", jsonl([{"id": "a", "text": "river"}]))
     closed = shell.write("c/b.jsonl", jsonl([{"id": "b", "text": "violin"}]))
-    access, opened = os.access, streams._CountingFile.__init__
+    access, opened = os.access, text_files._CountingFile.__init__
 
     def open_if_allowed(self: object, path: Path, *others: object) -> None:
         if Path(path) == closed.resolve():
@@ -230,7 +230,7 @@ def test_a_file_without_rights_is_skipped_by_a_dry_run_and_a_build(
         opened(self, path, *others)
 
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed.resolve() and access(path, mode))
-    monkeypatch.setattr(streams._CountingFile, "__init__", open_if_allowed)
+    monkeypatch.setattr(text_files._CountingFile, "__init__", open_if_allowed)
     assert "b.jsonl: cannot be read (Permission denied)" in shell.build_error("c", "--dry-run")
     assert (
         "b.jsonl: cannot be read (Permission denied); passed over"

@@ -24,7 +24,7 @@ from parquet_files import read
 from shell import PROGRAM, Shell, jsonl
 
 import nagindex
-from nagindex.corpus.streams import read_lines
+from nagindex.corpus.text_files import read_lines
 
 COLUMNS = ["rank", "id", "score", "tokens", "file", "row", "label"]
 

@@ -97,7 +97,7 @@ def test_an_interrupted_build_commits_what_is_complete_says_how_to_go_on_and_end
     shell.write("corpus/a.jsonl", jsonl(first))
     pipe = shell.folder / "corpus" / "b.jsonl"
     os.mkfifo(pipe)
-    with started(shell, "build", "corpus", "--model", shell.model) as process:
+    with started(shell, "build", "corpus", "--model", shell.model, "--dtype", "fp32") as process:
         held = hold_at(pipe, process)
         process.send_signal(kind)
         status, out, err = finish(process)
@@ -221,7 +221,7 @@ def test_ctrl_c_in_the_middle_of_encoding_keeps_a_whole_index(shell: Shell) -> N
     """Wherever the signal lands, the message is true: so many documents are committed, a prefix of the corpus."""
     total = 60_000
     shell.write("corpus/a.jsonl", jsonl({"id": i, "text": f"river {i} garden {i % 7} mountain"} for i in range(total)))
-    with started(shell, "build", "corpus", "--model", shell.model) as process:
+    with started(shell, "build", "corpus", "--model", shell.model, "--dtype", "fp32") as process:
         manifest = shell.folder / "index.nagindex" / "manifests" / f"{1:012d}.json"
         while not manifest.exists() and process.poll() is None:
             time.sleep(0.02)

@@ -14,7 +14,7 @@ from shell import Shell, jsonl
 from nagindex.encode import encoder
 from nagindex.errors import BadInputError
 from nagindex.index import Index
-from nagindex.ingest import windows, writer
+from nagindex.ingest import sharding, windows, writer
 
 FIRST = jsonl({"text": f"river {i}"} for i in range(5))
 SECOND = jsonl({"text": f"garden {i}"} for i in range(7))
@@ -115,7 +115,7 @@ def test_ids_of_the_corpus_are_left_as_they_are(shell: Shell) -> None:
 def test_a_build_that_stopped_goes_on_with_the_same_ids(crawls: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was committed of the second content, and in whichever shards: ids depend on what came first."""
     monkeypatch.setitem(encoder.WINDOW, "cpu", 2)
-    monkeypatch.setattr(windows, "WINDOWS_PER_CHUNK", 1)
+    monkeypatch.setattr(sharding, "WINDOWS_PER_CHUNK", 1)
     crawls.build("crawl1")
     shutil.copytree(crawls.folder / "index.nagindex", crawls.folder / "whole.nagindex")
     crawls.run("append", "crawl2", "-i", "whole.nagindex")

@@ -131,7 +131,7 @@ def test_types_from_one_pass_are_those_of_separate_passes(subject):
 def test_shards_windows_and_workers_give_the_same_nags(subject, tmp_path, monkeypatch, shards, window, workers):
     """However an index was built, its documents have the NAGs that their texts have alone."""
     monkeypatch.setitem(encoder.WINDOW, "cpu", window)
-    monkeypatch.setattr("nagindex.ingest.windows.WINDOWS_PER_CHUNK", 1)
+    monkeypatch.setattr("nagindex.ingest.sharding.WINDOWS_PER_CHUNK", 1)
     lines = [json.dumps({"id": i, "text": text}) + "\n" for i, text in subject.documents]
     for number in range(3):
         (tmp_path / f"{number}.jsonl").write_text("".join(lines[number::3]))

@@ -266,7 +266,7 @@ class Machine(RuleBasedStateMachine):
             else:
                 ask(pinned.index, self.path, pinned.state, self.random)
         except NagIndexError as error:
-            if pinned.index.manifest.version in self.versions or "missing from segment" not in str(error):
+            if pinned.index.manifest.version in self.versions or "missing, though segment" not in str(error):
                 raise
 
     def teardown(self):

@@ -1,12 +1,36 @@
-"""Short ways to write and read a source, for the tests of reading."""
+"""Short ways to make, write and read a source."""
 
 import json
 
 import duckdb
+import numpy as np
 
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import read_documents
 from nagindex.corpus.sources import find_sources
+
+WORDS = [
+    "river",
+    "sand",
+    "fox",
+    "graph",
+    "neuron",
+    "sea",
+    "light",
+    "water",
+    "mats",
+    "dogs",
+    "cats",
+    "loops",
+    "the",
+    "a",
+]
+
+
+def texts_of(seed, count):
+    """Return texts of 1 to 29 words, no two the same."""
+    rng = np.random.default_rng(seed)
+    return [f"{i} " + " ".join(rng.choice(WORDS, size)) for i, size in enumerate(rng.integers(1, 30, count))]
 
 
 def source(path):

@@ -4,11 +4,13 @@ import json
 
 import numpy as np
 import pytest
+from corpora import texts_of
 
 from nagindex import build, builder
 from nagindex import open as open_index
 from nagindex.builder import build_types
 from nagindex.errors import SettingsMismatchError
+from nagindex.ingest import calibrate as calibrations
 from nagindex.ingest.calibrate import Drawn
 from nagindex.ingest.options import Shard
 from nagindex.storage.calibration import calibration_hash, read_calibration, write_calibration
@@ -16,28 +18,7 @@ from nagindex.storage.create import create_index
 from nagindex.storage.manifest import manifest_path, read_latest, versions
 from nagindex.targets.saved import write_nags
 
-WORDS = [
-    "river",
-    "sand",
-    "fox",
-    "graph",
-    "neuron",
-    "sea",
-    "light",
-    "water",
-    "mats",
-    "dogs",
-    "cats",
-    "loops",
-    "the",
-    "a",
-]
 N = 40
-
-
-def texts_of(seed, count):
-    rng = np.random.default_rng(seed)
-    return [f"{i} " + " ".join(rng.choice(WORDS, size)) for i, size in enumerate(rng.integers(1, 30, count))]
 
 
 def lines(texts, mark="d"):
@@ -72,7 +53,7 @@ def no_draw(monkeypatch):
     def drawn(*args, **options):
         raise AssertionError("a calibration was drawn")
 
-    return lambda: monkeypatch.setattr(builder, "draw_calibration", drawn)
+    return lambda: monkeypatch.setattr(calibrations, "draw_calibration", drawn)
 
 
 @pytest.fixture
@@ -139,16 +120,16 @@ def test_the_stored_file_is_what_the_fingerprint_names(corpus, tmp_path, relativ
 
 def test_racing_shards_adopt_the_calibration_of_the_first(corpus, tmp_path, relative, monkeypatch):
     """Two machines whose last bits differ: the second one's means are given up, and it encodes with the first one's."""
-    real, place = builder.draw_calibration, tmp_path / "i"
+    real, place = calibrations.draw_calibration, tmp_path / "i"
     whole = codes_of(relative(corpus, tmp_path / "whole"))
 
     def overtaken(*args, **options):
-        monkeypatch.setattr(builder, "draw_calibration", real)
+        monkeypatch.setattr(calibrations, "draw_calibration", real)
         relative(corpus, place, shard=Shard(1, 2))
         drawn = real(*args, **options)
         return Drawn([means[:, ::-1].copy() for means in drawn.means], drawn.documents)
 
-    monkeypatch.setattr(builder, "draw_calibration", overtaken)
+    monkeypatch.setattr(calibrations, "draw_calibration", overtaken)
     index = relative(corpus, place, shard=Shard(0, 2))
     assert len(index) == N
     assert codes_of(index) == whole

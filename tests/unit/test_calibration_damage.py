@@ -13,25 +13,6 @@ from nagindex.errors import BadInputError, DamagedIndexError, InputNotFoundError
 from nagindex.ingest.calibrate import load_calibration
 from nagindex.storage.calibration import calibration_hash
 
-TEXTS = [f"the {word} number {i} of the {word}" for i in range(12) for word in ("river", "fox", "graph")]
-
-
-@pytest.fixture(scope="module")
-def model(golden):
-    return str(golden / "models" / "qwen3")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory, model):
-    """A folder with a corpus, its calibration in a file, and an index that was built with it."""
-    folder = tmp_path_factory.mktemp("made")
-    lines = [json.dumps({"id": f"d{i}", "text": text}) + "\n" for i, text in enumerate(TEXTS)]
-    (folder / "c.jsonl").write_text("".join(lines))
-    options = {"model": model, "device": "cpu", "dtype": "fp32", "calibrate": 16}
-    assert calibrate(folder / "c.jsonl", folder / "c.npz", **options) == 16
-    build(folder / "c.jsonl", folder / "i", impact="relative", **options)
-    return folder
-
 
 def refused(path):
     with pytest.raises((BadInputError, InputNotFoundError, DamagedIndexError)) as caught:
@@ -46,7 +27,7 @@ def test_every_cut_of_a_file_is_refused(made, tmp_path):
     content = (made / "c.npz").read_bytes()
     for length in {*range(0, len(content), 61), len(content) - 1}:
         (tmp_path / "f.npz").write_bytes(content[:length])
-        refused(tmp_path / "f.npz")
+        assert "not a calibration, or a damaged one" in refused(tmp_path / "f.npz")
 
 
 def test_a_flipped_bit_is_refused_or_changes_nothing(made, tmp_path):
@@ -100,7 +81,7 @@ def test_means_that_no_impact_has_are_refused(made, tmp_path):
         means[1, 3] = value
         fields = whole.fingerprint.to_json() | {"calibration": calibration_hash(means)}
         np.savez(tmp_path / "f.npz", means=means, fingerprint=np.array(json.dumps(fields)), documents=np.array(4))
-        refused(tmp_path / "f.npz")
+        assert "not a calibration, or a damaged one" in refused(tmp_path / "f.npz")
 
 
 def test_an_index_without_or_with_a_damaged_calibration_is_refused(made, tmp_path, tiny_backbone):

@@ -1,7 +1,5 @@
 """Calibrations that are given: taken from an index or a file, for the layers that an index has, and refused where they do not fit."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -9,28 +7,10 @@ from nagindex import build, builder, calibrate
 from nagindex.backbone.load import load_backbone
 from nagindex.builder import estimate_build
 from nagindex.errors import BadInputError, SettingsMismatchError
+from nagindex.ingest import calibrate as calibrations
 from nagindex.ingest.calibrate import load_calibration, save_calibration
 from nagindex.storage.calibration import read_calibration
 from nagindex.storage.manifest import read_latest
-
-TEXTS = [f"the {word} number {i} of the {word}" for i in range(12) for word in ("river", "fox", "graph")]
-
-
-@pytest.fixture(scope="module")
-def model(golden):
-    return str(golden / "models" / "qwen3")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory, model):
-    """A folder with a corpus, its calibration in a file, and an index that was built with it."""
-    folder = tmp_path_factory.mktemp("made")
-    lines = [json.dumps({"id": f"d{i}", "text": text}) + "\n" for i, text in enumerate(TEXTS)]
-    (folder / "c.jsonl").write_text("".join(lines))
-    options = {"model": model, "device": "cpu", "dtype": "fp32", "calibrate": 16}
-    assert calibrate(folder / "c.jsonl", folder / "c.npz", **options) == 16
-    build(folder / "c.jsonl", folder / "i", impact="relative", **options)
-    return folder
 
 
 @pytest.fixture
@@ -40,7 +20,7 @@ def using(made, tmp_path, tiny_backbone, monkeypatch):
     def drawn(*args, **options):
         raise AssertionError("a calibration was drawn")
 
-    monkeypatch.setattr(builder, "draw_calibration", drawn)
+    monkeypatch.setattr(calibrations, "draw_calibration", drawn)
 
     def make(calibration, *, name="made", **options):
         given = {"backbone": tiny_backbone, "impact": "relative", "calibration": calibration}
@@ -108,7 +88,7 @@ def test_k_and_library_versions_may_differ(made, using, monkeypatch):
     from nagindex.backbone import load
 
     monkeypatch.setattr(load, "installed_libraries", lambda: {"torch": "9", "transformers": "9", "tokenizers": "9"})
-    assert len(using(made / "c.npz", name="later")) == len(TEXTS)
+    assert len(using(made / "c.npz", name="later")) == len((made / "c.jsonl").read_text().splitlines())
 
 
 @pytest.mark.parametrize(
@@ -179,7 +159,7 @@ def test_an_estimate_draws_nothing_and_names_what_is_cheaper(made, model, monkey
     def drawn(*args, **options):
         raise AssertionError("a calibration was drawn")
 
-    monkeypatch.setattr(builder, "draw_calibration", drawn)
+    monkeypatch.setattr(calibrations, "draw_calibration", drawn)
     seen = []
     real = builder.estimate
     monkeypatch.setattr(

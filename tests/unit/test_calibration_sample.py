@@ -6,6 +6,7 @@ import os
 
 import numpy as np
 import pytest
+from corpora import texts_of
 
 from nagindex import build
 from nagindex.corpus.columns import Columns
@@ -15,29 +16,7 @@ from nagindex.ingest import sample
 from nagindex.ingest.calibrate import draw_calibration
 from nagindex.ingest.sample import sample_texts
 
-WORDS = [
-    "river",
-    "sand",
-    "fox",
-    "graph",
-    "neuron",
-    "sea",
-    "light",
-    "water",
-    "mats",
-    "dogs",
-    "cats",
-    "loops",
-    "the",
-    "a",
-]
 N = 40
-
-
-def texts_of(seed, count):
-    """Return `count` texts of different lengths, no two the same."""
-    rng = np.random.default_rng(seed)
-    return [f"{i} " + " ".join(rng.choice(WORDS, size)) for i, size in enumerate(rng.integers(1, 30, count))]
 
 
 TEXTS = texts_of(0, N)

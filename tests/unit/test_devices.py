@@ -14,7 +14,7 @@ from nagindex import build
 from nagindex.builder import BuildOptions, build_types
 from nagindex.encode import batch_size, encoder
 from nagindex.errors import BadInputError, NagIndexError
-from nagindex.ingest import jobs, prefetch, windows
+from nagindex.ingest import jobs, prefetch, sharding
 from nagindex.ingest.jobs import visible_devices
 from nagindex.ingest.options import Shard
 from nagindex.ingest.writer import IngestReport
@@ -27,7 +27,7 @@ TOTAL = 600
 def small_windows(monkeypatch):
     """Windows of 16 rows, dealt out one by one: 600 documents are work for several."""
     monkeypatch.setitem(encoder.WINDOW, "cpu", 16)
-    monkeypatch.setattr(windows, "WINDOWS_PER_CHUNK", 1)
+    monkeypatch.setattr(sharding, "WINDOWS_PER_CHUNK", 1)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,8 @@ def whole(corpus, tiny_backbone, tmp_path_factory):
 @pytest.mark.parametrize("count", [1, 3])
 def test_shards_in_any_order_make_the_whole(corpus, tiny_backbone, whole, tmp_path, monkeypatch, group_bytes, count):
     """Same ids, same codes, byte for byte, however many shards build the index and in whatever order they run."""
-    monkeypatch.setattr(windows, "GROUP_BYTES", group_bytes)
-    monkeypatch.setattr(windows, "GROUPS_PER_SHARD", 1)
+    monkeypatch.setattr(sharding, "GROUP_BYTES", group_bytes)
+    monkeypatch.setattr(sharding, "GROUPS_PER_SHARD", 1)
     expected = state(build(corpus, tmp_path / "one", backbone=tiny_backbone, workers=0)[0])
     assert expected[0].keys() == whole[0].keys()
     for number, order in enumerate(islice(permutations(range(count)), 0, None, 2)):

@@ -9,7 +9,7 @@ from nagindex import build
 from nagindex.encode import encoder as encoding
 from nagindex.errors import DuplicateIdError
 from nagindex.index import Index
-from nagindex.ingest import windows as windowing
+from nagindex.ingest import sharding
 from nagindex.ingest.options import Shard
 
 
@@ -17,7 +17,7 @@ from nagindex.ingest.options import Shard
 def corpus(tmp_path, monkeypatch):
     """Two files of 48 documents of 30 ids, dealt out in windows of four rows."""
     monkeypatch.setitem(encoding.WINDOW, "cpu", 4)
-    monkeypatch.setattr(windowing, "WINDOWS_PER_CHUNK", 1)
+    monkeypatch.setattr(sharding, "WINDOWS_PER_CHUNK", 1)
     folder = tmp_path / "corpus"
     folder.mkdir()
     for name in ("a", "b"):

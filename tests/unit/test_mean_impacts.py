@@ -5,33 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from corpora import texts_of
 
 from nagindex.encode.calibrate import mean_impacts
 from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError
 from nagindex.nag import FLOOR, impact_divisors
-
-WORDS = [
-    "river",
-    "sand",
-    "fox",
-    "graph",
-    "neuron",
-    "sea",
-    "light",
-    "water",
-    "mats",
-    "dogs",
-    "cats",
-    "loops",
-    "the",
-    "a",
-]
-
-
-def texts_of(seed, count):
-    rng = np.random.default_rng(seed)
-    return [f"{i} " + " ".join(rng.choice(WORDS, size)) for i, size in enumerate(rng.integers(1, 30, count))]
 
 
 def test_divisors_are_the_means_and_a_floor_of_the_layers_average():

@@ -4,17 +4,19 @@ import itertools
 import json
 import math
 import sys
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from nagindex.nag import NagSpec
+from nagindex.search.weights import log_ratio, rounded_logs
 
 BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 try:
-    from quality_arms import NearestArm, ProfileArm, background_of, log_ratio, neuron_counts, views_of
+    from quality_arms import NearestArm, ProfileArm, neuron_counts, views_of
     from quality_codes import Texts, limit, read_cases
     from quality_metrics import bootstrap, figures, interval, random_figures, resamples
 finally:
@@ -84,7 +86,7 @@ def test_profiles_of_resampled_examples_are_those_of_the_examples_repeated():
     times = resamples(8, 1)[0]
     repeated = np.repeat(examples, times, axis=0)
     for name, view in views_of(spec, top_k=(6, 2)):
-        background = background_of(view(pool), view.spec)
+        background = neuron_counts(view(pool), view.spec)
         for own in (None, background):
             arm, other = ProfileArm(pool, examples, view, own), ProfileArm(pool, repeated, view, own)
             np.testing.assert_array_equal(arm.scores(times), other.scores(np.ones(8, np.int64)), err_msg=name)
@@ -93,7 +95,7 @@ def test_profiles_of_resampled_examples_are_those_of_the_examples_repeated():
 def test_log_ratio_weights_order_documents_as_their_real_sums_do():
     pool, examples, spec = codes(50, 2), codes(8, 3), NagSpec("up", (30,) * 3, 6)
     (_, view), *_ = views_of(spec, top_k=(4,))
-    background = background_of(view(pool), view.spec)
+    background = neuron_counts(view(pool), view.spec)
     expected = []
     for document in view(pool):
         total = 0.0
@@ -108,8 +110,9 @@ def test_log_ratio_weights_order_documents_as_their_real_sums_do():
 
 
 def test_a_neuron_as_frequent_among_the_examples_as_in_the_pool_weighs_nothing():
-    assert log_ratio(np.array([5.0]), 10, np.array([0.5]), 40) == pytest.approx(0)
-    assert log_ratio(np.array([6.0]), 10, np.array([0.5]), 40) > 0 > log_ratio(np.array([4.0]), 10, np.array([0.5]), 40)
+    """Its share in the pool is that of (documents with it + 1/2) / (documents + 1): 5 of 10 examples, 4 of 8 documents."""
+    fewer, same, more = rounded_logs(log_ratio, np.array([4, 5, 6]), np.array([4, 4, 4]), 10, 8, Fraction(40))
+    assert fewer < same == 0 < more
 
 
 def test_neuron_counts_count_texts():

@@ -1,4 +1,4 @@
-"""Calibration of relative impact: drawn alike everywhere, stored once, and never mixed with another."""
+"""Indexes of relative impact: their codes, presets, flags, damage and drift."""
 
 import dataclasses
 import json
@@ -9,7 +9,7 @@ import torch
 from families import FAMILIES, random_model
 
 import nagindex
-from nagindex import BuildOptions, Shard, build, builder
+from nagindex import BuildOptions, build
 from nagindex.encode.calibrate import mean_impacts
 from nagindex.encode.encoder import Encoder
 from nagindex.errors import DamagedIndexError, SettingsMismatchError
@@ -68,25 +68,6 @@ def test_relative_codes_are_those_of_divided_impacts(family):
         assert np.array_equal(own, [np.argsort(-layer, kind="stable")[:7] for layer in relative])
 
 
-def test_of_two_writers_that_draw_at_once_the_second_takes_the_firsts(corpus, tmp_path, tiny_backbone, monkeypatch):
-    """Their means may differ in the last bits; all documents are of one calibration, and both writers go on."""
-    draw = builder.draw_calibration
-
-    def late(*given, **options):
-        drawn = draw(*given, **options)
-        monkeypatch.setattr(builder, "draw_calibration", draw)
-        build(corpus, tmp_path / "i", impact="relative", backbone=tiny_backbone, shard=Shard(0, 2))
-        return dataclasses.replace(drawn, means=[means * np.float32(1.001) for means in drawn.means])
-
-    monkeypatch.setattr(builder, "draw_calibration", late)
-    index, report = build(corpus, tmp_path / "i", impact="relative", backbone=tiny_backbone, shard=Shard(1, 2))
-    assert len(index) == len(TEXTS) >= report.documents
-    whole, _ = build(corpus, tmp_path / "w", impact="relative", backbone=tiny_backbone)
-    assert index.manifest.fingerprint == whole.manifest.fingerprint
-    for (_, s, p), (_, t, q) in zip(index.sql(BY_ID).fetchall(), whole.sql(BY_ID).fetchall(), strict=True):
-        assert np.array_equal(index.codes[s][p], whole.codes[t][q])
-
-
 def test_presets_and_what_is_named_in_place_of_them():
     fast = BuildOptions(preset="fast").encoding
     assert (fast.impact, fast.layers, fast.top_k, fast.max_length) == ("relative", "first-third", 5, 32)
@@ -103,17 +84,6 @@ def test_a_query_may_name_the_preset_that_the_index_was_built_as(made):
         SettingsMismatchError, match='`preset="paper"` is of absolute impact, and the index of relative'
     ):
         made.query([TEXTS[0]], n=1, preset="paper")
-
-
-def test_absolute_indexes_are_as_before(corpus, tmp_path, tiny_backbone):
-    """Their manifests have no entry or flag of relative impact or of layers, and there is no such folder."""
-    index, _ = build(corpus, tmp_path / "i", backbone=tiny_backbone)
-    content = json.loads(sorted((index.path / "manifests").glob("0*.json"))[-1].read_text())
-    assert content["flags"] == []
-    assert not {"impact", "calibration"} & content["fingerprint"].keys()
-    assert content["fingerprint"]["spec"].keys() == {"neuron_type", "widths", "top_k"}
-    assert "calibrate" not in content["settings"]
-    assert not (index.path / "calibration").exists()
 
 
 def test_earlier_versions_refuse_what_they_cannot_read(corpus, tmp_path, tiny_backbone, monkeypatch):
@@ -141,14 +111,6 @@ def test_a_damaged_calibration_is_told_and_never_used(made, corpus, fault, tiny_
         with pytest.raises(DamagedIndexError, match="calibration"):
             encode()
     assert len(index.query(index.codes[0][:2], n=3)) == 3  # needs no means
-
-
-def test_vacuum_keeps_the_calibration_that_a_version_names_and_removes_others(made):
-    stray = made.path / "calibration" / f"{'0' * 64}.npy"
-    stray.write_bytes(b"x")
-    made.vacuum(grace=0)
-    assert [path.stem for path in (made.path / "calibration").iterdir()] == [made.manifest.fingerprint.calibration]
-    assert nagindex.open(made.path).verify() == []
 
 
 def test_saved_targets_of_another_calibration_are_refused(made, corpus, tmp_path, tiny_backbone):

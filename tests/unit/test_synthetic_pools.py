@@ -10,7 +10,7 @@ import nagindex
 from nagindex.nag import NagSpec
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-synthetic = pytest.importorskip("synthetic")
+synthetic, synthetic_fit = pytest.importorskip("synthetic"), pytest.importorskip("synthetic_fit")
 sys.path.pop(0)
 
 SHAPES = {"absolute": NagSpec("up", (1536,) * 4, 20), "relative": NagSpec("up", (1536,) * 4, 5)}
@@ -53,7 +53,7 @@ def test_targets_resemble_documents_of_their_source_more_than_others(kind):
     spec = SHAPES[kind]
     codes = synthetic.make_codes(2000, seed=3, kind=kind, spec=spec)
     sources = synthetic.sources_of(2000, seed=3, world=synthetic.world_of(kind, spec.top_k))
-    similar = synthetic.similarities(codes, synthetic.make_codes(100, seed=9, topic=0, kind=kind, spec=spec), spec)
+    similar = synthetic_fit.similarities(codes, synthetic.make_codes(100, seed=9, topic=0, kind=kind, spec=spec), spec)
     own = sources == synthetic.FIRST_TARGET
     assert similar[own].mean() > similar[~own].mean() + similar[~own].std()
 

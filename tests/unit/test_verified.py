@@ -51,7 +51,7 @@ def flip(path):
 def test_what_this_user_wrote_is_not_read_again(file, reads):
     entry = FileEntry.of(file)
     forget()
-    verify_once(file, entry, segment="s")
+    verify_once(file, entry, owner="segment s")
     assert reads == []
 
 
@@ -60,7 +60,7 @@ def test_what_came_from_elsewhere_is_read_once(file, reads, tmp_path):
     copy = tmp_path / "copy"
     shutil.copy2(file, copy)
     for _ in range(3):
-        verify_once(copy, entry, segment="s")
+        verify_once(copy, entry, owner="segment s")
         forget()
     assert reads == [copy]
 
@@ -79,13 +79,13 @@ def test_a_changed_byte_is_found_however_it_was_changed(file, how, tmp_path):
         if how == "same times":
             os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
     with pytest.raises(DamagedIndexError, match="SHA-256"):
-        verify_once(file, entry, segment="s")
+        verify_once(file, entry, owner="segment s")
 
 
 def test_another_checksum_of_the_same_file_is_not_believed(file):
     entry = FileEntry.of(file)
     with pytest.raises(DamagedIndexError, match="SHA-256"):
-        verify_once(file, FileEntry(entry.bytes, "0" * 64), segment="s")
+        verify_once(file, FileEntry(entry.bytes, "0" * 64), owner="segment s")
 
 
 def test_damaged_notes_cost_a_reading_and_nothing_else(file, reads, notes):
@@ -93,7 +93,7 @@ def test_damaged_notes_cost_a_reading_and_nothing_else(file, reads, notes):
     for content in (b"\xff\x00 torn", b"", notes.read_bytes()[:-5]):
         forget()
         notes.write_bytes(content)
-        verify_once(file, entry, segment="s")
+        verify_once(file, entry, owner="segment s")
     assert reads == [file] * 3
 
 
@@ -102,8 +102,8 @@ def test_notes_that_cannot_be_kept_hold_for_the_process(file, reads, notes):
     shutil.rmtree(notes.parent)
     notes.parent.write_text("a file where the folder should be")
     forget()
-    verify_once(file, entry, segment="s")
-    verify_once(file, entry, segment="s")
+    verify_once(file, entry, owner="segment s")
+    verify_once(file, entry, owner="segment s")
     assert reads == [file]
 
 
@@ -121,10 +121,10 @@ def test_a_link_is_no_file_of_an_index(file, target, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(tmp_path / target)
     with pytest.raises(DamagedIndexError, match="not a regular file"):
-        verify_once(link, entry, segment="s")
+        verify_once(link, entry, owner="segment s")
 
 
 def test_a_pipe_is_refused_rather_than_waited_for(tmp_path, notes):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DamagedIndexError, match="not a regular file"):
-        verify_once(tmp_path / "pipe", FileEntry(0, "0" * 64), segment="s")
+        verify_once(tmp_path / "pipe", FileEntry(0, "0" * 64), owner="segment s")

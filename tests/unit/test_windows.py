@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from nagindex.corpus.sources import Source, find_sources
 from nagindex.errors import BadInputError, SettingsMismatchError, SourceChangedError
-from nagindex.ingest import windows
+from nagindex.ingest import sharding, windows
 from nagindex.ingest.coverage import Coverage, JointCoverage
 from nagindex.ingest.options import IngestOptions, Shard
-from nagindex.ingest.windows import SourceReport, group_sources, read_windows, shard_bytes
+from nagindex.ingest.sharding import group_sources, shard_bytes
+from nagindex.ingest.windows import SourceReport, read_windows
 from nagindex.storage.segment import SourceSpan
 from nagindex.storage.settings import Settings
 
@@ -49,7 +50,7 @@ def corpus_of(files, deal):
     """The sources that `files` describe, while windows are dealt out as `deal` says."""
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         for name, value in deal.items():
-            patch.setattr(windows, name, value)
+            patch.setattr(sharding, name, value)
         for number, lines in enumerate(files):
             path = Path(folder, f"{number:02}.{'txt' if lines is None else 'jsonl'}")
             path.write_text("some text" if lines is None else "".join(lines))
@@ -66,7 +67,7 @@ def expected_windows(sources, files, size):
     """Return {(group, window): (documents as (name, row), spans as (name, start, stop, complete))}, naively."""
     found, group, filled, base = {}, -1, None, 0
     for source, lines in zip(sources, files, strict=True):
-        if filled is None or filled >= windows.GROUP_BYTES:
+        if filled is None or filled >= sharding.GROUP_BYTES:
             group, filled, base = group + 1, 0, 0
         filled += source.path.stat().st_size
         rows, length = rows_of(lines)
