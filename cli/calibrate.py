@@ -35,6 +35,13 @@ from .options import (
 )
 @encoding_options
 @click.option(
+    "--neuron-type",
+    type=click.Choice(nagindex.NEURON_TYPES),
+    default="up",
+    show_default=True,
+    help="Projection whose neurons are measured.",
+)
+@click.option(
     "--calibrate",
     "documents",
     type=COUNT,
@@ -50,7 +57,7 @@ from .options import (
 @corpus_root_option
 @on_error_option
 def calibrate(
-    corpus: tuple[str, ...], output: Path, text_column: str | None, documents: int, neuron_types: str, **encoding: Any
+    corpus: tuple[str, ...], output: Path, text_column: str | None, documents: int, neuron_type: str, **encoding: Any
 ) -> None:
     """Measure each neuron's mean impact over a sample of CORPUS, for build --calibration.
 
@@ -58,5 +65,5 @@ def calibrate(
     """
     columns = nagindex.Columns(text_column)
     options = nagindex.BuildOptions(columns=columns, calibrate=documents, impact="relative", **encoding)
-    drawn = nagindex.calibrate(corpus, output, neuron_type=neuron_types, options=options)
+    drawn = nagindex.calibrate(corpus, output, neuron_type=neuron_type, options=options)
     note(f"Calibrated on {plural(drawn, 'document')}: {output}")

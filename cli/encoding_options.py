@@ -36,15 +36,6 @@ _ENCODING = (
         help="Layers whose neurons count: 0-9, last, first-third; the model runs up to the last of them. [default: all; fast: first-third]",
     ),
     click.option(
-        "--neuron-type",
-        "neuron_types",
-        default="up",
-        show_default=True,
-        metavar="T[,T...]",
-        help="Projection whose neurons are used: up, down, gate, q, k, v, o. Several, with commas, make an index each from one "
-        "pass of the model: INDEX.nagindex becomes INDEX.T.nagindex.",
-    ),
-    click.option(
         "--max-length",
         type=click.IntRange(min=1),
         metavar="T",
@@ -66,6 +57,15 @@ _ENCODING = (
     ),
 )
 _IMPACT = (
+    click.option(
+        "--neuron-type",
+        "neuron_types",
+        default="up",
+        show_default=True,
+        metavar="T[,T...]",
+        help="Projection whose neurons are used: up, down, gate, q, k, v, o. Several, with commas, make an index each from one "
+        "pass of the model: INDEX.nagindex becomes INDEX.T.nagindex.",
+    ),
     click.option(
         "--impact",
         type=click.Choice(nagindex.IMPACTS),
@@ -101,12 +101,12 @@ _IMPACT = (
 
 
 def encoding_options(command: Command) -> Command:
-    """Add the options of the backbone: model, preset, layers, neuron type, tokens and floating-point type."""
+    """Add the options of the backbone: model, preset, layers, tokens and floating-point type."""
     return _with_options(command, _ENCODING)
 
 
 def impact_options(command: Command) -> Command:
-    """Add the options of impact, calibration and K."""
+    """Add the options of neuron types, impact, calibration and K."""
     return _with_options(command, _IMPACT)
 
 

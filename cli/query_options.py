@@ -102,7 +102,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
     click.option(
         "--preset",
         type=click.Choice([*nagindex.ENCODINGS]),
-        show_default="no matter",
+        show_default="any",
         help="What the index must have been built as. All presets score by --score mean and --weights frequency, unless others are named.",
     ),
     click.option(

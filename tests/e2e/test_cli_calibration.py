@@ -228,7 +228,7 @@ def test_another_encoding_of_an_index_is_one_line_with_both_values(
         (("nowhere.jsonl", "-o", "c.npz"), 1, "nowhere.jsonl"),
         (("corpus",), 2, "Missing option '-o' / '--output'"),
         (("-o", "c.npz"), 2, "Missing argument 'CORPUS...'"),
-        (("corpus", "-o", "c.npz", "--neuron-type", "up,q"), 1, "neuron type 'up,q' is unknown"),
+        (("corpus", "-o", "c.npz", "--neuron-type", "up,q"), 2, "'up,q' is not one of 'up', 'down'"),
         (("corpus", "-o", "c.npz", "--text-column", "body"), 1, "available columns are"),
         (("empty.jsonl", "-o", "c.npz"), 1, "name the text column with --text-column, or give a --calibration"),
         (("corpus", "-o", "c.npz", "--calibrate", "none"), 2, "--calibrate"),
