@@ -21,7 +21,7 @@ from .tables import table
 def backbones(model: str, revision: str | None, trust_remote_code: bool, as_json: bool) -> None:
     """Describe MODEL: layers, widths, K and module of each neuron type.
 
-    MODEL is a Hugging Face name, a folder, or minilm. Only its configuration is read.
+    MODEL is a Hugging Face name, a folder, a .gguf file, minilm or smollm2. Only its configuration is read.
     """
     found = nagindex.describe_model(model, revision=revision, trust_remote_code=trust_remote_code)
     if as_json:

@@ -41,6 +41,7 @@ from .options import (
     show_default=True,
     help="Projection whose neurons are measured.",
 )
+@click.option("--repeat-kv", is_flag=True, help="Take k or v once for every query head that shares them, as in build.")
 @click.option(
     "--calibrate",
     "documents",
@@ -57,13 +58,22 @@ from .options import (
 @corpus_root_option
 @on_error_option
 def calibrate(
-    corpus: tuple[str, ...], output: Path, text_column: str | None, documents: int, neuron_type: str, **encoding: Any
+    corpus: tuple[str, ...],
+    output: Path,
+    text_column: str | None,
+    documents: int,
+    neuron_type: str,
+    repeat_kv: bool,
+    **encoding: Any,
 ) -> None:
     """Measure each neuron's mean impact over a sample of CORPUS, for build --calibration.
 
     Indexes that are built with the same calibration are comparable, whatever corpora they hold.
     """
+    if repeat_kv and neuron_type not in ("k", "v"):
+        raise click.UsageError("--repeat-kv is about k and v, and the neuron type is neither")
+    kind = f"{neuron_type}_repeated" if repeat_kv else neuron_type
     columns = nagindex.Columns(text_column)
     options = nagindex.BuildOptions(columns=columns, calibrate=documents, impact="relative", **encoding)
-    drawn = nagindex.calibrate(corpus, output, neuron_type=neuron_type, options=options)
+    drawn = nagindex.calibrate(corpus, output, neuron_type=kind, options=options)
     note(f"Calibrated on {plural(drawn, 'document')}: {output}")

@@ -103,7 +103,8 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--preset",
         type=click.Choice([*nagindex.ENCODINGS]),
         show_default="any",
-        help="What the index must have been built as. All presets score by --score mean and --weights frequency, unless others are named.",
+        help="Preset that the index must have been built with: impact, tokens and layers are checked. All presets score by "
+        "--score mean and --weights frequency, unless others are named.",
     ),
     click.option(
         "--weights",

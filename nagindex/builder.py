@@ -8,10 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-import numpy as np
-import numpy.typing as npt
-
-from nagindex.arguments import checked
+from nagindex.arguments import checked, layer_ranges
 from nagindex.backbone.devices import require_devices
 from nagindex.corpus.columns import ALL, Columns
 from nagindex.corpus.reading import corpus_sources
@@ -30,9 +27,10 @@ from nagindex.ingest.calibrate import (
     save_calibration,
 )
 from nagindex.ingest.columns import columns_of_build
-from nagindex.ingest.estimate import Estimate, Plan, estimate, require_place
+from nagindex.ingest.estimate import Estimate, estimate, plan_of, require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
-from nagindex.ingest.options import BuildKeywords, BuildOptions, Shard
+from nagindex.ingest.model_views import fingerprint_of, views_of
+from nagindex.ingest.options import ENCODINGS, BuildKeywords, BuildOptions, Shard
 from nagindex.ingest.prefetch import SMALL_CORPUS
 from nagindex.ingest.writer import IngestReport
 from nagindex.progress import ProgressCallback, reports_progress, step
@@ -44,6 +42,9 @@ from nagindex.storage.settings import Settings
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
+
+MAX_LAYERS = 4096
+"""More than a model has."""
 
 
 @checked
@@ -103,7 +104,11 @@ def build_types(
     Raises:
         NagIndexError: as `build`.
     """
+    seen = [max(versions(Path(path).expanduser()), default=0) for path in indexes.values()]
     chosen = _with_dtype(_options(options, keywords), indexes)
+    layers_of(
+        chosen.encoding.layers, range(MAX_LAYERS)
+    )  # how they are written; whether there are as many, the model says
     sources = tuple(corpus_sources(corpus, root=chosen.corpus_root, on_error=chosen.on_error))
     begun = next(iter(_begun(indexes.values())), None)
     columns, notes = columns_of_build(sources, chosen.columns, begun, on_error=chosen.on_error)
@@ -117,10 +122,16 @@ def build_types(
     loaded = backbone or _load(chosen, next(iter(indexes)), devices[0])
     large = sum(source.size for source in sources) >= SMALL_CORPUS
     kept = loaded if backbone or len(devices) == 1 else None  # each device's process loads its own
-    views = _views(loaded, indexes, chosen)
-    means = calibrations_of(indexes.values(), views, sources, chosen, columns, given=given)
+    views = views_of(loaded, indexes, chosen)
+    means, sample = calibrations_of(indexes.values(), views, sources, chosen, columns, given=given)
     views = [view.calibrated(own) for view, own in zip(views, means, strict=True)]
-    opened = _create(indexes.values(), views, means, chosen, columns, keep=kept is not None, measure=large)
+    settings = _settings(indexes.values(), views, chosen, columns, sample=sample, measure=large)
+    opened = [
+        Index.create(
+            path, fingerprint_of(view, chosen), settings, means=own, backbone=view if kept else None, seen=version
+        )
+        for path, view, own, version in zip(indexes.values(), views, means, seen, strict=True)
+    ]
     for index in opened:
         require_place(index.path, index.manifest, sources, chosen.shard)
     job = Job(
@@ -171,13 +182,18 @@ def estimate_build(
     chosen = _options(options, keywords)
     sources = corpus_sources(corpus, root=chosen.corpus_root, on_error=chosen.on_error)
     columns, _ = columns_of_build(sources, chosen.columns, on_error=chosen.on_error)
+    if chosen.calibration is not None:
+        load_calibration(chosen.calibration)  # it is there, and is one
     loaded = _load(chosen, neuron_types[0], visible_devices(chosen.device)[0])
-    given = _plan(loaded, neuron_types, chosen, "")
-    cheaper = dataclasses.replace(chosen, preset="fast", impact=None, layers=None, top_k=None, max_length=None)
-    plans = [given, _plan(loaded, neuron_types, cheaper, '`preset="fast"`')]
-    if chosen.encoding.layers is None:
-        half = dataclasses.replace(chosen, layers="first-half")
-        plans.insert(1, _plan(loaded, neuron_types, half, '`layers="first-half"`'))
+    plans = [plan_of(loaded, neuron_types, chosen, "")]
+    numbers = plans[0].specs[0].layer_numbers
+    if len(numbers) > 1:
+        layers = "first-half" if chosen.encoding.layers is None else layer_ranges(numbers[: -(-len(numbers) // 2)])
+        half = dataclasses.replace(chosen, layers=layers)
+        plans.append(plan_of(loaded, neuron_types, half, f'`layers="{layers}"`'))
+    if chosen.encoding != ENCODINGS["fast"]:
+        fast = dataclasses.replace(chosen, preset="fast", impact=None, layers=None, top_k=None, max_length=None)
+        plans.append(plan_of(loaded, neuron_types, fast, '`preset="fast"`'))
     return estimate(
         sources,
         plans,
@@ -225,25 +241,15 @@ def calibrate(
     check_output(file, inputs=[source.path for source in sources])
     columns, _ = columns_of_build(sources, chosen.columns, on_error=chosen.on_error)
     loaded = backbone or _load(chosen, neuron_type, visible_devices(chosen.device)[0])
-    [view] = _views(loaded, [neuron_type], chosen)
+    [view] = views_of(loaded, [neuron_type], chosen)
     length = chosen.encoding.max_length
     drawn = draw_calibration(
         sources, [view], columns, documents=chosen.sample, max_length=length, on_error=chosen.on_error
     )
     [means] = drawn.means
-    fingerprint = view.calibrated(means).fingerprint(top_k=chosen.encoding.top_k, max_length=length)
+    fingerprint = fingerprint_of(view.calibrated(means), chosen)
     save_calibration(file, Calibration(means, fingerprint, drawn.documents))
     return drawn.documents
-
-
-def _plan(loaded: Backbone, neuron_types: Sequence[str], options: BuildOptions, written: str) -> Plan:
-    """Return one way to encode a corpus, with how it is asked for; the means of a calibration do not change its cost."""
-    encoding = options.encoding
-    views = _views(loaded, neuron_types, options)
-    if encoding.impact == "relative":
-        views = [view.calibrated(np.ones((len(view.widths), max(view.widths)), np.float32)) for view in views]
-    specs = [view.fingerprint(top_k=encoding.top_k, max_length=encoding.max_length).spec for view in views]
-    return Plan(written, views, specs, encoding.max_length)
 
 
 def _options(options: BuildOptions | None, keywords: BuildKeywords) -> BuildOptions:
@@ -296,53 +302,38 @@ def _with_dtype(options: BuildOptions, indexes: Mapping[str, str | Path]) -> Bui
     return dataclasses.replace(options, dtype=read_latest(found).fingerprint.dtype)
 
 
-def _views(loaded: Backbone, neuron_types: Iterable[str], options: BuildOptions) -> list[Backbone]:
-    """Return the model once for each neuron type, with the layers whose neurons count, for absolute impact."""
-    written = options.encoding.layers
-    count = len(loaded.of_layers(None).widths)
-    numbers = None if written is None else layers_of(written, range(count), what=loaded.name)
-    return [loaded.of_type(kind).of_layers(numbers) for kind in neuron_types]
-
-
-def _create(
+def _settings(
     indexes: Iterable[str | Path],
     views: Sequence[Backbone],
-    means: Sequence[npt.NDArray[np.float32] | None],
     options: BuildOptions,
     columns: Columns,
     *,
-    keep: bool,
+    sample: str | None,
     measure: bool,
-) -> Sequence[Index]:
-    """Return the indexes, new ones or those that exist with the same settings.
+) -> Settings:
+    """Return how the indexes read corpora.
 
     Args:
         indexes: the folder of each neuron type's index.
         views: the model, once for each neuron type.
-        means: the calibration of each index.
         options: how to build.
         columns: the columns to read and to keep.
-        keep: whether the indexes keep the loaded model.
-        measure: whether to measure the batch size, for a new index.
+        sample: SHA-256 of the sample that they are calibrated on, if one was drawn.
+        measure: whether to measure the batch size, for new indexes.
     """
-    folders, encoding = [Path(path).expanduser() for path in indexes], options.encoding
-    fingerprints = [view.fingerprint(top_k=encoding.top_k, max_length=encoding.max_length) for view in views]
-    batch_tokens = options.batch_tokens
-    begun = _begun(folders)
+    batch_tokens, begun = options.batch_tokens, _begun(indexes)
     if batch_tokens is None and begun:
         batch_tokens = read_latest(begun[0]).settings.batch_tokens
     elif batch_tokens is None and measure:
+        specs = [fingerprint_of(view, options).spec for view in views]
         with step("measuring the batch size"):
-            batch_tokens = measure_batch_tokens(views, [f.spec for f in fingerprints], max_length=encoding.max_length)
-    settings = Settings.of(
+            batch_tokens = measure_batch_tokens(views, specs, max_length=options.encoding.max_length)
+    return Settings.of(
         columns,
         keep_all=options.columns.keep_columns == ALL,
         window=default_window(views[0]),
         batch_tokens=batch_tokens or default_batch_tokens(views[0]),
         count_tokens=options.count_tokens,
         calibrate=options.sample,
+        sample=sample,
     )
-    return [
-        Index.create(folder, fingerprint, settings, means=own, backbone=view if keep else None)
-        for folder, fingerprint, view, own in zip(folders, fingerprints, views, means, strict=True)
-    ]

@@ -21,7 +21,7 @@ from nagindex.errors import BadInputError, NagIndexError, SettingsMismatchError,
 from nagindex.ingest.columns import check_append
 from nagindex.ingest.estimate import require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
-from nagindex.ingest.options import ENCODINGS, IngestOptions, OnDuplicate, Shard
+from nagindex.ingest.options import ENCODINGS, IngestOptions, OnDuplicate, PresetName, Shard
 from nagindex.ingest.writer import IngestReport
 from nagindex.maintenance.compact import compact
 from nagindex.maintenance.delete import delete
@@ -98,6 +98,7 @@ class Index:
         *,
         means: npt.NDArray[np.float32] | None = None,
         backbone: Backbone | None = None,
+        seen: int | None = None,
     ) -> Self:
         """Return a new empty index, or the one that exists with the same encoding and settings; see `create_index`.
 
@@ -107,13 +108,14 @@ class Index:
             settings: how corpora are read.
             means: the calibration, float32 [L, max d_l], for relative impact.
             backbone: the model, if it is loaded.
+            seen: version that the settings are based on; see `create_index`.
 
         Raises:
             SettingsMismatchError: the existing index has another encoding or other settings; names both values.
             BadInputError: the folder holds something else.
         """
         folder = Path(path).expanduser()
-        created = cls(folder, create_index(folder, fingerprint, settings, means=means), backbone=backbone)
+        created = cls(folder, create_index(folder, fingerprint, settings, means=means, seen=seen), backbone=backbone)
         created.snapshot.check_lengths()
         return created
 
@@ -487,12 +489,30 @@ class Index:
         chosen = options or QueryOptions.of(**keywords)
         fingerprint = self.manifest.fingerprint
         View.of(fingerprint.spec, chosen.written_layers, chosen.top_k)
-        if chosen.preset is not None and (impact := ENCODINGS[chosen.preset].impact) != fingerprint.impact:
-            raise SettingsMismatchError(
-                f'{self.path}: `preset="{chosen.preset}"` is of {impact} impact, and the index of {fingerprint.impact}; leave `preset` '
-                "out, or build another index"
-            )
+        if chosen.preset is not None:
+            self._require_preset(chosen.preset)
         return chosen
+
+    def _require_preset(self, name: PresetName) -> None:
+        """Raise SettingsMismatchError unless the index has the impact, the tokens and all or some layers as a preset; K may differ."""
+        encoding, fingerprint = ENCODINGS[name], self.manifest.fingerprint
+        wanted = (
+            encoding.impact,
+            "all layers" if encoding.layers is None else "some layers",
+            f"{encoding.max_length} tokens",
+        )
+        stored = (
+            fingerprint.impact,
+            "all layers" if fingerprint.spec.numbers is None else "some layers",
+            f"{fingerprint.max_length} tokens",
+        )
+        differing = [
+            f"{own} in the preset and {there} in the index"
+            for own, there in zip(wanted, stored, strict=True)
+            if own != there
+        ]
+        if differing:
+            raise SettingsMismatchError(f'{self.path}: `preset="{name}"`: {"; ".join(differing)}; leave `preset` out')
 
     @checked
     def changes_since(self, settings: Mapping[str, Any], *, ignored: Iterable[str] = ()) -> list[str]:

@@ -63,7 +63,7 @@ def describe_model(name: str, *, revision: str | None = None, trust_remote_code:
     """Return which projections nagindex would use in a model.
 
     Args:
-        name: a Hugging Face hub name, a folder, or `minilm`.
+        name: a Hugging Face hub name, a folder, a .gguf file, `minilm` or `smollm2`.
         revision: a hub model's commit, tag or branch.
         trust_remote_code: whether code that comes with the model may run.
 

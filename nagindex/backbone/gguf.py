@@ -46,10 +46,12 @@ def dequantized(path: Path, sha256: str) -> Iterator[str]:
     """
     versions = "-".join(metadata.version(name) for name in READERS)
     kept = record_path().parent / "gguf" / f"{sha256[:32]}-{versions}"
+    there = kept.exists()
     if _is_intact(kept):
         yield str(kept)
         return
-    shutil.rmtree(kept, ignore_errors=True)
+    if there:  # damaged; one that another process has made since stays
+        shutil.rmtree(kept, ignore_errors=True)
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
     cache = kept.parent if os.access(kept.parent, os.W_OK) else None

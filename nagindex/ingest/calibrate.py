@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -93,10 +94,12 @@ class Drawn:
     Attributes:
         means: float32 [L, max d_l] for each backbone.
         documents: documents of the sample.
+        sample: SHA-256 of their token ids.
     """
 
     means: list[npt.NDArray[np.float32]]
     documents: int
+    sample: str
 
 
 def draw_calibration(
@@ -125,7 +128,8 @@ def draw_calibration(
     ids = [row for row in tokenize(backbones[0].tokenizer, texts, max_length=max_length, count=False).ids if row]
     if not ids:
         raise BadInputError("no document to calibrate on: none that was drawn has a token")
-    return Drawn(mean_impacts(backbones, ids, batch_tokens=default_batch_tokens(backbones[0])), len(ids))
+    digest = hashlib.sha256(json.dumps([list(map(int, row)) for row in ids]).encode()).hexdigest()
+    return Drawn(mean_impacts(backbones, ids, batch_tokens=default_batch_tokens(backbones[0])), len(ids), digest)
 
 
 def require_calibration(begun: Iterable[Path], options: BuildOptions) -> None:
@@ -149,10 +153,11 @@ def calibrations_of(
     columns: Columns,
     *,
     given: Calibration | None,
-) -> list[npt.NDArray[np.float32] | None]:
-    """Return the mean impacts for each index, float32 [L, max d_l]; None for absolute impact.
+) -> tuple[list[npt.NDArray[np.float32] | None], str | None]:
+    """Return the mean impacts for each index, float32 [L, max d_l], None for absolute impact; and the SHA-256 of the sample.
 
-    Those of an index that exists, those that are given, or those of a sample of the corpus.
+    They are those of an index that holds documents, those that are given, or those of a sample of the corpus, if one must be drawn. A
+    source that cannot be read is passed over here: the build stops where it comes to it, and what precedes it is kept.
 
     Args:
         indexes: the folder of each index.
@@ -168,14 +173,14 @@ def calibrations_of(
     """
     encoding = options.encoding
     if encoding.impact == "absolute":
-        return [None] * len(views)
+        return [None] * len(views), None
     if given is not None:
         where = str(options.calibration)
-        return [given.of_backbone(view, max_length=encoding.max_length, where=where) for view in views]
+        return [given.of_backbone(view, max_length=encoding.max_length, where=where) for view in views], None
     found = [
         _stored_calibration(Path(path).expanduser(), view, options) for path, view in zip(indexes, views, strict=True)
     ]
-    lacking = [number for number, means in enumerate(found) if means is None]
+    lacking, sample = [number for number, means in enumerate(found) if means is None], None
     if lacking:
         drawn = draw_calibration(
             sources,
@@ -183,22 +188,23 @@ def calibrations_of(
             columns,
             documents=options.sample or CALIBRATED_ON,
             max_length=encoding.max_length,
-            on_error=options.on_error,
+            on_error="skip",
         )
+        sample = drawn.sample
         for number, means in zip(lacking, drawn.means, strict=True):
             found[number] = means
-    return found
+    return found, sample
 
 
 def _stored_calibration(index: Path, view: Backbone, options: BuildOptions) -> npt.NDArray[np.float32] | None:
-    """Return the calibration of an index that exists; None without one, or where another can still be drawn.
+    """Return the calibration of an index that holds documents; None of another, whose calibration can still change.
 
     Raises:
-        SettingsMismatchError: the index holds documents of another encoding; names both values.
+        SettingsMismatchError: the index is of another encoding; names both values.
     """
-    if not versions(index):
+    manifest = read_latest(index) if versions(index) else None
+    if manifest is None or not manifest.segments:
         return None
-    manifest = read_latest(index)
     stored = manifest.fingerprint
     here = dataclasses.replace(
         view.fingerprint(top_k=stored.spec.top_k, max_length=options.encoding.max_length),
@@ -206,10 +212,7 @@ def _stored_calibration(index: Path, view: Backbone, options: BuildOptions) -> n
         calibration=stored.calibration,
         libraries=stored.libraries,
     )
-    if manifest.segments:
-        stored.require(here, where=str(index))
-    elif stored.differences(here) or manifest.settings.calibrate != options.sample:
-        return None
+    stored.require(here, where=str(index))
     return read_calibration(index, stored)
 
 

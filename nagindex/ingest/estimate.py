@@ -19,7 +19,8 @@ from nagindex.corpus.sources import OnError, Position, Source, require_readable
 from nagindex.encode.encoder import Encoder
 from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError, NagIndexError
-from nagindex.ingest.options import Shard
+from nagindex.ingest.model_views import fingerprint_of, views_of
+from nagindex.ingest.options import BuildOptions, Shard
 from nagindex.progress import step
 from nagindex.storage.manifest import Manifest, require_newest
 from nagindex.storage.places import require_index_folder, require_room
@@ -101,6 +102,15 @@ class Estimate:
     device: str
     unreadable: list[str]
     cheaper: list[Cost] = field(default_factory=list)
+
+
+def plan_of(loaded: Backbone, neuron_types: Sequence[str], options: BuildOptions, written: str) -> Plan:
+    """Return one way to encode a corpus, with how it is asked for; the means of a calibration do not change its cost."""
+    views = views_of(loaded, neuron_types, options)
+    if options.encoding.impact == "relative":
+        views = [view.calibrated(np.ones((len(view.widths), max(view.widths)), np.float32)) for view in views]
+    specs = [fingerprint_of(view, options).spec for view in views]
+    return Plan(written, views, specs, options.encoding.max_length)
 
 
 def estimate(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +20,8 @@ from nagindex.progress import step
 SMALL_CORPUS = 16 << 20
 """Bytes of a corpus up to which all of it is read, and documents are drawn with equal chances."""
 BYTES_READ = 1 << 30
-"""Bytes read of all sources together; of a source at least `SMALL_CORPUS`."""
+"""Bytes read of a larger corpus, of each source that documents are drawn from an equal share, but `LEAST_READ` at least."""
+LEAST_READ = 1 << 20
 BYTES_COUNTED = 1 << 20
 """Bytes of a text source from which its number of rows is estimated."""
 ROWS_COUNTED = 1000
@@ -31,7 +33,8 @@ def sample_texts(
 ) -> list[str]:
     """Return the texts of some documents, at most `count`, drawn over all sources.
 
-    Of a corpus of more than 16 MB, a source gives documents in proportion to its bytes, from the part of it that is read.
+    Of a corpus of up to 16 MB all documents have the same chance. Of a larger one, a source gives documents in proportion to its bytes,
+    from the part of it that is read.
 
     Args:
         sources: the corpus, in the order of their names.
@@ -48,10 +51,21 @@ def sample_texts(
     total = sum(source.size for source in files)
     random = np.random.default_rng(seed)
     texts: list[str] = []
+    problems: list[BadInputError] = []
+
+    def take(source: Source, rows: Callable[[], frozenset[int] | None], limit: int) -> None:
+        try:
+            for text in _texts(source, columns, rows(), limit, on_error):
+                texts.append(text)  # of a source that cannot be read to its end, what precedes that
+        except BadInputError as error:
+            if on_error == "stop":
+                raise
+            problems.append(error)
+
     with step("drawing a sample", len(files), "sources") as advance:
         if total <= SMALL_CORPUS:
             for source in files:
-                texts += _read(source, columns, None, on_error)
+                take(source, lambda: None, SMALL_CORPUS)
                 advance(1)
             chosen = np.sort(random.permutation(len(texts))[:count])
             texts = [texts[number] for number in chosen.tolist()]
@@ -59,15 +73,19 @@ def sample_texts(
             places = (np.arange(count) + random.random()) * total / count
             edges = np.searchsorted(places, np.cumsum([0, *(source.size for source in files)]))
             drawn = sum(a < b for a, b in pairwise(edges.tolist()))
-            limit = max(SMALL_CORPUS, BYTES_READ // max(1, drawn))
+            limit = max(LEAST_READ, BYTES_READ // max(1, drawn))
             for source, (first, last) in zip(files, pairwise(edges.tolist()), strict=True):
                 if first < last:
-                    texts += _drawn(source, columns, last - first, limit, seed, on_error)
+                    take(source, partial(_draw_rows, source, columns, last - first, limit, seed, on_error), limit)
                 advance(1)
     if not texts:
-        raise BadInputError(
-            "no document to calibrate on: the sources hold no text, or are no regular files; name the text column with "
-            "`text_column`, or give a `calibration`"
+        raise (
+            problems[0]
+            if problems
+            else BadInputError(
+                "no document to calibrate on: the sources hold no text, or are no regular files; name the text column with "
+                "`text_column`, or build with the `calibration` of others"
+            )
         )
     return texts
 
@@ -92,29 +110,14 @@ def _draw_rows(
     return frozenset(random.choice(readable, min(count, readable), replace=False).tolist())
 
 
-def _drawn(source: Source, columns: Columns, count: int, limit: int, seed: int, on_error: OnError) -> list[str]:
-    """Return the texts of rows drawn from the first bytes of a source; none of one that cannot be read, under `skip`."""
-    try:
-        rows = _draw_rows(source, columns, count, limit, seed, on_error)
-    except BadInputError:
-        if on_error == "stop":
-            raise
-        return []
-    return _read(source, columns, rows, on_error)
-
-
-def _read(source: Source, columns: Columns, rows: frozenset[int] | None, on_error: OnError) -> list[str]:
-    """Return the texts of some rows of a source, of all where none are named; under `skip` as far as it can be read."""
-    last = None if rows is None else max(rows)
-    texts = []
-    try:
-        wanted = (lambda row: True) if rows is None else rows.__contains__
-        for document in read_documents(source, columns, wanted=wanted, on_error=on_error):
-            if document.text and (rows is None or document.row in rows):
-                texts.append(document.text)
-            if last is not None and document.row >= last:
-                break
-    except BadInputError:
-        if on_error == "stop":
-            raise
-    return texts
+def _texts(
+    source: Source, columns: Columns, rows: frozenset[int] | None, limit: int, on_error: OnError
+) -> Iterator[str]:
+    """Yield the texts of some rows in the first bytes of a source, of all rows where none are named."""
+    position, last = Position(), None if rows is None else max(rows)
+    wanted = (lambda row: True) if rows is None else rows.__contains__
+    for document in read_documents(source, columns, position=position, wanted=wanted, on_error=on_error):
+        if document.text and (rows is None or document.row in rows):
+            yield document.text
+        if (last is not None and document.row >= last) or position.bytes > limit:
+            return

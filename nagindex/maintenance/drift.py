@@ -1,7 +1,8 @@
-"""Drift of an index of relative impact: how far the neurons of appended documents are from those of the first ones."""
+"""Drift of an index of relative impact: how far the neurons of appended documents are from those of the documents before."""
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ SAMPLE = 8192
 
 @dataclass(frozen=True)
 class Drift:
-    """Difference in the popularity of neurons between the documents of the first run and those appended by later ones.
+    """Difference in the popularity of neurons between an index's first documents and those that later runs appended.
 
     Attributes:
         appended: documents that later runs added, deleted ones included.
@@ -31,24 +32,15 @@ class Drift:
 def popularity_drift(snapshot: Snapshot) -> Drift | None:
     """Return the drift of a snapshot, from a sample; None where no later run is known to have added documents.
 
-    Merged segments do not tell which run they are of, and are left out.
+    The first documents are those of the first segments that one run wrote, or that were merged.
 
     Args:
         snapshot: the version.
     """
     entries = snapshot.manifest.segments
-    first_run = next((entry.run for entry in entries if entry.run), None)
-    groups = [
-        np.concatenate(
-            [
-                np.arange(start, start + entry.documents)
-                for start, entry in zip(snapshot.starts.tolist(), entries, strict=False)
-                if entry.run and (entry.run == first_run) == is_first
-            ]
-            or [np.empty(0, np.int64)]
-        )
-        for is_first in (True, False)
-    ]
+    alike = list(itertools.takewhile(lambda entry: entry.run == entries[0].run, entries))
+    start, end = int(snapshot.starts[len(alike)]), int(snapshot.starts[-1])
+    groups = [np.arange(start), np.arange(start, end)]
     if not all(len(positions) for positions in groups):
         return None
     sampled = [np.unique(np.linspace(0, len(own) - 1, SAMPLE).astype(np.int64)) for own in groups]

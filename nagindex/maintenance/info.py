@@ -67,8 +67,8 @@ def _drifted(drift: Drift | None) -> list[str]:
         return []
     share = f"{drift.moved:.0%} of the codes differ, {drift.by_chance:.0%} by chance"
     return [
-        f"{plural(drift.appended, 'document')} appended later have other popular neurons than the first ones, which the calibration is of "
-        f"({share}); consider an index of all of them"
+        f"{plural(drift.appended, 'document')} appended later have other popular neurons than the first ones ({share}); consider an index "
+        "that is calibrated on all of them"
     ]
 
 

@@ -19,18 +19,26 @@ FOLDERS = ("manifests", "segments", "calibration")
 
 
 def create_index(
-    folder: Path, fingerprint: Fingerprint, settings: Settings, *, means: npt.NDArray[np.float32] | None = None
+    folder: Path,
+    fingerprint: Fingerprint,
+    settings: Settings,
+    *,
+    means: npt.NDArray[np.float32] | None = None,
+    seen: int | None = None,
 ) -> Manifest:
     """Create an empty index, or open an existing one with the same fingerprint and settings; return its manifest.
 
-    A calibration that was drawn from the corpus (`settings.calibrate`) is given up for that of an existing index, which was drawn in
-    the same way, perhaps on another machine: of several writers, all use what the first one stored.
+    Where an existing index was calibrated on the same sample in the same encoding, perhaps by another machine at the same time, its means
+    are kept and `means` given up: of several writers, all use what the first one stored. Settings of an index that holds no document
+    can still change.
 
     Args:
         folder: the index's folder.
         fingerprint: the encoding.
         settings: how corpora are read.
-        means: mean impacts, float32 [L, max d_l], for relative impact; stored unless the index has its own.
+        means: mean impacts, float32 [L, max d_l], for relative impact.
+        seen: version that the caller based its settings on, 0 for none; of one that another writer has published since, settings do not
+            change. By default, the current one.
 
     Raises:
         SettingsMismatchError: the existing index has another fingerprint or other settings; names both values.
@@ -48,10 +56,11 @@ def create_index(
         publish(folder, Manifest(1, "create", now(), fingerprint, settings))
     require_newest(folder)
     manifest = read_latest(folder)
-    if settings.calibrate is not None and settings.calibrate == manifest.settings.calibrate:
-        fingerprint = dataclasses.replace(fingerprint, calibration=manifest.fingerprint.calibration)
+    if settings.sample is not None and settings.sample == manifest.settings.sample:
+        same = dataclasses.replace(fingerprint, calibration=manifest.fingerprint.calibration)
+        fingerprint = fingerprint if manifest.fingerprint.differences(same) else same
     differing = manifest.fingerprint.differences(fingerprint) + manifest.settings.differences(settings)
-    if differing and not manifest.segments:  # nothing has been encoded yet, so the settings can still change
+    if differing and not manifest.segments and seen in (None, manifest.version):
         if means is not None:
             write_calibration(folder, means)
         changed = dataclasses.replace(manifest.following("create", ()), fingerprint=fingerprint, settings=settings)

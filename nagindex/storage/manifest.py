@@ -283,11 +283,11 @@ def _damaged(path: Path) -> DamagedIndexError:
 def _to_json(manifest: Manifest) -> dict[str, Any]:
     fields = dataclasses.asdict(manifest)
     settings = fields["settings"]
-    later = {name: settings.pop(name) for name in ("keep_paths", "keep_all", "calibrate")}
+    later = {name: settings.pop(name) for name in ("keep_paths", "keep_all", "calibrate", "sample")}
     # What an index does without is left out, so that earlier versions of nagindex read it.
     used = {name: value for name, value in later.items() if value}
     needed = {
-        COLUMNS_FLAG: used.keys() - {"calibrate"},
+        COLUMNS_FLAG: used.keys() - {"calibrate", "sample"},
         CALIBRATION_FLAG: manifest.fingerprint.calibration,
         LAYERS_FLAG: manifest.fingerprint.spec.numbers,
     }

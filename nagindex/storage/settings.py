@@ -20,6 +20,7 @@ class Settings:
         keep_paths: where the corpus has them; empty if these are the names.
         keep_all: whether all columns of the first sources were kept.
         calibrate: documents that were drawn for the calibration of relative impact; None where there is none, or one was given.
+        sample: SHA-256 of what the backbone read of them; None likewise.
         window: number of input rows whose documents are batched together.
         batch_tokens: batch size in tokens, padding included.
         count_tokens: whether to count the tokens of documents without a token column; otherwise they count as 0.
@@ -35,6 +36,7 @@ class Settings:
     keep_paths: tuple[str, ...] = ()
     keep_all: bool = False
     calibrate: int | None = None
+    sample: str | None = None
 
     @classmethod
     def of(cls, columns: Columns, *, keep_all: bool = False, **others: Any) -> Settings:

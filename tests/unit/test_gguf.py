@@ -117,6 +117,7 @@ def same_tensors(one, other):
     return first.keys() == second.keys() and all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
+@pytest.mark.smollm2
 @needs_smollm2
 def test_the_packaged_model_is_what_its_file_says(smollm2):
     """30 layers of 1,536 neurons; the file's hash is the weights' in the fingerprint, and the tokenizer is the model's own."""
@@ -131,6 +132,7 @@ def test_the_packaged_model_is_what_its_file_says(smollm2):
     }
 
 
+@pytest.mark.smollm2
 @needs_smollm2
 def test_loading_it_again_gives_the_same(smollm2, no_conversion):
     """Same tensors, same fingerprint, from the cache; in bf16 another fingerprint of the same weights."""
@@ -141,6 +143,7 @@ def test_loading_it_again_gives_the_same(smollm2, no_conversion):
     assert [part.split()[0] for part in smollm2.fingerprint().differences(rounded.fingerprint())] == ["`dtype`"]
 
 
+@pytest.mark.smollm2
 @needs_smollm2
 def test_a_path_to_the_file_is_the_same_model(smollm2, no_conversion, tmp_path):
     """Under another name; no conversion of its own, and an index of one takes the other."""
@@ -153,6 +156,7 @@ def test_a_path_to_the_file_is_the_same_model(smollm2, no_conversion, tmp_path):
     assert smollm2.fingerprint().key() == other.fingerprint().key()
 
 
+@pytest.mark.smollm2
 @needs_smollm2
 def test_an_index_of_it_is_built_and_asked_by_name(smollm2, no_conversion, tmp_path):
     """Of relative impact and the first layers; another process finds the model by the index's own words."""
@@ -170,6 +174,7 @@ def test_an_index_of_it_is_built_and_asked_by_name(smollm2, no_conversion, tmp_p
     assert np.concatenate(index.codes).shape == (4, 2, 5)
 
 
+@pytest.mark.smollm2
 @needs_smollm2
 def test_damage_and_a_cache_that_cannot_be_written_cost_time_and_nothing_else(smollm2, tmp_path, monkeypatch):
     """The folder is made anew with the same tensors; without a cache the model is loaded from a temporary folder."""

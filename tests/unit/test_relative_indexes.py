@@ -9,7 +9,7 @@ import torch
 from families import FAMILIES, random_model
 
 import nagindex
-from nagindex import BuildOptions, build
+from nagindex import BuildOptions, build, builder
 from nagindex.encode.calibrate import mean_impacts
 from nagindex.encode.encoder import Encoder
 from nagindex.errors import DamagedIndexError, SettingsMismatchError
@@ -81,7 +81,7 @@ def test_presets_and_what_is_named_in_place_of_them():
 def test_a_query_may_name_the_preset_that_the_index_was_built_as(made):
     assert made.query([TEXTS[0]], n=1, preset="calibrated").ids.tolist() == ["a-0000"]
     with pytest.raises(
-        SettingsMismatchError, match='`preset="paper"` is of absolute impact, and the index of relative'
+        SettingsMismatchError, match='`preset="paper"`: absolute in the preset and relative in the index'
     ):
         made.query([TEXTS[0]], n=1, preset="paper")
 
@@ -127,3 +127,106 @@ def test_drift_is_told_where_appended_documents_are_unlike_the_first(made, corpu
     told = made.info()["drift"]
     assert told["appended"] == 60
     assert 0 < told["by_chance"] < told["moved"] <= 1
+
+
+class Stopped(Exception):
+    """A build that ends before its first document is encoded."""
+
+
+@pytest.fixture
+def begin(tmp_path, tiny_backbone, monkeypatch):
+    """Return f(corpus, **options): the index that a build creates and is stopped in before it encodes a document."""
+
+    def stop(*args, **options):
+        raise Stopped
+
+    def make(corpus, **options):
+        with monkeypatch.context() as patch:
+            patch.setattr(builder, "run_job", stop)
+            with pytest.raises(Stopped):
+                build(corpus, tmp_path / "begun", impact="relative", backbone=tiny_backbone, **options)
+        return nagindex.open(tmp_path / "begun")
+
+    return make
+
+
+@pytest.mark.parametrize("change", ["max_length", "corpus", "neuron_type", "layers"])
+def test_a_build_that_was_stopped_at_once_leaves_no_means_to_another(corpus, begin, tmp_path, tiny_backbone, change):
+    """Means belong to their encoding and their sample, though the sample's size is the same."""
+    first = begin(corpus)
+    options = {
+        "max_length": {"max_length": 3},
+        "corpus": {},
+        "neuron_type": {"neuron_type": "gate"},
+        "layers": {"layers": "0-1"},
+    }
+    other = write(tmp_path / "other.jsonl", ["quick lazy"] * 9) if change == "corpus" else corpus
+    given = {"impact": "relative", "backbone": tiny_backbone} | options[change]
+    index, _ = build(other, tmp_path / "begun", **given)
+    alone, _ = build(other, tmp_path / "alone", **given)
+    assert index.manifest.fingerprint == alone.manifest.fingerprint != first.manifest.fingerprint
+    assert all(np.array_equal(a, b) for a, b in zip(index.codes, alone.codes, strict=True))
+
+
+def test_the_same_build_keeps_the_means_that_it_was_stopped_with(corpus, begin, tmp_path, tiny_backbone):
+    first = begin(corpus)
+    index, _ = build(corpus, tmp_path / "begun", impact="relative", backbone=tiny_backbone)
+    assert index.manifest.fingerprint == first.manifest.fingerprint
+    assert index.manifest.version == 2
+
+
+def test_settings_of_an_index_that_another_writer_has_just_made_do_not_change(corpus, begin, tiny_backbone):
+    """A writer that saw none is refused, and so loses nothing of the other's work."""
+    first = begin(corpus)
+    other = dataclasses.replace(first.manifest.fingerprint, dtype="bfloat16")
+    with pytest.raises(SettingsMismatchError, match="'float32' in the index and 'bfloat16' here"):
+        nagindex.Index.create(first.path, other, first.manifest.settings, seen=0)
+    assert nagindex.Index.create(first.path, other, first.manifest.settings, seen=1).manifest.version == 2
+
+
+def test_drift_after_a_compaction_is_from_what_was_merged(made, corpus):
+    made.append(write(corpus / "c.jsonl", ["the fox of the river"] * 9))
+    made.delete(ids=["c-0000"])
+    made.compact()
+    assert "drift" not in made.info()
+    for name, count in (("d", 40), ("e", 20)):
+        made.append(write(corpus / f"{name}.jsonl", ["zzz qqq " * 9] * count))
+    assert made.info()["drift"]["appended"] == 60
+
+
+@pytest.mark.parametrize(
+    ("options", "preset", "said"),
+    [
+        (
+            {"preset": "fast"},
+            "calibrated",
+            "all layers in the preset and some layers in the index; 120 tokens in the preset and 32",
+        ),
+        (
+            {"preset": "calibrated"},
+            "fast",
+            "some layers in the preset and all layers in the index; 32 tokens in the preset and 120",
+        ),
+        ({"layers": "0-1"}, "paper", "all layers in the preset and some layers in the index"),
+    ],
+)
+def test_a_preset_of_a_query_is_that_of_the_build(corpus, tmp_path, tiny_backbone, options, preset, said):
+    index, _ = build(corpus, tmp_path / "p", backbone=tiny_backbone, top_k=3, **options)
+    with pytest.raises(SettingsMismatchError, match=said):
+        index.query([TEXTS[0]], n=1, preset=preset)
+    assert len(index.query([TEXTS[0]], n=1, preset=options.get("preset"))) == 1
+
+
+def test_layers_that_cannot_be_read_are_told_before_a_model_is_loaded(corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(builder, "_load", None)
+    for layers, said in (("foo", "write last, first, all"), ("9-3", "the range 9-3 is descending")):
+        with pytest.raises(nagindex.BadInputError, match=said):
+            build(corpus, tmp_path / "l", layers=layers)
+
+
+def test_a_damaged_source_stops_a_build_of_relative_impact_where_it_comes_to_it(corpus, tmp_path, tiny_backbone):
+    """What precedes it is kept, as with absolute impact."""
+    (corpus / "z.jsonl").write_text('{"text": "three"}\n{"text": \n')
+    with pytest.raises(nagindex.BadInputError, match=r"z\.jsonl"):
+        build(corpus, tmp_path / "z", impact="relative", backbone=tiny_backbone)
+    assert len(nagindex.open(tmp_path / "z")) == len(TEXTS)
