@@ -84,7 +84,7 @@ def sample_texts(
             if problems
             else BadInputError(
                 "no document to calibrate on: the sources hold no text, or are no regular files; name the text column with "
-                "`text_column`, or build with the `calibration` of others"
+                "`text_column`, or give a `calibration` to the build"
             )
         )
     return texts

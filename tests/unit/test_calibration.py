@@ -127,7 +127,7 @@ def test_racing_shards_adopt_the_calibration_of_the_first(corpus, tmp_path, rela
         monkeypatch.setattr(calibrations, "draw_calibration", real)
         relative(corpus, place, shard=Shard(1, 2))
         drawn = real(*args, **options)
-        return Drawn([means[:, ::-1].copy() for means in drawn.means], drawn.documents)
+        return Drawn([means[:, ::-1].copy() for means in drawn.means], drawn.documents, drawn.sample)
 
     monkeypatch.setattr(calibrations, "draw_calibration", overtaken)
     index = relative(corpus, place, shard=Shard(0, 2))
@@ -143,7 +143,7 @@ def test_writers_that_create_at_the_same_moment_agree(tmp_path, tiny_backbone):
 
     means = [np.full((4, 256), value, np.float32) for value in (1, 2)]
     prints = [tiny_backbone.calibrated(own).fingerprint() for own in means]
-    settings = Settings(calibrate=16)
+    settings = Settings(calibrate=16, sample="0" * 64)
     made = [create_index(tmp_path / "i", own, settings, means=m) for own, m in zip(prints, means, strict=True)]
     assert made[0] == made[1] == read_latest(tmp_path / "i")
     write_calibration(tmp_path / "i", means[0])  # is there, which is no fault

@@ -88,7 +88,8 @@ def test_every_source_of_a_large_corpus_gives_its_share(tmp_path, monkeypatch):
 def test_a_large_source_is_read_to_a_limit(tmp_path, monkeypatch):
     """Documents come from the part of it that is read; what lies behind it may be anything."""
     monkeypatch.setattr(sample, "SMALL_CORPUS", 4000)
-    monkeypatch.setattr(sample, "BYTES_READ", 4000)
+    for name in ("BYTES_READ", "LEAST_READ"):
+        monkeypatch.setattr(sample, name, 4000)
     monkeypatch.setattr(sample, "BYTES_COUNTED", 1000)
     good = lines([f"{i:05}" for i in range(1000)])
     (tmp_path / "a.jsonl").write_text(good + "{no JSON\n" * 10)
