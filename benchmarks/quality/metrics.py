@@ -9,28 +9,34 @@ from collections.abc import Callable
 
 import numpy as np
 
+BUDGETS = (0.01, 0.05, 0.1, 0.2)
+METRICS = ("average precision", "precision at R", *(f"precision at {budget:.0%}" for budget in BUDGETS))
 
-def figures(scores: np.ndarray, relevant: np.ndarray) -> tuple[float, float]:
-    """Return the average precision of a ranking, and its precision at R, the number of relevant documents.
 
-    Average precision is the mean, over the relevant documents, of the precision at their ranks.
+def figures(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
+    """Return the figures of a ranking, float64 in the order of `METRICS`.
+
+    Average precision is the mean, over the R relevant documents, of the precision at their ranks; precision at R or at a budget is
+    the share of relevant documents among the best R, or among that share of the pool.
 
     Args:
         scores: float or int [documents], higher is better.
         relevant: bool [documents], at least one.
     """
     order = np.argsort(-scores, kind="stable")
-    ranks = np.flatnonzero(relevant[order]) + 1
-    count = len(ranks)
-    return float((np.arange(1, count + 1) / ranks).mean()), float((ranks <= count).mean())
+    found = relevant[order]
+    ranks = np.flatnonzero(found) + 1
+    average = (np.arange(1, len(ranks) + 1) / ranks).mean()
+    sizes = [len(ranks), *(max(1, round(budget * len(found))) for budget in BUDGETS)]
+    return np.array([average, *(found[:size].mean() for size in sizes)])
 
 
-def random_figures(relevant: np.ndarray) -> tuple[float, float]:
-    """Return the expected average precision and precision at R of a random order."""
+def random_figures(relevant: np.ndarray) -> np.ndarray:
+    """Return the expected figures of a random order, float64 in the order of `METRICS`."""
     documents, count = len(relevant), int(relevant.sum())
     first = float((1 / np.arange(1, documents + 1)).mean())  # the share that a relevant document's own place adds
     others = (count - 1) / (documents - 1) if documents > 1 else 0.0
-    return first + (1 - first) * others, count / documents
+    return np.array([first + (1 - first) * others, *[count / documents] * (len(METRICS) - 1)])
 
 
 def resamples(examples: int, count: int, seed: int = 0) -> np.ndarray:
@@ -39,14 +45,14 @@ def resamples(examples: int, count: int, seed: int = 0) -> np.ndarray:
 
 
 def bootstrap(rank: Callable[[np.ndarray], np.ndarray], relevant: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return the figures of each resample, float64 [resamples, 2].
+    """Return the figures of each resample, float64 [resamples, metrics].
 
     Args:
         rank: scores of the documents by examples, each taken as often as an int64 [examples] says.
         relevant: bool [documents].
         times: int64 [resamples, examples].
     """
-    return np.array([figures(rank(own), relevant) for own in times]).reshape(-1, 2)
+    return np.array([figures(rank(own), relevant) for own in times]).reshape(-1, len(METRICS))
 
 
 def interval(value: float, resampled: np.ndarray) -> tuple[float, float]:

@@ -1,0 +1,227 @@
+"""Quality of rankings: average precision of in-domain documents for NAGs of every setting, words, embeddings and classifiers.
+
+    python -m benchmarks.quality --pool POOL --targets TARGETS --model smollm2 --cache FOLDER [--quick] [--json FILE] [--plots FOLDER]
+
+For each target of a labeled pool: average precision, precision at R (R is the number of in-domain documents) and at budgets, from all
+examples, and the average precision from either half of them; 95 % bootstrap intervals over the examples for the main arms. --cache
+keeps the codes, so that a stopped run goes on, and the rankings by the first half of the examples, which `benchmarks.pretrain`
+trains on. --quick uses the project's sample data and all-MiniLM-L6-v2.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from itertools import chain, pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.quality.arms import Arm, SumArm, impact_arms, nag_arms, trial_arms
+from benchmarks.quality.codes import IMPACTS, MAX_LENGTH, CodeCache, Encoded
+from benchmarks.quality.impacts import REDUCTIONS
+from benchmarks.quality.metrics import METRICS, bootstrap, figures, interval, random_figures, resamples
+from benchmarks.quality.peers import ClassifierArm, WordPeers, save, sentence_vectors, state_arms, vector_arms
+from benchmarks.quality.texts import POOL_OPTIONS, Case, Texts, limit, mapping_of, read_cases, read_texts
+from benchmarks.report import emit, options
+from nagindex.cli.tables import table
+from nagindex.progress import step
+
+CLOSE = "mean, close labels"
+HALVES = ("first half", "second half")
+NEAREST_SENTENCES = "MiniLM, centered, 10 nearest"
+ORDER = (
+    "random",
+    "absolute, plain, K = 20",
+    "absolute, log-ratio, K = 20",
+    "relative, plain, K = 20",
+    "relative, log-ratio, K = 20",
+)
+"""Arms in the order that they are expected in, worst first."""
+Results = dict[str, dict[str, dict[str, Any]]]
+"""For each arm and target, and for the means, the figures of each metric: value, low, high."""
+
+
+def arms_of(target: str, case: Case, codes: Encoded, words: WordPeers | None, sentences: dict[str, np.ndarray]) -> Iterator[tuple[str, Arm]]:
+    """Yield all rankings for a target; those of the impacts only, if there are no peers."""
+    if words is None:
+        yield from impact_arms(codes, target)
+        return
+    own = [sentences[part] for part in ("pool", target)]
+    embeddings = dict(vector_arms("MiniLM", *own))
+    nags = dict(nag_arms(codes, target))
+    yield from chain(words.arms(case), embeddings.items(), [("MiniLM, classifier", ClassifierArm(*own))])
+    yield from state_arms("backbone's", codes, target)
+    yield from chain(nags.items(), trial_arms(codes, target))
+    for name in ORDER[-2:]:
+        yield f"{name} + {NEAREST_SENTENCES}", SumArm([nags[name], embeddings[NEAREST_SENTENCES]])
+
+
+def has_interval(name: str) -> bool:
+    """Return whether an arm's figures are given with intervals: peers, and NAGs of all layers with K = 20 and K = 5."""
+    nag = name.startswith(("absolute", "relative"))
+    return not nag or (name.endswith(("K = 20", "K = 5", "nearest")) and "m =" not in name and "contrast" not in name)
+
+
+def evaluate(
+    arms: Iterator[tuple[str, Arm]], relevant: np.ndarray, held_out: np.ndarray, times: np.ndarray
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return each arm's figures and its ranking by the examples that are not held out.
+
+    Args:
+        arms: arms by name.
+        relevant: bool [documents]; none for a target without labels, whose figures are left out.
+        held_out: bool [examples].
+        times: int64 [resamples, examples].
+
+    Returns:
+        Figures, float64 [3 + resamples, metrics] of all examples, either half and each resample; rankings, int32 [documents].
+    """
+    found, rankings = {}, {}
+    parts = [np.ones(len(held_out), np.int64), (~held_out).astype(np.int64), held_out.astype(np.int64)]
+    for name, arm in arms:
+        scores = [arm.scores(part) for part in parts]
+        rankings[name] = np.argsort(-scores[1], kind="stable").astype(np.int32)
+        if relevant.any():
+            own = times if has_interval(name) else times[:0]
+            found[name] = np.vstack([[figures(s, relevant) for s in scores], bootstrap(arm.scores, relevant, own)])
+    return found, rankings
+
+
+def summarize(found: dict[str, dict[str, np.ndarray]], loose: Collection[str] = ()) -> Results:
+    """Return values and intervals of each arm by target, and of their means over the targets.
+
+    Args:
+        found: for each target each arm's figures, see `evaluate`.
+        loose: targets whose labels are loose.
+    """
+    return {
+        name: with_means({t: arms[name] for t, arms in found.items()}, loose) for name in next(iter(found.values()))
+    }
+
+
+def with_means(values: dict[str, np.ndarray], loose: Collection[str]) -> dict[str, dict[str, Any]]:
+    """Return the figures of each target, after those of the means over all targets and over the ones that are not loose."""
+    means = {"mean": np.mean(list(values.values()), axis=0)}
+    close = [own for target, own in values.items() if target not in loose]
+    if 0 < len(close) < len(values):
+        means[CLOSE] = np.mean(close, axis=0)
+    return {target: described(own) for target, own in (means | values).items()}
+
+
+def described(own: np.ndarray) -> dict[str, Any]:
+    """Return value and interval of each metric, and the halves' values, of figures [3 + resamples, metrics]."""
+    parts: dict[str, Any] = {}
+    for column, metric in enumerate(METRICS):
+        parts[metric] = {"value": float(own[0, column])} | dict(zip(HALVES, map(float, own[1:3, column]), strict=True))
+        if len(own) > 4:
+            ends = interval(float(own[0, column]), own[3:, column])
+            parts[metric] |= dict(zip(("low", "high"), ends, strict=True))
+    return parts
+
+
+def differences(found: dict[str, dict[str, np.ndarray]], order: Sequence[str], loose: Collection[str] = ()) -> Results:
+    """Return how much better each arm is than the one before it, by the same resamples of the examples."""
+    return {
+        f"{better}, over {worse}": with_means({t: arms[better] - arms[worse] for t, arms in found.items()}, loose)
+        for worse, better in pairwise(order)
+    }
+
+
+def table_of(results: Results, metric: str) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows of one metric: a row for each arm, a column for each mean with its interval and each target."""
+    columns = list(next(iter(results.values())))
+    rows = []
+    for name, own in results.items():
+        halves = " / ".join(f"{own['mean'][metric][half]:.3f}" for half in HALVES)
+        rows.append([name, *(cell(own[column][metric], column) for column in columns), halves])
+    return [metric, *columns, "mean, from either half"], rows
+
+
+def cell(figure: dict[str, float], column: str) -> str:
+    """Return a figure, and half its interval where the column is a mean."""
+    half = f" ± {figure['high'] - figure['value']:.3f}" if "high" in figure and column in {"mean", CLOSE} else ""
+    return f"{figure['value']:.3f}{half}"
+
+
+def keep_rankings(folder: Path, documents: Texts, cases: dict[str, Case], rankings: dict[str, np.ndarray]) -> None:
+    """Write what `benchmarks.pretrain` reads: documents, examples with whether they are held out, and rankings."""
+    columns = {"id": documents.ids, "text": documents.texts, "label": documents.labels}
+    pq.write_table(pa.table(columns), folder / "documents.parquet")
+    rows = [
+        {"target": target, "id": own, "text": text, "held_out": bool(out)}
+        for target, case in cases.items()
+        for own, text, out in zip(case.examples.ids, case.examples.texts, case.held_out, strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "examples.parquet")
+    save(folder / "rankings.npz", **rankings)
+
+
+def main() -> None:
+    """Encode what is missing, rank by every arm and report."""
+    arguments = options(
+        (__doc__ or "").splitlines()[0],
+        **POOL_OPTIONS,
+        cache={"type": Path, "help": "folder that keeps codes, embeddings and rankings"},
+        calibrate={"type": int, "default": 512, "help": "documents of the calibration"},
+        impacts={"choices": ["paper", "all"], "default": "paper", "help": "all: compare ways to measure impact, no peers"},
+        tokens={"type": int, "default": MAX_LENGTH, "help": "tokens read of each text"},
+        resamples={"type": int, "default": 100, "help": "bootstrap resamples of each target's examples"},
+        plots={"type": Path, "help": "folder for plots (SVG)"},
+    )
+    mapping = mapping_of(arguments)
+    if arguments.quick:
+        arguments.resamples = 5
+    documents = limit(read_texts(arguments.pool, arguments.label), arguments.documents)
+    cases = read_cases(mapping, arguments.targets, arguments.examples)
+    labels = np.array(documents.labels)
+    found: dict[str, dict[str, np.ndarray]] = {}
+    rankings: dict[str, np.ndarray] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.cache or Path(temporary)
+        wanted = IMPACTS if arguments.impacts == "paper" else list(REDUCTIONS)
+        cache = CodeCache(folder, arguments.model, impacts=wanted, max_length=arguments.tokens, calibrate=arguments.calibrate)
+        cache.require(documents, cases)
+        cache.encode(documents, cases)
+        codes = cache.read(documents, cases)
+        peers = arguments.impacts == "paper"
+        words = WordPeers(documents) if peers else None
+        sentences = sentence_vectors(documents, cases, folder) if peers else {}
+        with step("evaluating", len(cases), "targets") as advance:
+            for target, case in cases.items():
+                relevant = np.isin(labels, sorted(case.labels))
+                times = resamples(len(case.examples.ids), arguments.resamples)
+                arms = arms_of(target, case, codes, words, sentences)
+                own, ranked = evaluate(arms, relevant, case.held_out, times)
+                rankings |= {f"{target}|{name}": order for name, order in ranked.items()}
+                if relevant.any():
+                    random = np.tile(random_figures(relevant), (3 + len(times), 1))
+                    found[target] = {"random": random} | own
+                advance(1)
+        if peers:
+            keep_rankings(folder, documents, cases, rankings)
+    loose = {target for target, case in cases.items() if case.loose}
+    results = summarize(found, loose)
+    counts = {
+        target: {"examples": len(cases[target].examples.ids), "in_domain": int(np.isin(labels, sorted(cases[target].labels)).sum())}
+        for target in found
+    }
+    settings = {name: getattr(arguments, name) for name in ("model", "calibrate", "resamples", "tokens")}
+    about = settings | {"documents": len(labels), "targets": counts, "results": results}
+    if peers:
+        steps = differences(found, ORDER, loose)
+        about["differences"] = steps
+        print(table(*table_of(steps, METRICS[0])), end="\n\n")
+    if arguments.plots:
+        from benchmarks.quality.plots import plot_arms
+
+        plot_arms(results, arguments.plots / f"quality-{arguments.model}.svg")
+    print(table(*table_of(results, METRICS[1])), end="\n\n")
+    emit(*table_of(results, METRICS[0]), about, arguments.json)
+
+
+if __name__ == "__main__":
+    main()
