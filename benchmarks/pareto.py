@@ -1,191 +1,273 @@
-"""Encodings of `nagindex build` compared: documents a second, bytes a document, query seconds, and average precision.
+"""Quality against cost: average precision over documents a second and bytes a document, for layers, K, lengths and types of numbers.
 
-    python benchmarks/presets.py --pool POOL --targets TARGETS --model smollm2 [--documents N] [--quick] [--json FILE]
+    python -m benchmarks.pareto --pool POOL --targets TARGETS --cache FOLDER [--documents N] [--quick] [--json FILE] [--plots FOLDER]
 
-The pool is written as five files. Each encoding appends one file after the other, and the encodings take turns within a file, so
-that what else the machine does slows all of them alike: a ratio is the median over the files. Rates are those of `build` and `append`
-with everything that they do, without loading the model and without the calibration, which is timed apart. Precision is that of the
-ranking that `nagindex query` gives for each target, by the plain profile and by log-ratio weights.
+Rates are measured in this run, on some documents of the pool by turns: one encoding after the other, as many rounds as are told, so
+that what else the machine does slows all of them alike; the median counts. Average precision (mean over the targets) is that of codes
+of the whole pool. An encoding is on the front if none is faster and better. --quick uses the project's sample data.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 import statistics
 import tempfile
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from quality_codes import POOL_OPTIONS, Case, Texts, limit, mapping_of, read_cases, read_texts
-from quality_metrics import figures
-from report import emit, options
+import torch
 
-import nagindex
-from nagindex.backbone.load import Backbone, load_backbone
+from benchmarks.quality.arms import ProfileArm, neuron_counts
+from benchmarks.quality.codes import IMPACTS, KINDS, CodeCache, Encoded, pool_order
+from benchmarks.quality.impacts import PREFIXES, REDUCTIONS, token_ids
+from benchmarks.quality.metrics import figures
+from benchmarks.quality.texts import POOL_OPTIONS, Case, Texts, limit, mapping_of, read_cases, read_texts
+from benchmarks.report import emit, options
+from nagindex.backbone.load import Backbone, load_backbone, wrap_model
+from nagindex.encode.encoder import Encoder, default_batch_tokens
+from nagindex.nag import Codes
+from nagindex.progress import step
+from nagindex.search.view import View
+from nagindex.search.weights import Weighting
 
-HERE = Path(__file__).parent
-PARTS = 5
-WEIGHTS = ("frequency", "log-ratio")
-ENCODINGS: dict[str, dict[str, Any]] = {
-    "absolute, K = 20 (the peer)": {"impact": "absolute", "top_k": 20},
-    "relative, K = 20": {"impact": "relative", "top_k": 20},
-    "relative, K = 5 (calibrated)": {"preset": "calibrated"},
-    "relative, K = 5, layers 0-9": {"preset": "calibrated", "layers": "0-9"},
-    "relative, K = 5, layers 0-9, 32 tokens (fast)": {"preset": "fast"},
-}
+INT8 = ", int8"
+LENGTHS = (16, 32, 60, 120, 240)
+SHARES = (1, 2 / 3, 1 / 2, 1 / 3, 1 / 6)
+TOP_K = (3, 5, 10, 20, 40)
+PAPER = ("absolute", "frequency", 20)
+WAYS = (("relative", "frequency"), ("relative", "log-ratio:40"))
 
 
-@dataclass
-class Arm:
-    """One encoding while it is measured.
+@dataclass(frozen=True)
+class Encoding:
+    """What decides the cost of encoding.
 
     Attributes:
-        options: the options of its build.
-        index: its index, once it exists.
-        seconds: of each file, the calibration apart.
-        calibration: seconds of the calibration.
+        model: name of the backbone, ending in `INT8` if its linear layers are quantized.
+        layers: layers from the first one on.
+        tokens: tokens read of a document.
     """
 
-    options: dict[str, Any]
-    index: nagindex.Index | None = None
-    seconds: list[float] = field(default_factory=list)
-    calibration: float = 0.0
+    model: str
+    layers: int
+    tokens: int
 
 
-class CalibrationClock:
-    """Adds up the seconds of the steps that belong to a calibration."""
+@dataclass(frozen=True)
+class Point:
+    """An encoding with K and a way to score: its quality, speed and size."""
 
-    def __init__(self) -> None:
-        self.seconds, self.began = 0.0, 0.0
+    encoding: Encoding
+    kind: str
+    weights: str
+    top_k: int
+    precision: float
+    rate: float
+    bytes: int
+    front: bool = False
 
-    def __call__(self, progress: nagindex.Progress) -> None:
-        """Note a step's beginning and end."""
-        if progress.stage in ("drawing a sample", "calibrating"):
-            now = time.perf_counter()
-            self.began = self.began or now
-            self.seconds = now - self.began
-
-
-def write_parts(documents: Texts, folder: Path) -> list[Path]:
-    """Write documents in a random order as JSON lines, in several files; return the files."""
-    order = np.random.default_rng(0).permutation(len(documents.ids))
-    paths = []
-    for number, rows in enumerate(np.array_split(order, PARTS)):
-        path = folder / f"part-{number}.jsonl"
-        with open(path, "w") as file:
-            for row in rows.tolist():
-                file.write(json.dumps({"id": documents.ids[row], "text": documents.texts[row]}) + "\n")
-        paths.append(path)
-    return paths
+    @property
+    def name(self) -> str:
+        """The settings in words."""
+        own = self.encoding
+        return f"{own.model}, {own.layers} layers, {own.tokens} tokens, K = {self.top_k}, {self.kind}, {self.weights}"
 
 
-def encode(arms: dict[str, Arm], paths: list[Path], backbone: Backbone, folder: Path) -> None:
-    """Build and append with every encoding in turn."""
-    for path in paths:
-        for number, arm in enumerate(arms.values()):
-            clock = CalibrationClock()
-            started = time.perf_counter()
-            if arm.index is None:
-                place = folder / f"{number}.nagindex"
-                settings = {"corpus_root": folder, "workers": 0, "batch_tokens": 2048} | arm.options
-                arm.index, _ = nagindex.build(path, place, backbone=backbone, progress=clock, **settings)
-                arm.calibration = clock.seconds
-            else:
-                arm.index.append(path, corpus_root=folder, workers=0)
-            arm.seconds.append(time.perf_counter() - started - clock.seconds)
+@cache
+def loaded(model: str, device: str = "cpu") -> Backbone:
+    """Load a backbone; quantize its linear layers to 8 bits, activations as they come, if its name says so."""
+    backbone = load_backbone(model.removesuffix(INT8), device=device)
+    if not model.endswith(INT8):
+        return backbone
+    quantized = torch.ao.quantization.quantize_dynamic(backbone.model, {torch.nn.Linear}, torch.qint8)
+    return wrap_model(model, quantized, backbone.tokenizer, weights_hash="int8")
 
 
-def precision(index: nagindex.Index, case: Case, labels: dict[str, str], weights: str) -> float:
-    """Return the average precision of the ranking of all documents for one target."""
-    ranked = index.query(case.examples.texts, n=len(index), weights=weights)
-    order = ranked.ids.tolist()
-    relevant = np.array([labels[one] in case.labels for one in order])
-    return figures(-np.arange(len(order)), relevant)[0]
+def codes_of(model: str, folder: Path, documents: Texts, cases: dict[str, Case]) -> dict[int, tuple[Encoded, str]]:
+    """Return the codes of a model by the number of tokens, each with the name of its impact; encodes what is missing.
+
+    One pass over the longest length has those of all others where the model is causal.
+    """
+    found: dict[int, tuple[Encoded, str]] = {}
+    place = folder / model.replace(INT8, "-int8")
+    for length in sorted(LENGTHS, reverse=True):
+        impacts = list(REDUCTIONS) if not found else IMPACTS
+        own = CodeCache(place, model, impacts=impacts, max_length=length, calibrate=256, load=loaded)
+        own.require(documents, cases)
+        own.encode(documents, cases)
+        codes = own.read(documents, cases)
+        found[length] = codes, "up"
+        prefixes = {
+            tokens: (codes, f"up, {tokens} tokens") for tokens in PREFIXES if f"up, {tokens} tokens" in codes.names
+        }
+        if prefixes:
+            return found | prefixes
+        place = place / f"shorter than {length}"
+    return found
 
 
-def query_seconds(index: nagindex.Index, cases: dict[str, Case]) -> float:
-    """Return the median time of a query for 1 % of the pool, its examples encoded before."""
-    seconds = []
-    for case in cases.values():
-        for _ in range(2):
-            started = time.perf_counter()
-            index.query(case.examples.texts, n=max(1, len(index) // 100))
-            seconds.append(time.perf_counter() - started)
-    return statistics.median(seconds[1:])
+def precision(
+    codes: Encoded, impact: str, kind: str, weights: str, view: View, cases: dict[str, Case], labels: np.ndarray
+) -> float:
+    """Return the mean average precision over the targets."""
+    pool = codes.codes("pool", kind, impact)
+    background = neuron_counts(view(pool), view.spec)
+    found = []
+    for target, case in cases.items():
+        examples = codes.codes(target, kind, impact)
+        arm = ProfileArm(pool, examples, view, background, Weighting.parse(weights))
+        found.append(figures(arm.scores(np.ones(len(examples), np.int64)), np.isin(labels, sorted(case.labels)))[0])
+    return float(np.mean(found))
+
+
+def layer_counts(layers: int) -> list[int]:
+    """Return numbers of layers to keep, without repetitions."""
+    return list(dict.fromkeys(max(1, round(share * layers)) for share in SHARES))
+
+
+def rates(encodings: Sequence[Encoding], texts: Sequence[str], rounds: int) -> dict[Encoding, list[float]]:
+    """Return each encoding's documents a second in each round, tokenization included."""
+    found: dict[Encoding, list[float]] = {encoding: [] for encoding in encodings}
+    encoders = {encoding: encoder_of(encoding) for encoding in encodings}
+    for encoding in encodings:
+        encoders[encoding].encode(token_ids(loaded(encoding.model), texts[:4], encoding.tokens))  # warm-up
+    with step("measuring rates", rounds * len(encodings), "encodings") as advance:
+        for _ in range(rounds):
+            for encoding in encodings:
+                started = time.perf_counter()
+                encoders[encoding].encode(token_ids(loaded(encoding.model), texts, encoding.tokens))
+                found[encoding].append(len(texts) / (time.perf_counter() - started))
+                advance(1)
+    return found
+
+
+def encoder_of(encoding: Encoding) -> Encoder:
+    """Return the encoder of absolute NAGs; relative ones cost a division more."""
+    backbone = loaded(encoding.model).of_layers(tuple(range(encoding.layers)))
+    spec = backbone.fingerprint(top_k=20, max_length=encoding.tokens).spec
+    return Encoder([backbone], [spec], default_batch_tokens(backbone))
+
+
+def shared(a: Codes, b: Codes) -> float:
+    """Return the share of members that two encodings of the same texts have in common."""
+    rows = [np.isin(x, y).mean() for left, right in zip(a, b, strict=True) for x, y in zip(left, right, strict=True)]
+    return float(np.mean(rows))
+
+
+def with_front(points: list[Point]) -> list[Point]:
+    """Return the points, fastest first, those marked that no point is at least as fast and better than."""
+    marked, best = [], -1.0
+    for point in sorted(points, key=lambda p: (-p.rate, -p.precision)):
+        front = point.precision > best
+        best = max(best, point.precision)
+        marked.append(Point(**{**vars(point), "front": front}))
+    return marked
+
+
+def points_of(
+    model: str,
+    codes: dict[int, tuple[Encoded, str]],
+    cases: dict[str, Case],
+    labels: np.ndarray,
+    speed: dict[Encoding, float],
+) -> Iterator[Point]:
+    """Yield all points of a model: every length, number of layers and K of relative impact, and the paper's setting."""
+    with step(f"scoring {model}", len(codes), "lengths") as advance:
+        for tokens, (encoded, impact) in codes.items():
+            for layers in layer_counts(encoded.spec.layers):
+                encoding = Encoding(model, layers, tokens)
+                ways = [(kind, weights, k) for kind, weights in WAYS for k in TOP_K if k <= encoded.spec.top_k]
+                for kind, weights, top_k in [*ways, PAPER]:
+                    view = View(encoded.spec, tuple(range(layers)), top_k)
+                    value = precision(encoded, impact, kind, weights, view, cases, labels)
+                    yield Point(encoding, kind, weights, top_k, value, speed[encoding], view.spec.bytes_per_document)
+            advance(1)
 
 
 def main() -> None:
-    """Encode, query and report."""
+    """Encode what is missing, measure rates, score and report."""
     arguments = options(
         (__doc__ or "").splitlines()[0],
-        **POOL_OPTIONS,
-        documents={"type": int, "default": 300, "help": "documents of each label"},
-        examples={"type": int, "default": 300, "help": "examples of each target"},
+        **{name: own for name, own in POOL_OPTIONS.items() if name != "model"},
+        models={"nargs": "+", "default": ["smollm2", "minilm"], "help": "backbones"},
+        int8={"action": "store_true", "help": "also the backbones with linear layers quantized to 8 bits"},
+        cache={"type": Path, "help": "folder that keeps codes"},
+        timed={"type": int, "default": 64, "help": "documents that rates are measured on"},
+        rounds={"type": int, "default": 3, "help": "rounds of the measurement"},
+        plots={"type": Path, "help": "folder for plots (SVG)"},
+    )
+    models = (
+        ["minilm"]
+        if arguments.quick
+        else [*arguments.models, *(name + INT8 for name in arguments.models if arguments.int8)]
     )
     mapping = mapping_of(arguments)
+    if arguments.quick:
+        arguments.timed, arguments.rounds = 16, 1
     documents = limit(read_texts(arguments.pool, arguments.label), arguments.documents)
-    cases = read_cases(mapping, arguments.targets, arguments.examples)
-    labels = dict(zip(documents.ids, documents.labels, strict=True))
-    backbone = load_backbone(arguments.model)
-    layers = len(backbone.widths)
-    arms = {name: Arm(own) for name, own in ENCODINGS.items() if own.get("layers") != "0-9" or layers > 10}
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
-        paths = write_parts(documents, folder)
-        encode({"warm-up": Arm({"impact": "absolute"})}, paths[:1], backbone, folder)
-        shutil.rmtree(folder / "0.nagindex")
-        encode(arms, paths, backbone, folder)
-        rows, results = [], {}
-        peer = next(iter(arms.values()))
-        for name, arm in arms.items():
-            index = nagindex.open(folder / f"{len(results)}.nagindex")
-            rates = [len(documents.ids) / PARTS / seconds for seconds in arm.seconds]
-            ratio = statistics.median(a / b for a, b in zip(peer.seconds, arm.seconds, strict=True))
-            found = {w: float(np.mean([precision(index, case, labels, w) for case in cases.values()])) for w in WEIGHTS}
-            seconds = query_seconds(index, cases)
-            stored = index.manifest.fingerprint.spec.bytes_per_document
-            results[name] = {
-                "documents_per_second": statistics.median(rates),
-                "times_the_peer": ratio,
-                "seconds": arm.seconds,
-                "calibration_seconds": arm.calibration,
-                "bytes_per_document": stored,
-                "query_seconds": seconds,
-                "average_precision": found,
-            }
-            rows.append(
-                [
-                    name,
-                    f"{statistics.median(rates):.1f}",
-                    f"{ratio:.2f}",
-                    f"{arm.calibration:.0f}",
-                    f"{stored:,}",
-                    f"{seconds:.3f}",
-                ]
-                + [f"{found[w]:.3f}" for w in WEIGHTS]
-            )
-    headings = [
-        "encoding",
-        "documents/s",
-        "times the peer",
-        "calibration s",
-        "bytes/document",
-        "query s",
-        "AP plain",
-        "AP log-ratio",
+    cases = read_cases(
+        {name: own for name, own in mapping.items() if own["labels"]}, arguments.targets, arguments.examples
+    )
+    labels = np.array(documents.labels)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.cache or Path(temporary)
+        codes = {model: codes_of(model, folder, documents, cases) for model in models}
+    layers = {model: len(loaded(model).widths) for model in models}
+    encodings = [
+        Encoding(model, count, tokens)
+        for model in models
+        for count in layer_counts(layers[model])
+        for tokens in LENGTHS
     ]
-    about = {
-        "model": arguments.model,
-        "dtype": str(backbone.model.dtype),
-        "documents": len(documents.ids),
-        "targets": list(cases),
-    }
-    print(f"{len(documents.ids):,} documents, {arguments.model} in {backbone.model.dtype}, {len(cases)} targets")
-    emit(headings, rows, about | {"results": results}, arguments.json)
+    sample = documents.take(pool_order(len(documents.ids))[: arguments.timed].tolist()).texts
+    measured = rates(encodings, sample, arguments.rounds)
+    speed = {encoding: statistics.median(own) for encoding, own in measured.items()}
+    points = with_front([point for model in models for point in points_of(model, codes[model], cases, labels, speed)])
+    kept = {model: shares_kept(codes[model], codes[model + INT8]) for model in models if model + INT8 in codes}
+    for model, own in kept.items():
+        print(f"{model}: {own} of the members are the same with linear layers in int8")
+    report(points, kept, documents, cases, arguments)
+
+
+def shares_kept(plain: dict[int, tuple[Encoded, str]], quantized: dict[int, tuple[Encoded, str]]) -> dict[str, float]:
+    """Return the share of members of the pool's codes that quantization keeps, K = 20, for each kind of impact."""
+    length = max(set(plain) & set(quantized))
+    parts = [own[length][0] for own in (plain, quantized)]
+    return {kind: shared(*(part.codes("pool", kind)[:200, :, :20] for part in parts)) for kind in KINDS}
+
+
+def report(
+    points: list[Point], kept: dict[str, dict[str, float]], documents: Texts, cases: dict[str, Case], arguments: Any
+) -> None:
+    """Print the front and the paper's setting, and write all points."""
+    paper = [
+        p for p in points if p.kind == "absolute" and p.encoding.tokens == 120 and not p.encoding.model.endswith(INT8)
+    ]
+    peer = max(paper, key=lambda p: (p.encoding.model == "smollm2", p.encoding.layers))
+    rows = [
+        [
+            p.name,
+            f"{p.rate:.1f}",
+            f"{p.rate / peer.rate:.2f}",
+            f"{p.bytes:,}",
+            f"{p.precision:.3f}",
+            "front" if p.front else "",
+        ]
+        for p in points
+        if p.front or p == peer
+    ]
+    records = [{"name": p.name} | vars(p) | {"encoding": vars(p.encoding)} for p in points]
+    about = {"documents": len(documents.ids), "targets": list(cases), "timed": arguments.timed, "members_kept": kept}
+    if arguments.plots:
+        from benchmarks.quality.plots import plot_front
+
+        plot_front(points, arguments.plots / "pareto.svg")
+    headings = ["encoding and scoring", "documents/s", "times the paper's", "bytes/document", "AP", ""]
+    emit(headings, rows, about | {"points": records}, arguments.json)
 
 
 if __name__ == "__main__":

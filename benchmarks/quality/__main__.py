@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from nagindex.cli.tables import table
 
 from benchmarks.quality.arms import Arm, SumArm, impact_arms, nag_arms, trial_arms
 from benchmarks.quality.codes import IMPACTS, MAX_LENGTH, CodeCache, Encoded
@@ -27,7 +28,6 @@ from benchmarks.quality.metrics import METRICS, bootstrap, figures, interval, ra
 from benchmarks.quality.peers import ClassifierArm, WordPeers, save, sentence_vectors, state_arms, vector_arms
 from benchmarks.quality.texts import POOL_OPTIONS, Case, Texts, limit, mapping_of, read_cases, read_texts
 from benchmarks.report import emit, options
-from nagindex.cli.tables import table
 from nagindex.progress import step
 
 CLOSE = "mean, close labels"
@@ -45,7 +45,9 @@ Results = dict[str, dict[str, dict[str, Any]]]
 """For each arm and target, and for the means, the figures of each metric: value, low, high."""
 
 
-def arms_of(target: str, case: Case, codes: Encoded, words: WordPeers | None, sentences: dict[str, np.ndarray]) -> Iterator[tuple[str, Arm]]:
+def arms_of(
+    target: str, case: Case, codes: Encoded, words: WordPeers | None, sentences: dict[str, np.ndarray]
+) -> Iterator[tuple[str, Arm]]:
     """Yield all rankings for a target; those of the impacts only, if there are no peers."""
     if words is None:
         yield from impact_arms(codes, target)
@@ -167,7 +169,11 @@ def main() -> None:
         **POOL_OPTIONS,
         cache={"type": Path, "help": "folder that keeps codes, embeddings and rankings"},
         calibrate={"type": int, "default": 512, "help": "documents of the calibration"},
-        impacts={"choices": ["paper", "all"], "default": "paper", "help": "all: compare ways to measure impact, no peers"},
+        impacts={
+            "choices": ["paper", "all"],
+            "default": "paper",
+            "help": "all: compare ways to measure impact, no peers",
+        },
         tokens={"type": int, "default": MAX_LENGTH, "help": "tokens read of each text"},
         resamples={"type": int, "default": 100, "help": "bootstrap resamples of each target's examples"},
         plots={"type": Path, "help": "folder for plots (SVG)"},
@@ -183,7 +189,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.cache or Path(temporary)
         wanted = IMPACTS if arguments.impacts == "paper" else list(REDUCTIONS)
-        cache = CodeCache(folder, arguments.model, impacts=wanted, max_length=arguments.tokens, calibrate=arguments.calibrate)
+        cache = CodeCache(
+            folder, arguments.model, impacts=wanted, max_length=arguments.tokens, calibrate=arguments.calibrate
+        )
         cache.require(documents, cases)
         cache.encode(documents, cases)
         codes = cache.read(documents, cases)
@@ -206,7 +214,10 @@ def main() -> None:
     loose = {target for target, case in cases.items() if case.loose}
     results = summarize(found, loose)
     counts = {
-        target: {"examples": len(cases[target].examples.ids), "in_domain": int(np.isin(labels, sorted(cases[target].labels)).sum())}
+        target: {
+            "examples": len(cases[target].examples.ids),
+            "in_domain": int(np.isin(labels, sorted(cases[target].labels)).sum()),
+        }
         for target in found
     }
     settings = {name: getattr(arguments, name) for name in ("model", "calibrate", "resamples", "tokens")}

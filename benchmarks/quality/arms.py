@@ -229,7 +229,10 @@ def nag_arms(codes: Encoded, target: str) -> Iterator[tuple[str, Arm]]:
             if top_k == max(TOP_K):
                 for prior in PRIORS:
                     weighting = Weighting.parse(f"log-ratio:{prior}")
-                    yield f"{kind}, log-ratio, m = {prior}, K = {top_k}", ProfileArm(pool, examples, view, background, weighting)
+                    yield (
+                        f"{kind}, log-ratio, m = {prior}, K = {top_k}",
+                        ProfileArm(pool, examples, view, background, weighting),
+                    )
                 shared = overlaps(view(pool), view(examples), view.spec)
                 yield f"{kind}, nearest example, K = {top_k}", NearestArm.of(shared, 1)
                 yield f"{kind}, {NEAREST} nearest, K = {top_k}", NearestArm.of(shared)

@@ -1,8 +1,8 @@
 """Settings of relative impact: the size of the floor and of the calibration, by average precision and by equality of precisions.
 
-    python benchmarks/calibration.py --pool POOL --targets TARGETS --model smollm2 --cache FOLDER [--quick] [--json FILE]
+    python -m benchmarks.quality.calibration --pool POOL --targets TARGETS --model smollm2 --cache FOLDER [--quick] [--json FILE]
 
-On a part of the labeled pool of quality.py: average precision of relative codes (mean over the targets; plain and log-ratio) for
+On a part of the labeled pool of `benchmarks.quality`: average precision of relative codes (mean over the targets; plain and log-ratio) for
 floors of 0 to 0.2 times the layer's average mean and for calibrations on 32 documents to all, and the share of NAG members that bf16
 and fp32 have in common, each calibrated in its own dtype. --cache keeps the impacts.
 """
@@ -15,18 +15,21 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from fidelity import shared_members
-from quality_arms import ProfileArm, neuron_counts
-from quality_codes import POOL_OPTIONS, Case, Texts, mapping_of, pool_order, read_cases, read_texts, save, token_ids
-from quality_metrics import figures
-from report import emit, options
 
+from benchmarks.fidelity import shared_members
+from benchmarks.quality.arms import WEIGHTS, ProfileArm, neuron_counts
+from benchmarks.quality.codes import MAX_LENGTH, pool_order
+from benchmarks.quality.impacts import token_ids
+from benchmarks.quality.metrics import figures
+from benchmarks.quality.texts import POOL_OPTIONS, Case, Texts, mapping_of, read_cases, read_texts
+from benchmarks.report import emit, options
 from nagindex.backbone.load import Backbone, load_backbone
 from nagindex.encode.batch import pad, top_k_of
 from nagindex.encode.encoder import default_batch_tokens, length_sorted_batches
 from nagindex.nag import FLOOR, Codes, NagSpec
 from nagindex.progress import step
 from nagindex.search.view import View
+from nagindex.search.weights import Weighting
 
 FLOORS = (0.0, 0.05, 0.1, 0.2)
 SIZES = (32, 128, 512)
@@ -35,7 +38,7 @@ TOP_K = 20
 
 def impacts_of_texts(backbone: Backbone, texts: Sequence[str]) -> np.ndarray:
     """Return impacts, float32 [n, L, d] for layers of one width."""
-    ids = token_ids(backbone, texts)
+    ids = token_ids(backbone, texts, MAX_LENGTH)
     batches = length_sorted_batches([len(row) for row in ids], batch_tokens=default_batch_tokens(backbone))
     found = np.empty((len(ids), len(backbone.widths), backbone.widths[0]), np.float32)
     with step("reading impacts", len(ids), "texts") as advance:
@@ -75,7 +78,8 @@ def precisions(
     found = []
     for name, impacts in targets.items():
         examples, once = codes_of(impacts, divisor), np.ones(len(impacts), np.int64)
-        arms = ProfileArm(codes, examples, view), ProfileArm(codes, examples, view, background)
+        weightings = [Weighting.parse(WEIGHTS[name]) for name in ("plain", "log-ratio")]
+        arms = [ProfileArm(codes, examples, view, background, weighting) for weighting in weightings]
         found.append([figures(arm.scores(once), relevant[name])[0] for arm in arms])
     plain, ratio = np.mean(found, axis=0)
     return float(plain), float(ratio)
@@ -89,7 +93,7 @@ def read_impacts(folder: Path, model: str, documents: Texts, cases: dict[str, Ca
         path = folder / f"impacts-{name.replace(', ', '-')}-{len(texts.ids)}.npy"
         if not path.exists():
             backbone = backbone or load_backbone(model, device="cpu")
-            save(path, impacts_of_texts(backbone, texts.texts).astype(np.float16))
+            np.save(path, impacts_of_texts(backbone, texts.texts).astype(np.float16))
         found[name] = np.load(path)
     return found
 
@@ -106,9 +110,11 @@ def main() -> None:
     """Measure floors, sizes and precisions, and report."""
     arguments = options(
         (__doc__ or "").splitlines()[0],
-        **POOL_OPTIONS,
-        documents={"type": int, "default": 3000, "help": "documents of the pool, drawn by a seed"},
-        examples={"type": int, "default": 300, "help": "examples of each target, drawn by a seed"},
+        **POOL_OPTIONS
+        | {
+            "documents": {"type": int, "default": 3000, "help": "documents of the pool, drawn by a seed"},
+            "examples": {"type": int, "default": 300, "help": "examples of each target, drawn by a seed"},
+        },
         compared={"type": int, "default": 500, "help": "documents on which bf16 and fp32 are compared"},
         cache={"type": Path, "help": "folder that keeps the impacts"},
     )
@@ -117,7 +123,9 @@ def main() -> None:
         arguments.compared = 40
     documents = read_texts(arguments.pool, arguments.label)
     documents = documents.take(np.sort(pool_order(len(documents.ids))[: arguments.documents]).tolist())
-    cases = read_cases(mapping, arguments.targets, arguments.examples)
+    cases = read_cases(
+        {name: own for name, own in mapping.items() if own["labels"]}, arguments.targets, arguments.examples
+    )
     labels = np.array(documents.labels)
     relevant = {name: np.isin(labels, sorted(case.labels)) for name, case in cases.items()}
     with tempfile.TemporaryDirectory() as folder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -55,12 +55,20 @@ class CodeCache:
         impacts: names of impacts, of which a backbone may lack some.
         max_length: tokens read of each text.
         calibrate: documents of the pool that relative impact is calibrated on, drawn by a seed.
+        load: loads the backbone by its name.
     """
 
     def __init__(
-        self, folder: Path, model: str, *, impacts: Sequence[str] = IMPACTS, max_length: int = MAX_LENGTH, calibrate: int = 512
+        self,
+        folder: Path,
+        model: str,
+        *,
+        impacts: Sequence[str] = IMPACTS,
+        max_length: int = MAX_LENGTH,
+        calibrate: int = 512,
+        load: Callable[..., Backbone] = load_backbone,
     ) -> None:
-        self.folder, self.model, self.impacts = folder, model, list(impacts)
+        self.folder, self.model, self.impacts, self.load = folder, model, list(impacts), load
         self.max_length, self.calibrate = max_length, calibrate
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -69,13 +77,20 @@ class CodeCache:
         digest = hashlib.sha256()
         for part in (documents, *(case.examples for case in cases.values())):
             digest.update(json.dumps(dataclasses.astuple(part)).encode())
-        settings = {"model": self.model, "impacts": self.impacts, "tokens": self.max_length, "calibrate": self.calibrate}
+        settings = {
+            "model": self.model,
+            "impacts": self.impacts,
+            "tokens": self.max_length,
+            "calibrate": self.calibrate,
+        }
         now = settings | {"top_k": TOP_K, "texts": digest.hexdigest()}
         path = self.folder / "about.json"
         if not path.exists():
             path.write_text(json.dumps(now))
         elif json.loads(path.read_text()) != now:
-            raise SystemExit(f"{self.folder} holds codes of other texts, settings or another model; give another --cache")
+            raise SystemExit(
+                f"{self.folder} holds codes of other texts, settings or another model; give another --cache"
+            )
 
     def encode(self, documents: Texts, cases: dict[str, Case]) -> None:
         """Encode what the folder lacks: the targets, then the pool in pieces of a random order."""
@@ -86,7 +101,7 @@ class CodeCache:
         missing = [name for name in wanted if not self._path(name).exists()]
         if not missing:
             return
-        backbone = load_backbone(self.model, device="cpu")
+        backbone = self.load(self.model, device="cpu")
         names = supported(backbone, self.impacts)
         gate = gate_of(backbone) if any(name in OF_GATE for name in names) else None
         views = [backbone, *([gate] if gate else [])]
@@ -153,7 +168,9 @@ class CodeCache:
         return self.folder / f"{name.replace(', ', '-')}.npz"
 
 
-def summed(views: Sequence[Backbone], rows: Sequence[Sequence[int]], names: Sequence[str]) -> dict[str, list[np.ndarray]]:
+def summed(
+    views: Sequence[Backbone], rows: Sequence[Sequence[int]], names: Sequence[str]
+) -> dict[str, list[np.ndarray]]:
     """Return the sums of a batch's impacts, float64 [d] of each layer, by name."""
     impacts, _ = batch_impacts(views, names, rows)
     return {name: [layer.sum(dim=0, dtype=torch.float64).numpy() for layer in own] for name, own in impacts.items()}

@@ -189,7 +189,9 @@ def without_first_state(states: torch.Tensor, lengths: torch.Tensor) -> torch.Te
 
 
 def run_batches(
-    backbones: Sequence[Backbone], ids: Sequence[Sequence[int]], work: Callable[[Sequence[Backbone], list[Sequence[int]]], object]
+    backbones: Sequence[Backbone],
+    ids: Sequence[Sequence[int]],
+    work: Callable[[Sequence[Backbone], list[Sequence[int]]], object],
 ) -> Iterator[tuple[np.ndarray, object]]:
     """Yield positions and result of each batch of texts, several of them computed at the same time."""
     keep_freed_memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,4 +45,29 @@ def plot_arms(results: dict[str, dict[str, dict[str, Any]]], path: Path) -> None
     axes.set_xlabel("average precision of in-domain documents: mean over targets, 95 % interval; ticks: single targets")
     axes.grid(axis="x", color="#e6e8eb")
     axes.set_axisbelow(True)
+    save_plot(figure, path)
+
+
+def plot_front(points: Sequence[Any], path: Path) -> None:
+    """Draw average precision against documents a second, with the front as a line.
+
+    Args:
+        points: `benchmarks.pareto.Point`s, fastest first.
+        path: the file to write.
+    """
+    figure, axes = plt.subplots(figsize=(7, 4))
+    for name, own in {
+        "relative": [p for p in points if p.kind == "relative"],
+        "absolute": [p for p in points if p.kind == "absolute"],
+    }.items():
+        label = f"{name} impact" if name == "relative" else "absolute impact (the paper's)"
+        axes.scatter([p.rate for p in own], [p.precision for p in own], s=9, color=COLORS[name], alpha=0.6, label=label)
+    front = [p for p in points if p.front]
+    axes.plot([p.rate for p in front], [p.precision for p in front], color=COLORS["other"], label="front")
+    axes.set_xscale("log")
+    axes.set_xlabel("documents a second")
+    axes.set_ylabel("mean average precision")
+    axes.grid(color="#e6e8eb")
+    axes.set_axisbelow(True)
+    axes.legend(frameon=False)
     save_plot(figure, path)

@@ -1,4 +1,4 @@
-"""What benchmarks/quality.py measures with: metrics against their definitions, resamples, weights and means."""
+"""What benchmarks/quality measures with: metrics against their definitions, resamples, weights and means."""
 
 import itertools
 import json
@@ -9,18 +9,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from nagindex.nag import NagSpec
-from nagindex.search.weights import log_ratio, rounded_logs
+from nagindex.encode.encoder import encode_ids
+from nagindex.nag import NagSpec, dice
+from nagindex.search.view import View
+from nagindex.search.weights import Weighting, log_ratio, rounded_logs
 
-BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
-sys.path.insert(0, str(BENCHMARKS))
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT))
 try:
-    from quality_arms import NearestArm, ProfileArm, neuron_counts, views_of
-    from quality_codes import Texts, limit, read_cases
-    from quality_metrics import bootstrap, figures, interval, random_figures, resamples
+    from benchmarks.quality.arms import NearestArm, ProfileArm, neuron_counts, overlaps
+    from benchmarks.quality.codes import coded
+    from benchmarks.quality.impacts import REDUCTIONS, batch_impacts, supported
+    from benchmarks.quality.metrics import BUDGETS, METRICS, bootstrap, figures, interval, random_figures, resamples
+    from benchmarks.quality.texts import Case, Texts, limit, read_cases
 finally:
-    sys.path.remove(str(BENCHMARKS))
+    sys.path.remove(str(ROOT))
 
 
 def naive_figures(scores, relevant):
@@ -40,12 +45,22 @@ def test_figures_are_those_of_a_walk_down_the_ranking_ties_included(seed):
     random = np.random.default_rng(seed)
     scores, relevant = random.integers(0, 6, 40), random.random(40) < 0.3
     relevant[seed] = True
-    assert figures(scores, relevant) == pytest.approx(naive_figures(scores, relevant), abs=1e-12)
+    assert figures(scores, relevant)[:2] == pytest.approx(naive_figures(scores, relevant), abs=1e-12)
+
+
+def test_budgets_are_shares_of_the_pool():
+    scores, relevant = np.arange(200)[::-1], np.zeros(200, bool)
+    relevant[[0, 1, 3, 15, 30]] = True
+    expected = [2 / 2, 3 / 10, 4 / 20, 5 / 40]  # of the best 1, 5, 10 and 20 %
+    assert dict(zip(METRICS, figures(scores, relevant), strict=True)) == pytest.approx(
+        {"average precision": np.mean([1, 1, 3 / 4, 4 / 16, 5 / 31]), "precision at R": 3 / 5}
+        | {f"precision at {budget:.0%}": value for budget, value in zip(BUDGETS, expected, strict=True)}
+    )
 
 
 def test_equal_scores_go_to_the_lower_position():
-    assert figures(np.zeros(4), np.array([True, False, False, False])) == (1.0, 1.0)
-    assert figures(np.zeros(4), np.array([False, False, False, True])) == (0.25, 0.0)
+    assert figures(np.zeros(4), np.array([True, False, False, False]))[:2].tolist() == [1.0, 1.0]
+    assert figures(np.zeros(4), np.array([False, False, False, True]))[:2].tolist() == [0.25, 0.0]
 
 
 @pytest.mark.parametrize(("documents", "count"), [(6, 1), (6, 2), (6, 3), (5, 5), (1, 1)])
@@ -67,7 +82,7 @@ def test_resamples_repeat_and_draw_as_many_examples_as_there_are():
     assert (times != resamples(17, 30, seed=1)).any()
     relevant = np.arange(17) % 3 == 0
     found = bootstrap(lambda own: own, relevant, times)
-    assert [tuple(row) for row in found] == [figures(own, relevant) for own in times]
+    np.testing.assert_array_equal(found, [figures(own, relevant) for own in times])
 
 
 def test_an_interval_lies_around_the_figure_of_all_examples():
@@ -81,20 +96,20 @@ def codes(count, seed, width=30, k=6):
     return np.stack([[random.permutation(width)[:k] for _ in range(3)] for _ in range(count)]).astype(np.uint16)
 
 
-def test_profiles_of_resampled_examples_are_those_of_the_examples_repeated():
+@pytest.mark.parametrize("written", ["frequency", "log-ratio:40", "log-odds:5", "contrast:0.5"])
+def test_profiles_of_resampled_examples_are_those_of_the_examples_repeated(written):
     pool, examples, spec = codes(50, 0), codes(8, 1), NagSpec("up", (30,) * 3, 6)
     times = resamples(8, 1)[0]
     repeated = np.repeat(examples, times, axis=0)
-    for name, view in views_of(spec, top_k=(6, 2)):
+    for view in (View.of(spec), View.of(spec, "last", 2)):
         background = neuron_counts(view(pool), view.spec)
-        for own in (None, background):
-            arm, other = ProfileArm(pool, examples, view, own), ProfileArm(pool, repeated, view, own)
-            np.testing.assert_array_equal(arm.scores(times), other.scores(np.ones(8, np.int64)), err_msg=name)
+        arms = [ProfileArm(pool, own, view, background, Weighting.parse(written)) for own in (examples, repeated)]
+        np.testing.assert_array_equal(arms[0].scores(times), arms[1].scores(np.ones(8, np.int64)))
 
 
 def test_log_ratio_weights_order_documents_as_their_real_sums_do():
     pool, examples, spec = codes(50, 2), codes(8, 3), NagSpec("up", (30,) * 3, 6)
-    (_, view), *_ = views_of(spec, top_k=(4,))
+    view = View.of(spec, top_k=4)
     background = neuron_counts(view(pool), view.spec)
     expected = []
     for document in view(pool):
@@ -105,8 +120,14 @@ def test_log_ratio_weights_order_documents_as_their_real_sums_do():
                 share = (sum(neuron in other[layer] for other in view(pool)) + 0.5) / 51
                 total += math.log((holding + 40 * share) / (48 * share))
         expected.append(total)
-    scores = ProfileArm(pool, examples, view, background).scores(np.ones(8, np.int64))
+    scores = ProfileArm(pool, examples, view, background, Weighting.parse("log-ratio")).scores(np.ones(8, np.int64))
     np.testing.assert_array_equal(np.argsort(-scores, kind="stable"), np.argsort(-np.array(expected), kind="stable"))
+
+
+def test_overlaps_are_those_of_pairs():
+    pool, examples, spec = codes(9, 0), codes(4, 1), NagSpec("up", (30,) * 3, 6)
+    expected = [[dice(a, b) for b in examples] for a in pool]
+    np.testing.assert_allclose(overlaps(pool, examples, spec), expected, rtol=1e-6)
 
 
 def test_a_neuron_as_frequent_among_the_examples_as_in_the_pool_weighs_nothing():
@@ -119,7 +140,6 @@ def test_neuron_counts_count_texts():
     spec = NagSpec("up", (4, 4), 2)
     own = np.array([[[0, 1], [2, 3]], [[1, 2], [3, 0]]], np.uint16)
     np.testing.assert_array_equal(neuron_counts(own, spec), [[1, 2, 1, 0], [1, 0, 1, 2]])
-    np.testing.assert_array_equal(neuron_counts(own, spec, np.array([3, 1])), [[3, 4, 1, 0], [1, 0, 3, 4]])
 
 
 def test_the_nearest_examples_of_a_resample_are_those_of_the_examples_repeated():
@@ -152,3 +172,38 @@ def test_a_limit_keeps_some_of_each_label_in_order():
     assert (kept.labels.count("a"), kept.labels.count("b")) == (6, 5)
     assert kept.ids == sorted(kept.ids)
     assert limit(texts, 6) == kept
+
+
+def test_the_paper_s_impact_is_what_nagindex_encodes(tiny_backbone):
+    rows = [list(range(3, 3 + n)) for n in (1, 5, 9, 30)]
+    spec = tiny_backbone.fingerprint(top_k=4).spec
+    divisors = {"up": [torch.ones(width) for width in spec.widths]}
+    np.testing.assert_array_equal(
+        coded([tiny_backbone], rows, divisors, 4)["up, absolute"],
+        encode_ids(tiny_backbone, rows, spec, batch_tokens=2048),
+    )
+
+
+def test_impacts_are_those_of_each_text_s_own_tokens(tiny_backbone):
+    """Each way to measure impact against its definition, text by text and without padding."""
+    views = [tiny_backbone, tiny_backbone.of_type("gate")]
+    rows = [list(range(3, 3 + n)) for n in (1, 4, 25)]
+    names = supported(tiny_backbone, list(REDUCTIONS))
+    assert names == list(REDUCTIONS)
+    batched, states = batch_impacts(views, names, rows)
+    for number, row in enumerate(rows):
+        alone, own_states = batch_impacts(views, names, [row])
+        for name in names:
+            for a, b in zip(batched[name], alone[name], strict=True):
+                torch.testing.assert_close(a[number], b[0], rtol=1e-4, atol=1e-5)
+        for depth, state in states.items():
+            torch.testing.assert_close(state[number], own_states[depth][0], rtol=1e-4, atol=1e-5)
+    prefix, _ = batch_impacts(views[:1], ["up"], [rows[2][:16]])
+    torch.testing.assert_close(batched["up, 16 tokens"][0][2], prefix["up"][0][0], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(batched["up, 32 tokens"][0][2], batched["up"][0][2], rtol=1e-4, atol=1e-5)
+
+
+def test_half_of_the_examples_is_held_out():
+    case = Case(Texts([f"{n}" for n in range(9)], [""] * 9, [""] * 9), frozenset())
+    assert case.held_out.sum() == 4
+    np.testing.assert_array_equal(case.held_out, case.held_out)
