@@ -23,7 +23,7 @@ from .target_arguments import targets_of, text_column_of, text_columns_option, t
 if TYPE_CHECKING:
     from nagindex import Evaluation
 
-LABEL = re.compile(r"(?:(?P<target>.+):)?(?P<column>[^:=]+)=(?P<values>.*)", re.DOTALL)
+LABEL = re.compile(r"(?:(?P<target>[^=]+):)?(?P<column>[^:=]+)=(?P<values>.*)", re.DOTALL)
 OF_TARGET = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
 ALL_TARGETS = "*"
 SHOWN = {
@@ -200,8 +200,8 @@ def _tables(found: Evaluation) -> list[str]:
             [*_setting(row), *(_figure(figures[0], row["targets"][name][figures[0]]) for name in found.targets)]
             for row in found.rows
         ]
-        columns = [*headings, *(f"{shown[0]} {name}" for name in found.targets)]
-        tables.append(table(columns, of_targets, right=lambda c: c == 2 or c > 3, width=width))
+        by_target = table([*headings, *found.targets], of_targets, right=lambda c: c == 2 or c > 3, width=width)
+        tables.append(f"{shown[0]} of each target\n{by_target}")
     return tables
 
 
@@ -221,10 +221,8 @@ def _figure(name: str, value: float) -> str:
 
 
 def _best(found: Evaluation) -> str:
-    """Return the best setting as options of `nagindex query`, with those that are as good within the interval."""
+    """Return the best setting as options of `nagindex query`, after the number of settings that are as good within the interval."""
     options = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in found.best.items()]
-    close = sum(row["close"] or False for row in found.rows) - 1
-    as_good = f" ({CLOSE} {plural(close, 'setting')} within its 95 % interval)" if close > 0 else ""
-    if not options:
-        return f"Best{as_good}: nagindex query without options of the score"
-    return f"Best{as_good}: nagindex query {' '.join(options)}"
+    close = sum(bool(row["close"]) for row in found.rows[1:])
+    as_good = f"{CLOSE} the difference to the best lies within its 95 % interval\n" if close else ""
+    return f"{as_good}Best: nagindex query {' '.join(options) or 'without options of the score'}"

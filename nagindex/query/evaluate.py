@@ -46,6 +46,8 @@ BUDGETS = (0.01, 0.05, 0.1)
 """Shares of the candidates at which precision is computed."""
 WITHIN = (0.01, 0.1)
 """Best shares of the candidates in which held-out examples are counted."""
+BY_ID = 0.02
+"""Change of average precision, by the order of documents with equal scores, from which there is a warning."""
 SETS_AT_ONCE = 24
 """Most example sets whose documents' sums are kept at a time."""
 
@@ -101,10 +103,17 @@ class Prepared:
 
 @dataclass(frozen=True)
 class _Measured:
-    """A setting's figures for one target, and its first figure for each resample, float64 [resamples]."""
+    """A setting's figures for one target.
+
+    Attributes:
+        figures: the figures.
+        resampled: the first of them for each resample, float64 [resamples].
+        by_id: how much of the average precision is due to the order of ids alone, among documents with equal scores.
+    """
 
     figures: Figures
     resampled: npt.NDArray[np.float64]
+    by_id: float = 0.0
 
 
 def prepare(
@@ -205,14 +214,19 @@ def evaluate(
             with reporting(_ignore):  # its passes over the pool are not steps of their own
                 measured.append(_measure(setting, measures, prepared, threads=threads))
             advance(1)
-    rows = _rows(settings, names, measured, by_labels=by_labels)
+    rows = _rows(settings, names, measured)
     return Evaluation(
         "labels" if by_labels else "held-out",
         [row for _, row in rows],
         rows[0][0].keywords,
         documents,
         {measure.target.name: measure.about for measure in measures},
-        [*target_warnings(targets, nearest=None, score="mean"), *prepared.notes, *library_warnings(snapshot)],
+        [
+            *target_warnings(targets, nearest=None, score="mean"),
+            *prepared.notes,
+            *_tie_warnings(measured),
+            *library_warnings(snapshot),
+        ],
     )
 
 
@@ -254,12 +268,13 @@ class _ByLabels:
 
     def measured(self, scored: Iterator[tuple[npt.NDArray[Any], Target]], setting: Setting) -> _Measured:
         """Return the figures, from the documents' sums by each set."""
-        ranks = ranks_of(next(scored)[0], self.relevant)
+        sums, _ = next(scored)
+        ranks, other = ranks_of(sums, self.relevant), ranks_of(sums[::-1], self.relevant[::-1])
         found = {"average_precision": average_precision(ranks), "precision_at_r": precision_at(ranks, len(ranks))}
         for share in BUDGETS:
             found[f"precision_at_{share:.0%}"] = precision_at(ranks, max(1, round(share * len(self.relevant))))
         again = [average_precision(ranks_of(next(scored)[0], self.relevant)) for _ in self.times]
-        return _Measured(found, np.array(again))
+        return _Measured(found, np.array(again), abs(average_precision(ranks) - average_precision(other)))
 
 
 @dataclass(frozen=True)
@@ -335,13 +350,15 @@ def _scored(
 
 
 def _rows(
-    settings: Sequence[Setting], names: Sequence[str], measured: Sequence[Sequence[_Measured]], *, by_labels: bool
+    settings: Sequence[Setting], names: Sequence[str], measured: Sequence[Sequence[_Measured]]
 ) -> list[tuple[Setting, dict[str, Any]]]:
     """Return the settings with their rows, the best first; equal ones in the order given."""
     main = next(iter(measured[0][0].figures))
     means = [_means([own.figures for own in one]) for one in measured]
     resampled = np.array([np.mean([own.resampled for own in one], axis=0) for one in measured])
-    order = sorted(range(len(settings)), key=lambda n: -means[n][main] if by_labels else means[n][main])
+    # Shares above are better if smaller; where the first figures are equal, the next ones decide.
+    signs = {name: 1 if name == "median_share_above" else -1 for name in means[0]}
+    order = sorted(range(len(settings)), key=lambda n: [sign * means[n][name] for name, sign in signs.items()])
     best, rows = order[0], []
     for n in order:
         low = high = close = None
@@ -353,6 +370,19 @@ def _rows(
         bounds = {"low": low, "high": high, "close": close}
         rows.append((settings[n], settings[n].record | means[n] | bounds | {"targets": of_targets}))
     return rows
+
+
+def _tie_warnings(measured: Sequence[Sequence[_Measured]]) -> list[str]:
+    """Return a sentence if the order of ids, which says nothing of the documents, decides the figures of some settings."""
+    moved = [max(own.by_id for own in one) for one in measured]
+    tied = sum(own > BY_ID for own in moved)
+    if not tied:
+        return []
+    which = f"{tied} of {len(moved)} settings give" if tied > 1 else f"1 of {len(moved)} settings gives"
+    return [
+        f"{which} so many documents equal scores that the order of ids matters: the opposite order changes average precision by up to "
+        f"{max(moved):.2f}"
+    ]
 
 
 def _means(figures: Sequence[Figures]) -> Figures:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Values = str | float | bool | Sequence[str | float | bool]
 """A value of a column, or several."""
-Relevant = Mapping[str, Values] | Mapping[str, Mapping[str, Values]]
+Relevant = Mapping[str, Values | Mapping[str, Values]]
 """Values by column, or such a mapping for each target."""
 RelevantIds = str | Path | Iterable[str | Path] | Mapping[str, str | Path | Iterable[str | Path]]
 """Files of ids, or the files of each target."""
