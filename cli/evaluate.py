@@ -67,7 +67,7 @@ CLOSE = "≈"
     help="Resamples of the examples for the intervals; 0 for none. [default: 50 for up to 50,000 documents with labels, none for more; "
     "1,000 without labels]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of resamples and halves.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of resamples and halves.")
 @click.option("--where", metavar="SQL", help="Rank only documents that meet a condition on the columns of docs.")
 @click.option("--exclude", multiple=True, metavar="FILE", help="Leave out ids of a file, as in nagindex query.")
 @text_columns_option

@@ -557,7 +557,7 @@ class Index:
             top_k=top_k if isinstance(top_k, Sequence) else [top_k],
             layers=[layers] if isinstance(layers, str) else layers,
         )
-        require_resamples(resamples)
+        require_resamples(resamples, seed)
         require_devices([device])
         require_targets(targets, text_column=text_column, target_column=target_column)
         labels = labels_of(relevant, relevant_ids)

@@ -159,8 +159,10 @@ def prepare(
     return Prepared(candidates, order, relevant, notes + candidates.notes)
 
 
-def require_resamples(count: int | None) -> None:
-    """Raise BadInputError unless intervals can be computed from a number of resamples."""
+def require_resamples(count: int | None, seed: int) -> None:
+    """Raise BadInputError unless intervals can be computed from a number of resamples, and drawn by a seed."""
+    if seed < 0:
+        raise BadInputError(f"`seed` {seed}: a number from 0 up")
     if count is not None and (count < 0 or count == 1):
         raise BadInputError(f"`resamples` {count}: intervals need at least 2; 0 computes none")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from shell import Shell
@@ -16,7 +17,7 @@ def test_json_is_what_the_library_returns(ready: Shell) -> None:
     found = json.loads(ready.run(*LABELED, "--resamples", "3", "--json").stdout)
     opened = nagindex.open("index.nagindex")
     relevant = {"odd": {"label": "odd"}, "even": {"label": ["even"]}}
-    assert opened.evaluate(["odd.jsonl", "even.jsonl"], relevant=relevant, resamples=3).to_json() == found
+    assert opened.evaluate([Path("odd.jsonl"), Path("even.jsonl")], relevant=relevant, resamples=3).to_json() == found
     assert found["targets"]["odd"] | {"random": 0} == {"examples": 2, "relevant": 3, "random": 0}
 
 

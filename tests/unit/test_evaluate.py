@@ -205,6 +205,7 @@ def test_settings_compared_by_default_and_by_lists():
         ({"relevant": {"a": {"subject": "law"}, "grade": 1}}, "`relevant`: values for some targets and for all; write"),
         ({"relevant": {"subject": []}}, "`relevant` subject: no value"),
         ({"resamples": 1}, "`resamples` 1: intervals need at least 2"),
+        ({"seed": -1}, "`seed` -1: a number from 0 up"),
         ({"top_k": 5}, "top-k 5: the index keeps the 4 strongest"),
         ({"weights": "tf-idf"}, "weights 'tf-idf': write frequency"),
         ({"layers": "7"}, "layers '7': the index has layers 0 to 2"),
