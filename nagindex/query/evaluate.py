@@ -181,7 +181,7 @@ def evaluate(
 
     The order of the documents is that of a query with the same options, ties included. The codes are read once for each setting and
     `SETS_AT_ONCE` sets of examples: a set is a target, a resample of one or half of one. Memory is up to 8 bytes for each stored
-    document and set (beyond 1 GiB in a temporary file), and about 40 more for each document.
+    document and set (beyond 1 GiB in a temporary file), and about 60 more for each document.
 
     Args:
         snapshot: the version of the index.
@@ -349,6 +349,7 @@ def _scored(
         pool = score_pool(parts, manifest.segments, scored, view, keep_sums=True, size=size, threads=threads)
         for number, by in enumerate(scored):
             yield pool.kept.sums[number][prepared.order], by  # type: ignore[union-attr]  # they are kept
+        del pool  # before the next sums are computed
 
 
 def _rows(
