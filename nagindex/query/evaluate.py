@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,21 +13,11 @@ import numpy.typing as npt
 from nagindex.errors import BadInputError, plural
 from nagindex.nag import Codes
 from nagindex.progress import Progress, reporting, step
+from nagindex.query.measures import ByLabels, Figures, HeldOut, Measured, Scored
 from nagindex.query.pool import score_pool, score_targets
 from nagindex.query.run import library_warnings, target_warnings
 from nagindex.query.settings import Setting
-from nagindex.search.metrics import (
-    average_precision,
-    half_interval,
-    precision_at,
-    random_figures,
-    ranks_of,
-    resamples,
-    shares_above,
-)
-from nagindex.search.profile import Target
-from nagindex.search.scan import flattened
-from nagindex.search.scorers import scorer_of
+from nagindex.search.metrics import half_interval
 from nagindex.select.candidates import Candidates
 from nagindex.select.labels import Labels, positions_by_id, relevant_documents
 from nagindex.select.query_files import QueryFiles
@@ -42,16 +32,10 @@ RESAMPLED_DOCUMENTS = 50_000
 """Candidates up to which such resamples are drawn by default."""
 HELD_OUT_RESAMPLES = 1000
 """Resamples by default where none needs new scores."""
-BUDGETS = (0.01, 0.05, 0.1)
-"""Shares of the candidates at which precision is computed."""
-WITHIN = (0.01, 0.1)
-"""Best shares of the candidates in which held-out examples are counted."""
 BY_ID = 0.02
 """Change of average precision, by the order of documents with equal scores, from which there is a warning."""
 SETS_AT_ONCE = 24
 """Most example sets whose documents' sums are kept at a time."""
-
-Figures = dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -99,21 +83,6 @@ class Prepared:
     order: npt.NDArray[np.int64]
     relevant: Mapping[str, npt.NDArray[np.bool_]]
     notes: list[str]
-
-
-@dataclass(frozen=True)
-class _Measured:
-    """A setting's figures for one target.
-
-    Attributes:
-        figures: the figures.
-        resampled: the first of them for each resample, float64 [resamples].
-        by_id: how much of the average precision is due to the order of ids alone, among documents with equal scores.
-    """
-
-    figures: Figures
-    resampled: npt.NDArray[np.float64]
-    by_id: float = 0.0
 
 
 def prepare(
@@ -205,12 +174,12 @@ def evaluate(
     for name in prepared.relevant:
         if name not in (*names, OTHERS):
             raise BadInputError(f"`relevant` {name}: no such target; there are {', '.join(names)}")
-    measures: list[_ByLabels | _HeldOut]
+    measures: list[ByLabels | HeldOut]
     if by_labels:
-        measures = [_ByLabels.of(target, prepared.relevant, resampled, seed) for target in targets]
+        measures = [ByLabels.of(target, prepared.relevant, resampled, seed) for target in targets]
     else:
-        measures = [_HeldOut.of(target, resampled, seed) for target in targets]
-    measured: list[list[_Measured]] = []
+        measures = [HeldOut.of(target, resampled, seed) for target in targets]
+    measured: list[list[Measured]] = []
     with step("evaluating settings", len(settings), "settings") as advance:
         for setting in settings:
             with reporting(_ignore):  # its passes over the pool are not steps of their own
@@ -232,113 +201,16 @@ def evaluate(
     )
 
 
-@dataclass(frozen=True)
-class _ByLabels:
-    """A target whose relevant documents are known.
-
-    Attributes:
-        target: its examples.
-        relevant: bool [candidates], in ascending order of id.
-        times: int64 [resamples, examples], how often each example is taken.
-    """
-
-    target: TargetSet
-    relevant: npt.NDArray[np.bool_]
-    times: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(
-        cls, target: TargetSet, relevant: Mapping[str, npt.NDArray[np.bool_]], resampled: int, seed: int
-    ) -> _ByLabels:
-        own = relevant.get(target.name, relevant.get(OTHERS))
-        if own is None:
-            raise BadInputError(
-                f"target {target.name}: no relevant documents are named for it, only for {', '.join(relevant)}; "
-                "name some with `relevant`"
-            )
-        return cls(target, own, resamples(len(target.codes), resampled, seed))
-
-    @property
-    def about(self) -> dict[str, Any]:
-        found = {"examples": len(self.target.codes), "relevant": int(self.relevant.sum())}
-        return found | {"random": random_figures(self.relevant)[0]}
-
-    @property
-    def sets(self) -> list[Codes]:
-        """The examples, then each resample of them."""
-        return [self.target.codes, *(np.repeat(self.target.codes, own, axis=0) for own in self.times)]
-
-    def measured(self, scored: Iterator[tuple[npt.NDArray[Any], Target]], setting: Setting) -> _Measured:
-        """Return the figures, from the documents' sums by each set."""
-        sums, _ = next(scored)
-        ranks, other = ranks_of(sums, self.relevant), ranks_of(sums[::-1], self.relevant[::-1])
-        found = {"average_precision": average_precision(ranks), "precision_at_r": precision_at(ranks, len(ranks))}
-        for share in BUDGETS:
-            found[f"precision_at_{share:.0%}"] = precision_at(ranks, max(1, round(share * len(self.relevant))))
-        again = [average_precision(ranks_of(next(scored)[0], self.relevant)) for _ in self.times]
-        return _Measured(found, np.array(again), abs(average_precision(ranks) - average_precision(other)))
-
-
-@dataclass(frozen=True)
-class _HeldOut:
-    """A target whose halves are ranked among the pool by each other.
-
-    Attributes:
-        target: its examples.
-        halves: int64, the places of the examples in each half.
-        times: int64 [resamples, examples], how often each example is taken.
-    """
-
-    target: TargetSet
-    halves: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-    times: npt.NDArray[np.int64]
-
-    @classmethod
-    def of(cls, target: TargetSet, resampled: int, seed: int) -> _HeldOut:
-        count = len(target.codes)
-        if count < 2:
-            raise BadInputError(
-                f"target {target.name} has {plural(count, 'example')}: halves need at least 2; give more examples, or labels with "
-                "`relevant`"
-            )
-        mixed = np.random.default_rng(seed).permutation(count)
-        halves = np.sort(mixed[: count // 2]), np.sort(mixed[count // 2 :])
-        return cls(target, halves, resamples(count, resampled, seed))
-
-    @property
-    def about(self) -> dict[str, Any]:
-        return {"examples": len(self.target.codes)}
-
-    @property
-    def sets(self) -> list[Codes]:
-        """Both halves."""
-        return [self.target.codes[half] for half in self.halves]
-
-    def measured(self, scored: Iterator[tuple[npt.NDArray[Any], Target]], setting: Setting) -> _Measured:
-        """Return the figures, from the documents' sums by each half; the other half is scored here."""
-        above = np.empty(len(self.target.codes))
-        for other in reversed(self.halves):
-            sums, by = next(scored)
-            own = np.empty((1, len(other)), np.int64)
-            scorer_of([by], setting.view)(flattened(self.target.codes[other]), own)
-            above[other] = shares_above(sums, own[0])
-        found = {"median_share_above": float(np.median(above))}
-        found |= {f"within_{share:.0%}": float((above <= share).mean()) for share in WITHIN}
-        return _Measured(found, np.array([np.median(np.repeat(above, own)) for own in self.times]))
-
-
 def _measure(
-    setting: Setting, measures: Sequence[_ByLabels | _HeldOut], prepared: Prepared, *, threads: int | None
-) -> list[_Measured]:
+    setting: Setting, measures: Sequence[ByLabels | HeldOut], prepared: Prepared, *, threads: int | None
+) -> list[Measured]:
     """Return a setting's figures for each target."""
     sets = [own for measure in measures for own in measure.sets]
     scored = _scored(sets, setting, prepared, threads=threads)
     return [measure.measured(scored, setting) for measure in measures]
 
 
-def _scored(
-    sets: Sequence[Codes], setting: Setting, prepared: Prepared, *, threads: int | None
-) -> Iterator[tuple[npt.NDArray[Any], Target]]:
+def _scored(sets: Sequence[Codes], setting: Setting, prepared: Prepared, *, threads: int | None) -> Scored:
     """Yield the candidates' sums by each set of examples, int [candidates] in ascending order of id, and what they are scored by."""
     candidates, manifest = prepared.candidates, prepared.candidates.snapshot.manifest
     parts, view = candidates.parts(tokens=False), setting.view
@@ -353,7 +225,7 @@ def _scored(
 
 
 def _rows(
-    settings: Sequence[Setting], names: Sequence[str], measured: Sequence[Sequence[_Measured]]
+    settings: Sequence[Setting], names: Sequence[str], measured: Sequence[Sequence[Measured]]
 ) -> list[tuple[Setting, dict[str, Any]]]:
     """Return the settings with their rows, the best first; equal ones in the order given."""
     main = next(iter(measured[0][0].figures))
@@ -375,7 +247,7 @@ def _rows(
     return rows
 
 
-def _tie_warnings(measured: Sequence[Sequence[_Measured]]) -> list[str]:
+def _tie_warnings(measured: Sequence[Sequence[Measured]]) -> list[str]:
     """Return a sentence if the order of ids, which says nothing of the documents, decides the figures of some settings."""
     moved = [max(own.by_id for own in one) for one in measured]
     tied = sum(own > BY_ID for own in moved)
