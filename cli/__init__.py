@@ -23,6 +23,7 @@ COMMANDS = {
     "calibrate": "calibrate",
     "query": "query",
     "encode": "query",
+    "evaluate": "evaluate",
     "neighbors": "neighbors",
     "targets": "targets",
     "info": "manage",

@@ -34,6 +34,7 @@ from nagindex.query.selection import Selection
 from nagindex.search.sketch import SketchType
 from nagindex.search.view import View
 from nagindex.select.budget import Budget
+from nagindex.select.labels import Relevant, RelevantIds
 from nagindex.select.options import QueryKeywords, QueryOptions
 from nagindex.sketches.build import Optimized, optimize, sketch_new_segments
 from nagindex.storage.calibration import read_calibration
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
     from nagindex.maintenance.reencode import Reencoding
     from nagindex.query.curve import ScoreCurve
+    from nagindex.query.evaluate import Evaluation
     from nagindex.query.neighbors import Neighbors
 
 
@@ -481,6 +483,89 @@ class Index:
             targets, text_column=text_column, target_column=target_column, model=model, device=device, cache=cache
         )
         return score_curve(self.snapshot, encoded, chosen, threads=threads)
+
+    @checked
+    @reports_progress
+    def evaluate(
+        self,
+        targets: Targets,
+        *,
+        relevant: Relevant | None = None,
+        relevant_ids: RelevantIds | None = None,
+        weights: str | Sequence[str] = (),
+        score: str | Sequence[str] = (),
+        top_k: int | Sequence[int] = (),
+        layers: str | Sequence[str] = (),
+        where: str | None = None,
+        exclude: str | Path | Iterable[str | Path] = (),
+        resamples: int | None = None,
+        seed: int = 0,
+        text_column: TextColumn | None = None,
+        target_column: str | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        cache: bool = True,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Evaluation:
+        """Return how well settings of a query rank, by labels of documents or by held-out examples: a help to choose a setting.
+
+        By default each of the weights `frequency`, `log-ratio`, `log-odds` and `contrast:1` is compared with the index's K, half and a
+        quarter of it; the scores `max` and `top:10`, and the first two thirds, half and third of the layers, each with everything else
+        as in a query without options. Where any of `weights`, `score`, `top_k` and `layers` is given, all values given are combined
+        instead; weights go with the score `mean` alone.
+
+        With labels, average precision and precisions are computed from the order of a query for all documents. Without, each half of a
+        target's examples is scored among the documents by the other half. That prefers settings which recognize the form of the
+        examples, such as short questions, so labels tell more.
+
+        Args:
+            targets: as in `encode`.
+            relevant: values of columns, such as `{"subject": ["biology"]}`: documents with one of them are relevant. Or such a mapping
+                for each target by its name (`*` stands for the others).
+            relevant_ids: files of ids, such as one a line, of documents that are relevant, too; or the files of each target.
+            weights: weights to compare, as in `QueryOptions`, like the following three.
+            score: scores to compare.
+            top_k: numbers of neurons in a layer to compare.
+            layers: sets of layers to compare, each as text, such as `first-half` or `0-13`.
+            where: SQL condition on the documents; only those that meet it are ranked.
+            exclude: files of ids, or earlier selections, whose documents are not ranked.
+            resamples: bootstrap resamples of the examples, from which intervals are computed; 0 for none. By default 1,000 without
+                labels; with labels, where each needs scores of all documents, 50 for up to 50,000 documents and none for more.
+            seed: of resamples and halves.
+            text_column: as in `encode`, like the following four.
+            target_column: see there.
+            model: see there.
+            device: see there.
+            cache: see there.
+            threads: threads of the scan; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            InputNotFoundError, BadInputError: the index keeps no such column, no document has a value, a file cannot be read, all or none
+                of the documents are relevant, a target has fewer than two examples and no labels, or a setting does not fit the index.
+        """
+        from nagindex.query.evaluate import evaluate, prepare, require_resamples
+        from nagindex.query.settings import settings_of
+        from nagindex.select.labels import labels_of
+
+        targets, ids = repeatable(targets), QueryOptions(exclude=exclude).excluded_files
+        settings = settings_of(
+            self.manifest.fingerprint.spec,
+            weights=[weights] if isinstance(weights, str) else weights,
+            score=[score] if isinstance(score, str) else score,
+            top_k=top_k if isinstance(top_k, Sequence) else [top_k],
+            layers=[layers] if isinstance(layers, str) else layers,
+        )
+        require_resamples(resamples, seed)
+        require_devices([device])
+        require_targets(targets, text_column=text_column, target_column=target_column)
+        labels = labels_of(relevant, relevant_ids)
+        prepared = prepare(self.snapshot, labels, where=where, exclude=ids, threads=threads)  # before a model is loaded
+        encoded = self.encode(
+            targets, text_column=text_column, target_column=target_column, model=model, device=device, cache=cache
+        )
+        return evaluate(self.snapshot, encoded, settings, prepared, seed=seed, resampled=resamples, threads=threads)
 
     def _options(self, options: QueryOptions | None, keywords: QueryKeywords) -> QueryOptions:
         """Return query options given as an object or as keywords; those that do not fit the index are refused before any encoding."""

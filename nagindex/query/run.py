@@ -131,11 +131,11 @@ def query(
 
     logger.info("engine %s: %s", engine.plan.engine, engine.plan.fell_back or engine.plan.why)
     examples, notes = contaminated_examples(targets, files.evaluation) if files.evaluation else ([], [])
-    warnings = _target_warnings(targets, nearest=options.nearest, score=options.score) + candidates.notes
+    warnings = target_warnings(targets, nearest=options.nearest, score=options.score) + candidates.notes
     if not constraints.depend_on_order and not budget.unlimited:
         warnings += _budget_warnings(snapshot, candidates, shares, budget)
     warnings += list(filter(None, [lost_version(snapshot.path)]))
-    warnings += [*engine.notes, *_library_warnings(snapshot), *notes, *outcome.notes]
+    warnings += [*engine.notes, *library_warnings(snapshot), *notes, *outcome.notes]
     return Selection(
         _chosen(outcome, pool, keys, candidates, names, options.quality),
         snapshot=snapshot,
@@ -236,7 +236,7 @@ def _chosen(
     return Chosen(positions, rankings, keys, scores, columns)
 
 
-def _target_warnings(targets: Sequence[TargetSet], *, nearest: int | None, score: str) -> list[str]:
+def target_warnings(targets: Sequence[TargetSet], *, nearest: int | None, score: str) -> list[str]:
     """Return sentences about rows that are no examples, and about targets with fewer examples than a score uses."""
     warnings = [f"not an example: {reason}" for target in targets for reason in target.skipped]
     warnings += [warning for target in targets for warning in target.warnings]
@@ -257,7 +257,8 @@ def _budget_warnings(snapshot: Snapshot, candidates: Candidates, shares: Sequenc
     return [f"{plural(max(shares), unit)} asked for, and {what} {size:,}: all of it is selected"]
 
 
-def _library_warnings(snapshot: Snapshot) -> list[str]:
+def library_warnings(snapshot: Snapshot) -> list[str]:
+    """Return a sentence if the installed libraries are not those that the index was encoded with."""
     installed, recorded = installed_libraries(), snapshot.manifest.fingerprint.libraries
     if installed == recorded:
         return []
