@@ -24,11 +24,12 @@ from nagindex.cli.tables import table
 from benchmarks.quality.arms import Arm, SumArm, impact_arms, nag_arms, trial_arms
 from benchmarks.quality.codes import IMPACTS, MAX_LENGTH, CodeCache, Encoded
 from benchmarks.quality.impacts import REDUCTIONS
-from benchmarks.quality.metrics import METRICS, bootstrap, figures, interval, random_figures, resamples
+from benchmarks.quality.metrics import METRICS, bootstrap, figures, random_figures
 from benchmarks.quality.peers import ClassifierArm, WordPeers, save, sentence_vectors, state_arms, vector_arms
 from benchmarks.quality.texts import POOL_OPTIONS, Case, Texts, limit, mapping_of, read_cases, read_texts
 from benchmarks.report import emit, options
 from nagindex.progress import step
+from nagindex.search.metrics import interval, resamples
 
 CLOSE = "mean, close labels"
 HALVES = ("first half", "second half")

@@ -1,7 +1,4 @@
-"""Metrics of a ranking of labeled documents, and their intervals over resampled examples.
-
-Equal scores are ordered by position, the lower one first: documents come in ascending order of id, as nagindex orders them.
-"""
+"""Figures of a ranking of labeled documents: those of `nagindex.search.metrics`, and precision at budgets."""
 
 from __future__ import annotations
 
@@ -9,39 +6,29 @@ from collections.abc import Callable
 
 import numpy as np
 
+from nagindex.search.metrics import average_precision, precision_at, ranks_of
+from nagindex.search.metrics import random_figures as random_pair
+
 BUDGETS = (0.01, 0.05, 0.1, 0.2)
 METRICS = ("average precision", "precision at R", *(f"precision at {budget:.0%}" for budget in BUDGETS))
 
 
 def figures(scores: np.ndarray, relevant: np.ndarray) -> np.ndarray:
-    """Return the figures of a ranking, float64 in the order of `METRICS`.
-
-    Average precision is the mean, over the R relevant documents, of the precision at their ranks; precision at R or at a budget is
-    the share of relevant documents among the best R, or among that share of the pool.
+    """Return the figures of a ranking, float64 in the order of `METRICS`; R is the number of relevant documents.
 
     Args:
         scores: float or int [documents], higher is better.
         relevant: bool [documents], at least one.
     """
-    order = np.argsort(-scores, kind="stable")
-    found = relevant[order]
-    ranks = np.flatnonzero(found) + 1
-    average = (np.arange(1, len(ranks) + 1) / ranks).mean()
-    sizes = [len(ranks), *(max(1, round(budget * len(found))) for budget in BUDGETS)]
-    return np.array([average, *(found[:size].mean() for size in sizes)])
+    ranks = ranks_of(scores, relevant)
+    sizes = [len(ranks), *(max(1, round(budget * len(relevant))) for budget in BUDGETS)]
+    return np.array([average_precision(ranks), *(precision_at(ranks, size) for size in sizes)])
 
 
 def random_figures(relevant: np.ndarray) -> np.ndarray:
     """Return the expected figures of a random order, float64 in the order of `METRICS`."""
-    documents, count = len(relevant), int(relevant.sum())
-    first = float((1 / np.arange(1, documents + 1)).mean())  # the share that a relevant document's own place adds
-    others = (count - 1) / (documents - 1) if documents > 1 else 0.0
-    return np.array([first + (1 - first) * others, *[count / documents] * (len(METRICS) - 1)])
-
-
-def resamples(examples: int, count: int, seed: int = 0) -> np.ndarray:
-    """Return how often each example is drawn in bootstrap resamples, int64 [count, examples]."""
-    return np.random.default_rng(seed).multinomial(examples, np.full(examples, 1 / examples), size=count)
+    average, share = random_pair(relevant)
+    return np.array([average, *[share] * (len(METRICS) - 1)])
 
 
 def bootstrap(rank: Callable[[np.ndarray], np.ndarray], relevant: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -53,12 +40,3 @@ def bootstrap(rank: Callable[[np.ndarray], np.ndarray], relevant: np.ndarray, ti
         times: int64 [resamples, examples].
     """
     return np.array([figures(rank(own), relevant) for own in times]).reshape(-1, len(METRICS))
-
-
-def interval(value: float, resampled: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of a figure: 1.96 standard deviations of the resampled figures on either side.
-
-    Quantiles would lie too low: a resample has fewer different examples than the target, and so ranks worse.
-    """
-    half = 1.96 * float(np.std(resampled, ddof=1))
-    return value - half, value + half

@@ -13,6 +13,7 @@ import torch
 
 from nagindex.encode.encoder import encode_ids
 from nagindex.nag import NagSpec, dice
+from nagindex.search.metrics import interval, resamples
 from nagindex.search.view import View
 from nagindex.search.weights import Weighting, log_ratio, rounded_logs
 
@@ -22,7 +23,7 @@ try:
     from benchmarks.quality.arms import NearestArm, ProfileArm, neuron_counts, overlaps
     from benchmarks.quality.codes import coded
     from benchmarks.quality.impacts import REDUCTIONS, batch_impacts, supported
-    from benchmarks.quality.metrics import BUDGETS, METRICS, bootstrap, figures, interval, random_figures, resamples
+    from benchmarks.quality.metrics import BUDGETS, METRICS, bootstrap, figures, random_figures
     from benchmarks.quality.texts import Case, Texts, limit, read_cases
 finally:
     sys.path.remove(str(ROOT))
@@ -195,7 +196,7 @@ def test_impacts_are_those_of_each_text_s_own_tokens(tiny_backbone):
         alone, own_states = batch_impacts(views, names, [row])
         for name in names:
             for a, b in zip(batched[name], alone[name], strict=True):
-                torch.testing.assert_close(a[number], b[0], rtol=1e-4, atol=1e-5)
+                torch.testing.assert_close(a[number], b[0], rtol=1e-3, atol=1e-4)
         for depth, state in states.items():
             torch.testing.assert_close(state[number], own_states[depth][0], rtol=1e-4, atol=1e-5)
     prefix, _ = batch_impacts(views[:1], ["up"], [rows[2][:16]])
