@@ -2,12 +2,13 @@
 
     python -m benchmarks.pretrain.choices --folder FOLDER [--tokens 1.5M] [--workers 2] [--quick] [--json FILE]
 
-For held-out examples "Question: ... Answer: ...": how many bits a byte fewer the right answer takes after its question than three wrong ones on
-average. The examples carry no wrong options of their own: wrong answers are those of other held-out examples of the target, drawn by a seed, none
-equal to the right one. They are easier to rule out than a benchmark's own options; a model of a million parameters shows here that it knows
-the words of a subject, hardly that it can answer. The last column has accuracies, of which 0.25 are chance.
+For held-out examples "Question: ... Answer: ...": how many bits a byte fewer the right answer takes after its question than three wrong
+ones on average. The examples carry no wrong options of their own: wrong answers are those of other held-out examples of the target, drawn
+by a seed, none equal to the right one. They are easier to rule out than a benchmark's own options; a model of a million parameters shows
+here that it knows the words of a subject, hardly that it can answer. The last column has accuracies; chance is 0.25.
 
-The models are trained and asked in the same runs as those of transformer.py: with the same options either uses what the other kept in --runs.
+The models are trained and asked in the same runs as those of transformer.py: with the same options, either uses what the other kept in
+--runs.
 """
 
 from __future__ import annotations

@@ -54,8 +54,8 @@ def means(values: Values) -> dict[str, dict[str, float]]:
 def differences(values: Values, base: str) -> dict[str, dict[str, Interval]]:
     """Return each arm's figures less those of a base arm of the same seed, with 95 % t intervals.
 
-    The first, "mean", is over seeds and targets as if all were independent: targets are few and seeds share their texts, so the interval is one
-    of these targets, not of targets at large.
+    The first, "mean", is over seeds and targets as if all were independent: targets are few and seeds share their texts,
+    so the interval is one of these targets, not of targets at large.
     """
     rows: dict[str, dict[str, Interval]] = {}
     for arm, own in values.items():

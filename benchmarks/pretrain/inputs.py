@@ -150,7 +150,7 @@ class Vocabulary:
     """A byte-level BPE vocabulary trained on a pool; token 0 ends a text.
 
     Attributes:
-        size: number of tokens.
+        size: number of tokens, at most the size asked for.
         token_bytes: UTF-8 bytes of each token, int64 [size]; 0 of the end-of-text token.
     """
 
@@ -159,7 +159,7 @@ class Vocabulary:
         self._tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         self._tokenizer.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+        trainer = trainers.BpeTrainer(vocab_size=size - 1, initial_alphabet=alphabet, show_progress=False)
         self._tokenizer.train_from_iterator(texts, trainer)
         tokens = self._tokenizer.get_vocab()
         self.size = len(tokens) + 1

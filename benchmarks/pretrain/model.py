@@ -78,14 +78,12 @@ def parameters_of(model: torch.nn.Module) -> int:
 class BlockwiseLoss(torch.autograd.Function):
     """Mean cross-entropy of tokens, whose logits are computed and differentiated a block at a time.
 
-    Takes hidden states [n, hidden], output embeddings [vocabulary, hidden], targets int64 [n], the type of matrix products and the rows of a
-    block.
+    Takes hidden states [n, hidden], output embeddings [vocabulary, hidden], targets int64 [n], the type of matrix products and
+    the rows of a block.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype, rows: int
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, dtype: torch.dtype, rows: int) -> Tensor:
         """Return the loss in nats, float32, and keep both gradients."""
         states, weights = hidden.to(dtype), weight.to(dtype)
         loss, slope = hidden.new_zeros((), dtype=torch.float32), torch.empty_like(states)

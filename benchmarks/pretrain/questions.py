@@ -34,7 +34,7 @@ def questions_of(texts: list[str], vocabulary: Vocabulary, seed: int = 0) -> lis
     """Return the questions among some texts; none if they have fewer than four different answers.
 
     Args:
-        texts: "Question: ...\\nAnswer: ..." or others, which are left out.
+        texts: "Question: ..." and "Answer: ..." in two lines, or others, which are left out.
         vocabulary: encodes them.
         seed: draws the wrong answers.
     """

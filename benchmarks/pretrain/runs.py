@@ -20,7 +20,6 @@ import torch
 from benchmarks.pretrain import training
 from benchmarks.pretrain.inputs import (
     END,
-    RANDOM,
     WHOLE,
     Documents,
     Inputs,
@@ -121,7 +120,9 @@ class Experiment:
         if run.arm == WHOLE:
             return self.pool.take(np.flatnonzero(allowed))
         ranking = random_ranking(len(self.pool), run.seed) if run.target is None else self.rankings[run.target][run.arm]
-        return self.pool.first(ranking[allowed[ranking]], max(1, int(min(1.0, self.plan.budget * run.multiple) * total)))
+        return self.pool.first(
+            ranking[allowed[ranking]], max(1, int(min(1.0, self.plan.budget * run.multiple) * total))
+        )
 
 
 def prepare(inputs: Inputs, plan: Plan) -> Experiment:
@@ -253,6 +254,8 @@ def outcomes(experiment: Experiment, runs: Sequence[Run], folder: Path | None, w
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     found = {}
+    if experiment.plan.compute.device == "cpu":
+        torch.set_num_threads(1)  # of so small products a second thread takes more than it gives
     with step("training", len(runs), "runs") as advance:
         if workers == 1:
             for run in runs:

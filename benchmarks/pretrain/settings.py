@@ -29,23 +29,31 @@ def amount(text: str) -> int:
 
 
 TRAINING_OPTIONS: dict[str, dict[str, Any]] = {
-    "size": {"choices": SIZES, "default": "1m", "help": "parameters of the model"},
-    "device": {"default": "auto", "help": "where models are trained; by default the first GPU if there is one, else the CPU"},
-    "tokens": {"type": amount, "default": amount("1.5M"), "help": "that each model is trained on, repeated ones included"},
+    "size": {"choices": SIZES, "help": "parameters of the model; by default 1m, with --quick tiny"},
+    "device": {
+        "default": "auto",
+        "help": "where models are trained; by default the first GPU if there is one, else the CPU",
+    },
+    "tokens": {
+        "type": amount,
+        "default": amount("1.5M"),
+        "help": "that each model is trained on, repeated ones included",
+    },
     "budget": {"type": float, "default": 0.1, "help": "share of the pool's tokens that an arm chooses"},
     "seeds": {"type": int, "default": 3, "help": "models of each arm: other parameters, order, random documents"},
-    "workers": {"type": int, "help": "processes of one thread each; by default 2, with a GPU 1"},
+    "workers": {"type": int, "help": "processes of one thread each; by default 2, with a GPU or --quick 1"},
     "runs": {"type": Path, "help": "folder that keeps finished runs; by default FOLDER/pretrain"},
 }
-QUICK_TOKENS, QUICK_SEEDS = 20_000, 2
+QUICK_TOKENS, QUICK_SEEDS = 10_000, 2
 
 
 def experiment_of(arguments: argparse.Namespace, inputs: Inputs) -> Experiment:
     """Return the experiment that the options of training describe."""
     if arguments.quick:
         arguments.tokens, arguments.seeds = min(arguments.tokens, QUICK_TOKENS), min(arguments.seeds, QUICK_SEEDS)
+    arguments.size = arguments.size or ("tiny" if arguments.quick else "1m")
     device = device_of(arguments.device)
-    arguments.workers = arguments.workers or (2 if device.type == "cpu" else 1)
+    arguments.workers = arguments.workers or (2 if device.type == "cpu" and not arguments.quick else 1)
     if arguments.runs is None and arguments.folder:
         arguments.runs = arguments.folder / "pretrain"
     compute = Compute(str(device), default_dtype(device))

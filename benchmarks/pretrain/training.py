@@ -15,10 +15,11 @@ from benchmarks.pretrain.model import Compute, Size, loss_of
 WARM_UP, FLOOR = 0.05, 0.1
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.95), 0.1, 1.0
 SIZES = {
+    "tiny": Size(hidden=64, layers=2, heads=2, mlp=176, vocabulary=1024, context=64, batch=4, learning_rate=3e-3),
     "1m": Size(hidden=128, layers=4, heads=4, mlp=352, vocabulary=4096, context=128, batch=16, learning_rate=3e-3),
     "30m": Size(hidden=512, layers=8, heads=8, mlp=1408, vocabulary=16384, context=512, batch=128, learning_rate=1e-3),
 }
-"""Models of 1.3 and 34 million parameters; the learning rate of the larger is a guess from like models, not tried."""
+"""Models of 0.2, 1.3 and 34 million parameters. The learning rate of the largest is taken from like models, not tried."""
 
 
 def epochs(documents: Documents, seed: int) -> Iterator[np.ndarray]:

@@ -3,14 +3,15 @@
     python -m benchmarks.pretrain.transformer --folder FOLDER [--tokens 1.5M] [--workers 2] [--quick] [--json FILE]
     python -m benchmarks.pretrain.transformer --folder FOLDER --size 30m --device cuda --tokens 600M
 
-Each arm's best documents, cut to exactly equal tokens (--budget of the pool's), are repeated in shuffled epochs for --tokens. Each held-out text is
-scored in its own context, cut to it, in bits over UTF-8 bytes. The general mix is 5 % of the pool's documents, which no arm may choose: what a
-model gives up by specializing. Seeds vary parameters, order and random documents; differences are of models of the same seed. Rates of 1.5e-3,
-3e-3, 6e-3 and 1e-2 were tried for the small model on random documents only, before arms were compared; see training.py.
+Each arm's best documents, cut to exactly equal tokens (--budget of the pool's), are repeated in shuffled epochs for --tokens. Each
+held-out text is scored in its own context, cut to it, in bits over UTF-8 bytes. The general mix is 5 % of the pool's documents, which no
+arm may choose: what a model gives up by specializing. Seeds vary parameters, order and random documents; differences are of models of the
+same seed. Learning rates were tried on random documents only, before arms were compared; see training.py.
 
-"Tokens that random needs": random is trained anew for 1, 2 and 4 times the tokens (--random-tokens 4), each with its own whole schedule and as many
-times the documents, so that it repeats them no more often; its loss between these is interpolated in the logarithm of tokens. One long run
-read off halfway would look worse, as its rate has not come down yet. Whatever lies beyond is reported as such, never extrapolated.
+"Tokens that random needs": random is trained anew for 1, 2 and 4 times the tokens (--random-tokens 4), each with its own whole schedule
+and as many times the documents, so that it repeats them no more often; its loss between these is interpolated in the logarithm of tokens.
+One long run read off halfway would look worse, as its learning rate has not come down yet. What lies beyond is reported as such, never
+extrapolated.
 
 Finished runs are kept in --runs, and a stopped benchmark goes on from there.
 """

@@ -111,7 +111,9 @@ def differences(
     }
 
 
-def by_budget(bits: Bits, tokens: dict[str, np.ndarray], arms: list[str], budgets: tuple[float, ...]) -> list[list[str]]:
+def by_budget(
+    bits: Bits, tokens: dict[str, np.ndarray], arms: list[str], budgets: tuple[float, ...]
+) -> list[list[str]]:
     """Return rows of the mean over targets of bits a token by budget; random's with its spread over seeds."""
     rows = []
     for arm in arms:
@@ -148,7 +150,9 @@ def main() -> None:
     for base in (RANDOM, peer):
         own = differences(bits, tokens, [*arms, WHOLE], base, REPORTED, arguments.resamples)
         results[f"over {base}"] = described(own)
-        print(table([f"{headings[0]}, less {base}", *headings[1:]], [[a, *map(str, r.values())] for a, r in own.items()]))
+        print(
+            table([f"{headings[0]}, less {base}", *headings[1:]], [[a, *map(str, r.values())] for a, r in own.items()])
+        )
         print()
     curves = by_budget(bits, tokens, arms, BUDGETS)
     results["by_budget"] = curves
