@@ -11,7 +11,8 @@ from transformers import LlamaForCausalLM
 from benchmarks.pretrain.inputs import Documents
 from benchmarks.pretrain.model import Compute, Size, loss_of
 
-# The recipe was frozen before any arm was compared: learning rates were tried on random documents alone.
+# The recipe was frozen before any arm was compared. For the small model two rates were tried, on random documents alone and for
+# 100,000 tokens only: 3e-3 left 10.12 bits a token on the general mix, 6e-3 left 10.14.
 WARM_UP, FLOOR = 0.05, 0.1
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.95), 0.1, 1.0
 SIZES = {

@@ -6,7 +6,7 @@
 Each arm's best documents, cut to exactly equal tokens (--budget of the pool's), are repeated in shuffled epochs for --tokens. Each
 held-out text is scored in its own context, cut to it, in bits over UTF-8 bytes. The general mix is 5 % of the pool's documents, which no
 arm may choose: what a model gives up by specializing. Seeds vary parameters, order and random documents; differences are of models of the
-same seed. Learning rates were tried on random documents only, before arms were compared; see training.py.
+same seed. Two learning rates were tried, on random documents only, before arms were compared; see training.py.
 
 "Tokens that random needs": random is trained anew for 1, 2 and 4 times the tokens (--random-tokens 4), each with its own whole schedule
 and as many times the documents, so that it repeats them no more often; its loss between these is interpolated in the logarithm of tokens.
