@@ -25,8 +25,7 @@ _ENCODING = (
     click.option(
         "--preset",
         type=click.Choice([*nagindex.ENCODINGS]),
-        default=DEFAULTS.preset,
-        show_default=True,
+        show_default=f"{nagindex.DEFAULT_PRESET}; where INDEX exists, paper or calibrated as it was built",
         help="paper: absolute impact. calibrated: relative impact. fast: relative impact of a third of the layers, 32 tokens and K = 5, "
         "for about a tenth of the cost. --impact, --layers, --top-k and --max-length change one of its settings.",
     ),

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from nagindex.corpus.sources import find_sources as find_sources
     from nagindex.index import Index
     from nagindex.ingest.options import CALIBRATED_ON as CALIBRATED_ON
+    from nagindex.ingest.options import DEFAULT_PRESET as DEFAULT_PRESET
     from nagindex.ingest.options import ENCODINGS as ENCODINGS
     from nagindex.ingest.options import IMPACTS as IMPACTS
     from nagindex.ingest.options import ON_DUPLICATE as ON_DUPLICATE
@@ -93,6 +94,7 @@ _HOMES = {
         "nagindex.ingest.options": [
             "BuildOptions",
             "CALIBRATED_ON",
+            "DEFAULT_PRESET",
             "ENCODINGS",
             "IMPACTS",
             "ON_DUPLICATE",

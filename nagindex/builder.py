@@ -105,7 +105,7 @@ def build_types(
         NagIndexError: as `build`.
     """
     seen = [max(versions(Path(path).expanduser()), default=0) for path in indexes.values()]
-    chosen = _with_dtype(_options(options, keywords), indexes)
+    chosen = _as_begun(_options(options, keywords), indexes)
     layers_of(
         chosen.encoding.layers, range(MAX_LAYERS)
     )  # how they are written; whether there are as many, the model says
@@ -293,13 +293,18 @@ def _begun(indexes: Iterable[str | Path]) -> list[Path]:
     return [folder for folder in folders if versions(folder) and read_latest(folder).segments]
 
 
-def _with_dtype(options: BuildOptions, indexes: Mapping[str, str | Path]) -> BuildOptions:
-    """Return options with the dtype of an index that exists, where none is named."""
+def _as_begun(options: BuildOptions, indexes: Mapping[str, str | Path]) -> BuildOptions:
+    """Return options with the dtype, and the preset of the impact, of an index that exists, where none is named."""
     folders = [Path(path).expanduser() for path in indexes.values()]
     found = next((folder for folder in folders if versions(folder)), None)
-    if options.dtype != "auto" or found is None:
+    if found is None:
         return options
-    return dataclasses.replace(options, dtype=read_latest(found).fingerprint.dtype)
+    fingerprint = read_latest(found).fingerprint
+    return dataclasses.replace(
+        options,
+        dtype=fingerprint.dtype if options.dtype == "auto" else options.dtype,
+        preset=options.preset or ("paper" if fingerprint.impact == "absolute" else "calibrated"),
+    )
 
 
 def _settings(

@@ -49,6 +49,8 @@ ENCODINGS: dict[str, Encoding] = {
     "fast": Encoding("relative", "first-third", 5, 32),
 }
 """Encodings by name: the paper's, relative impact, and relative impact at about a tenth of the cost."""
+DEFAULT_PRESET: PresetName = "paper"
+"""The preset of a new index, chosen by docs/evidence.md's rule."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class BuildKeywords(TypedDict, total=False):
     """The fields of `BuildOptions` as keyword arguments."""
 
     model: str
-    preset: PresetName
+    preset: PresetName | None
     impact: Impact | None
     calibrate: int | None
     calibration: str | Path | None
@@ -146,7 +148,8 @@ class BuildOptions:
 
     Attributes:
         model: the backbone: a Hugging Face name, a folder, a .gguf file, `minilm` or `smollm2`.
-        preset: `paper`, `calibrated` or `fast`: what `impact`, `layers`, `top_k` and `max_length` are where they are None.
+        preset: `paper`, `calibrated` or `fast`: what `impact`, `layers`, `top_k` and `max_length` are where they are None. By default
+            `paper`; for an index that exists, `paper` or `calibrated` as its impact is.
         impact: `absolute`, or `relative`: divided by each neuron's mean impact over a sample of the corpus. By default the preset's.
         calibrate: documents of that sample; by default 512. An index that exists keeps its calibration.
         calibration: an index of relative impact, or a file that `calibrate` made, whose means are used in place of a sample's.
@@ -176,7 +179,7 @@ class BuildOptions:
     """
 
     model: str = DEFAULT_MODEL
-    preset: PresetName = "paper"
+    preset: PresetName | None = None
     impact: Impact | None = None
     calibrate: int | None = None
     calibration: str | Path | None = None
@@ -201,8 +204,8 @@ class BuildOptions:
     def __post_init__(self) -> None:
         check_fields(self)
         _ = self.ingest  # checks `on_duplicate` and `on_error`
-        for name, value, known in (("preset", self.preset, ENCODINGS), ("impact", self.impact or "absolute", IMPACTS)):
-            if value not in known:
+        for name, value, known in (("preset", self.preset, ENCODINGS), ("impact", self.impact, IMPACTS)):
+            if value is not None and value not in known:
                 raise BadInputError(f"{name} {value!r}: one of {', '.join(known)}")
         if self.calibrate is not None and self.calibrate < 1:
             raise BadInputError(f"calibrate {self.calibrate}: a sample has at least one document")
@@ -230,7 +233,7 @@ class BuildOptions:
     @property
     def encoding(self) -> Encoding:
         """The preset's encoding, with what is given in place of it."""
-        preset = ENCODINGS[self.preset]
+        preset = ENCODINGS[self.preset or DEFAULT_PRESET]
         layers = written_layers(self.layers)
         return Encoding(
             preset.impact if self.impact is None else self.impact,
