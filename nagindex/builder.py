@@ -294,17 +294,22 @@ def _begun(indexes: Iterable[str | Path]) -> list[Path]:
 
 
 def _as_begun(options: BuildOptions, indexes: Mapping[str, str | Path]) -> BuildOptions:
-    """Return options with the dtype, and the preset of the impact, of an index that exists, where none is named."""
+    """Return options with the dtype, the preset of the impact and the size of the sample of an index that exists, where none is given."""
     folders = [Path(path).expanduser() for path in indexes.values()]
     found = next((folder for folder in folders if versions(folder)), None)
     if found is None:
         return options
-    fingerprint = read_latest(found).fingerprint
-    return dataclasses.replace(
+    manifest = read_latest(found)
+    fingerprint = manifest.fingerprint
+    relative = fingerprint.impact == "relative" or options.calibrate is not None or options.calibration is not None
+    chosen = dataclasses.replace(
         options,
         dtype=fingerprint.dtype if options.dtype == "auto" else options.dtype,
-        preset=options.preset or ("paper" if fingerprint.impact == "absolute" else "calibrated"),
+        preset=options.preset or ("calibrated" if relative else "paper"),
     )
+    if chosen.sample is None or options.calibrate is not None:
+        return chosen
+    return dataclasses.replace(chosen, calibrate=manifest.settings.calibrate)
 
 
 def _settings(

@@ -194,12 +194,28 @@ def test_what_cannot_be_is_one_line(corpus: Shell, arguments: tuple[str, ...], s
     assert not Path("index.nagindex").exists()
 
 
+@pytest.mark.parametrize("arguments", [("--preset", "paper"), RELATIVE])
+def test_a_build_without_preset_goes_on_as_an_index_was_begun(corpus: Shell, arguments: tuple[str, ...]) -> None:
+    """With its impact, its calibration and the size of its sample."""
+    corpus.build("corpus/a.jsonl", *arguments, "--corpus-root", "corpus")
+    encoding = neurons(corpus)
+    assert "Added 15 documents" in corpus.build("corpus").stderr
+    assert neurons(corpus) == encoding
+    wanted = "absolute" if "paper" in arguments else "relative"
+    assert encoding.endswith(wanted)
+
+
+def test_a_calibration_for_an_absolute_index_is_refused(corpus: Shell) -> None:
+    corpus.build("corpus", "--preset", "paper")
+    told = corpus.build_error("corpus", "--calibrate", "16", "--impact", "relative")
+    assert "--impact is 'absolute' in the index and 'relative' here" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
         (("--impact", "absolute"), "--impact is 'relative' in the index and 'absolute' here"),
-        ((), "--impact is 'relative' in the index and 'absolute' here"),
-        (("--preset", "calibrated"), "--calibrate is 16 in the index and 512 here"),
+        (("--preset", "paper"), "--impact is 'relative' in the index and 'absolute' here"),
         (("--preset", "calibrated", "--calibrate", "17"), "--calibrate is 16 in the index and 17 here"),
         (("--impact", "relative", "--calibrate", "16", "--layers", "0"), "--layers is 2 in the index and '0' here"),
         (("--impact", "relative", "--calibration", "c.npz"), "in the index and"),
