@@ -64,4 +64,16 @@ def emit(headings: list[str], rows: list[list[Any]], results: dict[str, Any], pa
     print()
     print(table(headings, [[str(cell) for cell in row] for row in rows]))
     if path is not None:
-        path.write_text(json.dumps({"machine": about, "headings": headings, "rows": rows} | results, indent=1) + "\n")
+        written = rounded({"machine": about, "headings": headings, "rows": rows} | results)
+        path.write_text(
+            "{\n" + ",\n".join(f"{json.dumps(key)}: {json.dumps(own)}" for key, own in written.items()) + "\n}\n"
+        )
+
+
+def rounded(value: Any) -> Any:
+    """Return JSON values with floats of six significant digits."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {key: rounded(own) for key, own in value.items()}
+    return [rounded(own) for own in value] if isinstance(value, (list, tuple)) else value

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy import sparse
 
 from nagindex.encode.encoder import encode_ids
 from nagindex.nag import NagSpec, dice
@@ -20,10 +21,13 @@ from nagindex.search.weights import Weighting, log_ratio, rounded_logs
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 try:
-    from benchmarks.quality.arms import NearestArm, ProfileArm, neuron_counts, overlaps
+    from benchmarks.pareto import Encoding, Point, layer_counts, with_front
+    from benchmarks.quality.arms import MeanArm, NearestArm, ProfileArm, SumArm, neuron_counts, overlaps
     from benchmarks.quality.codes import coded
     from benchmarks.quality.impacts import REDUCTIONS, batch_impacts, supported
     from benchmarks.quality.metrics import BUDGETS, METRICS, bootstrap, figures, random_figures
+    from benchmarks.quality.peers import ImportanceArm
+    from benchmarks.quality.plots import plot_arms, plot_front
     from benchmarks.quality.texts import Case, Texts, limit, read_cases
 finally:
     sys.path.remove(str(ROOT))
@@ -208,3 +212,54 @@ def test_half_of_the_examples_is_held_out():
     case = Case(Texts([f"{n}" for n in range(9)], [""] * 9, [""] * 9), frozenset())
     assert case.held_out.sum() == 4
     np.testing.assert_array_equal(case.held_out, case.held_out)
+
+
+def point(rate, precision, kind="relative"):
+    return Point(Encoding("m", 3, 120), kind, "frequency", 5, precision, rate, 30)
+
+
+def test_the_front_has_what_nothing_is_faster_and_better_than():
+    points = [point(1, 0.6), point(2, 0.7), point(2, 0.5), point(9, 0.2), point(3, 0.7, "absolute"), point(10, 0.1)]
+    found = [(p.rate, p.precision) for p in with_front(points) if p.front]
+    assert found == [(10, 0.1), (9, 0.2), (3, 0.7)]
+    assert len(with_front(points)) == len(points)
+
+
+def test_layer_counts_are_first_parts_of_all_layers():
+    assert layer_counts(30) == [30, 20, 15, 10, 5]
+    assert layer_counts(6) == [6, 4, 3, 2, 1]
+    assert layer_counts(1) == [1]
+
+
+def test_a_plot_of_the_same_figures_is_the_same_file(tmp_path):
+    one = {"average precision": {"value": 0.5, "low": 0.4, "high": 0.6}}
+    results = {
+        "relative, plain": {"mean": one, "a": one, "b": one},
+        "random": {"mean": {"average precision": {"value": 0.1}}},
+    }
+    for name in ("a.svg", "b.svg"):
+        plot_arms(results, tmp_path / name)
+        plot_front(with_front([point(1, 0.6), point(2, 0.5)]), tmp_path / f"front-{name}")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    assert (tmp_path / "front-a.svg").read_bytes() == (tmp_path / "front-b.svg").read_bytes()
+    assert "relative, plain" in (tmp_path / "a.svg").read_text()
+    assert "random" not in (tmp_path / "a.svg").read_text()
+
+
+def test_importance_weights_are_logs_of_smoothed_shares():
+    pool, examples = (
+        sparse.csr_matrix(np.array([[2, 1, 0], [0, 0, 3]])),
+        sparse.csr_matrix(np.array([[1, 0, 0], [0, 4, 0]])),
+    )
+    target, background = np.array([3, 5, 1]) / 9, np.array([3, 2, 4]) / 9  # the first example twice
+    weights = np.log(target / background)
+    found = ImportanceArm(pool, examples).scores(np.array([2, 1]))
+    np.testing.assert_allclose(found, [2 * weights[0] + weights[1], 3 * weights[2]])
+    by_token = ImportanceArm(pool, examples, by_token=True).scores(np.array([2, 1]))
+    np.testing.assert_allclose(by_token, found / 3)
+
+
+def test_a_sum_of_arms_weighs_their_standardized_scores_alike():
+    a, b = MeanArm(np.array([[1.0], [2.0], [3.0]])), MeanArm(np.array([[300.0], [100.0], [200.0]]))
+    scores = SumArm([a, b]).scores(np.array([1]))
+    np.testing.assert_allclose(scores, [0, -math.sqrt(1.5), math.sqrt(1.5)], atol=1e-9)
