@@ -76,12 +76,13 @@ def tiny_backbone():
 
 @pytest.fixture
 def make_index(tmp_path, tiny_backbone):
-    """Return f(records, **build options): an index of (id, text) pairs, built through the public API."""
+    """Return f(records, **build options): an index of (id, text) pairs, by default of absolute impact, built through the public API."""
 
     def make(records, *, name="made", **options):
         corpus = tmp_path / f"{name}.jsonl"
         corpus.write_text("".join(json.dumps({"id": i, "text": text}) + "\n" for i, text in records))
-        index, _ = build(corpus, tmp_path / f"{name}.nagindex", backbone=tiny_backbone, **options)
+        encoding = {} if "impact" in options else {"preset": "paper"}
+        index, _ = build(corpus, tmp_path / f"{name}.nagindex", backbone=tiny_backbone, **encoding | options)
         return index
 
     return make

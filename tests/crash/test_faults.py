@@ -18,7 +18,7 @@ import nagindex
 from nagindex.errors import BadInputError, InputNotFoundError
 
 CI_FAULTS = 3
-SETTINGS = ("--top-k", "6", "--keep-column", "label", "--device", "cpu", "--dtype", "fp32")
+SETTINGS = ("--preset", "paper", "--top-k", "6", "--keep-column", "label", "--device", "cpu", "--dtype", "fp32")
 SKIP = ("--on-error", "skip")
 TARGETS = ("river sand sea", "the fox of index", "graph of the quick brown neuron")
 OLD_OUTPUT = b"what was here before"

@@ -15,6 +15,8 @@ from nagindex.cli import main
 import nagindex
 
 INDEX = "index.nagindex"
+FIXED = ("--dtype", "fp32", "--preset", "paper")
+"""What a test's build has unless it names others: codes are compared on any processor, and most tests are not about impact."""
 PROGRAM = Path(sys.executable).with_name("nagindex")
 
 
@@ -42,8 +44,8 @@ class Shell:
         return done
 
     def build(self, *arguments: object, status: int = 0) -> Result:
-        """Run `build` with the backbone, in float32 unless told otherwise: codes are compared, on any processor."""
-        return self.run("build", "--dtype", "fp32", *arguments, "--model", self.model, status=status)
+        """Run `build` with the backbone; by default in float32, as codes are compared on any processor, and with the paper's preset."""
+        return self.run("build", *FIXED, *arguments, "--model", self.model, status=status)
 
     def error(self, *arguments: object, status: int = 1, stdin: str | bytes | None = None) -> str:
         """Run a command that must fail and return its one-line reason, the last thing on stderr; stdout must be empty."""
@@ -54,7 +56,7 @@ class Shell:
 
     def build_error(self, *arguments: object) -> str:
         """Run `build` with the backbone; it must fail: return the reason."""
-        return self.error("build", "--dtype", "fp32", *arguments, "--model", self.model)
+        return self.error("build", *FIXED, *arguments, "--model", self.model)
 
     def docs(self, columns: str = "id, file, row", *, index: object = INDEX) -> list[Any]:
         """Return some columns of the documents in the index's order; of one column its values."""

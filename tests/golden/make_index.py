@@ -89,6 +89,7 @@ def make(into: Path, place: Path) -> None:
         place / "corpus" / "first.jsonl",
         place / "index",
         neuron_type="down",
+        preset="paper",
         top_k=6,
         columns=Columns(keep_columns=KEEP),
         backbone=backbone,

@@ -211,7 +211,7 @@ def test_drift_after_a_compaction_is_from_what_was_merged(made, corpus):
     ],
 )
 def test_a_preset_of_a_query_is_that_of_the_build(corpus, tmp_path, tiny_backbone, options, preset, said):
-    index, _ = build(corpus, tmp_path / "p", backbone=tiny_backbone, top_k=3, **options)
+    index, _ = build(corpus, tmp_path / "p", backbone=tiny_backbone, top_k=3, **{"preset": "paper"} | options)
     with pytest.raises(SettingsMismatchError, match=said):
         index.query([TEXTS[0]], n=1, preset=preset)
     assert len(index.query([TEXTS[0]], n=1, preset=options.get("preset"))) == 1
