@@ -37,6 +37,7 @@ from nagindex.search.weights import Weighting
 INT8 = ", int8"
 LENGTHS = (16, 32, 60, 120, 240)
 SHARES = (1, 2 / 3, 1 / 2, 1 / 3, 1 / 6)
+CALIBRATE = 128
 TOP_K = (3, 5, 10, 20, 40)
 PAPER = ("absolute", "frequency", 20)
 WAYS = (("relative", "frequency"), ("relative", "log-ratio:40"))
@@ -96,7 +97,7 @@ def codes_of(model: str, folder: Path, documents: Texts, cases: dict[str, Case])
     place = folder / model.replace(INT8, "-int8")
     for length in sorted(LENGTHS, reverse=True):
         impacts = list(REDUCTIONS) if not found else IMPACTS
-        own = CodeCache(place, model, impacts=impacts, max_length=length, calibrate=256, load=loaded)
+        own = CodeCache(place, model, impacts=impacts, max_length=length, calibrate=CALIBRATE, load=loaded)
         own.require(documents, cases)
         own.encode(documents, cases)
         codes = own.read(documents, cases)

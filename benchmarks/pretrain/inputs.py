@@ -52,6 +52,13 @@ class Inputs:
         first, *others = self.rankings.values()
         return [arm for arm in first if all(arm in arms for arms in others)]
 
+    def without_frames(self) -> Inputs:
+        """Return the inputs with "Question: " and "Answer: " taken out of the held-out texts.
+
+        Every text of such a target has these words, so a model gains by any documents that have them, whatever they are about.
+        """
+        return Inputs(self.texts, {target: [*map(unframed, own)] for target, own in self.held_out.items()}, self.rankings)
+
     def only(self, targets: Sequence[str] | None, arms: Sequence[str] | None, examples: int | None = None) -> Inputs:
         """Return the inputs of some targets and arms; None keeps all.
 
@@ -71,6 +78,11 @@ class Inputs:
             {target: drawn(self.held_out[target], examples) for target in targets},
             {target: {arm: self.rankings[target][arm] for arm in arms} for target in targets},
         )
+
+
+def unframed(text: str) -> str:
+    """Return a text without the words that frame a question and its answer; others as they are."""
+    return re.sub(r"\AQuestion: (.+?)\sAnswer: (.+)", r"\1\n\2", text, flags=re.DOTALL)
 
 
 def require(names: Iterable[str], known: Iterable[str], kind: str) -> None:

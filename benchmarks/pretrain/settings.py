@@ -18,6 +18,11 @@ INPUT_OPTIONS: dict[str, dict[str, Any]] = {
     "targets": {"nargs": "+", "help": "targets to evaluate; by default all"},
     "arms": {"nargs": "+", "help": "arms to train; by default all; random and the whole pool come always"},
     "examples": {"type": int, "help": "held-out examples of each target, drawn by a seed; by default all"},
+    "frames": {
+        "choices": ["keep", "drop"],
+        "default": "keep",
+        "help": "whether held-out texts keep the words Question: and Answer: around them",
+    },
     "peer": {"help": f"arm that the others are compared with; by default {PEER!r}"},
 }
 
@@ -63,6 +68,7 @@ def experiment_of(arguments: argparse.Namespace, inputs: Inputs) -> Experiment:
 def inputs_of(arguments: argparse.Namespace) -> Inputs:
     """Return the inputs that the options name."""
     inputs = read_folder(arguments.folder) if arguments.folder else sample_inputs()
+    inputs = inputs.without_frames() if arguments.frames == "drop" else inputs
     return inputs.only(arguments.targets, arguments.arms, arguments.examples)
 
 

@@ -99,6 +99,7 @@ def main() -> None:
     general = values_of(found, targets, arms, seeds, lambda own, _: own.general)
     figures = with_general(bits, general)
     results: dict[str, Any] = {
+        "frames": arguments.frames,
         "size": arguments.size,
         "tokens": arguments.tokens,
         "budget": arguments.budget,

@@ -69,6 +69,11 @@ def has_interval(name: str) -> bool:
     return not nag or (name.endswith(("K = 20", "K = 5", "nearest")) and "m =" not in name and "contrast" not in name)
 
 
+def is_fitted(name: str) -> bool:
+    """Return whether a model is fitted for each set of examples, too slowly to do it again for the halves and resamples."""
+    return any(word in name for word in ("classifier", "clusters", "regression"))
+
+
 def evaluate(
     arms: Iterator[tuple[str, Arm]], relevant: np.ndarray, held_out: np.ndarray, times: np.ndarray
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
@@ -81,12 +86,19 @@ def evaluate(
         times: int64 [resamples, examples].
 
     Returns:
-        Figures, float64 [3 + resamples, metrics] of all examples, either half and each resample; rankings, int32 [documents].
+        Figures, float64 [3 + resamples, metrics] of all examples, either half and each resample; rankings, int32 [documents]. Fitted
+        models have the first figures only, and no ranking.
     """
     found, rankings = {}, {}
-    parts = [np.ones(len(held_out), np.int64), (~held_out).astype(np.int64), held_out.astype(np.int64)]
+    every, first = np.ones(len(held_out), np.int64), (~held_out).astype(np.int64)
     for name, arm in arms:
-        scores = [arm.scores(part) for part in parts]
+        if is_fitted(name):
+            own = np.full((3, len(METRICS)), np.nan)
+            if relevant.any():
+                own[0] = figures(arm.scores(every), relevant)
+                found[name] = own
+            continue
+        scores = [arm.scores(part) for part in (every, first, 1 - first)]
         rankings[name] = np.argsort(-scores[1], kind="stable").astype(np.int32)
         if relevant.any():
             own = times if has_interval(name) else times[:0]
@@ -119,7 +131,9 @@ def described(own: np.ndarray) -> dict[str, Any]:
     """Return value and interval of each metric, and the halves' values, of figures [3 + resamples, metrics]."""
     parts: dict[str, Any] = {}
     for column, metric in enumerate(METRICS):
-        parts[metric] = {"value": float(own[0, column])} | dict(zip(HALVES, map(float, own[1:3, column]), strict=True))
+        parts[metric] = {"value": float(own[0, column])}
+        if column == 0 and not np.isnan(own[1, 0]):
+            parts[metric] |= dict(zip(HALVES, map(float, own[1:3, 0]), strict=True))
         if len(own) > 4:
             ends = interval(float(own[0, column]), own[3:, column])
             parts[metric] |= dict(zip(("low", "high"), ends, strict=True))
@@ -139,8 +153,8 @@ def table_of(results: Results, metric: str) -> tuple[list[str], list[list[str]]]
     columns = list(next(iter(results.values())))
     rows = []
     for name, own in results.items():
-        halves = " / ".join(f"{own['mean'][metric][half]:.3f}" for half in HALVES)
-        rows.append([name, *(cell(own[column][metric], column) for column in columns), halves])
+        halves = [f"{own['mean'][metric][half]:.3f}" for half in HALVES if half in own["mean"][metric]]
+        rows.append([name, *(cell(own[column][metric], column) for column in columns), " / ".join(halves)])
     return [metric, *columns, "mean, from either half"], rows
 
 

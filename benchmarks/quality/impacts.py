@@ -72,15 +72,6 @@ def median(up: torch.Tensor, gate: torch.Tensor | None, lengths: torch.Tensor) -
     return torch.stack(rows)
 
 
-def trimmed(up: torch.Tensor, gate: torch.Tensor | None, lengths: torch.Tensor) -> torch.Tensor:
-    """Return the mean of the magnitudes without the largest and the smallest tenth."""
-    rows = []
-    for row, length in zip(up, lengths.tolist(), strict=True):
-        cut = length // 10
-        rows.append(row[:length].abs().float().sort(dim=0).values[cut : length - cut].mean(dim=0))
-    return torch.stack(rows)
-
-
 def active_tokens(up: torch.Tensor, gate: torch.Tensor | None, lengths: torch.Tensor) -> torch.Tensor:
     """Return the share of tokens in which a neuron is among the layer's largest magnitudes."""
     top = up.abs().topk(min(COUNTED, up.shape[2]), dim=2).indices
@@ -102,7 +93,6 @@ REDUCTIONS: dict[str, Reduction] = {
     "up without first token": without_first,
     "up, geometric mean": geometric_mean,
     "up, median": median,
-    "up, trimmed mean": trimmed,
     "up, active tokens": active_tokens,
     **{f"up, {tokens} tokens": partial(of_prefix, tokens) for tokens in PREFIXES},
 }

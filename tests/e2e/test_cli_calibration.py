@@ -199,7 +199,7 @@ def test_a_build_without_preset_goes_on_as_an_index_was_begun(corpus: Shell, arg
     """With its impact, its calibration and the size of its sample."""
     corpus.build("corpus/a.jsonl", *arguments, "--corpus-root", "corpus")
     encoding = neurons(corpus)
-    assert "Added 15 documents" in corpus.build("corpus").stderr
+    assert "Added 15 documents" in corpus.run("build", "corpus", "--model", corpus.model).stderr
     assert neurons(corpus) == encoding
     wanted = "absolute" if "paper" in arguments else "relative"
     assert encoding.endswith(wanted)

@@ -272,3 +272,9 @@ def test_inputs_have_the_arms_of_all_targets():
     ranking = np.arange(2)
     own = Inputs(["a", "b"], {"x": ["t"], "y": ["t"]}, {"x": {"p": ranking, "q": ranking}, "y": {"q": ranking}})
     assert own.arms == ["q"]
+
+
+def test_frames_of_questions_can_be_left_out():
+    texts = ["Question: Why?\nAnswer: Because: it is\nso.", "A tale. Question: none", "Question: no answer"]
+    found = Inputs([], {"t": texts}, {}).without_frames().held_out["t"]
+    assert found == ["Why?\nBecause: it is\nso.", "A tale. Question: none", "Question: no answer"]
