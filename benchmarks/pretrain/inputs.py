@@ -57,7 +57,9 @@ class Inputs:
 
         Every text of such a target has these words, so a model gains by any documents that have them, whatever they are about.
         """
-        return Inputs(self.texts, {target: [*map(unframed, own)] for target, own in self.held_out.items()}, self.rankings)
+        return Inputs(
+            self.texts, {target: [*map(unframed, own)] for target, own in self.held_out.items()}, self.rankings
+        )
 
     def only(self, targets: Sequence[str] | None, arms: Sequence[str] | None, examples: int | None = None) -> Inputs:
         """Return the inputs of some targets and arms; None keeps all.

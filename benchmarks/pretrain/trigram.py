@@ -144,7 +144,12 @@ def main() -> None:
     bits, tokens = measure(inputs, arguments.seeds)
     arms = [RANDOM, *inputs.arms]
     figures = by_target(bits, tokens, [*arms, WHOLE], arguments.resamples)
-    results: dict[str, Any] = {"frames": arguments.frames, "figures": described(figures), "seeds": arguments.seeds, "peer": peer}
+    results: dict[str, Any] = {
+        "frames": arguments.frames,
+        "figures": described(figures),
+        "seeds": arguments.seeds,
+        "peer": peer,
+    }
     results["random_spread"] = {str(budget): spread(bits, tokens, budget) for budget in BUDGETS}
     headings = [f"bits a token at {REPORTED:.0%}", "mean", *tokens]
     for base in (RANDOM, peer):

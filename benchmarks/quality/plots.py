@@ -40,9 +40,16 @@ def plot_arms(results: dict[str, dict[str, dict[str, Any]]], path: Path) -> None
         axes.plot(dots, [place] * len(dots), "|", color="#b9bec6", markersize=7)
         half = mean["high"] - mean["value"]
         axes.errorbar(mean["value"], place, xerr=half, fmt="o", color=color_of(name), markersize=4, capsize=2)
+    for label, color in {
+        "NAG, relative impact": "relative",
+        "NAG, absolute impact (the paper's)": "absolute",
+        "others": "other",
+    }.items():
+        axes.plot([], [], "o", color=COLORS[color], markersize=4, label=label)
+    axes.legend(frameon=False, loc="lower right")
     axes.set_yticks(range(len(named)), [name for name, _ in named])
     axes.set_xlim(0, 1)
-    axes.set_xlabel("average precision of in-domain documents: mean over targets, 95 % interval; ticks: single targets")
+    axes.set_xlabel("average precision: mean over targets with its 95 % interval; ticks: single targets")
     axes.grid(axis="x", color="#e6e8eb")
     axes.set_axisbelow(True)
     save_plot(figure, path)
