@@ -153,7 +153,9 @@ def perform(request: dict[str, Any], backbone: Any) -> dict[str, Any]:
     done: dict[str, Any] = {}
     if request["op"] == "build":
         columns = nagindex.Columns(keep_columns=("label",))
-        options = {"preset": "paper", "top_k": TOP_K, "columns": columns, "on_error": "skip"} | request.get("options", {})
+        options = {"preset": "paper", "top_k": TOP_K, "columns": columns, "on_error": "skip"} | request.get(
+            "options", {}
+        )
         _, report = nagindex.build(request["corpus"], path, backbone=backbone, **options)
         done = vars(report)
     else:

@@ -43,7 +43,9 @@ def _encode(backbones, specs, ids, batch_tokens):
 def golden_index(encoded, tmp_path_factory):
     """An index of the 42 pool documents, built through the public API."""
     folder = tmp_path_factory.mktemp(encoded.arch) / "pool.nagindex"
-    index, report = build(data.DATA / "docs.parquet", folder, backbone=encoded.backbone, preset="paper", top_k=data.TOP_K)
+    index, report = build(
+        data.DATA / "docs.parquet", folder, backbone=encoded.backbone, preset="paper", top_k=data.TOP_K
+    )
     assert (report.documents, sum(report.skipped.values())) == (42, 0)
     return index
 
