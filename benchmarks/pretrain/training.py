@@ -12,7 +12,7 @@ from benchmarks.pretrain.inputs import Documents
 from benchmarks.pretrain.model import Compute, Size, loss_of
 
 # The recipe was frozen before any arm was compared. Batches and learning rates of "1m" were tried on random documents alone, 400,000
-# tokens, one seed; bits a byte of the general mix: batch 16 at 3e-3 2.842; 8 at 3e-3 2.657, at 6e-3 2.700; 4 at 3e-3 2.717, at 1.5e-3 2.652.
+# tokens, one seed; bits a byte of the mix: batch 16 at 3e-3 2.842; 8 at 3e-3 2.657, at 6e-3 2.700; 4 at 3e-3 2.717, at 1.5e-3 2.652.
 WARM_UP, FLOOR = 0.05, 0.1
 BETAS, WEIGHT_DECAY, CLIP = (0.9, 0.95), 0.1, 1.0
 SIZES = {
