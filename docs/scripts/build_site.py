@@ -31,8 +31,8 @@ def gather() -> None:
     shutil.rmtree(BUILD, ignore_errors=True)
     PAGES.mkdir(parents=True)
     shutil.copy(DOCS / "zensical.toml", BUILD)
-    for asset in ("nag.svg", "style.css"):
-        shutil.copy(DOCS / asset, PAGES)
+    for asset in (*DOCS.glob("*.svg"), DOCS / "style.css"):
+        shutil.copy(asset, PAGES)
     sources = {path.relative_to(ROOT).as_posix(): path.name for path in DOCS.glob("*.md")}
     for source, page in {**sources, **ELSEWHERE}.items():
         text = notebook(ROOT / source) if source.endswith(".ipynb") else (ROOT / source).read_text()
