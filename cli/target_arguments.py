@@ -46,7 +46,9 @@ def text_column_of(written: Sequence[str]) -> str | dict[str, str] | None:
     return by_target
 
 
-def targets_of(index: Index, targets: Sequence[str], texts: Sequence[str], **encoding: Any) -> Any:
+def targets_of(
+    index: Index, targets: Sequence[str], texts: Sequence[str], **encoding: Any
+) -> tuple[Path, ...] | list[Any] | dict[str, Any]:
     """Return the targets of a command as the library takes them; stdin is read and encoded.
 
     Args:

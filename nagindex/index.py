@@ -17,11 +17,11 @@ from nagindex.backbone.options import ModelKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import corpus_sources
 from nagindex.corpus.sources import OnError, Paths
-from nagindex.errors import BadInputError, NagIndexError, SettingsMismatchError, plural
+from nagindex.errors import BadInputError, NagIndexError, plural
 from nagindex.ingest.columns import check_append
 from nagindex.ingest.estimate import require_place
 from nagindex.ingest.jobs import Job, run_job, visible_devices
-from nagindex.ingest.options import ENCODINGS, IngestOptions, OnDuplicate, PresetName, Shard
+from nagindex.ingest.options import IngestOptions, OnDuplicate, Shard
 from nagindex.ingest.writer import IngestReport
 from nagindex.maintenance.compact import compact
 from nagindex.maintenance.delete import delete
@@ -32,9 +32,9 @@ from nagindex.nag import Codes
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.query.selection import Selection
 from nagindex.search.sketch import SketchType
-from nagindex.search.view import View
 from nagindex.select.budget import Budget
-from nagindex.select.labels import Relevant, RelevantIds
+from nagindex.select.fit import require_fit
+from nagindex.select.labels import Relevant, RelevantIds, labels_of
 from nagindex.select.options import QueryKeywords, QueryOptions
 from nagindex.sketches.build import Optimized, optimize, sketch_new_segments
 from nagindex.storage.calibration import read_calibration
@@ -49,7 +49,7 @@ from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.cache import TargetCache
 from nagindex.targets.given import Targets, TextColumn, repeatable, written
 from nagindex.targets.load import load_targets, require_targets
-from nagindex.targets.saved import TargetSet, check_codes, write_nags
+from nagindex.targets.saved import TargetSet, write_nags
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -545,59 +545,35 @@ class Index:
             InputNotFoundError, BadInputError: the index keeps no such column, no document has a value, a file cannot be read, all or none
                 of the documents are relevant, a target has fewer than two examples and no labels, or a setting does not fit the index.
         """
-        from nagindex.query.evaluate import evaluate, prepare, require_resamples
+        from nagindex.query.evaluate import evaluate, prepare
         from nagindex.query.settings import settings_of
-        from nagindex.select.labels import labels_of
 
-        targets, ids = repeatable(targets), QueryOptions(exclude=exclude).excluded_files
-        settings = settings_of(
-            self.manifest.fingerprint.spec,
-            weights=[weights] if isinstance(weights, str) else weights,
-            score=[score] if isinstance(score, str) else score,
-            top_k=top_k if isinstance(top_k, Sequence) else [top_k],
-            layers=[layers] if isinstance(layers, str) else layers,
-        )
-        require_resamples(resamples, seed)
+        targets = repeatable(targets)
+        spec = self.manifest.fingerprint.spec
+        settings = settings_of(spec, weights=weights, score=score, top_k=top_k, layers=layers)
         require_devices([device])
         require_targets(targets, text_column=text_column, target_column=target_column)
-        labels = labels_of(relevant, relevant_ids)
-        prepared = prepare(self.snapshot, labels, where=where, exclude=ids, threads=threads)  # before a model is loaded
+        prepared = prepare(  # before a model is loaded
+            self.snapshot,
+            labels_of(relevant, relevant_ids),
+            where=where,
+            exclude=QueryOptions(exclude=exclude).excluded_files,
+            resampled=resamples,
+            seed=seed,
+            threads=threads,
+        )
         encoded = self.encode(
             targets, text_column=text_column, target_column=target_column, model=model, device=device, cache=cache
         )
-        return evaluate(self.snapshot, encoded, settings, prepared, seed=seed, resampled=resamples, threads=threads)
+        return evaluate(self.snapshot, encoded, settings, prepared, threads=threads)
 
     def _options(self, options: QueryOptions | None, keywords: QueryKeywords) -> QueryOptions:
         """Return query options given as an object or as keywords; those that do not fit the index are refused before any encoding."""
         if options is not None and keywords:
             raise BadInputError(f"options are given as an object and as {', '.join(keywords)}; give one of the two")
         chosen = options or QueryOptions.of(**keywords)
-        fingerprint = self.manifest.fingerprint
-        View.of(fingerprint.spec, chosen.written_layers, chosen.top_k)
-        if chosen.preset is not None:
-            self._require_preset(chosen.preset)
+        require_fit(chosen, self.manifest.fingerprint, where=self.path)
         return chosen
-
-    def _require_preset(self, name: PresetName) -> None:
-        """Raise SettingsMismatchError unless the index has the impact, the tokens and all or some layers as a preset; K may differ."""
-        encoding, fingerprint = ENCODINGS[name], self.manifest.fingerprint
-        wanted = (
-            encoding.impact,
-            "all layers" if encoding.layers is None else "some layers",
-            f"{encoding.max_length} tokens",
-        )
-        stored = (
-            fingerprint.impact,
-            "all layers" if fingerprint.spec.numbers is None else "some layers",
-            f"{fingerprint.max_length} tokens",
-        )
-        differing = [
-            f"{own} in the preset and {there} in the index"
-            for own, there in zip(wanted, stored, strict=True)
-            if own != there
-        ]
-        if differing:
-            raise SettingsMismatchError(f'{self.path}: `preset="{name}"`: {"; ".join(differing)}; leave `preset` out')
 
     @checked
     def changes_since(self, settings: Mapping[str, Any], *, ignored: Iterable[str] = ()) -> list[str]:
@@ -637,24 +613,10 @@ class Index:
         Raises:
             BadInputError: an id is not in the index, or codes are no NAGs of its encoding.
         """
-        from nagindex.query.neighbors import codes_of, neighbors
+        from nagindex.query.neighbors import named_codes, neighbors
 
-        names: list[str] = []
-        codes: list[Codes] = []
-        if isinstance(of, np.ndarray):
-            names = [f"#{n}" for n in range(len(of))]
-            codes = self._checked(of, "given")
-        else:
-            given = [of] if isinstance(of, str) else list(of)
-            ids = [one for one in given if isinstance(one, str)]
-            stored = iter(codes_of(self.snapshot, ids) if ids else ())
-            for one in given:
-                names += [one] if isinstance(one, str) else one.ids
-                codes += [next(stored)] if isinstance(one, str) else self._checked(one.codes, one.name)
+        names, codes = named_codes(self.snapshot, of)
         return neighbors(self.snapshot, names, codes, k, exact=exact, threads=threads)
-
-    def _checked(self, codes: npt.NDArray[Any], name: str) -> list[Codes]:
-        return list(check_codes(codes, self.manifest.fingerprint, where=f"the codes of {name}"))
 
     @checked
     def delete(self, *, ids: Iterable[str] | None = None, where: str | None = None) -> int:

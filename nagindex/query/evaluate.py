@@ -76,12 +76,16 @@ class Prepared:
         candidates: the documents that are ranked.
         order: int64 [candidates], their positions in ascending order of id.
         relevant: bool [candidates] in this order, by target; empty without labels.
+        resamples: how often the examples are drawn anew, for intervals.
+        seed: of the resamples and the halves.
         notes: sentences for the user.
     """
 
     candidates: Candidates
     order: npt.NDArray[np.int64]
     relevant: Mapping[str, npt.NDArray[np.bool_]]
+    resamples: int
+    seed: int
     notes: list[str]
 
 
@@ -91,6 +95,8 @@ def prepare(
     *,
     where: str | None = None,
     exclude: Sequence[str] = (),
+    resampled: int | None = None,
+    seed: int = 0,
     threads: int | None = None,
 ) -> Prepared:
     """Find the candidates and the relevant ones among them; all that can be refused without the targets is refused here.
@@ -100,11 +106,20 @@ def prepare(
         labels: what makes documents relevant, by target; empty without labels.
         where: a SQL condition that candidates meet.
         exclude: files of ids that are no candidates.
+        resampled: number of resamples of the examples, from which intervals are computed: 0 for none, else at least 2. By default
+            `HELD_OUT_RESAMPLES` without labels. With labels, where each resample needs scores of all documents, `RESAMPLES` if there
+            are at most `RESAMPLED_DOCUMENTS` candidates, else none.
+        seed: of the halves and the resamples.
         threads: threads that check the index's files; by default one for each CPU.
 
     Raises:
-        InputNotFoundError, BadInputError: there is no candidate, a file cannot be read, or all or none of the candidates are relevant.
+        InputNotFoundError, BadInputError: there is no candidate, a file cannot be read, all or none of the candidates are relevant, or
+            there is no such seed or number of resamples.
     """
+    if seed < 0:
+        raise BadInputError(f"`seed` {seed}: a number from 0 up")
+    if resampled is not None and (resampled < 0 or resampled == 1):
+        raise BadInputError(f"`resamples` {resampled}: intervals need at least 2; 0 computes none")
     if not snapshot.manifest.documents:
         raise BadInputError(f"{snapshot.path}: the index holds no document; append some")
     files = QueryFiles.read(exclude)
@@ -125,15 +140,10 @@ def prepare(
             raise BadInputError(
                 f"all {plural(len(own), 'candidate')} are relevant{whose}: every order is as good; name fewer with `relevant`"
             )
-    return Prepared(candidates, order, relevant, notes + candidates.notes)
-
-
-def require_resamples(count: int | None, seed: int) -> None:
-    """Raise BadInputError unless intervals can be computed from a number of resamples, and drawn by a seed."""
-    if seed < 0:
-        raise BadInputError(f"`seed` {seed}: a number from 0 up")
-    if count is not None and (count < 0 or count == 1):
-        raise BadInputError(f"`resamples` {count}: intervals need at least 2; 0 computes none")
+    if resampled is None:
+        cheap = RESAMPLES if len(order) <= RESAMPLED_DOCUMENTS else 0
+        resampled = cheap if labels else HELD_OUT_RESAMPLES
+    return Prepared(candidates, order, relevant, resampled, seed, notes + candidates.notes)
 
 
 def evaluate(
@@ -142,8 +152,6 @@ def evaluate(
     settings: Sequence[Setting],
     prepared: Prepared,
     *,
-    seed: int = 0,
-    resampled: int | None = None,
     threads: int | None = None,
 ) -> Evaluation:
     """Return how well settings rank relevant documents, or without labels held-out examples among the documents.
@@ -157,19 +165,13 @@ def evaluate(
         targets: the encoded target sets, at least one.
         settings: the settings to compare, at least one.
         prepared: what `prepare` returned.
-        seed: of the halves and the resamples.
-        resampled: number of resamples of the examples, from which intervals are computed: 0 for none, else at least 2. By default
-            `HELD_OUT_RESAMPLES` without labels. With labels, where each resample needs scores of all documents, `RESAMPLES` if there
-            are at most `RESAMPLED_DOCUMENTS` candidates, else none.
         threads: threads of the scan; by default one for each CPU.
 
     Raises:
         BadInputError: a target has no labels where others have, or too few examples for halves.
     """
     by_labels, documents = bool(prepared.relevant), len(prepared.order)
-    if resampled is None:
-        cheap = RESAMPLES if documents <= RESAMPLED_DOCUMENTS else 0
-        resampled = cheap if by_labels else HELD_OUT_RESAMPLES
+    resampled, seed = prepared.resamples, prepared.seed
     names = [target.name for target in targets]
     for name in prepared.relevant:
         if name not in (*names, OTHERS):

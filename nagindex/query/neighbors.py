@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from nagindex.errors import BadInputError, NagIndexError
 from nagindex.nag import Codes
@@ -18,7 +19,7 @@ from nagindex.sketches.graphs import graphs_of
 from nagindex.sketches.store import current_sketches
 from nagindex.storage.docs import open_docs
 from nagindex.storage.snapshot import Snapshot
-from nagindex.targets.saved import TargetSet
+from nagindex.targets.saved import TargetSet, check_codes
 
 COLUMNS = ("of", "rank", "id", "score", "tokens", "file", "row")
 
@@ -76,6 +77,33 @@ def neighbors(
             counts[of] += 1
             rows.append(dict(zip(COLUMNS, (names[of], counts[of], *values), strict=True)))
     return Neighbors(rows, selection.warnings, selection.plan.to_json(timed=True))
+
+
+def named_codes(snapshot: Snapshot, of: str | Sequence[str | TargetSet] | Codes) -> tuple[list[str], list[Codes]]:
+    """Return the ids, and the NAGs uint16 [L, K], of what neighbors are searched for.
+
+    Args:
+        snapshot: the version of the index.
+        of: ids of documents, target sets, or codes uint16 [n, L, K], which are named by their numbers.
+
+    Raises:
+        BadInputError: an id is not in the index, or codes are no NAGs of its encoding.
+    """
+    if isinstance(of, np.ndarray):
+        return [f"#{n}" for n in range(len(of))], _checked(snapshot, of, "given")
+    names: list[str] = []
+    codes: list[Codes] = []
+    given = [of] if isinstance(of, str) else list(of)
+    ids = [one for one in given if isinstance(one, str)]
+    stored = iter(codes_of(snapshot, ids) if ids else ())
+    for one in given:
+        names += [one] if isinstance(one, str) else one.ids
+        codes += [next(stored)] if isinstance(one, str) else _checked(snapshot, one.codes, one.name)
+    return names, codes
+
+
+def _checked(snapshot: Snapshot, codes: npt.NDArray[Any], name: str) -> list[Codes]:
+    return list(check_codes(codes, snapshot.manifest.fingerprint, where=f"the codes of {name}"))
 
 
 def codes_of(snapshot: Snapshot, ids: Sequence[str]) -> Codes:

@@ -54,10 +54,10 @@ class Setting:
 def settings_of(
     spec: NagSpec,
     *,
-    weights: Sequence[str],
-    score: Sequence[str],
-    top_k: Sequence[int],
-    layers: Sequence[str | int | Sequence[int]],
+    weights: str | Sequence[str] = (),
+    score: str | Sequence[str] = (),
+    top_k: int | Sequence[int] = (),
+    layers: str | Sequence[str] = (),
 ) -> list[Setting]:
     """Return the settings to compare, each once.
 
@@ -67,7 +67,7 @@ def settings_of(
 
     Args:
         spec: shape of the index's NAGs.
-        weights: weights, as in `QueryOptions`.
+        weights: weights, as in `QueryOptions`; one, or several, like the following.
         score: scores.
         top_k: numbers K of neurons in a layer.
         layers: sets of layers.
@@ -76,13 +76,14 @@ def settings_of(
         BadInputError: there are no such weights or scores, or the index has no such layers or K.
     """
     chosen: list[dict[str, Any]]
-    if weights or score or top_k or layers:
+    by_weights, by_score, by_k, by_layers = map(_listed, (weights, score, top_k, layers))
+    if by_weights or by_score or by_k or by_layers:
         chosen = [
             {"weights": own, "score": by, "top_k": k, "layers": tapped}
-            for tapped in layers or (None,)
-            for by in score or ["mean"]
-            for own in (weights or ["frequency"] if by == "mean" else ["frequency"])
-            for k in top_k or (None,)
+            for tapped in by_layers or [None]
+            for by in by_score or ["mean"]
+            for own in (by_weights or ["frequency"] if by == "mean" else ["frequency"])
+            for k in by_k or [None]
         ]
     else:
         smaller = [max(1, spec.top_k // part) for part in PARTS]
@@ -95,6 +96,10 @@ def settings_of(
         view = View.of(spec, written_layers(options.layers), options.top_k)
         found.setdefault((options.weights, options.score, view.layers, view.top_k), Setting(options, view))
     return list(found.values())
+
+
+def _listed(values: str | int | Sequence[str] | Sequence[int]) -> list[Any]:
+    return [values] if isinstance(values, (str, int)) else list(values)
 
 
 def _first_layers(spec: NagSpec) -> Iterable[str]:
