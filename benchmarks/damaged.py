@@ -1,6 +1,6 @@
 """A sample index with files of every kind, and the responses of an index after a fault.
 
-    python benchmarks/damaged.py
+    python -m benchmarks.damaged
 
 Run as a program, it examines the indexes named on stdin, one JSON line each. The separate process makes a crash or a hang detectable.
 """

@@ -1,6 +1,6 @@
 """Decontamination against a plain implementation: a Python set of the evaluation texts' joined 13-grams.
 
-    python benchmarks/decontaminate.py --pool corpus/pool --evaluation corpus/targets/gsm8k.jsonl corpus/targets/mmlu.jsonl
+    python -m benchmarks.decontaminate --pool corpus/pool --evaluation corpus/targets/gsm8k.jsonl corpus/targets/mmlu.jsonl
 
 Both normalize texts the same way and must find the same contaminated documents and n-grams in the same run. Without --pool, texts
 are random words with Zipf frequencies and a fixed seed, and one document in a hundred contains part of an evaluation text. Without
@@ -18,8 +18,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from report import emit, median_seconds, options
 
+from benchmarks.report import emit, median_seconds, options
 from nagindex.corpus.reading import read_documents
 from nagindex.corpus.sources import find_sources
 from nagindex.select.decontaminate import EvaluationTexts

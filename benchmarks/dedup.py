@@ -14,9 +14,9 @@ import time
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from report import emit, options
-from synthetic import SPEC, make_codes
 
+from benchmarks.report import emit, options
+from benchmarks.synthetic import SPEC, make_codes
 from nagindex.nag import Codes
 from nagindex.select.near_duplicates import NearDuplicates
 

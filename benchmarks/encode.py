@@ -1,7 +1,7 @@
 """Documents a second of NAG extraction, against the published pipeline's work and against a straightforward one with hooks.
 
-    python benchmarks/encode.py --pool DIR [--quick] [--json FILE]
-    python benchmarks/encode.py --device cuda --shape qwen3-1.7b        # on a GPU: texts of 120 tokens, in bfloat16
+    python -m benchmarks.encode --pool DIR [--quick] [--json FILE]
+    python -m benchmarks.encode --device cuda --shape qwen3-1.7b        # on a GPU: texts of 120 tokens, in bfloat16
 
 See peers.py for the two others. All three tokenize, run the model and end with lists
 of the top K neurons in CPU memory, each in a process of its own, taking turns. The model is random: its weights do not matter
@@ -27,9 +27,9 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from peers import MAX_LENGTH, SHAPES, published, straightforward, texts_of, trained_tokenizer
-from report import emit, options
 
+from benchmarks.peers import MAX_LENGTH, SHAPES, published, straightforward, texts_of, trained_tokenizer
+from benchmarks.report import emit, options
 from nagindex.backbone import hooks
 from nagindex.backbone.load import Backbone, wrap_model
 from nagindex.encode import batch
@@ -201,7 +201,7 @@ def main() -> None:
         serve(chosen)
         return
     rounds = chosen.rounds or (1 if chosen.quick else 5)
-    command = [sys.executable, *sys.argv]
+    command = [sys.executable, "-m", "benchmarks.encode", *sys.argv[1:]]
     processes = {
         name: subprocess.Popen([*command, "--serve", name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         for name in PIPELINES

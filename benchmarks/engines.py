@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from report import emit, options
-from scan import sparse_pool
-from synthetic import kind_of, make_codes, write_pool
 
 import nagindex
+from benchmarks.report import emit, options
+from benchmarks.scan import sparse_pool
+from benchmarks.synthetic import kind_of, make_codes, write_pool
 from nagindex.nag import Codes, NagSpec
 from nagindex.query.engines import Engine, GraphEngine, open_engine
 from nagindex.query.pool import ScoredPool, score_pool
@@ -219,7 +219,7 @@ def one(kind: str, *arguments: str) -> None:
 
 def measured(*arguments: object) -> dict[str, Any] | None:
     """Run this script for one line; None where it died, for want of memory mostly."""
-    command = [sys.executable, __file__, "--one", *map(str, arguments)]
+    command = [sys.executable, "-m", "benchmarks.engines", "--one", *map(str, arguments)]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
 

@@ -1,6 +1,6 @@
 """Fidelity of lower precision: NAGs, scores and selections of each dtype and attention against float32.
 
-    python benchmarks/fidelity.py --pool DIR --targets FILE [--quick] [--json FILE]
+    python -m benchmarks.fidelity --pool DIR --targets FILE [--quick] [--json FILE]
 
 For all-MiniLM-L6-v2 and randomly initialized models: the share of NAG members that float32 with the default attention has too, the
 Spearman correlation of the documents' scores, and the overlap of the selected 20 % of the documents. The peer is float32 with another
@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 import transformers
-from peers import SHAPES, texts_of, trained_tokenizer
-from report import emit, options
 from scipy.stats import spearmanr
 
+from benchmarks.peers import SHAPES, texts_of, trained_tokenizer
+from benchmarks.report import emit, options
 from nagindex.backbone.load import Backbone, load_backbone
 from nagindex.corpus.reading import read_documents
 from nagindex.corpus.sources import find_sources

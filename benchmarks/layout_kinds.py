@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from layout_pool import Pool, mapped_to, room_of
-from packing import (
+
+from benchmarks.layout_pool import Pool, mapped_to, room_of
+from benchmarks.packing import (
     ESCAPE,
     pack_bytes,
     pack_classes,
@@ -23,7 +24,6 @@ from packing import (
     unpack_classes,
     unpack_fixed,
 )
-
 from nagindex.nag import Codes
 
 try:

@@ -5,7 +5,7 @@ need the order as a separate permutation, in a file that a scan does not read. S
 codes, timed just before and just after, in processor time of one thread. The last column models a cold scan: the slower of a disk of
 0.9 GB/s and two such threads, relative to plain codes.
 
-    python benchmarks/layouts.py [--pool INDEX] [--json FILE]
+    python -m benchmarks.layouts [--pool INDEX] [--json FILE]
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from layout_kinds import AXES, BACK, Layout, layouts
-from layout_pool import Pool, make_pool, mapped_to, room_of
-from packing import (
+
+import nagindex
+from benchmarks.layout_kinds import AXES, BACK, Layout, layouts
+from benchmarks.layout_pool import Pool, make_pool, mapped_to, room_of
+from benchmarks.packing import (
     order_numbers,
     put_in_order,
     sum_columns,
     sum_layers,
 )
-from report import emit, options
-from synthetic import SPEC, make_codes
-
-import nagindex
+from benchmarks.report import emit, options
+from benchmarks.synthetic import SPEC, make_codes
 from nagindex.nag import Codes
 from nagindex.search.kernels import sum_one
 

@@ -15,10 +15,10 @@ import tempfile
 from pathlib import Path
 
 import duckdb
-from memory import memory_mb
-from report import emit, options
 
 import nagindex
+from benchmarks.memory import memory_mb
+from benchmarks.report import emit, options
 from nagindex.backbone.load import load_backbone
 
 SUFFIXES = ("jsonl", "csv", "txt", "parquet")
@@ -70,7 +70,7 @@ def main() -> None:
                 write_row(Path(name, f"short.{suffix}"), 1000)
                 write_row(Path(name, f"long.{suffix}"), size)
             for case in peaks:
-                command = [sys.executable, __file__, "--measure", case, name]
+                command = [sys.executable, "-m", "benchmarks.long_row", "--measure", case, name]
                 done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
                 peaks[case].append(json.loads(done.stdout.splitlines()[-1]))
     rows = [[case, *(f"{value:,.0f}" for value in values)] for case, values in peaks.items()]

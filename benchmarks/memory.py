@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from report import emit, options
 
 import nagindex
+from benchmarks.report import emit, options
 from nagindex.backbone import load as backbone
 from nagindex.encode import encoder as encode
 from nagindex.encode.tokenize import Tokens
@@ -51,7 +51,7 @@ def do(case: str, folder: Path, pool: str) -> None:
     elif case == "append":
         index.append(folder / f"new-{pool}.jsonl", workers=0)
     else:
-        from scan import sparse_pool
+        from benchmarks.scan import sparse_pool
 
         sparse_pool(index.codes)
 
@@ -100,7 +100,7 @@ def main() -> None:
     if arguments.measure:
         measure(arguments.measure[0], Path(arguments.measure[1]))
         return
-    from synthetic import make_codes, write_pool
+    from benchmarks.synthetic import make_codes, write_pool
 
     sizes = [20_000, 100_000] if arguments.quick else [100_000, 1_000_000]
     peaks: dict[str, list[float]] = {case: [] for case in CASES}
@@ -113,7 +113,7 @@ def main() -> None:
             write_new(folder / "new-small.nagindex.jsonl", 1000)
             np.save(folder / "targets.npy", make_codes(200, seed=900, topic=3))
             for case in CASES:
-                command = [sys.executable, __file__, "--measure", case, name]
+                command = [sys.executable, "-m", "benchmarks.memory", "--measure", case, name]
                 done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
                 peaks[case].append(json.loads(done.stdout.splitlines()[-1]))
     rows = [

@@ -16,10 +16,10 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from report import emit, options
-from synthetic import SPEC, make_codes, write_pool
 
 import nagindex
+from benchmarks.report import emit, options
+from benchmarks.synthetic import SPEC, make_codes, write_pool
 
 EXAMPLES, TARGETS = 200, 6
 QUERIES = {
@@ -68,7 +68,7 @@ def published(features: str, budget: int, targets: dict[str, np.ndarray]) -> int
 
 def measured(*arguments: object) -> tuple[float, float]:
     """Run this script for one row and return its seconds, without Python startup, and its peak memory in MB."""
-    command = [sys.executable, __file__, "--one", *map(str, arguments)]
+    command = [sys.executable, "-m", "benchmarks.mixtures", "--one", *map(str, arguments)]
     output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.split()
     return float(output[-2]), float(output[-1])
 

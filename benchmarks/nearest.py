@@ -14,9 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
-from report import emit, median_seconds, options
-from synthetic import SPEC, make_codes
 
+from benchmarks.report import emit, median_seconds, options
+from benchmarks.synthetic import SPEC, make_codes
 from nagindex.nag import Codes
 from nagindex.search.nearest import nearest_scorer
 

@@ -9,6 +9,7 @@ of the whole pool. An encoding is on the front if none is faster and better. --q
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 import tempfile
 import time
@@ -21,21 +22,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.fidelity import shared_members
 from benchmarks.quality.arms import ProfileArm, neuron_counts
 from benchmarks.quality.codes import IMPACTS, KINDS, CodeCache, Encoded, pool_order
-from benchmarks.quality.impacts import PREFIXES, REDUCTIONS, token_ids
+from benchmarks.quality.impacts import PREFIXES, token_ids
 from benchmarks.quality.metrics import figures
 from benchmarks.quality.texts import POOL_OPTIONS, Case, Texts, limit, mapping_of, read_cases, read_texts
 from benchmarks.report import emit, options
 from nagindex.backbone.load import Backbone, load_backbone, wrap_model
 from nagindex.encode.encoder import Encoder, default_batch_tokens
-from nagindex.nag import Codes
 from nagindex.progress import step
 from nagindex.search.view import View
 from nagindex.search.weights import Weighting
 
 INT8 = ", int8"
-LENGTHS = (16, 32, 60, 120, 240)
+LENGTHS = PREFIXES
 SHARES = (1, 2 / 3, 1 / 2, 1 / 3, 1 / 6)
 CALIBRATE = 128
 TOP_K = (3, 5, 10, 20, 40)
@@ -91,24 +92,27 @@ def loaded(model: str, device: str = "cpu") -> Backbone:
 def codes_of(model: str, folder: Path, documents: Texts, cases: dict[str, Case]) -> dict[int, tuple[Encoded, str]]:
     """Return the codes of a model by the number of tokens, each with the name of its impact; encodes what is missing.
 
-    One pass over the longest length has those of all others where the model is causal.
+    One pass over the longest texts has those of all lengths where the model is causal.
     """
-    found: dict[int, tuple[Encoded, str]] = {}
+    names = {length: f"up, {length} tokens" for length in LENGTHS}
     place = folder / model.replace(INT8, "-int8")
-    for length in sorted(LENGTHS, reverse=True):
-        impacts = list(REDUCTIONS) if not found else IMPACTS
-        own = CodeCache(place, model, impacts=impacts, max_length=length, calibrate=CALIBRATE, load=loaded)
-        own.require(documents, cases)
-        own.encode(documents, cases)
-        codes = own.read(documents, cases)
-        found[length] = codes, "up"
-        prefixes = {
-            tokens: (codes, f"up, {tokens} tokens") for tokens in PREFIXES if f"up, {tokens} tokens" in codes.names
-        }
-        if prefixes:
-            return found | prefixes
-        place = place / f"shorter than {length}"
-    return found
+    if loaded(model).causal:
+        codes = kept(CodeCache(place, model, [*names.values()], max(LENGTHS), CALIBRATE, loaded), documents, cases)
+        return {length: (codes, name) for length, name in names.items()}
+    return {
+        length: (
+            kept(CodeCache(place / f"{length}", model, IMPACTS, length, CALIBRATE, loaded), documents, cases),
+            "up",
+        )
+        for length in LENGTHS
+    }
+
+
+def kept(cache: CodeCache, documents: Texts, cases: dict[str, Case]) -> Encoded:
+    """Return the codes that a folder keeps, after encoding what it lacks."""
+    cache.require(documents, cases)
+    cache.encode(documents, cases)
+    return cache.read(documents, cases)
 
 
 def precision(
@@ -153,19 +157,13 @@ def encoder_of(encoding: Encoding) -> Encoder:
     return Encoder([backbone], [spec], default_batch_tokens(backbone))
 
 
-def shared(a: Codes, b: Codes) -> float:
-    """Return the share of members that two encodings of the same texts have in common."""
-    rows = [np.isin(x, y).mean() for left, right in zip(a, b, strict=True) for x, y in zip(left, right, strict=True)]
-    return float(np.mean(rows))
-
-
 def with_front(points: list[Point]) -> list[Point]:
     """Return the points, fastest first, those marked that no point is at least as fast and better than."""
     marked, best = [], -1.0
     for point in sorted(points, key=lambda p: (-p.rate, -p.precision)):
         front = point.precision > best
         best = max(best, point.precision)
-        marked.append(Point(**{**vars(point), "front": front}))
+        marked.append(dataclasses.replace(point, front=front))
     return marked
 
 
@@ -210,9 +208,7 @@ def main() -> None:
     if arguments.quick:
         arguments.timed, arguments.rounds = 16, 1
     documents = limit(read_texts(arguments.pool, arguments.label), arguments.documents)
-    cases = read_cases(
-        {name: own for name, own in mapping.items() if own["labels"]}, arguments.targets, arguments.examples
-    )
+    cases = read_cases(mapping, arguments.targets, arguments.examples, labeled=True)
     labels = np.array(documents.labels)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.cache or Path(temporary)
@@ -228,17 +224,17 @@ def main() -> None:
     measured = rates(encodings, sample, arguments.rounds)
     speed = {encoding: statistics.median(own) for encoding, own in measured.items()}
     points = with_front([point for model in models for point in points_of(model, codes[model], cases, labels, speed)])
-    kept = {model: shares_kept(codes[model], codes[model + INT8]) for model in models if model + INT8 in codes}
-    for model, own in kept.items():
+    members = {model: shares_kept(codes[model], codes[model + INT8]) for model in models if model + INT8 in codes}
+    for model, own in members.items():
         print(f"{model}: {own} of the members are the same with linear layers in int8")
-    report(points, kept, documents, cases, arguments)
+    report(points, members, documents, cases, arguments)
 
 
 def shares_kept(plain: dict[int, tuple[Encoded, str]], quantized: dict[int, tuple[Encoded, str]]) -> dict[str, float]:
     """Return the share of members of the pool's codes that quantization keeps, K = 20, for each kind of impact."""
     length = max(set(plain) & set(quantized))
     parts = [own[length][0] for own in (plain, quantized)]
-    return {kind: shared(*(part.codes("pool", kind)[:200, :, :20] for part in parts)) for kind in KINDS}
+    return {kind: shared_members(*(part.codes("pool", kind)[:200, :, :20] for part in parts)) for kind in KINDS}
 
 
 def report(

@@ -1,6 +1,6 @@
 """Fault injection into the files of an index: are faults detected, and is an answer ever wrong?
 
-    python benchmarks/reliability.py [--seed 0] [--quick] [--kinds NAME]... [--kills N] [--json FILE]
+    python -m benchmarks.reliability [--seed 0] [--quick] [--kinds NAME]... [--kills N] [--json FILE]
 
 The script builds an index with files of every kind. For each kind it cuts 1 to 100 bytes off the end, flips 200 random bits one at a
 time, and empties files, exchanges them for those of another segment or version, and removes them. After each fault a separate process
@@ -26,9 +26,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from damage import ALWAYS, KINDS, SAVED, Fault, Kind, apply, faults_of, undo
-from damaged import BEST, MODES, make
-from report import emit, options
+from benchmarks.damage import ALWAYS, KINDS, SAVED, Fault, Kind, apply, faults_of, undo
+from benchmarks.damaged import BEST, MODES, make
+from benchmarks.report import emit, options
 
 PATIENCE = 120.0
 """Seconds after which a process counts as hanging."""
@@ -37,7 +37,8 @@ QUICK = {"cuts": 4, "flips": 8, "files": 1}
 LEAST = {"cuts": 1, "flips": 1, "files": 1}
 WORKERS = 2
 ASKED = list(dict.fromkeys([*ALWAYS, *MODES, "documents", "texts", "saved", "new texts", "weights"]))
-KILL_MANY = Path(__file__).parent.parent / "tests" / "crash" / "kill_many.py"
+ROOT = Path(__file__).parent.parent
+KILL_MANY = ROOT / "tests" / "crash" / "kill_many.py"
 
 
 class Looker:
@@ -51,8 +52,8 @@ class Looker:
     ) -> dict[str, Any]:
         """Return an index's responses, including a crash or a hang."""
         if self.process is None:
-            command = [sys.executable, str(Path(__file__).with_name("damaged.py"))]
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            command = [sys.executable, "-m", "benchmarks.damaged"]
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
         request = {"index": str(index), "version": version, "asked": asked, "repair": repair}
         print(json.dumps(request), file=self.process.stdin, flush=True)
         ready, _, _ = select.select([self.process.stdout], [], [], PATIENCE)

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 import scipy.sparse as sp
-from report import emit, median_seconds, options
-from synthetic import SPEC, make_codes, write_pool
 
 import nagindex
+from benchmarks.report import emit, median_seconds, options
+from benchmarks.synthetic import SPEC, make_codes, write_pool
 from nagindex.nag import Codes, NagSpec
 from nagindex.search.profile import Profile, profile_of
 from nagindex.search.scan import Ranking, scan, sums_from_codes

@@ -1,6 +1,6 @@
 """Ways to score, compared by the share of in-domain documents among the best, with BM25 and embeddings as peers.
 
-    python benchmarks/scoring.py --index pool.nagindex --pool corpus/pool --targets corpus/targets
+    python -m benchmarks.scoring --index pool.nagindex --pool corpus/pool --targets corpus/targets
 
 For three target sets of a labeled pool, the share of documents with the labels that belong to the target among the best 500, 1,500
 and 5 %, for each way to score with nagindex, for BM25 (bm25s, mean of the ten best examples), for embeddings of the same model
@@ -17,10 +17,10 @@ from pathlib import Path
 
 import bm25s
 import numpy as np
-from report import emit, options
 from sentence_transformers import SentenceTransformer
 
 import nagindex
+from benchmarks.report import emit, options
 from nagindex.backbone.locate import locate
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import read_documents

@@ -1,6 +1,6 @@
 """Composition of selections from a labeled pool, for several targets, against the pool's own shares (random selection).
 
-    python benchmarks/selection.py --pool corpus/pool --targets corpus/targets/gsm8k.jsonl corpus/targets/hellaswag.jsonl
+    python -m benchmarks.selection --pool corpus/pool --targets corpus/targets/gsm8k.jsonl corpus/targets/hellaswag.jsonl
 
 Builds an index with all-MiniLM-L6-v2 through the command line, queries it once for each target, and reports the share of each
 label in the selection, the seconds of building and of each query (the first encodes the targets, the second finds them in the
@@ -17,9 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from report import emit, options
-
 import nagindex
+from benchmarks.report import emit, options
 
 DATA = Path(__file__).parent.parent / "data"
 

@@ -1,6 +1,6 @@
 """How synthetic NAGs compare with real ones: popularity, overlap, variance, scores, and what the sketch engine reads.
 
-python benchmarks/synthetic_fit.py --fit NAGS.npz
+python -m benchmarks.synthetic_fit --fit NAGS.npz
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from synthetic import FITTED_WIDTH, SPEC, TARGETS, WORLDS, make_codes
 
+from benchmarks.synthetic import FITTED_WIDTH, SPEC, TARGETS, WORLDS, make_codes
 from nagindex.nag import Codes, NagSpec
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def _sketched(codes: Codes, examples: Codes, basis: Basis) -> tuple[float, float
 
 def main() -> None:
     """Show how synthetic NAGs compare with real ones, an .npz file of codes `absolute` and `relative`, uint16 [n, L, 20], and targets'."""
-    from report import emit, options
+    from benchmarks.report import emit, options
 
     arguments = options(__doc__ or "", fit={"type": Path, "help": "real NAGs: arrays KIND, target_NAME_KIND"})
     real = np.load(arguments.fit) if arguments.fit else {}

@@ -11,10 +11,10 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from report import emit, median_seconds, options
-from synthetic import SPEC, make_codes, write_pool
 
 import nagindex
+from benchmarks.report import emit, median_seconds, options
+from benchmarks.synthetic import SPEC, make_codes, write_pool
 from nagindex.nag import NagSpec
 from nagindex.search.profile import Profile
 from nagindex.search.scorers import Scorer, scorer_of

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student
 
+from nagindex.search.metrics import half_interval, resamples
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -45,13 +47,10 @@ def resampled_ratios(amounts: np.ndarray, units: np.ndarray, count: int, seed: i
         count: resamples.
         seed: draws the resamples.
     """
-    examples = len(amounts)
-    times = np.random.default_rng(seed).multinomial(examples, np.full(examples, 1 / examples), size=count)
-    times = np.vstack([np.ones(examples, np.int64), times])
+    times = np.vstack([np.ones(len(amounts), np.int64), resamples(len(amounts), count, seed)])
     return (times @ amounts) / (times @ units)
 
 
 def bootstrap_interval(ratios: np.ndarray) -> Interval:
     """Return a figure and 1.96 standard deviations of its resamples, from float64 [1 + resamples]."""
-    half = 1.96 * ratios[1:].std(ddof=1) if len(ratios) > 2 else float("nan")
-    return Interval(float(ratios[0]), float(half))
+    return Interval(float(ratios[0]), half_interval(ratios[1:]) if len(ratios) > 2 else float("nan"))

@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from nagindex.cli.tables import table
 
-from benchmarks.quality.arms import Arm, SumArm, impact_arms, nag_arms, trial_arms
+from benchmarks.quality.arms import Arm, SumArm, impact_arms, nag_arms, setting_arms, trial_arms
 from benchmarks.quality.codes import IMPACTS, MAX_LENGTH, CodeCache, Encoded
 from benchmarks.quality.impacts import REDUCTIONS
 from benchmarks.quality.metrics import METRICS, bootstrap, figures, random_figures
@@ -46,32 +46,16 @@ Results = dict[str, dict[str, dict[str, Any]]]
 """For each arm and target, and for the means, the figures of each metric: value, low, high."""
 
 
-def arms_of(
-    target: str, case: Case, codes: Encoded, words: WordPeers | None, sentences: dict[str, np.ndarray]
+def main_arms(
+    case: Case, target: str, codes: Encoded, words: WordPeers, sentences: dict[str, np.ndarray]
 ) -> Iterator[tuple[str, Arm]]:
-    """Yield all rankings for a target; those of the impacts only, if there are no peers."""
-    if words is None:
-        yield from impact_arms(codes, target)
-        return
+    """Yield the rankings for a target whose figures are given with intervals: peers, and NAGs of all layers."""
     own = [sentences[part] for part in ("pool", target)]
-    embeddings = dict(vector_arms("MiniLM", *own))
-    nags = dict(nag_arms(codes, target))
+    embeddings, nags = dict(vector_arms("MiniLM", *own)), dict(nag_arms(codes, target))
     yield from chain(words.arms(case), embeddings.items(), [("MiniLM, classifier", ClassifierArm(*own))])
-    yield from state_arms("backbone's", codes, target)
-    yield from chain(nags.items(), trial_arms(codes, target))
+    yield from chain(state_arms("backbone's", codes, target), nags.items())
     for name in ORDER[-2:]:
         yield f"{name} + {NEAREST_SENTENCES}", SumArm([nags[name], embeddings[NEAREST_SENTENCES]])
-
-
-def has_interval(name: str) -> bool:
-    """Return whether an arm's figures are given with intervals: peers, and NAGs of all layers with K = 20 and K = 5."""
-    nag = name.startswith(("absolute", "relative"))
-    return not nag or (name.endswith(("K = 20", "K = 5", "nearest")) and "m =" not in name and "contrast" not in name)
-
-
-def is_fitted(name: str) -> bool:
-    """Return whether a model is fitted for each set of examples, too slowly to do it again for the halves and resamples."""
-    return any(word in name for word in ("classifier", "clusters", "regression"))
 
 
 def evaluate(
@@ -86,23 +70,19 @@ def evaluate(
         times: int64 [resamples, examples].
 
     Returns:
-        Figures, float64 [3 + resamples, metrics] of all examples, either half and each resample; rankings, int32 [documents]. Fitted
-        models have the first figures only, and no ranking.
+        Figures, float64 [3 + resamples, metrics] of all examples, either half and each resample; rankings, int32 [documents]. Models
+        that are fitted have the first figures only, and no ranking.
     """
     found, rankings = {}, {}
     every, first = np.ones(len(held_out), np.int64), (~held_out).astype(np.int64)
     for name, arm in arms:
-        if is_fitted(name):
-            own = np.full((3, len(METRICS)), np.nan)
-            if relevant.any():
-                own[0] = figures(arm.scores(every), relevant)
-                found[name] = own
-            continue
-        scores = [arm.scores(part) for part in (every, first, 1 - first)]
-        rankings[name] = np.argsort(-scores[1], kind="stable").astype(np.int32)
+        scores = [arm.scores(part) for part in ([every] if arm.refits else [every, first, 1 - first])]
+        if not arm.refits:
+            rankings[name] = np.argsort(-scores[1], kind="stable").astype(np.int32)
         if relevant.any():
-            own = times if has_interval(name) else times[:0]
-            found[name] = np.vstack([[figures(s, relevant) for s in scores], bootstrap(arm.scores, relevant, own)])
+            again = bootstrap(arm.scores, relevant, times[:0] if arm.refits else times)
+            halves = np.full((3 - len(scores), len(METRICS)), np.nan)
+            found[name] = np.vstack([[figures(own, relevant) for own in scores], halves, again])
     return found, rankings
 
 
@@ -217,12 +197,17 @@ def main() -> None:
             for target, case in cases.items():
                 relevant = np.isin(labels, sorted(case.labels))
                 times = resamples(len(case.examples.ids), arguments.resamples)
-                arms = arms_of(target, case, codes, words, sentences)
-                own, ranked = evaluate(arms, relevant, case.held_out, times)
-                rankings |= {f"{target}|{name}": order for name, order in ranked.items()}
-                if relevant.any():
-                    random = np.tile(random_figures(relevant), (3 + len(times), 1))
-                    found[target] = {"random": random} | own
+                if words is None:
+                    sets = [(impact_arms(codes, target), times[:0])]
+                else:
+                    further = chain(setting_arms(codes, target), trial_arms(codes, target))
+                    sets = [(main_arms(case, target, codes, words, sentences), times), (further, times[:0])]
+                random = np.tile(random_figures(relevant), (3 + len(times), 1)) if relevant.any() else None
+                found |= {} if random is None else {target: {"random": random}}
+                for arms, again in sets:
+                    own, ranked = evaluate(arms, relevant, case.held_out, again)
+                    found |= {target: found[target] | own} if own else {}
+                    rankings |= {f"{target}|{name}": order for name, order in ranked.items()}
                 advance(1)
         if peers:
             keep_rankings(folder, documents, cases, rankings)

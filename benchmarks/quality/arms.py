@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from scipy import sparse
@@ -38,7 +38,13 @@ PRIORS = (5, 20, 80, 320)
 
 
 class Arm(Protocol):
-    """A way to rank documents for one target."""
+    """A way to rank documents for one target.
+
+    Attributes:
+        refits: whether a model is fitted to each set of examples, too slowly to do it again for halves and resamples.
+    """
+
+    refits: ClassVar[bool]
 
     def scores(self, times: np.ndarray) -> np.ndarray:
         """Return the scores of all documents, higher is better.
@@ -60,6 +66,7 @@ class ProfileArm:
         weighting: how neurons are weighed.
     """
 
+    refits: ClassVar[bool] = False
     pool: Codes
     examples: Codes
     view: View
@@ -83,6 +90,7 @@ class NearestArm:
         nearest: how many of them count.
     """
 
+    refits: ClassVar[bool] = False
     numbers: np.ndarray
     similarities: np.ndarray
     nearest: int = NEAREST
@@ -108,6 +116,7 @@ class MeanArm:
         similarities: float [documents, examples].
     """
 
+    refits: ClassVar[bool] = False
     similarities: np.ndarray
 
     def scores(self, times: np.ndarray) -> np.ndarray:
@@ -119,6 +128,7 @@ class MeanArm:
 class SumArm:
     """Sum of the standardized scores of several arms."""
 
+    refits: ClassVar[bool] = False
     arms: Sequence[Arm]
 
     def scores(self, times: np.ndarray) -> np.ndarray:
@@ -137,6 +147,7 @@ class ClusterArm:
         clusters: number of clusters.
     """
 
+    refits: ClassVar[bool] = True
     pool: sparse.csr_array
     examples: sparse.csr_array
     clusters: int
@@ -160,6 +171,7 @@ class RegressionArm:
         strength: inverse strength of the L2 penalty.
     """
 
+    refits: ClassVar[bool] = True
     pool: sparse.csr_array
     examples: sparse.csr_array
     strength: float
@@ -202,9 +214,8 @@ def members(codes: Codes, spec: NagSpec) -> sparse.csr_array:
 
 
 def parts_of(layers: int) -> dict[str, tuple[int, ...]]:
-    """Return sets of layers by name: all, first parts, the last third and the last one."""
+    """Return sets of layers by name: first parts, the last third and the last one."""
     return {
-        "all layers": tuple(range(layers)),
         "first two thirds": tuple(range(2 * layers // 3)),
         "first half": tuple(range(layers // 2)),
         "first third": tuple(range(layers // 3)),
@@ -213,37 +224,44 @@ def parts_of(layers: int) -> dict[str, tuple[int, ...]]:
     }
 
 
+def profile_arm(
+    codes: Encoded, target: str, kind: str, written: str, layers: tuple[int, ...], top_k: int
+) -> ProfileArm:
+    """Return the ranking by one weighting, as `Weighting.parse` takes it, of some layers and K of the paper's impact."""
+    view = View(codes.spec, layers, top_k)
+    pool, examples = codes.codes("pool", kind), codes.codes(target, kind)
+    return ProfileArm(pool, examples, view, neuron_counts(view(pool), view.spec), Weighting.parse(written))
+
+
 def nag_arms(codes: Encoded, target: str) -> Iterator[tuple[str, Arm]]:
-    """Yield rankings by NAGs: absolute and relative, by every weighting, K, set of layers, and by nearest examples."""
-    parts = parts_of(codes.spec.layers)
+    """Yield the main rankings by NAGs of all layers, K = 20 and 5: plain, by logarithms, and by nearest examples."""
     every = tuple(range(codes.spec.layers))
+    most, least = max(TOP_K), min(TOP_K)
     for kind in KINDS:
-        pool, examples = codes.codes("pool", kind), codes.codes(target, kind)
-        for top_k in (k for k in (*TOP_K, *EXTREME_K) if k <= codes.spec.top_k):
-            view = View(codes.spec, every, top_k)
-            background = neuron_counts(view(pool), view.spec)
-            weights = WEIGHTS if top_k in TOP_K else {name: WEIGHTS[name] for name in ("plain", "log-ratio")}
-            for name, written in weights.items():
-                arm = ProfileArm(pool, examples, view, background, Weighting.parse(written))
-                yield f"{kind}, {name}, K = {top_k}", arm
-            if top_k == max(TOP_K):
-                for prior in PRIORS:
-                    weighting = Weighting.parse(f"log-ratio:{prior}")
-                    yield (
-                        f"{kind}, log-ratio, m = {prior}, K = {top_k}",
-                        ProfileArm(pool, examples, view, background, weighting),
-                    )
-                shared = overlaps(view(pool), view(examples), view.spec)
-                yield f"{kind}, nearest example, K = {top_k}", NearestArm.of(shared, 1)
-                yield f"{kind}, {NEAREST} nearest, K = {top_k}", NearestArm.of(shared)
-        for (name, layers), top_k in product(parts.items(), (max(TOP_K), min(TOP_K))):
-            if layers == every:
-                continue
-            view = View(codes.spec, layers, top_k)
-            background = neuron_counts(view(pool), view.spec)
-            for weights in ("plain", "log-ratio"):
-                weighting = Weighting.parse(WEIGHTS[weights])
-                yield f"{kind}, {weights}, K = {top_k}, {name}", ProfileArm(pool, examples, view, background, weighting)
+        for top_k, name in product((most, least), ("plain", "log-ratio", "log-odds")):
+            yield f"{kind}, {name}, K = {top_k}", profile_arm(codes, target, kind, WEIGHTS[name], every, top_k)
+        view = View(codes.spec, every, most)
+        shared = overlaps(view(codes.codes("pool", kind)), view(codes.codes(target, kind)), view.spec)
+        yield f"{kind}, nearest example, K = {most}", NearestArm.of(shared, 1)
+        yield f"{kind}, {NEAREST} nearest, K = {most}", NearestArm.of(shared)
+
+
+def setting_arms(codes: Encoded, target: str) -> Iterator[tuple[str, Arm]]:
+    """Yield rankings by other settings of NAGs: further weights, m, K and sets of layers."""
+    every = tuple(range(codes.spec.layers))
+    most, least = max(TOP_K), min(TOP_K)
+    for kind in KINDS:
+        for top_k, name in product(TOP_K, WEIGHTS):
+            if top_k not in (most, least) or "contrast" in name:
+                yield f"{kind}, {name}, K = {top_k}", profile_arm(codes, target, kind, WEIGHTS[name], every, top_k)
+        for prior in PRIORS:
+            arm = profile_arm(codes, target, kind, f"log-ratio:{prior}", every, most)
+            yield f"{kind}, log-ratio, m = {prior}, K = {most}", arm
+        for top_k, name in product([k for k in EXTREME_K if k <= codes.spec.top_k], ("plain", "log-ratio")):
+            yield f"{kind}, {name}, K = {top_k}", profile_arm(codes, target, kind, WEIGHTS[name], every, top_k)
+        for (part, layers), top_k, name in product(parts_of(len(every)).items(), (most, least), ("plain", "log-ratio")):
+            arm = profile_arm(codes, target, kind, WEIGHTS[name], layers, top_k)
+            yield f"{kind}, {name}, K = {top_k}, {part}", arm
 
 
 def trial_arms(codes: Encoded, target: str, top_k: int = 20) -> Iterator[tuple[str, Arm]]:

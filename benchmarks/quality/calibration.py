@@ -123,9 +123,7 @@ def main() -> None:
         arguments.compared = 40
     documents = read_texts(arguments.pool, arguments.label)
     documents = documents.take(np.sort(pool_order(len(documents.ids))[: arguments.documents]).tolist())
-    cases = read_cases(
-        {name: own for name, own in mapping.items() if own["labels"]}, arguments.targets, arguments.examples
-    )
+    cases = read_cases(mapping, arguments.targets, arguments.examples, labeled=True)
     labels = np.array(documents.labels)
     relevant = {name: np.isin(labels, sorted(case.labels)) for name, case in cases.items()}
     with tempfile.TemporaryDirectory() as folder:

@@ -62,7 +62,6 @@ class CodeCache:
         self,
         folder: Path,
         model: str,
-        *,
         impacts: Sequence[str] = IMPACTS,
         max_length: int = MAX_LENGTH,
         calibrate: int = 512,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import bm25s
 import numpy as np
@@ -69,6 +70,8 @@ class ImportanceArm:
     Source: Xie et al., Data Selection for Language Models via Importance Resampling, 2023.
     """
 
+    refits: ClassVar[bool] = False
+
     pool: sparse.csr_matrix
     examples: sparse.csr_matrix
     by_token: bool = False
@@ -91,6 +94,7 @@ class ClassifierArm:
         examples: float32 [examples, d].
     """
 
+    refits: ClassVar[bool] = True
     pool: np.ndarray
     examples: np.ndarray
 

@@ -130,9 +130,7 @@ def main() -> None:
     )
     mapping = mapping_of(arguments)
     documents = limit(read_texts(arguments.pool, arguments.label), arguments.documents)
-    cases = read_cases(
-        {name: own for name, own in mapping.items() if own["labels"]}, arguments.targets, arguments.examples
-    )
+    cases = read_cases(mapping, arguments.targets, arguments.examples, labeled=True)
     labels = dict(zip(documents.ids, documents.labels, strict=True))
     backbone = load_backbone(arguments.model)
     layers = len(backbone.widths)

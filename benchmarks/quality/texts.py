@@ -112,7 +112,9 @@ def limit(documents: Texts, count: int | None, seed: int = 0) -> Texts:
     return documents.take(np.sort(np.concatenate(chosen)).tolist())
 
 
-def read_cases(mapping: dict[str, dict[str, Any]], files: Sequence[str | Path], count: int | None) -> dict[str, Case]:
+def read_cases(
+    mapping: dict[str, dict[str, Any]], files: Sequence[str | Path], count: int | None, *, labeled: bool = False
+) -> dict[str, Case]:
     """Return the targets that a mapping names.
 
     Args:
@@ -120,11 +122,12 @@ def read_cases(mapping: dict[str, dict[str, Any]], files: Sequence[str | Path], 
             parts of `ids`, one of which an example's id must contain, and whether the labels are `loose`.
         files: the target files, or folders of them.
         count: examples used of each target, drawn by a seed; None for all.
+        labeled: whether targets without labels are left out.
     """
     places = {source.path.name: source.path for source in find_sources([str(file) for file in files]).sources}
     cases = {}
     for name, case in mapping.items():
-        if case["file"] not in places:
+        if case["file"] not in places or (labeled and not case["labels"]):
             continue
         examples = read_texts([places[case["file"]]])
         parts = case.get("ids", [""])

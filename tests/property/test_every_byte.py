@@ -3,6 +3,7 @@
 The faults are those of benchmarks/reliability.py, of which its table is made, in a smaller number.
 """
 
+import importlib
 import json
 import subprocess
 import sys
@@ -10,18 +11,15 @@ from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parent.parent.parent / "benchmarks"
+ROOT = Path(__file__).parent.parent.parent
 RIGHT = {"scan": [["a"], [1.0]], "sketch": [["a"], [1.0]], "graph": [["a"], [1.0]]}
 EARLIER = {name: [["b"], [1.0]] for name in RIGHT}
 
 
 @pytest.fixture
-def reliability(monkeypatch):
+def reliability():
     """The script, as a module."""
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    import reliability
-
-    return reliability
+    return importlib.import_module("benchmarks.reliability")
 
 
 def kind_of(reliability, name):
@@ -30,8 +28,8 @@ def kind_of(reliability, name):
 
 def test_a_fault_in_any_file_is_told_and_no_answer_is_wrong(tmp_path):
     figures = tmp_path / "figures.json"
-    command = [sys.executable, BENCHMARKS / "reliability.py", "--least", "--json", figures]
-    done = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "benchmarks.reliability", "--least", "--json", figures]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     found = json.loads(figures.read_text())
     assert found["broken"] == [], done.stderr
     assert done.returncode == 0, done.stderr

@@ -3,30 +3,23 @@
 import collections
 import dataclasses
 import math
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-try:
-    from benchmarks.pretrain.comparison import differences, run_of, runs_of, values_of
-    from benchmarks.pretrain.inputs import RANDOM, WHOLE, Inputs, Vocabulary, encode_documents, read_folder
-    from benchmarks.pretrain.intervals import bootstrap_interval, resampled_ratios, t_interval
-    from benchmarks.pretrain.kneser_ney import TrigramModel, discounts
-    from benchmarks.pretrain.model import BlockwiseLoss, Compute, Size, build, token_bits
-    from benchmarks.pretrain.questions import margins, questions_of
-    from benchmarks.pretrain.runs import Plan, Run, bits_per_byte, digest, outcome_of, outcomes, prepare
-    from benchmarks.pretrain.training import train, windows
-    from benchmarks.pretrain.transformer import needed
-    from benchmarks.pretrain.trigram import measure, ratios
-finally:
-    sys.path.remove(str(ROOT))
+from benchmarks.pretrain.comparison import differences, run_of, runs_of, values_of
+from benchmarks.pretrain.inputs import RANDOM, WHOLE, Inputs, Vocabulary, encode_documents, read_folder
+from benchmarks.pretrain.intervals import bootstrap_interval, resampled_ratios, t_interval
+from benchmarks.pretrain.kneser_ney import TrigramModel, discounts
+from benchmarks.pretrain.model import BlockwiseLoss, Compute, Size, build, token_bits
+from benchmarks.pretrain.questions import margins, questions_of
+from benchmarks.pretrain.runs import Plan, Run, bits_per_byte, digest, outcome_of, outcomes, prepare
+from benchmarks.pretrain.training import train, windows
+from benchmarks.pretrain.transformer import needed
+from benchmarks.pretrain.trigram import measure, ratios
 
 TINY = Size(hidden=16, layers=1, heads=2, mlp=32, vocabulary=300, context=16, batch=4, learning_rate=1e-2)
 CPU = Compute("cpu", "float32")

@@ -3,34 +3,26 @@
 import itertools
 import json
 import math
-import sys
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy import sparse
 
+from benchmarks.pareto import Encoding, Point, layer_counts, with_front
+from benchmarks.quality.arms import MeanArm, NearestArm, ProfileArm, SumArm, neuron_counts, overlaps
+from benchmarks.quality.codes import coded
+from benchmarks.quality.impacts import REDUCTIONS, batch_impacts, supported
+from benchmarks.quality.metrics import BUDGETS, METRICS, bootstrap, figures, random_figures
+from benchmarks.quality.peers import ImportanceArm
+from benchmarks.quality.plots import plot_arms, plot_front
+from benchmarks.quality.texts import Case, Texts, limit, read_cases
 from nagindex.encode.encoder import encode_ids
 from nagindex.nag import NagSpec, dice
 from nagindex.search.metrics import interval, resamples
 from nagindex.search.view import View
 from nagindex.search.weights import Weighting, log_ratio, rounded_logs
-
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT))
-try:
-    from benchmarks.pareto import Encoding, Point, layer_counts, with_front
-    from benchmarks.quality.arms import MeanArm, NearestArm, ProfileArm, SumArm, neuron_counts, overlaps
-    from benchmarks.quality.codes import coded
-    from benchmarks.quality.impacts import REDUCTIONS, batch_impacts, supported
-    from benchmarks.quality.metrics import BUDGETS, METRICS, bootstrap, figures, random_figures
-    from benchmarks.quality.peers import ImportanceArm
-    from benchmarks.quality.plots import plot_arms, plot_front
-    from benchmarks.quality.texts import Case, Texts, limit, read_cases
-finally:
-    sys.path.remove(str(ROOT))
 
 
 def naive_figures(scores, relevant):

@@ -1,17 +1,12 @@
 """The benchmarks' synthetic pools: valid NAGs, the same for a seed, as concentrated as real ones."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import nagindex
 from nagindex.nag import NagSpec
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-synthetic, synthetic_fit = pytest.importorskip("synthetic"), pytest.importorskip("synthetic_fit")
-sys.path.pop(0)
+synthetic, synthetic_fit = (pytest.importorskip(f"benchmarks.{name}") for name in ("synthetic", "synthetic_fit"))
 
 SHAPES = {"absolute": NagSpec("up", (1536,) * 4, 20), "relative": NagSpec("up", (1536,) * 4, 5)}
 both = pytest.mark.parametrize("kind", SHAPES)
