@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,7 @@ class Model:
     """Stub for a backbone and its tokenizer: every text is one token."""
 
     tokenizer = None
+    model = SimpleNamespace(device=SimpleNamespace(type="cpu"))
     portable = False
 
     def __init__(self, _tokenizer: object = None) -> None:
@@ -81,6 +83,7 @@ def measure(case: str, folder: Path) -> None:
     """Run a case on the small pool, then on the pool, and print the second run's peak memory as JSON."""
     backbone.load_matching_backbone = lambda *_, **__: Model()
     pipeline.PrefixTokenizer = Model
+    encode.CpuWorkers = SimpleNamespace(of=lambda _: None)
     encode.Encoder.encode = random_codes
     do(case, folder, "small.nagindex")
     Path("/proc/self/clear_refs").write_text("5")  # resets the peak
