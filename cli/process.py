@@ -11,11 +11,17 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import click
 
+from nagindex.interrupts import is_importing
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SECONDS_OF_IMPORT = 0.05
+"""After so long a signal that came during an import looks again whether it has ended."""
+
 ESCAPES = "nagindex.escapes"
 """The error handler of the standard streams: what their encoding lacks is written as in JSON, such as \\u00e9."""
 
@@ -38,12 +44,19 @@ def was_stopped() -> bool:
     return bool(_stops)
 
 
-def _stop(number: int, _frame: object) -> None:
-    """Raise KeyboardInterrupt: unfinished files are removed, complete ones published. A second Ctrl-C ends the process at once."""
-    _stops.append(number)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # schedulers send it to a process, and again to its group
-    raise KeyboardInterrupt
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Raise KeyboardInterrupt, after an import that is under way: unfinished files are removed, complete ones published.
+
+    A second Ctrl-C ends the process at once.
+    """
+    if number != signal.SIGALRM:
+        _stops.append(number)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # schedulers send it to a process, and again to its group
+    if not is_importing(frame):
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGALRM, _stop)
+    signal.setitimer(signal.ITIMER_REAL, SECONDS_OF_IMPORT)
 
 
 @contextmanager
@@ -54,9 +67,12 @@ def stopping_on_signals() -> Iterator[None]:
         yield
         return
     before = [(number, signal.signal(number, _stop)) for number in SIGNALS]
+    before.append((signal.SIGALRM, signal.getsignal(signal.SIGALRM)))
     try:
         yield
     finally:
+        if was_stopped():
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before:
             signal.signal(number, handler)
 

@@ -15,13 +15,15 @@ import sys
 import threading
 import traceback
 from collections.abc import Generator
+from types import FrameType
 from typing import Any
 
 from nagindex.errors import NagIndexError
+from nagindex.interrupts import is_importing
 
 HEADER = struct.Struct("<cQ")  # kind of a frame, and length of its content in bytes
 ITEM, ERROR, END = b"i", b"e", b"."
-RETRY_SECONDS = 1.0  # a finalizer or a library can swallow the KeyboardInterrupt of a stop; it is raised again then
+RETRY_SECONDS = 1.0  # a stop is raised again then: it came during an import, or a library has swallowed it
 STOPPED = 128 + signal.SIGTERM  # exit code of a child that stopped on request
 
 
@@ -29,7 +31,8 @@ def serve(descriptor: int) -> None:
     """Run the generator named on stdin and write its items to a pipe.
 
     SIGTERM and SIGINT stop it: KeyboardInterrupt is raised in the generator, again if it was swallowed, and the items that
-    it yields while it ends are sent too. Its `finally` blocks are not interrupted. The process then exits with the code STOPPED.
+    it yields while it ends are sent too. Neither its `finally` blocks nor its imports are interrupted. The process then exits
+    with the code STOPPED.
 
     Args:
         descriptor: file descriptor of the pipe.
@@ -37,13 +40,13 @@ def serve(descriptor: int) -> None:
     items = _requested_items()
     stop_requested = stop_raised = False
 
-    def request_stop(number: int, frame: object) -> None:
+    def request_stop(number: int, frame: FrameType | None) -> None:
         nonlocal stop_requested, stop_raised
         if not stop_requested:
             signal.setitimer(signal.ITIMER_REAL, RETRY_SECONDS, RETRY_SECONDS)
         stop_requested = True
         # Outside the generator a frame may be half written, so the loop below raises the stop in the generator then.
-        if items.gi_running and not _is_ending():  # type: ignore[attr-defined]
+        if items.gi_running and not _is_ending() and not is_importing(frame):  # type: ignore[attr-defined]
             stop_raised = True
             raise KeyboardInterrupt
 
@@ -102,10 +105,7 @@ def _write_frame(descriptor: int, kind: bytes, content: bytes) -> None:
 
 
 def _requested_items() -> Generator[Any, None, None]:
-    """Yield the items of the function named on stdin.
-
-    The function is imported inside the generator, so that a stop can interrupt the import.
-    """
+    """Yield the items of the function named on stdin."""
     parent = os.getppid()
     function, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our own parent
     threading.Thread(target=_stop_with_parent, args=(parent,), daemon=True).start()

@@ -161,6 +161,37 @@ def test_a_second_ctrl_c_ends_at_once_and_a_second_sigterm_does_not() -> None:
         assert process.stderr.read() == b""
 
 
+IMPORTING = """
+import time
+from nagindex.cli.process import stopping_on_signals
+with stopping_on_signals():
+    try:
+        import half_made
+        time.sleep(100)
+    except KeyboardInterrupt:
+        print(half_made.whole)
+"""
+HALF_MADE = """
+import time
+print("importing", flush=True)
+time.sleep(0.5)
+whole = "imported"
+"""
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_an_import_waits_for_its_end(tmp_path: Path, kind: signal.Signals) -> None:
+    """Compiled modules abort the process when their import is interrupted: duckdb's does."""
+    (tmp_path / "half_made.py").write_text(HALF_MADE)
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-c", IMPORTING], env=environment, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"importing\n"
+        process.send_signal(kind)
+        assert process.communicate(timeout=60)[0] == b"imported\n"
+        assert process.returncode == 0
+
+
 WRITES = (
     ["sql", "SELECT * FROM docs"],
     ["info"],

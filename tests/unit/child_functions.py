@@ -147,6 +147,19 @@ def swallowing(started, path):
         Path(path).write_text("finished")
 
 
+def importing(folder, started, path):
+    """Import a module that takes its time; when stopped, write down whether it was imported whole."""
+    slow = f"import pathlib, time; pathlib.Path({started!r}).touch(); time.sleep(0.5); whole = 'imported'"
+    (Path(folder) / "half_made.py").write_text(slow)
+    sys.path.insert(0, folder)
+    try:
+        import half_made
+
+        yield from endless_sleep()
+    finally:
+        Path(path).write_text(half_made.whole)
+
+
 def endless_sleep():
     while True:
         time.sleep(0.01)

@@ -36,6 +36,14 @@ def test_a_stop_that_was_swallowed_is_raised_again_and_never_in_a_finally_block(
     assert (tmp_path / "out").read_text() == "finished"
 
 
+def test_a_stop_waits_for_the_end_of_an_import(tmp_path):
+    """Compiled modules abort the process when their import is interrupted: duckdb's does."""
+    one = child("importing", tmp_path, tmp_path / "started", tmp_path / "out")
+    until((tmp_path / "started").exists)
+    assert one.close() == []
+    assert (tmp_path / "out").read_text() == "imported"
+
+
 def test_close_before_the_child_began():
     assert child("endless").close() is not None
 
