@@ -16,7 +16,7 @@ from typing import Any
 
 import click
 
-from nagindex.interrupts import is_importing
+from nagindex.workers.interrupts import is_importing
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SECONDS_OF_IMPORT = 0.05

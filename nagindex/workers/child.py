@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from nagindex.errors import NagIndexError
-from nagindex.interrupts import is_importing
+from nagindex.workers.interrupts import is_importing
 
 HEADER = struct.Struct("<cQ")  # kind of a frame, and length of its content in bytes
 ITEM, ERROR, END = b"i", b"e", b"."
