@@ -24,6 +24,7 @@ COMMANDS = {
     "query": "query",
     "encode": "query",
     "evaluate": "evaluate",
+    "explain": "explain",
     "neighbors": "neighbors",
     "targets": "targets",
     "info": "manage",

@@ -29,7 +29,7 @@ def table(
         right: f(column), whether its cells stand to the right; by default all but those of the first column do.
         width: largest width of a line: cells of the widest columns that stand to the left are cut to keep it.
     """
-    cells = [[_printable(cell) for cell in row] for row in [headings, *rows]]
+    cells = [[printable(cell) for cell in row] for row in [headings, *rows]]
     widths = [max(_width(row[c]) for row in cells) for c in range(len(headings))]
     if width is not None:
         widths = _fitted(widths, [c for c in range(len(headings)) if not right(c)], width)
@@ -67,7 +67,7 @@ def _aligned(cell: str, width: int, right: bool) -> str:
     return gap + cell if right else cell + gap
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Return a text on one line, without characters that act on a terminal."""
     return text if text.isprintable() else " ".join("".join(c if c.isprintable() else " " for c in text).split())
 

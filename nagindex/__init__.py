@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from nagindex.progress import Progress, reporting
     from nagindex.query.curve import ScoreCurve as ScoreCurve
     from nagindex.query.evaluate import Evaluation as Evaluation
+    from nagindex.query.explain import Explanation as Explanation
     from nagindex.query.export import FORMATS as FORMATS
     from nagindex.query.export import format_of as format_of
     from nagindex.query.export import settings_of as settings_of
@@ -106,6 +107,7 @@ _HOMES = {
         "nagindex.progress": ["Progress", "reporting"],
         "nagindex.query.curve": ["ScoreCurve"],
         "nagindex.query.evaluate": ["Evaluation"],
+        "nagindex.query.explain": ["Explanation"],
         "nagindex.query.export": ["FORMATS", "format_of", "settings_of"],
         "nagindex.query.selection": ["Selection"],
         "nagindex.search.plan": ["Plan"],

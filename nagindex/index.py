@@ -39,13 +39,14 @@ from nagindex.select.options import QueryKeywords, QueryOptions
 from nagindex.sketches.build import Optimized, optimize, sketch_new_segments
 from nagindex.storage.calibration import read_calibration
 from nagindex.storage.create import create_index
-from nagindex.storage.docs import open_docs, run_select
+from nagindex.storage.docs import open_docs, require_ids, run_select
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 from nagindex.storage.manifest import Manifest
 from nagindex.storage.places import check_output, check_output_beside
 from nagindex.storage.segment import Segment, SkippedRow
 from nagindex.storage.settings import Settings
 from nagindex.storage.snapshot import Snapshot
+from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.cache import TargetCache
 from nagindex.targets.given import Targets, TextColumn, repeatable, written
 from nagindex.targets.load import load_targets, require_targets
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from nagindex.maintenance.reencode import Reencoding
     from nagindex.query.curve import ScoreCurve
     from nagindex.query.evaluate import Evaluation
+    from nagindex.query.explain import Explanation
     from nagindex.query.neighbors import Neighbors
 
 
@@ -567,6 +569,56 @@ class Index:
         )
         return evaluate(self.snapshot, encoded, settings, prepared, threads=threads)
 
+    @checked
+    @reports_progress
+    def explain(
+        self,
+        ids: str | Sequence[str],
+        targets: Targets,
+        *,
+        options: QueryOptions | None = None,
+        text_column: TextColumn | None = None,
+        target_column: str | None = None,
+        model: str | None = None,
+        device: str = "auto",
+        cache: bool = True,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+        **keywords: Unpack[QueryKeywords],
+    ) -> list[Explanation]:
+        """Return what the scores of documents are made of, layer by layer and neuron by neuron: for each, one explanation a target.
+
+        Of the options, those of the score count: `layers`, `top_k`, `score`, `weights`; and `background`, with the candidates that
+        `where` and `exclude` leave.
+
+        Args:
+            ids: ids of documents, or one id.
+            targets: as in `encode`.
+            options: the query options.
+            text_column: as in `encode`, like the following four.
+            target_column: see there.
+            model: see there.
+            device: see there.
+            cache: see there.
+            threads: threads that count neurons; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+            keywords: fields of `QueryOptions`, in place of `options`.
+
+        Raises:
+            BadInputError: an id is not in the index; or as in `query`.
+        """
+        from nagindex.query.explain import explain
+
+        targets, chosen = repeatable(targets), self._options(options, keywords)
+        wanted = [ids] if isinstance(ids, str) else list(ids)
+        require_devices([device])
+        require_targets(targets, text_column=text_column, target_column=target_column)
+        require_ids(self.snapshot, wanted)  # before a model is loaded
+        encoded = self.encode(
+            targets, text_column=text_column, target_column=target_column, model=model, device=device, cache=cache
+        )
+        return explain(self.snapshot, wanted, encoded, chosen, threads=threads)
+
     def _options(self, options: QueryOptions | None, keywords: QueryKeywords) -> QueryOptions:
         """Return query options given as an object or as keywords; those that do not fit the index are refused before any encoding."""
         if options is not None and keywords:
@@ -617,6 +669,32 @@ class Index:
 
         names, codes = named_codes(self.snapshot, of)
         return neighbors(self.snapshot, names, codes, k, exact=exact, threads=threads)
+
+    @checked
+    @reports_progress
+    def texts(
+        self,
+        ids: Sequence[str],
+        *,
+        corpus_root: str | Path | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> dict[str, str]:
+        """Return the texts of documents by their ids, read again from the sources.
+
+        Sources above 64 MiB are compared by size, and not by content.
+
+        Args:
+            ids: ids of documents.
+            corpus_root: where the sources lie now; by default where they were read.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            BadInputError: an id is not in the index.
+            SourceChangedError: a source is missing or no longer holds what was encoded.
+        """
+        positions = require_ids(self.snapshot, ids)
+        texts = SourceTexts(self.snapshot, corpus_root, hashed=False)
+        return {ids[place]: text for place, text in texts.read(positions)}
 
     @checked
     def delete(self, *, ids: Iterable[str] | None = None, where: str | None = None) -> int:

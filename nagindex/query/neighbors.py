@@ -17,7 +17,7 @@ from nagindex.select.budget import Budget
 from nagindex.select.options import QueryOptions
 from nagindex.sketches.graphs import graphs_of
 from nagindex.sketches.store import current_sketches
-from nagindex.storage.docs import open_docs
+from nagindex.storage.docs import positions_of
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.saved import TargetSet, check_codes
 
@@ -112,11 +112,7 @@ def codes_of(snapshot: Snapshot, ids: Sequence[str]) -> Codes:
     Raises:
         BadInputError: an id is not in the index.
     """
-    with open_docs(snapshot) as connection:
-        rows = connection.execute(
-            "SELECT id, _segment, _position FROM docs WHERE id IN (SELECT unnest(?::VARCHAR[]))", [list(ids)]
-        ).fetchall()
-    positions = {identifier: int(snapshot.starts[segment]) + row for identifier, segment, row in rows}
+    positions = positions_of(snapshot, ids)
     for identifier in ids:
         if identifier not in positions:
             raise BadInputError(

@@ -221,6 +221,28 @@ def ids_at(snapshot: Snapshot, positions: npt.NDArray[np.int64]) -> npt.NDArray[
     return ids
 
 
+def positions_of(snapshot: Snapshot, ids: Sequence[str]) -> dict[str, int]:
+    """Return the positions of documents by their ids, without those that are in no living document."""
+    with open_docs(snapshot) as connection:
+        rows = connection.execute(
+            "SELECT id, _segment, _position FROM docs WHERE id IN (SELECT unnest(?::VARCHAR[]))", [list(ids)]
+        ).fetchall()
+    return {identifier: int(snapshot.starts[segment]) + row for identifier, segment, row in rows}
+
+
+def require_ids(snapshot: Snapshot, ids: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the positions of documents, int64 [m].
+
+    Raises:
+        BadInputError: an id is not in the index.
+    """
+    positions = positions_of(snapshot, ids)
+    for one in ids:
+        if one not in positions:
+            raise BadInputError(f"{one}: no document of {snapshot.path} has this id")
+    return np.array([positions[one] for one in ids], np.int64)
+
+
 def join_documents(
     connection: DuckDBPyConnection,
     snapshot: Snapshot,
