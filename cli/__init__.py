@@ -25,6 +25,7 @@ COMMANDS = {
     "encode": "query",
     "evaluate": "evaluate",
     "explain": "explain",
+    "compare": "compare",
     "neighbors": "neighbors",
     "targets": "targets",
     "info": "manage",

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from nagindex.ingest.writer import IngestReport as IngestReport
     from nagindex.maintenance.reencode import Reencoding as Reencoding
     from nagindex.progress import Progress, reporting
+    from nagindex.query.compare import Comparison as Comparison
     from nagindex.query.curve import ScoreCurve as ScoreCurve
     from nagindex.query.evaluate import Evaluation as Evaluation
     from nagindex.query.explain import Explanation as Explanation
@@ -105,6 +106,7 @@ _HOMES = {
         "nagindex.ingest.writer": ["IngestReport"],
         "nagindex.maintenance.reencode": ["Reencoding"],
         "nagindex.progress": ["Progress", "reporting"],
+        "nagindex.query.compare": ["Comparison"],
         "nagindex.query.curve": ["ScoreCurve"],
         "nagindex.query.evaluate": ["Evaluation"],
         "nagindex.query.explain": ["Explanation"],

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from nagindex.backbone.load import Backbone
     from nagindex.maintenance.reencode import Reencoding
+    from nagindex.query.compare import Comparison
     from nagindex.query.curve import ScoreCurve
     from nagindex.query.evaluate import Evaluation
     from nagindex.query.explain import Explanation
@@ -669,6 +670,25 @@ class Index:
 
         names, codes = named_codes(self.snapshot, of)
         return neighbors(self.snapshot, names, codes, k, exact=exact, threads=threads)
+
+    @checked
+    def compare(
+        self, a: str | Path, b: str | Path, *, columns: Sequence[str] | None = None, values: int = 10
+    ) -> Comparison:
+        """Return what two selections share, how alike they order it, and what they hold by kept column and source file.
+
+        Args:
+            a: a selection's file, or any other that names ids, such as a .txt with one a line.
+            b: another.
+            columns: kept columns, or `file`; by default all of these.
+            values: number of values of each column, those that most selected documents have.
+
+        Raises:
+            InputNotFoundError, BadInputError: a file is not there, cannot be read or has no column of ids; or there is no such column.
+        """
+        from nagindex.query.compare import compare
+
+        return compare(self.snapshot, Path(a), Path(b), columns=columns, values=values)
 
     @checked
     @reports_progress
