@@ -46,7 +46,7 @@ def test_bash_completes_commands_options_and_choices(shell: Shell, tmp_path: Pat
         )
         return done.stdout.split()
 
-    assert completed("comp") == ["compact", "completion"]
+    assert completed("comp") == ["compare", "compact", "completion"]
     assert "--mix" in completed("query", "--mi")
     assert completed("completion", "z") == ["zsh"]
 
