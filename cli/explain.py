@@ -49,7 +49,7 @@ def explain(
     ids: tuple[str, ...],
     targets: tuple[str, ...],
     texts: tuple[str, ...],
-    index: str | Path,
+    index: str,
     neurons: int,
     examples: int,
     corpus_root: Path | None,
