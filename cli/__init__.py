@@ -35,7 +35,6 @@ COMMANDS = {
     "optimize": "optimize",
     "vacuum": "manage",
     "sql": "manage",
-    "cache": "cache",
     "backbones": "backbones",
     "completion": "completion",
 }

@@ -49,7 +49,7 @@ def explain(
     ids: tuple[str, ...],
     targets: tuple[str, ...],
     texts: tuple[str, ...],
-    index: str,
+    index: Path,
     neurons: int,
     examples: int,
     corpus_root: Path | None,

@@ -77,7 +77,7 @@ def query(
     /,
     targets: tuple[str, ...],
     texts: tuple[str, ...],
-    index: str | Path,
+    index: Path,
     output: str | None,
     format_: str | None,
     with_text: bool | None,
@@ -182,7 +182,7 @@ def encode(
     targets: tuple[str, ...],
     texts: tuple[str, ...],
     output: Path,
-    index: str | Path,
+    index: Path,
     text_columns: tuple[str, ...],
     **encoding: Any,
 ) -> None:

@@ -18,7 +18,6 @@ from nagindex.search.view import View
 from nagindex.sketches import popularity
 from nagindex.sketches.graphs import drop_damaged, graphs_of, write_graph
 from nagindex.sketches.store import DTYPES, SketchSet, create_sketches, current_sketches
-from nagindex.storage.locations import mirror_of
 from nagindex.storage.manifest import Manifest, read_latest
 from nagindex.storage.segment import Segment
 from nagindex.storage.snapshot import Snapshot
@@ -101,10 +100,7 @@ def optimize(
         path.unlink(missing_ok=True)
     popularity.popularity_of(members, View.of(manifest.fingerprint.spec))
     sketched = sketch_missing(current, members)
-    connected = _connect(current, members) if graph else 0
-    if (remote := mirror_of(index)) is not None:
-        remote.push_derived()
-    return Optimized(current, why, sketched, connected)
+    return Optimized(current, why, sketched, _connect(current, members) if graph else 0)
 
 
 def _connect(sketches: SketchSet, members: Sequence[Segment]) -> int:
@@ -147,8 +143,8 @@ def sketch_new_segments(index: Path, members: Sequence[Segment]) -> None:
     """Sketch new segments of an index that has sketches; does nothing if these cannot be used."""
     with suppress(NagIndexError, FileNotFoundError):  # a vacuum may remove former sketches meanwhile
         sketches = current_sketches(index, members[0].spec) if members else None
-        if sketches is not None and sketch_missing(sketches, members) and (remote := mirror_of(index)) is not None:
-            remote.push_derived()
+        if sketches is not None:
+            sketch_missing(sketches, members)
 
 
 def residual_drift(sketches: SketchSet, members: Sequence[Segment]) -> tuple[int, float]:
