@@ -33,6 +33,7 @@ COMMANDS = {
     "optimize": "optimize",
     "vacuum": "manage",
     "sql": "manage",
+    "cache": "cache",
     "backbones": "backbones",
     "completion": "completion",
 }

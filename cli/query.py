@@ -77,7 +77,7 @@ def query(
     /,
     targets: tuple[str, ...],
     texts: tuple[str, ...],
-    index: Path,
+    index: str | Path,
     output: str | None,
     format_: str | None,
     with_text: bool | None,
@@ -182,7 +182,7 @@ def encode(
     targets: tuple[str, ...],
     texts: tuple[str, ...],
     output: Path,
-    index: Path,
+    index: str | Path,
     text_columns: tuple[str, ...],
     **encoding: Any,
 ) -> None:
