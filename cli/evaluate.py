@@ -18,7 +18,7 @@ from .messages import note, warn, with_flags_in
 from .options import device_option, index_option, json_option, plural
 from .query_options import target_column_option
 from .tables import table, terminal_width
-from .target_arguments import targets_of, text_column_of, text_columns_option, text_option
+from .target_arguments import encoding_of, targets_of, text_columns_option, text_option
 
 if TYPE_CHECKING:
     from nagindex import Evaluation
@@ -90,7 +90,14 @@ def evaluate(
     text_columns: tuple[str, ...],
     no_cache: bool,
     as_json: bool,
-    **options: Any,
+    target_column: str | None,
+    model: str | None,
+    device: str,
+    where: str | None,
+    exclude: tuple[str, ...],
+    resamples: int | None,
+    seed: int,
+    threads: int | None,
 ) -> None:
     """Compare settings of a query for TARGETS, by labels or held-out examples.
 
@@ -106,11 +113,7 @@ def evaluate(
     By default four weights are compared with three values of K, and further scores and layers with the defaults of a query. Where
     --weights, --score, --top-k or --layers are given, all their values are combined instead.
     """
-    encoding = {
-        "text_column": text_column_of(text_columns),
-        "cache": not no_cache,
-        **{name: options.pop(name) for name in ("target_column", "model", "device")},
-    }
+    encoding = encoding_of(text_columns, target_column, model, device, no_cache=no_cache)
     labels, ids = _labels(relevant), _files(relevant_ids)
     opened = nagindex.open(index)
     found = opened.evaluate(
@@ -121,8 +124,12 @@ def evaluate(
         score=_split(score),
         top_k=[_number(own) for own in _split(top_k)],
         layers=layers,
+        where=where,
+        exclude=exclude,
+        resamples=resamples,
+        seed=seed,
+        threads=threads,
         **encoding,
-        **options,
     )
     for warning in found.warnings:
         warn(warning)

@@ -15,7 +15,7 @@ from .messages import warn
 from .options import device_option, index_option, json_option
 from .query_options import target_column_option
 from .tables import printable, table, terminal_width
-from .target_arguments import targets_of, text_column_of, text_columns_option, text_option
+from .target_arguments import encoding_of, targets_of, text_columns_option, text_option
 
 if TYPE_CHECKING:
     from nagindex import Explanation, Index
@@ -58,7 +58,10 @@ def explain(
     model: str | None,
     device: str,
     as_json: bool,
-    **scoring: Any,
+    weights: str,
+    score: str,
+    layers: str | None,
+    top_k: int | None,
 ) -> None:
     """Show what the scores of documents are made of: layers, neurons, examples.
 
@@ -68,13 +71,10 @@ def explain(
     if not targets and not texts:
         raise click.UsageError("Missing option '--targets'; name files of examples, or give --text")
     opened = nagindex.open(index)
-    encoding: dict[str, Any] = {
-        "text_column": text_column_of(text_columns),
-        "target_column": target_column,
-        "model": model,
-        "device": device,
-    }
-    found = opened.explain(ids, targets_of(opened, targets, texts, **encoding), **encoding, **scoring)
+    encoding = encoding_of(text_columns, target_column, model, device)
+    given = targets_of(opened, targets, texts, **encoding)
+    options = nagindex.QueryOptions(weights=weights, score=score, layers=layers, top_k=top_k)
+    found = opened.explain(ids, given, options=options, **encoding)
     of_documents = _texts(opened, ids, corpus_root)
     told = [own.to_json(neurons=neurons, examples=examples) | {"text": of_documents.get(own.id)} for own in found]
     if as_json:

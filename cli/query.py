@@ -24,7 +24,7 @@ from .query_options import (
     target_column_option,
 )
 from .query_output import check_outputs, described, explained, format_of, print_best, print_curve, summary, write
-from .target_arguments import files_of, targets_of, text_column_of, text_columns_option, text_option
+from .target_arguments import encoding_of, files_of, targets_of, text_columns_option, text_option
 
 
 @click.command(cls=QueryCommand)
@@ -89,6 +89,10 @@ def query(
     explain: bool,
     no_cache: bool,
     as_json: bool,
+    text_columns: tuple[str, ...],
+    target_column: str | None,
+    model: str | None,
+    device: str,
     **options: Any,
 ) -> None:
     """Select the documents that match TARGETS best, exactly.
@@ -98,11 +102,7 @@ def query(
 
     One budget is needed: -n, --tokens or --fraction; or --min-score.
     """
-    encoding = {
-        "text_column": text_column_of(options.pop("text_columns")),
-        "cache": not no_cache,
-        **{name: options.pop(name) for name in ("target_column", "model", "device")},
-    }
+    encoding = encoding_of(text_columns, target_column, model, device, no_cache=no_cache)
     if score_curve:
         if output is not None:
             raise click.UsageError("--score-curve prints to stdout and selects nothing; leave -o out, or redirect it")
@@ -184,14 +184,16 @@ def encode(
     output: Path,
     index: Path,
     text_columns: tuple[str, ...],
-    **encoding: Any,
+    target_column: str | None,
+    model: str | None,
+    device: str,
 ) -> None:
     """Encode TEXTS once, to stand wherever TARGETS is; each file, or value of --target-column, stays a target of its own."""
     if output.suffix != ".parquet":
         raise nagindex.BadInputError(f"{output}: NAGs are saved as Parquet; name a file that ends in .parquet")
     opened = nagindex.open(index)
     check_outputs(opened, [output], files_of(targets))
-    encoding["text_column"] = text_column_of(text_columns)
+    encoding = encoding_of(text_columns, target_column, model, device)
     encoded = opened.encode(targets_of(opened, targets, texts, **encoding), **encoding)
     for target in encoded:
         for reason in target.skipped:

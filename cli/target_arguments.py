@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from glob import glob
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import click
 
 import nagindex
 
 if TYPE_CHECKING:
-    from nagindex import Index, TargetSet
+    from nagindex import EncodeKeywords, Index, TargetSet
 
 NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
 STDIN = "-"
@@ -46,8 +46,21 @@ def text_column_of(written: Sequence[str]) -> str | dict[str, str] | None:
     return by_target
 
 
+def encoding_of(
+    text_columns: Sequence[str], target_column: str | None, model: str | None, device: str, *, no_cache: bool = False
+) -> EncodeKeywords:
+    """Return how targets are read and encoded, as keyword arguments of the library, from the values of the options."""
+    return {
+        "text_column": text_column_of(text_columns),
+        "target_column": target_column,
+        "model": model,
+        "device": device,
+        "cache": not no_cache,
+    }
+
+
 def targets_of(
-    index: Index, targets: Sequence[str], texts: Sequence[str], **encoding: Any
+    index: Index, targets: Sequence[str], texts: Sequence[str], **encoding: Unpack[EncodeKeywords]
 ) -> tuple[Path, ...] | list[Any] | dict[str, Any]:
     """Return the targets of a command as the library takes them; stdin is read and encoded.
 
@@ -55,7 +68,7 @@ def targets_of(
         index: encodes what stdin holds.
         targets: the arguments.
         texts: the values of --text.
-        encoding: how, as keywords of `Index.encode`.
+        encoding: how, as keyword arguments of `Index.encode`.
 
     Raises:
         click.UsageError: there is no target, only some are named, or a text is the name of a file.
@@ -74,7 +87,7 @@ def targets_of(
     files = _files([target for target in targets if target != STDIN])
     further: list[Any] = [list(texts)] if texts else []
     if STDIN in targets:
-        further += _from_stdin(index, **encoding)
+        further += _from_stdin(index, encoding)
     if not further:
         return files
     if isinstance(files, Mapping):
@@ -103,22 +116,21 @@ def _name_of(target: list[str] | TargetSet) -> str:
     return "text" if isinstance(target, list) else target.name
 
 
-def _from_stdin(index: Index, *, text_column: str | dict[str, str] | None = None, **encoding: Any) -> list[TargetSet]:
+def _from_stdin(index: Index, encoding: EncodeKeywords) -> list[TargetSet]:
     """Return the target sets that stdin holds: JSON lines if it begins with a brace, else an example a line."""
     content = sys.stdin.buffer.read()
-    if isinstance(text_column, dict):
-        text_column = text_column.get("stdin", text_column.get("*"))
-    encode: Callable[..., list[TargetSet]] = index.encode
+    own, columns = encoding.copy(), encoding.get("text_column")
+    own["text_column"] = columns.get("stdin", columns.get("*")) if isinstance(columns, Mapping) else columns
     if content.lstrip()[:1] == b"{":
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "stdin.jsonl")
             path.write_bytes(content)
-            return encode(path, text_column=text_column, **encoding)
+            return index.encode(path, **own)
     try:
         lines = [line for line in content.decode().splitlines() if line.strip()]
     except UnicodeDecodeError as error:
         raise nagindex.BadInputError(f"stdin: not UTF-8 at byte {error.start}; examples are text, one a line") from None
     if not lines:
         raise nagindex.BadInputError("stdin: no example; give JSON lines, or an example a line")
-    encoding.pop("target_column", None)
-    return encode({"stdin": lines}, **encoding)
+    own["text_column"] = own["target_column"] = None
+    return index.encode({"stdin": lines}, **own)

@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from nagindex.select.options import NORMALIZATIONS as NORMALIZATIONS
     from nagindex.select.options import Decontamination, Quality, QueryOptions
     from nagindex.storage.places import check_output as check_output
+    from nagindex.targets.given import EncodeKeywords as EncodeKeywords
     from nagindex.targets.lm_eval import PRESETS as PRESETS
     from nagindex.targets.lm_eval import Harness as Harness
     from nagindex.targets.saved import TargetSet

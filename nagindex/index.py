@@ -35,7 +35,7 @@ from nagindex.search.sketch import SketchType
 from nagindex.select.budget import Budget
 from nagindex.select.fit import require_fit
 from nagindex.select.labels import Relevant, RelevantIds, labels_of
-from nagindex.select.options import QueryKeywords, QueryOptions
+from nagindex.select.options import AskKeywords, QueryOptions, split_keywords
 from nagindex.sketches.build import Optimized, optimize, sketch_new_segments
 from nagindex.storage.calibration import read_calibration
 from nagindex.storage.create import create_index
@@ -48,8 +48,8 @@ from nagindex.storage.settings import Settings
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.cache import TargetCache
-from nagindex.targets.given import Targets, TextColumn, repeatable, written
-from nagindex.targets.load import load_targets, require_targets
+from nagindex.targets.given import EncodeKeywords, Targets, TextColumn, repeatable, written
+from nagindex.targets.load import load_targets, require_encodable
 from nagindex.targets.saved import TargetSet, write_nags
 
 if TYPE_CHECKING:
@@ -381,15 +381,10 @@ class Index:
         tokens: float | str | None = None,
         fraction: float | str | None = None,
         options: QueryOptions | None = None,
-        text_column: TextColumn | None = None,
-        target_column: str | None = None,
-        model: str | None = None,
-        device: str = "auto",
-        cache: bool = True,
         corpus_root: str | Path | None = None,
         threads: int | None = None,
         progress: ProgressCallback | None = None,
-        **keywords: Unpack[QueryKeywords],
+        **keywords: Unpack[AskKeywords],
     ) -> Selection:
         """Return the documents that best match one or several target sets within one budget.
 
@@ -400,35 +395,27 @@ class Index:
             fraction: the budget as a share of the candidates' tokens, above 0 and at most 1, or text such as `20%`; exactly one of
                 the three is given, or none with the option `min_score`.
             options: the query options; by default the paper's.
-            text_column: as in `encode`, like the following four.
-            target_column: see there.
-            model: see there.
-            device: see there.
-            cache: see there.
             corpus_root: where the sources lie now, if decontamination needs texts and they were moved.
             threads: threads of the search; by default one for each CPU.
             progress: called with a `Progress` as each step begins, advances and ends.
-            keywords: fields of `QueryOptions`, in place of `options`.
+            keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
 
         Raises:
             BadInputError: the budget, the targets or the options are out of range or contradict each other.
         """
         from nagindex.query.run import prepare, query
 
-        targets, chosen = repeatable(targets), self._options(options, keywords)
+        targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
         budget = Budget(
             None if n is None else parse_count(n, name="n"),
             None if tokens is None else parse_count(tokens, name="tokens"),
             None if fraction is None else parse_share(fraction, name="fraction"),
             unlimited=chosen.min_score is not None,
         )
-        require_devices([device])
-        require_targets(targets, text_column=text_column, target_column=target_column)
+        require_encodable(targets, encoding)
         prepared = prepare(self.snapshot, budget, chosen, threads=threads)  # before a model is loaded
-        encoded = self.encode(
-            targets, text_column=text_column, target_column=target_column, model=model, device=device, cache=cache
-        )
-        columns = {"text-column": text_column, "target-column": target_column}
+        encoded = self.encode(targets, **encoding)
+        columns = {"text-column": encoding.get("text_column"), "target-column": encoding.get("target_column")}
         recorded: dict[str, Any] = {name: column for name, column in columns.items() if column is not None}
         if corpus_root is not None:
             recorded["corpus-root"] = str(Path(corpus_root).absolute())
@@ -450,14 +437,9 @@ class Index:
         targets: Targets,
         *,
         options: QueryOptions | None = None,
-        text_column: TextColumn | None = None,
-        target_column: str | None = None,
-        model: str | None = None,
-        device: str = "auto",
-        cache: bool = True,
         threads: int | None = None,
         progress: ProgressCallback | None = None,
-        **keywords: Unpack[QueryKeywords],
+        **keywords: Unpack[AskKeywords],
     ) -> ScoreCurve:
         """Return the scores of the candidates by rank, for each target: a help to choose `n` or `min_score`.
 
@@ -467,24 +449,18 @@ class Index:
         Args:
             targets: as in `encode`.
             options: the query options.
-            text_column: as in `encode`, like the following four.
-            target_column: see there.
-            model: see there.
-            device: see there.
-            cache: see there.
             threads: threads of the scan; by default one for each CPU.
             progress: called with a `Progress` as each step begins, advances and ends.
-            keywords: fields of `QueryOptions`, in place of `options`.
+            keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
 
         Raises:
             BadInputError: as in `query`.
         """
         from nagindex.query.curve import score_curve
 
-        chosen = self._options(options, keywords)
-        encoded = self.encode(
-            targets, text_column=text_column, target_column=target_column, model=model, device=device, cache=cache
-        )
+        targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
+        require_encodable(targets, encoding)
+        encoded = self.encode(targets, **encoding)
         return score_curve(self.snapshot, encoded, chosen, threads=threads)
 
     @checked
@@ -503,13 +479,9 @@ class Index:
         exclude: str | Path | Iterable[str | Path] = (),
         resamples: int | None = None,
         seed: int = 0,
-        text_column: TextColumn | None = None,
-        target_column: str | None = None,
-        model: str | None = None,
-        device: str = "auto",
-        cache: bool = True,
         threads: int | None = None,
         progress: ProgressCallback | None = None,
+        **encoding: Unpack[EncodeKeywords],
     ) -> Evaluation:
         """Return how well settings of a query rank, by labels of documents or by held-out examples: a help to choose a setting.
 
@@ -536,13 +508,9 @@ class Index:
             resamples: bootstrap resamples of the examples, from which intervals are computed; 0 for none. By default 1,000 without
                 labels; with labels, where each needs scores of all documents, 50 for up to 50,000 documents and none for more.
             seed: of resamples and halves.
-            text_column: as in `encode`, like the following four.
-            target_column: see there.
-            model: see there.
-            device: see there.
-            cache: see there.
             threads: threads of the scan; by default one for each CPU.
             progress: called with a `Progress` as each step begins, advances and ends.
+            encoding: keyword arguments of `encode`.
 
         Raises:
             InputNotFoundError, BadInputError: the index keeps no such column, no document has a value, a file cannot be read, all or none
@@ -554,8 +522,7 @@ class Index:
         targets = repeatable(targets)
         spec = self.manifest.fingerprint.spec
         settings = settings_of(spec, weights=weights, score=score, top_k=top_k, layers=layers)
-        require_devices([device])
-        require_targets(targets, text_column=text_column, target_column=target_column)
+        require_encodable(targets, encoding)
         prepared = prepare(  # before a model is loaded
             self.snapshot,
             labels_of(relevant, relevant_ids),
@@ -565,9 +532,7 @@ class Index:
             seed=seed,
             threads=threads,
         )
-        encoded = self.encode(
-            targets, text_column=text_column, target_column=target_column, model=model, device=device, cache=cache
-        )
+        encoded = self.encode(targets, **encoding)
         return evaluate(self.snapshot, encoded, settings, prepared, threads=threads)
 
     @checked
@@ -578,14 +543,9 @@ class Index:
         targets: Targets,
         *,
         options: QueryOptions | None = None,
-        text_column: TextColumn | None = None,
-        target_column: str | None = None,
-        model: str | None = None,
-        device: str = "auto",
-        cache: bool = True,
         threads: int | None = None,
         progress: ProgressCallback | None = None,
-        **keywords: Unpack[QueryKeywords],
+        **keywords: Unpack[AskKeywords],
     ) -> list[Explanation]:
         """Return what the scores of documents are made of, layer by layer and neuron by neuron: for each, one explanation a target.
 
@@ -596,37 +556,33 @@ class Index:
             ids: ids of documents, or one id.
             targets: as in `encode`.
             options: the query options.
-            text_column: as in `encode`, like the following four.
-            target_column: see there.
-            model: see there.
-            device: see there.
-            cache: see there.
             threads: threads that count neurons; by default one for each CPU.
             progress: called with a `Progress` as each step begins, advances and ends.
-            keywords: fields of `QueryOptions`, in place of `options`.
+            keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
 
         Raises:
             BadInputError: an id is not in the index; or as in `query`.
         """
         from nagindex.query.explain import explain
 
-        targets, chosen = repeatable(targets), self._options(options, keywords)
+        targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
         wanted = [ids] if isinstance(ids, str) else list(ids)
-        require_devices([device])
-        require_targets(targets, text_column=text_column, target_column=target_column)
+        require_encodable(targets, encoding)
         require_ids(self.snapshot, wanted)  # before a model is loaded
-        encoded = self.encode(
-            targets, text_column=text_column, target_column=target_column, model=model, device=device, cache=cache
-        )
+        encoded = self.encode(targets, **encoding)
         return explain(self.snapshot, wanted, encoded, chosen, threads=threads)
 
-    def _options(self, options: QueryOptions | None, keywords: QueryKeywords) -> QueryOptions:
-        """Return query options given as an object or as keywords; those that do not fit the index are refused before any encoding."""
-        if options is not None and keywords:
-            raise BadInputError(f"options are given as an object and as {', '.join(keywords)}; give one of the two")
-        chosen = options or QueryOptions.of(**keywords)
+    def _options(self, options: QueryOptions | None, keywords: AskKeywords) -> tuple[QueryOptions, EncodeKeywords]:
+        """Return query options given as an object or as keywords, and how targets are encoded.
+
+        Options that do not fit the index are refused before any encoding.
+        """
+        own, encoding = split_keywords(keywords)
+        if options is not None and own:
+            raise BadInputError(f"options are given as an object and as {', '.join(own)}; give one of the two")
+        chosen = options or QueryOptions.of(**own)
         require_fit(chosen, self.manifest.fingerprint, where=self.path)
-        return chosen
+        return chosen, encoding
 
     @checked
     def changes_since(self, settings: Mapping[str, Any], *, ignored: Iterable[str] = ()) -> list[str]:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, TypedDict, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,16 @@ TextColumn = str | Mapping[str, str]
 OTHERS = "*"
 """Stands for the targets that a mapping of columns does not name."""
 Targets = TargetFiles | Iterable[TargetFiles] | Mapping[str, TargetFiles]
+
+
+class EncodeKeywords(TypedDict, total=False):
+    """How targets are read and encoded: the keyword arguments of `Index.encode`, which everything that takes targets takes, too."""
+
+    text_column: TextColumn | None
+    target_column: str | None
+    model: str | None
+    device: str
+    cache: bool
 
 
 def repeatable(targets: Targets) -> Targets:

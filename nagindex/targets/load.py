@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from nagindex.backbone.devices import require_devices
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import find_columns, read_texts
 from nagindex.corpus.sources import Source, content_hash, find_sources
@@ -21,7 +22,15 @@ from nagindex.errors import BadInputError
 from nagindex.nag import CODE_DTYPE, Codes
 from nagindex.storage.fingerprint import Fingerprint
 from nagindex.targets.cache import TargetCache
-from nagindex.targets.given import TargetFiles, Targets, TextColumn, are_texts, name_targets, text_columns
+from nagindex.targets.given import (
+    EncodeKeywords,
+    TargetFiles,
+    Targets,
+    TextColumn,
+    are_texts,
+    name_targets,
+    text_columns,
+)
 from nagindex.targets.saved import Example, TargetSet, check_codes, is_saved_nags, read_nags
 
 if TYPE_CHECKING:
@@ -74,6 +83,21 @@ def load_targets(
     if cache is not None and cache.problem is not None:
         sets[0] = dataclasses.replace(sets[0], warnings=[*sets[0].warnings, cache.problem])
     return sets
+
+
+def require_encodable(targets: Targets, encoding: EncodeKeywords) -> None:
+    """Raise an error if targets, or how they are to be encoded, can be refused before a model is loaded.
+
+    Args:
+        targets: as in `load_targets`.
+        encoding: keyword arguments of `Index.encode`.
+
+    Raises:
+        InputNotFoundError, BadInputError: as `require_targets`, or the device cannot be used.
+    """
+    require_devices([encoding.get("device", "auto")])
+    columns = encoding.get("text_column"), encoding.get("target_column")
+    require_targets(targets, text_column=columns[0], target_column=columns[1])
 
 
 def require_targets(
