@@ -14,6 +14,7 @@ import nagindex
 from .messages import warn
 from .options import device_option, index_option, json_option
 from .query_options import target_column_option
+from .query_output import TEXT_SHOWN
 from .tables import printable, table, terminal_width
 from .target_arguments import encoding_of, targets_of, text_columns_option, text_option
 
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 BAR = 20
 """Characters of the longest bar."""
-TEXT_SHOWN = 300
-"""Characters of a text that are shown at most."""
 
 
 @click.command()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.arguments import checked, parse_count, parse_share
+from nagindex.arguments import checked
 from nagindex.backbone.devices import require_devices
 from nagindex.backbone.options import ModelKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
@@ -406,26 +406,18 @@ class Index:
         from nagindex.query.run import prepare, query
 
         targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
-        budget = Budget(
-            None if n is None else parse_count(n, name="n"),
-            None if tokens is None else parse_count(tokens, name="tokens"),
-            None if fraction is None else parse_share(fraction, name="fraction"),
-            unlimited=chosen.min_score is not None,
-        )
+        budget = Budget.parse(n, tokens, fraction, unlimited=chosen.min_score is not None)
         require_encodable(targets, encoding)
         prepared = prepare(self.snapshot, budget, chosen, threads=threads)  # before a model is loaded
         encoded = self.encode(targets, **encoding)
-        columns = {"text-column": encoding.get("text_column"), "target-column": encoding.get("target_column")}
-        recorded: dict[str, Any] = {name: column for name, column in columns.items() if column is not None}
-        if corpus_root is not None:
-            recorded["corpus-root"] = str(Path(corpus_root).absolute())
+        root = {} if corpus_root is None else {"corpus-root": str(Path(corpus_root).absolute())}
         return query(
             self.snapshot,
             encoded,
             budget,
             chosen,
             prepared=prepared,
-            recorded=written(targets) | recorded,
+            recorded=written(targets, encoding) | root,
             corpus_root=corpus_root,
             threads=threads,
         )

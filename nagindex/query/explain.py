@@ -13,6 +13,7 @@ import numpy.typing as npt
 from nagindex.nag import Codes
 from nagindex.query.pool import score_targets
 from nagindex.search.profile import Nearest, Target, profile_of
+from nagindex.search.scorers import score
 from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
 from nagindex.select.options import QueryOptions
@@ -176,7 +177,7 @@ def _explained(
     """Return the explanation of one document, of codes uint16 [l, K] in the view, for one target."""
     theirs, rows = view(examples.codes), np.arange(len(codes))[:, None]
     frequency = profile_of(theirs, view.spec).weights
-    overlaps = shared_counts(codes, theirs)
+    overlaps = score(theirs, profile_of(codes[None], view.spec))  # neurons that each example shares with the document
     example_sums: npt.NDArray[np.int64] | None
     if isinstance(target, Nearest):
         nearest = np.argsort(-overlaps, kind="stable")[: target.nearest]
@@ -203,11 +204,3 @@ def _explained(
         example_sums=example_sums,
         example_texts=examples.texts,
     )
-
-
-def shared_counts(codes: Codes, others: Codes) -> npt.NDArray[np.int64]:
-    """Return the number of neurons that a NAG, uint16 [l, K], has in common with each of others, uint16 [n, l, K]; int64 [n]."""
-    own = np.zeros((len(codes), int(max(codes.max(), others.max())) + 1), bool)
-    own[np.arange(len(codes))[:, None], codes] = True
-    shared: npt.NDArray[np.int64] = own[np.arange(len(codes))[:, None], others].sum(axis=(1, 2), dtype=np.int64)
-    return shared

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.arguments import parse_count, parse_share
 from nagindex.errors import BadInputError
 from nagindex.search.top_n import Hits
 from nagindex.select.options import exact_decimal
@@ -54,6 +55,27 @@ class Budget:
             raise BadInputError(
                 f"budget {given[0]}: at least one {'document' if self.documents is not None else 'token'} must be asked for"
             )
+
+    @classmethod
+    def parse(
+        cls,
+        documents: float | str | None,
+        tokens: float | str | None,
+        fraction: float | str | None,
+        *,
+        unlimited: bool,
+    ) -> Budget:
+        """Return a budget whose numbers may be written as text, such as `1M` or `20%`.
+
+        Raises:
+            BadInputError: as the class, or a number cannot be read.
+        """
+        return cls(
+            None if documents is None else parse_count(documents, name="n"),
+            None if tokens is None else parse_count(tokens, name="tokens"),
+            None if fraction is None else parse_share(fraction, name="fraction"),
+            unlimited=unlimited,
+        )
 
     @property
     def counts_tokens(self) -> bool:

@@ -39,11 +39,13 @@ def repeatable(targets: Targets) -> Targets:
     return list(targets) if isinstance(targets, Iterator) else targets
 
 
-def written(targets: Targets) -> dict[str, list[str]]:
-    """Return targets as arguments of the command line: files as `targets`, and texts of a target `text` as `text`.
+def written(targets: Targets, encoding: EncodeKeywords) -> dict[str, Any]:
+    """Return targets as arguments of the command line: files as `targets`, texts of a target `text` as `text`, and the columns named.
 
-    Both are empty where a target can be written as neither, such as codes, or texts of another name.
+    Files and texts are empty where a target can be written as neither, such as codes, or texts of another name.
     """
+    columns = {"text-column": encoding.get("text_column"), "target-column": encoding.get("target_column")}
+    recorded = {name: column for name, column in columns.items() if column is not None}
     named = targets.items() if isinstance(targets, Mapping) else [("", given) for given in as_list(targets)]
     files = [
         (f"{name}=" if name else "") + os.path.abspath(str(given))
@@ -52,8 +54,8 @@ def written(targets: Targets) -> dict[str, list[str]]:
     ]
     texts = [given for name, given in named if name in ("", "text") and are_texts(given)]
     if len(texts) > 1 or len(files) + len(texts) < len(named):
-        return {"targets": []}
-    return {"targets": files} | ({"text": list(texts[0])} if texts else {})
+        return {"targets": []} | recorded
+    return {"targets": files} | ({"text": list(texts[0])} if texts else {}) | recorded
 
 
 def text_columns(given: TextColumn | None, names: Sequence[str], target_column: str | None) -> Callable[[str], Columns]:
