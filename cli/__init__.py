@@ -35,6 +35,7 @@ COMMANDS = {
     "optimize": "optimize",
     "vacuum": "manage",
     "sql": "manage",
+    "cache": "cache",
     "backbones": "backbones",
     "completion": "completion",
 }

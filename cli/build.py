@@ -110,7 +110,7 @@ on_duplicate_option = click.option(
 @json_option
 def build(
     corpus: tuple[str, ...],
-    index: Path,
+    index: str | Path,
     text_column: str | None,
     id_column: str | None,
     token_column: str | None,
@@ -147,10 +147,10 @@ def build(
     with _committing([*indexes.values()]):
         built = nagindex.build_types(corpus, indexes, options=options)
     for opened, report in built:
-        _print_report(report, opened.path, as_json, replacing=options.on_duplicate == "replace")
+        _print_report(report, opened.location, as_json, replacing=options.on_duplicate == "replace")
 
 
-def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str | Path]:
+def _indexes(index: str | Path, neuron_types: str, repeat_kv: bool) -> dict[str, str | Path]:
     """Return the folder of each type's index: the one named, or one beside it for each of several types."""
     kinds = list(dict.fromkeys(name.strip() for name in neuron_types.split(",")))
     if unknown := [name for name in kinds if name not in nagindex.NEURON_TYPES]:
@@ -160,12 +160,16 @@ def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str |
         raise click.UsageError("--repeat-kv is about k and v, and neither is among the neuron types")
     if len(named) == 1:
         return dict.fromkeys(named, index)
-    stem = index.name.removesuffix(".nagindex")
+    folder, _, name = str(index).rpartition("/")
+    stem = name.removesuffix(".nagindex")
     if Path(stem).suffix.removeprefix(".") in nagindex.NEURON_TYPES:
         raise click.UsageError(
             f"-i {index} names the index of one type, and each of {neuron_types} gets one: give -i {Path(stem).stem}.nagindex"
         )
-    return {name: index.with_name(f"{stem}.{kind}.nagindex") for name, kind in named.items()}
+    beside = {name: f"{stem}.{kind}.nagindex" for name, kind in named.items()}
+    if isinstance(index, Path):
+        return {name: index.with_name(file) for name, file in beside.items()}
+    return {name: f"{folder}/{file}" for name, file in beside.items()}
 
 
 @click.command()
@@ -198,7 +202,7 @@ def _indexes(index: Path, neuron_types: str, repeat_kv: bool) -> dict[str, str |
 @json_option
 def append(
     corpus: tuple[str, ...],
-    index: Path,
+    index: str | Path,
     text_column: str | None,
     id_column: str | None,
     token_column: str | None,
@@ -255,7 +259,7 @@ def _print_ignored(corpus: Sequence[str], corpus_root: Path | None) -> None:
         note(f"Passing over {plural(len(listing.ignored), 'file')} of other kinds, such as {listing.ignored[0]}")
 
 
-def _print_report(report: IngestReport, index: Path, as_json: bool, *, replacing: bool) -> None:
+def _print_report(report: IngestReport, index: str | Path, as_json: bool, *, replacing: bool) -> None:
     if as_json:
         fields = {k: (dict(v) if k == "skipped" else v) for k, v in vars(report).items()}
         click.echo(json.dumps({"index": str(index)} | with_flags_in(fields)))

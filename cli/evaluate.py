@@ -80,7 +80,7 @@ CLOSE = "≈"
 def evaluate(
     targets: tuple[str, ...],
     texts: tuple[str, ...],
-    index: Path,
+    index: str | Path,
     relevant: tuple[str, ...],
     relevant_ids: tuple[str, ...],
     weights: tuple[str, ...],

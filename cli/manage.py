@@ -25,7 +25,7 @@ DRIFT = 0.05
 @click.option("--skipped", is_flag=True, help="List the rows of the sources that became no document, and why.")
 @click.option("--version", "version", type=click.IntRange(min=1), metavar="V", help="Look at an older version.")
 @json_option
-def info(index: Path, skipped: bool, version: int | None, as_json: bool) -> None:
+def info(index: str | Path, skipped: bool, version: int | None, as_json: bool) -> None:
     """Describe an index: its documents, size and encoding."""
     opened = nagindex.open(index, version=version)
     if skipped:
@@ -113,7 +113,7 @@ def _sketched(sketches: dict[str, Any] | None, stored: int) -> str:
 @click.command()
 @index_option
 @json_option
-def verify(index: Path, as_json: bool) -> None:
+def verify(index: str | Path, as_json: bool) -> None:
     """Check every byte and every code of an index."""
     opened = nagindex.open(index, check=False)
     manifest = opened.manifest
@@ -137,7 +137,7 @@ def verify(index: Path, as_json: bool) -> None:
     metavar="SQL",
     help='Delete the documents that a condition on the view docs holds for, e.g. "quality < 0.2".',
 )
-def delete(index: Path, ids_file: Any, where: str | None) -> None:
+def delete(index: str | Path, ids_file: Any, where: str | None) -> None:
     """Delete documents; their rows go at the next compact."""
     if (ids_file is None) == (where is None):
         raise click.UsageError("give --ids FILE or --where SQL")
@@ -160,7 +160,7 @@ def delete(index: Path, ids_file: Any, where: str | None) -> None:
 
 @click.command()
 @index_option
-def compact(index: Path) -> None:
+def compact(index: str | Path) -> None:
     """Merge small segments; drop deleted rows for good.
 
     The order of documents stays.
@@ -187,7 +187,7 @@ def compact(index: Path) -> None:
     metavar="MINUTES",
     help="Leave what was current or written within this time, for running readers and writers.",
 )
-def vacuum(index: Path, keep: int, grace: float) -> None:
+def vacuum(index: str | Path, keep: int, grace: float) -> None:
     """Remove old versions and files that none names."""
     done = nagindex.open(index).vacuum(keep=keep, grace=60 * grace)
     removed = f"Removed {plural(done.versions, 'version')} and {plural(done.files, 'file')}, {size(done.bytes)}"
@@ -203,7 +203,7 @@ def vacuum(index: Path, keep: int, grace: float) -> None:
 @click.argument("statement")
 @index_option
 @json_option
-def sql(statement: str, index: Path, as_json: bool) -> None:
+def sql(statement: str, index: str | Path, as_json: bool) -> None:
     """Run a read-only SQL STATEMENT (DuckDB) over docs.
 
     The view docs has the columns id, file, row, tokens and the kept ones, and _segment and _position: a document's

@@ -28,7 +28,7 @@ def neighbors(
     of: tuple[str, ...],
     k: int,
     exact: bool,
-    index: Path,
+    index: str | Path,
     text_column: str | None,
     model: str | None,
     device: str,

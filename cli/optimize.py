@@ -26,7 +26,7 @@ from .options import index_option, plural
 )
 @click.option("--refit", is_flag=True, help="Fit anew to what the pool holds now, even if what is there would do.")
 @click.option("--graph", is_flag=True, help="Connect documents by neighbor graphs, too: for --approx and neighbors.")
-def optimize(index: Path, dims: str | None, dtype: Literal["i8", "f16"] | None, refit: bool, graph: bool) -> None:
+def optimize(index: str | Path, dims: str | None, dtype: Literal["i8", "f16"] | None, refit: bool, graph: bool) -> None:
     """Make sketches, so that queries read only part of the codes.
 
     Answers stay exact. What has a sketch already keeps it, unless other --dims or another --sketch-dtype are asked for, the

@@ -30,6 +30,17 @@ class Number(click.ParamType):  # type: ignore[type-arg]  # generic only since c
             self.fail(str(error), param, ctx)
 
 
+class IndexPath(click.Path):
+    """The folder of an index, as a Path, or its URL in an object store, as text."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path or the URL."""
+        return value if isinstance(value, str) and "://" in value else super().convert(value, param, ctx)
+
+
 COUNT = Number("number", nagindex.parse_count)
 SHARE = Number("share", nagindex.parse_share)
 
@@ -37,11 +48,11 @@ index_option = click.option(
     "-i",
     "--index",
     "index",
-    type=click.Path(path_type=Path),
+    type=IndexPath(),
     envvar="NAGINDEX",
     default=Path("index.nagindex"),
     show_default="$NAGINDEX or ./index.nagindex",
-    help="Folder of the index.",
+    help="Folder of the index, or its URL: s3://BUCKET/PREFIX, gs://, az:// or file://.",
 )
 device_option = click.option(
     "--device", default="auto", show_default=True, help="Torch device: auto, cpu, cuda, cuda:1, mps."

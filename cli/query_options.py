@@ -270,11 +270,11 @@ def _with_repetitions(args: Sequence[str]) -> list[str]:
     return written
 
 
-def chosen_index(ctx: click.Context, index: Path) -> Path:
+def chosen_index(ctx: click.Context, index: str | Path) -> str | Path:
     """Return the index that --config names, unless the command line names one."""
     written = (ctx.default_map or {}).get("index")
     from_environment = ctx.get_parameter_source("index") is ParameterSource.ENVIRONMENT
-    return Path(written) if from_environment and written is not None else index
+    return str(written) if from_environment and written is not None else index
 
 
 def budget_of(ctx: click.Context, options: dict[str, Any]) -> dict[str, Any]:

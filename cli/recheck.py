@@ -37,13 +37,13 @@ def print_recheck(index: Index, as_json: bool) -> None:
         trust_remote_code=given["trust_remote_code"],
     )
     if as_json:
-        click.echo(json.dumps({"index": str(index.path)} | vars(found)))
+        click.echo(json.dumps({"index": str(index.location)} | vars(found)))
     summary = _described(found)
     if found.differing:
         raise click.ClickException(
-            f"{index.path}: {summary}; install the recorded versions, build another index, or append with --accept-libraries to mix"
+            f"{index.location}: {summary}; install the recorded versions, build another index, or append with --accept-libraries to mix"
         )
-    note(f"{index.path}: {summary}")
+    note(f"{index.location}: {summary}")
 
 
 def _described(found: Reencoding) -> str:

@@ -23,6 +23,7 @@ from nagindex.errors import (
     InputNotFoundError,
     MissingDependencyError,
     NagIndexError,
+    ObjectStoreError,
     SettingsMismatchError,
     SourceChangedError,
     UnknownFormatError,
@@ -62,6 +63,8 @@ if TYPE_CHECKING:
     from nagindex.select.options import MODES as MODES
     from nagindex.select.options import NORMALIZATIONS as NORMALIZATIONS
     from nagindex.select.options import Decontamination, Quality, QueryOptions
+    from nagindex.storage.cache_room import cached_indexes as cached_indexes
+    from nagindex.storage.cache_room import clear_cache as clear_cache
     from nagindex.storage.places import check_output as check_output
     from nagindex.targets.given import EncodeKeywords as EncodeKeywords
     from nagindex.targets.lm_eval import PRESETS as PRESETS
@@ -77,7 +80,8 @@ __all__ = [
     "BuildOptions", "Columns", "Shard", "QueryOptions", "Quality", "Decontamination",
     "Progress", "reporting",
     "NagIndexError", "ArgumentTypeError", "BadInputError", "DamagedIndexError", "DuplicateIdError", "InputNotFoundError",
-    "MissingDependencyError", "SettingsMismatchError", "SourceChangedError", "UnknownFormatError", "UnsupportedBackboneError",
+    "MissingDependencyError", "ObjectStoreError", "SettingsMismatchError", "SourceChangedError", "UnknownFormatError",
+    "UnsupportedBackboneError",
     "__version__",
 ]  # fmt: skip
 
@@ -117,6 +121,7 @@ _HOMES = {
         "nagindex.select.options": [
             *("BACKGROUNDS", "MIXES", "MODES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"),
         ],
+        "nagindex.storage.cache_room": ["cached_indexes", "clear_cache"],
         "nagindex.storage.places": ["check_output"],
         "nagindex.targets.lm_eval": ["Harness", "PRESETS"],
         "nagindex.targets.saved": ["TargetSet"],
@@ -131,7 +136,7 @@ def open(path: str | Path, *, version: int | None = None, check: bool = True) ->
     """Return an index at its current version, or at an older one.
 
     Args:
-        path: the index's folder.
+        path: the index's folder, or its URL in an object store: s3://BUCKET/PREFIX, gs://, az:// or file://.
         version: number of the version; by default the highest.
         check: whether to check that every file is there with its length; `verify` finds damage without that.
 

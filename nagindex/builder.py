@@ -36,7 +36,8 @@ from nagindex.ingest.writer import IngestReport
 from nagindex.progress import ProgressCallback, reports_progress, step
 from nagindex.search.view import layers_of
 from nagindex.sketches.build import FROM_DOCUMENTS, sketch_new_segments
-from nagindex.storage.manifest import read_latest, versions
+from nagindex.storage.locations import index_folder
+from nagindex.storage.manifest import newest_version, read_latest
 from nagindex.storage.places import check_output, require_index_folder, require_room
 from nagindex.storage.settings import Settings
 
@@ -63,7 +64,7 @@ def build(
 
     Args:
         corpus: files, globs or folders of .parquet, .jsonl, .ndjson, .json, .csv, .tsv or .txt, text formats also .gz and .zst.
-        index: the index's folder.
+        index: the index's folder, or its URL in an object store: s3://BUCKET/PREFIX, gs://, az:// or file://.
         neuron_type: the projection whose neurons are used: up, down, gate, q, k, v or o; k_repeated and v_repeated have keys and
             values once for every query head, as the published code does.
         options: how to build.
@@ -104,7 +105,7 @@ def build_types(
     Raises:
         NagIndexError: as `build`.
     """
-    seen = [max(versions(Path(path).expanduser()), default=0) for path in indexes.values()]
+    seen = [newest_version(index_folder(path)) for path in indexes.values()]
     chosen = _as_begun(_options(options, keywords), indexes)
     layers_of(
         chosen.encoding.layers, range(MAX_LAYERS)
@@ -117,8 +118,8 @@ def build_types(
     devices = visible_devices(chosen.device)
     require_devices(devices)
     for path in indexes.values():
-        require_index_folder(Path(path).expanduser())
-        require_room(Path(path).expanduser(), 0)
+        require_index_folder(index_folder(path))
+        require_room(index_folder(path), 0)
     loaded = backbone or _load(chosen, next(iter(indexes)), devices[0])
     large = sum(source.size for source in sources) >= SMALL_CORPUS
     kept = loaded if backbone or len(devices) == 1 else None  # each device's process loads its own
@@ -289,14 +290,14 @@ def _free_memory() -> None:
 
 def _begun(indexes: Iterable[str | Path]) -> list[Path]:
     """Return the folders that are indexes with something in them."""
-    folders = [Path(path).expanduser() for path in indexes]
-    return [folder for folder in folders if versions(folder) and read_latest(folder).segments]
+    folders = [index_folder(path) for path in indexes]
+    return [folder for folder in folders if newest_version(folder) and read_latest(folder).segments]
 
 
 def _as_begun(options: BuildOptions, indexes: Mapping[str, str | Path]) -> BuildOptions:
     """Return options with the dtype, the preset of the impact and the size of the sample of an index that exists, where none is given."""
-    folders = [Path(path).expanduser() for path in indexes.values()]
-    found = next((folder for folder in folders if versions(folder)), None)
+    folders = [index_folder(path) for path in indexes.values()]
+    found = next((folder for folder in folders if newest_version(folder)), None)
     if found is None:
         return options
     manifest = read_latest(found)

@@ -12,8 +12,27 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+_SHOWN: dict[str, str] = {}
+
+
+def show_folder_as(folder: str, name: str) -> None:
+    """Let messages name a folder by another name: the mirror of an index in an object store by its URL."""
+    _SHOWN[folder] = name
+
+
+def shown(text: object) -> str:
+    """Return text with the folders in it named as `show_folder_as` set."""
+    found = str(text)
+    for folder, name in _SHOWN.items():
+        found = found.replace(folder, name)
+    return found
+
+
 class NagIndexError(Exception):
     """Base class of all exceptions that nagindex raises itself."""
+
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(shown(own) if isinstance(own, str) else own for own in args))
 
 
 class InputNotFoundError(NagIndexError, FileNotFoundError):
@@ -51,12 +70,18 @@ class DamagedIndexError(NagIndexError, ValueError):
     """
 
     def __init__(self, path: object, damage: str) -> None:
-        self.path = str(path)
+        self.path = shown(path)
         super().__init__(f"{path}: {damage}; restore the file from a copy of the index")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Unpickling must bypass __init__, whose arguments are not kept.
         return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
+
+
+class ObjectStoreError(NagIndexError, OSError):
+    """An object store does not answer, or refuses a request; the message names the object."""
+
+    __str__ = Exception.__str__
 
 
 class UnsupportedBackboneError(NagIndexError, ValueError):

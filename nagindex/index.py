@@ -41,6 +41,7 @@ from nagindex.storage.calibration import read_calibration
 from nagindex.storage.create import create_index
 from nagindex.storage.docs import open_docs, require_ids, run_select
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
+from nagindex.storage.locations import index_folder, location
 from nagindex.storage.manifest import Manifest
 from nagindex.storage.places import check_output, check_output_beside
 from nagindex.storage.segment import Segment, SkippedRow
@@ -72,7 +73,7 @@ class Index:
     """
 
     def __init__(self, path: str | Path, manifest: Manifest, *, backbone: Backbone | None = None) -> None:
-        self.snapshot = Snapshot(Path(path).expanduser(), manifest)
+        self.snapshot = Snapshot(index_folder(path), manifest)
         self._backbone = backbone
 
     @classmethod
@@ -81,7 +82,7 @@ class Index:
         """Return an index at its current version, or at an older one.
 
         Args:
-            path: the index's folder.
+            path: the index's folder, or its URL in an object store.
             version: number of the version; by default the highest.
             check: whether to check that every file is there with its length; `verify` finds damage without that.
 
@@ -119,21 +120,26 @@ class Index:
             SettingsMismatchError: the existing index has another encoding or other settings; names both values.
             BadInputError: the folder holds something else.
         """
-        folder = Path(path).expanduser()
+        folder = index_folder(path)
         created = cls(folder, create_index(folder, fingerprint, settings, means=means, seen=seen), backbone=backbone)
         created.snapshot.check_lengths()
         return created
 
     def __repr__(self) -> str:
-        return f"<Index {self.path} version {self.manifest.version}: {plural(self.manifest.documents, 'document')}>"
+        return f"<Index {self.location} version {self.manifest.version}: {plural(self.manifest.documents, 'document')}>"
 
     def __len__(self) -> int:
         return self.manifest.documents
 
     @property
     def path(self) -> Path:
-        """The index's folder."""
+        """The index's folder; of an index in an object store, the local folder with the files fetched so far."""
         return self.snapshot.path
+
+    @property
+    def location(self) -> str:
+        """The URL of an index in an object store, or the path of the index's folder."""
+        return location(self.path)
 
     @property
     def manifest(self) -> Manifest:

@@ -25,7 +25,8 @@ from nagindex.ingest.sample import sample_texts
 from nagindex.storage.calibration import calibration_hash, read_calibration
 from nagindex.storage.files import replacing
 from nagindex.storage.fingerprint import Fingerprint
-from nagindex.storage.manifest import read_latest, versions
+from nagindex.storage.locations import index_folder
+from nagindex.storage.manifest import newest_version, read_latest
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
@@ -177,9 +178,7 @@ def calibrations_of(
     if given is not None:
         where = str(options.calibration)
         return [given.of_backbone(view, max_length=encoding.max_length, where=where) for view in views], None
-    found = [
-        _stored_calibration(Path(path).expanduser(), view, options) for path, view in zip(indexes, views, strict=True)
-    ]
+    found = [_stored_calibration(index_folder(path), view, options) for path, view in zip(indexes, views, strict=True)]
     lacking, sample = [number for number, means in enumerate(found) if means is None], None
     if lacking:
         drawn = draw_calibration(
@@ -202,7 +201,7 @@ def _stored_calibration(index: Path, view: Backbone, options: BuildOptions) -> n
     Raises:
         SettingsMismatchError: the index is of another encoding; names both values.
     """
-    manifest = read_latest(index) if versions(index) else None
+    manifest = read_latest(index) if newest_version(index) else None
     if manifest is None or not manifest.segments:
         return None
     stored = manifest.fingerprint
@@ -226,8 +225,8 @@ def load_calibration(path: str | Path) -> Calibration:
         InputNotFoundError: there is neither.
         BadInputError: the index is of absolute impact, or the file is something else.
     """
-    place = Path(path).expanduser()
-    if place.is_dir() or versions(place):
+    place = index_folder(path)
+    if place.is_dir() or newest_version(place):
         fingerprint = read_latest(place).fingerprint
         means = read_calibration(place, fingerprint)
         if means is None:

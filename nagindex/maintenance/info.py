@@ -8,6 +8,7 @@ from typing import Any
 from nagindex.errors import NagIndexError, plural
 from nagindex.maintenance.drift import Drift, popularity_drift
 from nagindex.storage.fingerprint import installed_libraries
+from nagindex.storage.locations import location
 from nagindex.storage.manifest import lost_version, versions
 from nagindex.storage.snapshot import Snapshot
 
@@ -23,7 +24,7 @@ def info(snapshot: Snapshot) -> dict[str, Any]:
     relative = snapshot.manifest.fingerprint.impact == "relative"
     drift = popularity_drift(snapshot) if relative else None
     return {
-        "path": str(snapshot.path),
+        "path": location(snapshot.path),
         "version": snapshot.manifest.version,
         "versions": versions(snapshot.path),
         "created": snapshot.manifest.created,

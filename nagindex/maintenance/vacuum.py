@@ -13,9 +13,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from nagindex.sketches import popularity
-from nagindex.sketches.store import unused_files
+from nagindex.sketches.store import unused_files, used_files
 from nagindex.storage.files import sync_folder
+from nagindex.storage.locations import mirror_of
 from nagindex.storage.manifest import Manifest, manifest_path, read_manifest, require_newest, versions
+from nagindex.storage.mirror import Mirror
+from nagindex.storage.objects import StoredObject
 
 GRACE_SECONDS = 3600.0
 
@@ -50,6 +53,8 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
         DamagedIndexError: the newest version's manifest was removed, and with it the only one that may name some files.
     """
     require_newest(index)
+    if (remote := mirror_of(index)) is not None:
+        return _vacuum_store(index, remote, keep, grace)
     limit = min(time.time(), _file_system_time(index)) - grace
     manifests = {number: read_manifest(index, number) for number in versions(index)}
     first = _first_kept(manifests, keep, limit)
@@ -74,6 +79,38 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
         with suppress(OSError):  # not empty, or removed meanwhile
             folder.rmdir()
     return Vacuumed(len(manifests) - len(kept), files, size, max(0, len(kept) - max(1, keep)), young)
+
+
+def _vacuum_store(index: Path, remote: Mirror, keep: int, grace: float) -> Vacuumed:
+    """Remove objects, as `vacuum` removes files; the grace is measured by the store's clock, unless it is ahead of this machine's."""
+    limit = min(time.time(), remote.store.now()) - grace
+    manifests = {number: read_manifest(index, number) for number in versions(index)}
+    first = _first_kept(manifests, keep, limit)
+    kept = {number: manifest for number, manifest in manifests.items() if number >= first}
+    remote.delete(manifest_path(index, number) for number in manifests if number < first)
+    unnamed = _unnamed_objects(index, remote, kept)
+    old = [found for found in unnamed if found.modified.timestamp() <= limit]
+    remote.delete(index / found.name for found in old)
+    if any(found.name.startswith("derived/") for found in old):
+        remote.mark_derived()
+    young = max(0, len(kept) - max(1, keep)), len(unnamed) - len(old)
+    return Vacuumed(len(manifests) - len(kept), len(old), sum(found.bytes for found in old), *young)
+
+
+def _unnamed_objects(index: Path, remote: Mirror, kept: Mapping[int, Manifest]) -> list[StoredObject]:
+    """Return objects of segments, calibrations and sketches that no version names or uses, and temporary ones."""
+    listed = remote.store.listing()
+    remote.fetch_derived()
+    new = [
+        read_manifest(index, number) for number in versions(index) if number not in kept
+    ]  # after the objects were listed
+    known = (*kept.values(), *new)
+    named = {f"segments/{e.id}/{name}" for manifest in known for e in manifest.segments for name in e.files}
+    named |= {f"calibration/{manifest.fingerprint.calibration}.npy" for manifest in known}
+    segments = {entry.id for manifest in known for entry in manifest.segments}
+    named |= {remote.name_of(path) for path in used_files(index, segments)}
+    own = ("segments/", "calibration/", "derived/sketch-", "manifests/.")
+    return [found for found in listed if found.name.startswith(own) and found.name not in named]
 
 
 def _first_kept(manifests: Mapping[int, Manifest], keep: int, limit: float) -> int:

@@ -15,6 +15,7 @@ from nagindex.sketches import popularity
 from nagindex.sketches.graphs import graphs_of
 from nagindex.sketches.store import current_sketches
 from nagindex.storage.calibration import calibration_damage
+from nagindex.storage.locations import release, separate_mirror
 from nagindex.storage.manifest import Manifest, manifest_path, missing_version, read_manifest, versions
 from nagindex.storage.segment import Segment
 from nagindex.storage.snapshot import Snapshot
@@ -27,9 +28,16 @@ ROWS_PER_CHECK = 4096
 def verify(snapshot: Snapshot) -> Iterator[NagIndexError]:
     """Yield one error for each damage found: lengths, checksums, codes, row counts, derived data, other versions.
 
+    Of an index in an object store every object is fetched anew, into a folder of its own that holds one segment at a time.
+
     Args:
         snapshot: the version whose codes and rows are checked; of other versions, only files are.
     """
+    with separate_mirror(snapshot.path) as folder:
+        yield from _damage(Snapshot(folder, snapshot.manifest))
+
+
+def _damage(snapshot: Snapshot) -> Iterator[NagIndexError]:
     index, manifest = snapshot.path, snapshot.manifest
     numbers, manifests = versions(index), list[Manifest]()
     for number in numbers:
@@ -46,6 +54,7 @@ def verify(snapshot: Snapshot) -> Iterator[NagIndexError]:
             yield from damage
             if not damage:
                 yield from _inconsistencies(segment)
+            release(index, segment.entry.id)
             advance(size)
     yield from _damaged_in_others(index, manifest, manifests)
     yield from _damaged_sketches(index, manifest)
@@ -80,7 +89,8 @@ def _damaged_in_others(index: Path, manifest: Manifest, others: Iterable[Manifes
             files = {name: file for name, file in entry.files.items() if (entry.id, name) not in checked}
             checked.update((entry.id, name) for name in files)
             own = Segment(index, dataclasses.replace(entry, files=files), manifest.fingerprint.spec)
-            yield from (error for error in own.damage() if manifest_path(index, other.version).exists())
+            yield from (error for error in own.damage() if other.version in versions(index))
+            release(index, entry.id)
 
 
 def _damaged_sketches(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:

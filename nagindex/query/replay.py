@@ -8,12 +8,13 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from nagindex.corpus.sources import content_hash, find_sources
 from nagindex.errors import NagIndexError
 from nagindex.storage.fingerprint import Fingerprint
+from nagindex.storage.locations import location
 from nagindex.storage.snapshot import Snapshot
 
 FILES = {"targets": "targets", "decontaminate": "evaluation", "exclude": "exclude", "scores": "scores"}
@@ -53,7 +54,7 @@ def index_record(snapshot: Snapshot) -> dict[str, Any]:
     manifest = snapshot.manifest
     segments = json.dumps([[entry.id, entry.deleted] for entry in manifest.segments])
     return {
-        "path": os.path.abspath(snapshot.path),
+        "path": location(Path(os.path.abspath(snapshot.path))),
         "version": manifest.version,
         "documents": manifest.documents,
         "tokens": manifest.tokens,

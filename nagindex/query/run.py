@@ -30,6 +30,7 @@ from nagindex.select.query_files import QueryFiles
 from nagindex.select.ranking_key import RankingKey, Standardized, by_best, by_target, with_minimum, with_quality
 from nagindex.storage.docs import ids_at
 from nagindex.storage.fingerprint import installed_libraries
+from nagindex.storage.locations import location
 from nagindex.storage.manifest import lost_version
 from nagindex.storage.segment import verify_segments
 from nagindex.storage.snapshot import Snapshot
@@ -277,7 +278,7 @@ def _record(
     recorded: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return all that the selection depends on, as JSON values; the entry `query` is what a config file holds."""
-    manifest, path = snapshot.manifest, os.path.abspath(snapshot.path)
+    manifest, path = snapshot.manifest, location(Path(os.path.abspath(snapshot.path)))
     scores = [] if options.quality is None or options.quality.scores is None else [str(options.quality.scores)]
     read = {"exclude": hashed_files(options.excluded_files), "scores": hashed_files(scores)}
     return {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nagindex.errors import BadInputError, NagIndexError
+from nagindex.errors import BadInputError, NagIndexError, ObjectStoreError
 from nagindex.nag import Codes, NagSpec
 from nagindex.progress import step
 from nagindex.search.basis import Basis, fit
@@ -18,6 +18,7 @@ from nagindex.search.view import View
 from nagindex.sketches import popularity
 from nagindex.sketches.graphs import drop_damaged, graphs_of, write_graph
 from nagindex.sketches.store import DTYPES, SketchSet, create_sketches, current_sketches
+from nagindex.storage.locations import mirror_of
 from nagindex.storage.manifest import Manifest, read_latest
 from nagindex.storage.segment import Segment
 from nagindex.storage.snapshot import Snapshot
@@ -86,6 +87,8 @@ def optimize(
         current = current_sketches(index, manifest.fingerprint.spec)
         if current is not None and (damage := current.damage()) is not None:
             raise damage
+    except ObjectStoreError:  # passes, and is no reason for a new basis
+        raise
     except NagIndexError as error:
         current, why = None, f"the current basis cannot be used ({error})"
     else:
@@ -100,7 +103,10 @@ def optimize(
         path.unlink(missing_ok=True)
     popularity.popularity_of(members, View.of(manifest.fingerprint.spec))
     sketched = sketch_missing(current, members)
-    return Optimized(current, why, sketched, _connect(current, members) if graph else 0)
+    connected = _connect(current, members) if graph else 0
+    if (remote := mirror_of(index)) is not None:
+        remote.push_derived()
+    return Optimized(current, why, sketched, connected)
 
 
 def _connect(sketches: SketchSet, members: Sequence[Segment]) -> int:
@@ -143,8 +149,8 @@ def sketch_new_segments(index: Path, members: Sequence[Segment]) -> None:
     """Sketch new segments of an index that has sketches; does nothing if these cannot be used."""
     with suppress(NagIndexError, FileNotFoundError):  # a vacuum may remove former sketches meanwhile
         sketches = current_sketches(index, members[0].spec) if members else None
-        if sketches is not None:
-            sketch_missing(sketches, members)
+        if sketches is not None and sketch_missing(sketches, members) and (remote := mirror_of(index)) is not None:
+            remote.push_derived()
 
 
 def residual_drift(sketches: SketchSet, members: Sequence[Segment]) -> tuple[int, float]:

@@ -29,7 +29,9 @@ from nagindex.search.sketch import Sketch, SketchType
 from nagindex.storage.arrays import data_offset, map_array, write_array
 from nagindex.storage.checksummed_json import damage_error, dump_json, load_dataclass, load_json
 from nagindex.storage.files import FileEntry, create_exclusively, make_folders, sync_folder, verify_content, verify_once
+from nagindex.storage.locations import mirror_of
 from nagindex.storage.manifest import SegmentEntry
+from nagindex.storage.mirror import CLAIM
 
 FORMAT_VERSION = 1
 DTYPES: dict[str, np.dtype[Any]] = {"i8": np.dtype(np.int8), "f16": np.dtype("<f2")}
@@ -215,6 +217,8 @@ def current_sketches(index: Path, spec: NagSpec) -> SketchSet | None:
         DamagedIndexError: the JSON file of their basis is damaged.
         UnknownFormatError: a newer nagindex wrote them.
     """
+    if (remote := mirror_of(index)) is not None:
+        remote.fetch_derived()
     for folder in sorted(_folders(index), reverse=True):
         path = folder / "basis.json"
         try:
@@ -235,6 +239,7 @@ def create_sketches(index: Path, basis: Basis, **fitted: Any) -> SketchSet:
         fitted: `dims`, `dtype`, `seed`, `sample`, `documents`, `kept` and `residual` of `BasisInfo`.
     """
     make_folders(index / "derived")
+    remote = mirror_of(index)
     number = max((_number(folder) for folder in _folders(index)), default=0)
     while True:
         number += 1
@@ -243,7 +248,8 @@ def create_sketches(index: Path, basis: Basis, **fitted: Any) -> SketchSet:
             folder.mkdir()
         except FileExistsError:  # another process took this number
             continue
-        break
+        if remote is None or remote.claim_derived(folder):
+            break
     sync_folder(folder.parent)
     path = folder / "basis.npy"
     write_array(path, np.asarray(basis.vectors))
@@ -262,12 +268,24 @@ def unused_files(index: Path, segments: set[str]) -> list[Path]:
         index: the index's folder.
         segments: ids of the segments that any kept version names.
     """
+    used = used_files(index, segments)
+    files = [path for folder in sorted(_folders(index), reverse=True) for path in folder.iterdir()]
+    current = next(iter(used)).parent if used else None
+    return [path for path in files if path not in used and not (path.parent == current and path.name.endswith(".tmp"))]
+
+
+def used_files(index: Path, segments: set[str]) -> set[Path]:
+    """Return the paths of the files of the current sketches whose segments are there; a mirror may lack their arrays.
+
+    Args:
+        index: the index's folder.
+        segments: ids of the segments that any kept version names.
+    """
     folders = sorted(_folders(index), reverse=True)
     current = next((folder for folder in folders if (folder / "basis.json").exists()), None)
-    unused = [path for folder in folders if folder != current for path in folder.iterdir()]
     if current is None:
-        return unused
-    used = {"basis.json", "basis.npy"}
+        return set()
+    used = {"basis.json", "basis.npy", CLAIM}
     for path in current.glob("*.json"):
         try:
             content, _ = load_json(path, "")
@@ -278,7 +296,7 @@ def unused_files(index: Path, segments: set[str]) -> list[Path]:
             used |= {path.name, path.with_suffix(".usearch").name}
         elif path.stem in segments:
             used |= {path.name, str(content.get("file"))}
-    return unused + [path for path in current.iterdir() if path.name not in used and not path.name.endswith(".tmp")]
+    return {current / name for name in used}
 
 
 def _folders(index: Path) -> list[Path]:

@@ -25,6 +25,7 @@ from nagindex.storage.files import (
     verify_once,
 )
 from nagindex.storage.fingerprint import Fingerprint
+from nagindex.storage.locations import mirror_of
 from nagindex.storage.verified import require_folder
 
 FOLDER = "calibration"
@@ -57,6 +58,8 @@ def write_calibration(index: Path, means: npt.NDArray[np.float32]) -> None:
     path = index / FOLDER / f"{sha256}.npy"
     if not create_exclusively(path, content):
         verify_content(path, FileEntry(len(content), sha256), owner=OWNER)
+    if (remote := mirror_of(index)) is not None:
+        remote.upload([path])
 
 
 def read_calibration(index: Path, fingerprint: Fingerprint) -> npt.NDArray[np.float32] | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nagindex.errors import DamagedIndexError, UnknownFormatError
+from nagindex.storage import locations
 from nagindex.storage.schema import from_json
 from nagindex.storage.verified import is_regular_file
 
@@ -37,6 +38,17 @@ def load_json(path: Path, what: str) -> tuple[dict[str, Any], bool]:
         FileNotFoundError: the file does not exist.
         DamagedIndexError: the file does not hold a JSON object with a checksum.
     """
+    try:
+        content, intact = _load_json(path, what)
+        if intact or not locations.fetch_small(path):
+            return content, intact
+    except DamagedIndexError:
+        if not locations.fetch_small(path):
+            raise
+    return _load_json(path, what)
+
+
+def _load_json(path: Path, what: str) -> tuple[dict[str, Any], bool]:
     if not is_regular_file(path):
         raise damage_error(path, what)
     try:

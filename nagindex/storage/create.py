@@ -12,7 +12,9 @@ from nagindex.errors import BadInputError, DamagedIndexError, plural
 from nagindex.storage.calibration import write_calibration
 from nagindex.storage.files import make_folders
 from nagindex.storage.fingerprint import Fingerprint
-from nagindex.storage.manifest import Manifest, now, publish, read_latest, require_newest, versions
+from nagindex.storage.locations import mirror_of
+from nagindex.storage.manifest import Manifest, has_segments, newest_version, now, publish, read_latest, require_newest
+from nagindex.storage.mirror import FOLDERS as STORED_FOLDERS
 from nagindex.storage.settings import Settings
 
 FOLDERS = ("manifests", "segments", "calibration")
@@ -45,10 +47,10 @@ def create_index(
         BadInputError: the folder holds something else.
         DamagedIndexError: the folder holds segments but no manifest.
     """
-    if not versions(folder):
-        if folder.exists() and (not folder.is_dir() or any(p.name not in FOLDERS for p in folder.iterdir())):
+    if not newest_version(folder):
+        if _holds_something_else(folder):
             raise BadInputError(f"{folder}: exists and is not an index; name another folder with `index`")
-        if any(folder.glob("segments/*")):
+        if has_segments(folder):
             raise DamagedIndexError(folder / "manifests", "no version is left, though segments are")
         make_folders(folder / "manifests", folder / "segments")
         if means is not None:
@@ -72,3 +74,10 @@ def create_index(
     manifest.fingerprint.require(fingerprint, where=held)
     manifest.settings.require(settings, where=held)
     return manifest
+
+
+def _holds_something_else(folder: Path) -> bool:
+    """Return whether a folder, or the URL that it mirrors, holds what is no part of an index."""
+    if (remote := mirror_of(folder)) is not None:
+        return not STORED_FOLDERS.issuperset(remote.store.top_names())
+    return folder.exists() and (not folder.is_dir() or any(p.name not in FOLDERS for p in folder.iterdir()))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nagindex.errors import BadInputError, DamagedIndexError
-from nagindex.storage import verified
+from nagindex.storage import locations, verified
 
 SHA_SHOWN = 12
 """Hexadecimal digits of a checksum in messages."""
@@ -141,7 +141,19 @@ def verify_length(path: Path, entry: FileEntry, *, owner: str) -> os.stat_result
 
 
 def verify_content(path: Path, entry: FileEntry, *, owner: str) -> None:
-    """Read a file completely; raise DamagedIndexError unless its length and checksum are those of its entry."""
+    """Read a file completely; raise DamagedIndexError unless its length and checksum are those of its entry.
+
+    A file of a mirror that is missing or damaged is fetched from the object store.
+    """
+    locations.pin(path)
+    try:
+        _verify_content(path, entry, owner)
+    except DamagedIndexError:
+        if not locations.fetch(path, length=entry.bytes, sha256=entry.sha256, owner=owner):
+            raise
+
+
+def _verify_content(path: Path, entry: FileEntry, owner: str) -> None:
     status = verify_length(path, entry, owner=owner)
     try:
         with open(path, "rb") as file:
@@ -155,5 +167,12 @@ def verify_content(path: Path, entry: FileEntry, *, owner: str) -> None:
 
 def verify_once(path: Path, entry: FileEntry, *, owner: str) -> None:
     """Verify a file like `verify_content`, but read it only if it may have changed since it was last verified."""
-    if not verified.is_verified(verify_length(path, entry, owner=owner), entry.sha256):
+    locations.pin(path)
+    try:
+        known = verified.is_verified(verify_length(path, entry, owner=owner), entry.sha256)
+    except DamagedIndexError:
+        if not locations.fetch(path, length=entry.bytes, sha256=entry.sha256, owner=owner):
+            raise
+        return
+    if not known:
         verify_content(path, entry, owner=owner)

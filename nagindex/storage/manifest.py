@@ -6,7 +6,7 @@ import dataclasses
 import glob
 import re
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from nagindex.errors import (
 from nagindex.storage.checksummed_json import damage_error, dump_json, load_json
 from nagindex.storage.files import FileEntry, create_exclusively
 from nagindex.storage.fingerprint import Fingerprint
+from nagindex.storage.locations import location, mirror_of
 from nagindex.storage.schema import LARGEST, from_json
 from nagindex.storage.settings import Settings
 from nagindex.storage.verified import require_folder
@@ -126,11 +127,24 @@ def versions(index: Path) -> list[int]:
     """
     for name in OWN_FOLDERS:
         require_folder(index / name)
+    if (remote := mirror_of(index)) is not None:
+        return remote.versions()
     try:
         names = [p.name for p in (index / "manifests").iterdir()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     return sorted(int(name[:12]) for name in names if _NAME.fullmatch(name))
+
+
+def newest_version(index: Path) -> int:
+    """Return the number of the newest version of an index, 0 if there is no index; an object store is asked once.
+
+    Raises:
+        DamagedIndexError: a folder of the index is a symbolic link or a file.
+        ObjectStoreError: the store does not answer.
+    """
+    remote = mirror_of(index)
+    return max(versions(index), default=0) if remote is None else remote.newest_version()
 
 
 def read_latest(index: Path) -> Manifest:
@@ -140,9 +154,9 @@ def read_latest(index: Path) -> Manifest:
         InputNotFoundError: there is no index.
         DamagedIndexError, UnknownFormatError: as `read_manifest`.
     """
-    numbers = versions(index)
-    if not numbers:
-        if index.name:  # a build of several neuron types adds the type to it
+    newest = newest_version(index)
+    if not newest:
+        if index.name and mirror_of(index) is None:  # a build of several neuron types adds the type to it
             stem = glob.escape(index.name.removesuffix(".nagindex"))
             beside = [index.with_name(f"{index.name}.nagindex"), *sorted(index.parent.glob(f"{stem}.*.nagindex"))]
         else:
@@ -150,20 +164,32 @@ def read_latest(index: Path) -> Manifest:
         if found := [str(path) for path in dict.fromkeys(beside) if versions(path)]:
             there = f"there is one in {found[0]}" if len(found) == 1 else f"there are {', '.join(found)}"
             raise InputNotFoundError(f"{index}: no index here; {there}")
-        if any(index.glob("segments/*")) or hint_path(index).exists():
+        if has_segments(index) or hint_path(index).exists():
             raise DamagedIndexError(index / "manifests", "no version of the index is left, though its other files are")
         raise InputNotFoundError(f"{index}: no index here; make one with: `build(CORPUS, index={str(index)!r})`")
-    return read_manifest(index, numbers[-1])
+    return read_manifest(index, newest)
+
+
+def has_segments(index: Path) -> bool:
+    """Return whether an index holds files of segments, named by a version or not."""
+    remote = mirror_of(index)
+    return any(index.glob("segments/*")) if remote is None else bool(remote.store.listing("segments"))
 
 
 def missing_version(index: Path) -> int | None:
     """Return the newest version that was published, if its manifest is lost; None if it is there, or without a hint.
 
+    An object store is asked again only if the hint is of a version that it did not hold when the index was opened.
+
     Raises:
         DamagedIndexError: the version hint is not what was written.
     """
     hinted = read_hint(index)  # read first: a version may be published before the versions are listed
-    return hinted if hinted is not None and hinted > max(versions(index), default=0) else None
+    remote = mirror_of(index)
+    newest = max(versions(index), default=0) if remote is None else remote.known_version
+    if remote is not None and hinted is not None and hinted > newest:
+        newest = remote.newest_version()  # another process of this cache may have fetched the hint of a version since
+    return hinted if hinted is not None and hinted > newest else None
 
 
 def lost_version(index: Path) -> str | None:
@@ -171,8 +197,9 @@ def lost_version(index: Path) -> str | None:
     with suppress(DamagedIndexError, OSError):  # `verify` reports a damaged hint
         if (missing := missing_version(index)) is not None:
             current = max(versions(index))
+            lost = f"{location(index)}/manifests/{manifest_path(index, missing).name}"
             return (
-                f"version {missing} was published, but its manifest {manifest_path(index, missing)} is missing; version {current} "
+                f"version {missing} was published, but its manifest {lost} is missing; version {current} "
                 "is current now; restore the file, and see the damage with `verify()`"
             )
     return None
@@ -181,6 +208,8 @@ def lost_version(index: Path) -> str | None:
 def require_newest(index: Path) -> None:
     """Raise DamagedIndexError if the newest version is known to be lost: what only it names would be written over or removed."""
     missing = None
+    if (remote := mirror_of(index)) is not None:
+        remote.newest_version()
     with suppress(DamagedIndexError, OSError):  # of the hint itself, which `verify` reports
         missing = missing_version(index)
     if missing is not None and (left := versions(index)):
@@ -198,8 +227,17 @@ def read_manifest(index: Path, version: int) -> Manifest:
         UnknownFormatError: the format version or a feature flag is unknown.
     """
     path = manifest_path(index, version)
+    remote = mirror_of(index)
     try:
-        content, intact = load_json(path, "the manifest")
+        if remote is not None and not path.exists():
+            remote.fetch_small(path)
+        try:
+            content, intact = load_json(path, "the manifest")
+        except FileNotFoundError:  # another process of this cache, which has not heard of the version, removed it
+            if remote is None:
+                raise
+            remote.fetch_small(path)
+            content, intact = load_json(path, "the manifest")
     except FileNotFoundError:
         kept = ", ".join(map(str, versions(index))) or "none"
         raise InputNotFoundError(f"{index}: no version {version}; versions kept are {kept}") from None
@@ -226,11 +264,13 @@ def read_manifest(index: Path, version: int) -> Manifest:
 def publish(index: Path, manifest: Manifest) -> bool:
     """Publish a version, which makes it current; return False, without any change, if another writer took its number."""
     path = manifest_path(index, manifest.version)
-    if not create_exclusively(path, dump_json(_to_json(manifest))):
+    content, remote = dump_json(_to_json(manifest)), mirror_of(index)
+    if not (create_exclusively(path, content) if remote is None else remote.create(path, content)):
         return False
     numbers = versions(index)
     if numbers[-1] > manifest.version and manifest.version - 1 not in numbers:
-        path.unlink(missing_ok=True)  # another writer published this number, and it was vacuumed since
+        # another writer published this number, and it was vacuumed since
+        path.unlink(missing_ok=True) if remote is None else remote.delete([path])
         return False
     write_hint(index, manifest.version)
     return True
@@ -255,7 +295,9 @@ def commit(index: Path, change: Callable[[Manifest], Manifest | None]) -> Manife
         if following is None:
             return current
         _require_files(index, current, following)
+        uploaded = _upload_files(index, current, following)
         if publish(index, following):
+            _restore_files(index, uploaded)
             return following
 
 
@@ -266,9 +308,36 @@ def _require_files(index: Path, current: Manifest, following: Manifest) -> None:
         if (entry.id, entry.deleted) not in known:
             for name in entry.files:
                 path = index / "segments" / entry.id / name
-                if not path.exists():
+                if not path.exists() and not _is_stored(index, current, entry.id, name):
                     cause = "by a vacuum whose clock is ahead of this one, or by somebody"
                     raise BadInputError(f"{path}: removed before it was published, {cause}; run the same command again")
+
+
+def _is_stored(index: Path, current: Manifest, segment: str, name: str) -> bool:
+    """Return whether an object store holds a file of the current version, which the mirror may lack."""
+    return mirror_of(index) is not None and any(e.id == segment and name in e.files for e in current.segments)
+
+
+def _upload_files(index: Path, current: Manifest, following: Manifest) -> list[Path]:
+    """Write the files that the current version does not name to the object store of an index that lies in one; return them."""
+    remote = mirror_of(index)
+    if remote is None:
+        return []
+    stored = {(entry.id, name) for entry in current.segments for name in entry.files}
+    new = [(e.id, name) for e in following.segments for name in e.files if (e.id, name) not in stored]
+    paths = [index / "segments" / segment / name for segment, name in new]
+    remote.upload(paths)
+    return paths
+
+
+def _restore_files(index: Path, paths: Sequence[Path]) -> None:
+    """Write files of the version just published again that a vacuum elsewhere removed: the upload took longer than its grace."""
+    remote = mirror_of(index)
+    if remote is not None:
+        there = {
+            own.name for folder in {p.parent for p in paths} for own in remote.store.listing(remote.name_of(folder))
+        }
+        remote.upload(path for path in paths if remote.name_of(path) not in there)
 
 
 def _quoted(value: object) -> str:

@@ -19,6 +19,7 @@ from nagindex.nag import CODE_DTYPE, Codes, NagSpec
 from nagindex.progress import step
 from nagindex.storage.arrays import data_offset, map_array, write_array
 from nagindex.storage.files import FileEntry, sync_folder, verify_content, verify_length, verify_once, writing
+from nagindex.storage.locations import mirror_of, pin
 from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.tables import kept_type, read_table, write_table
 from nagindex.storage.verified import require_folder
@@ -143,6 +144,7 @@ def write_segment(
 def new_folder(index: Path) -> Path:
     """Create an empty folder for a segment, and return its path."""
     folder = index / "segments" / secrets.token_hex(8)
+    pin(folder)
     folder.mkdir()
     return folder
 
@@ -196,6 +198,8 @@ def with_deleted(index: Path, entry: SegmentEntry, positions: npt.NDArray[np.int
     deleted = np.union1d(deleted_rows(index, entry), positions).astype(DELETED_DTYPE)
     folder = index / "segments" / entry.id
     name = f"deleted-{secrets.token_hex(4)}.npy"
+    if mirror_of(folder) is not None:
+        folder.mkdir(exist_ok=True)  # the mirror may hold nothing of the segment
     write_array(folder / name, deleted)
     files = {n: f for n, f in entry.files.items() if n != entry.deleted} | {name: FileEntry.of(folder / name)}
     sync_folder(folder)

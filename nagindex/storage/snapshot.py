@@ -13,7 +13,8 @@ import numpy.typing as npt
 from nagindex.nag import Codes
 from nagindex.storage.calibration import check_calibration
 from nagindex.storage.fingerprint import LIBRARIES, installed_libraries
-from nagindex.storage.manifest import Manifest, read_latest, read_manifest
+from nagindex.storage.locations import index_folder, mirror_of
+from nagindex.storage.manifest import Manifest, read_latest, read_manifest, versions
 from nagindex.storage.segment import Segment, SkippedRow
 
 
@@ -43,14 +44,21 @@ class Snapshot:
             DamagedIndexError: a file is missing or has the wrong length.
             UnknownFormatError: a newer nagindex wrote it.
         """
-        folder = Path(path).expanduser()
+        folder = index_folder(path)
+        if version is not None and mirror_of(folder) is not None:
+            versions(folder)  # the mirror may hold the manifest of one that was vacuumed
         snapshot = cls(folder, read_latest(folder) if version is None else read_manifest(folder, version))
         if check:
             snapshot.check_lengths()
         return snapshot
 
     def check_lengths(self) -> None:
-        """Raise DamagedIndexError unless every file is there with the length that the manifest states."""
+        """Raise DamagedIndexError unless every file is there with the length that the manifest states.
+
+        Objects of an index in a store are not asked for: they are verified as they are fetched.
+        """
+        if mirror_of(self.path) is not None:
+            return
         check_calibration(self.path, self.manifest.fingerprint)
         for segment in self.segments:
             segment.check_lengths()

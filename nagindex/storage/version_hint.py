@@ -11,7 +11,9 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
+from nagindex.errors import ObjectStoreError
 from nagindex.storage.checksummed_json import damage_error, dump_json, load_json
+from nagindex.storage.locations import mirror_of
 
 
 def hint_path(index: Path) -> Path:
@@ -22,6 +24,10 @@ def hint_path(index: Path) -> Path:
 def write_hint(index: Path, version: int) -> None:
     """Replace the hint after a version was published; a hint that cannot be written is left out."""
     path = hint_path(index)
+    if (remote := mirror_of(index)) is not None:
+        with suppress(ObjectStoreError):
+            remote.put(path, dump_json({"version": version}))
+        return
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
     with suppress(OSError):
         try:

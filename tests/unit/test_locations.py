@@ -1,0 +1,96 @@
+"""URLs of indexes: one spelling, no credentials, and an error that says what to install."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+import nagindex
+from nagindex.errors import BadInputError, DamagedIndexError, MissingDependencyError, show_folder_as
+from nagindex.storage import locations
+from nagindex.storage.urls import is_url, normalized_url
+
+SECRET = "kLsecretKEY0123456789"
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("s3://pools/web.nagindex/", "s3://pools/web.nagindex"),
+        ("s3a://pools/web", "s3://pools/web"),
+        (Path("s3://pools/web"), "s3://pools/web"),
+        ("gcs://pools/web", "gs://pools/web"),
+        ("azure://pools/web", "az://pools/web"),
+        ("file:///data/web", "file:///data/web"),
+        (Path("file:///data/web"), "file:///data/web"),
+    ],
+)
+def test_a_url_has_one_spelling(given, url):
+    assert is_url(given)
+    assert normalized_url(given) == url
+
+
+@pytest.mark.parametrize("path", ["index.nagindex", "/data/s3/x", "C:/x", "s3", "./s3:x"])
+def test_other_paths_are_folders(path):
+    assert not is_url(path)
+    assert locations.index_folder(path) == Path(path)
+    assert locations.mirror_of(Path(path)) is None
+    assert locations.location(Path(path)) == str(Path(path))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"s3://kLid:{SECRET}@pools/web",
+        f"s3://kLid:a/{SECRET}@pools/web",
+        f"s3://pools/web?key={SECRET}",
+        f"gs://{SECRET}@pools/web",
+        f"abfss://c:{SECRET}@account/web",
+        "file:///data/a#b",
+        "file:///data/a?b",
+    ],
+)
+def test_credentials_in_a_url_are_refused_and_not_shown(url):
+    with pytest.raises(BadInputError, match="in the environment, not in the URL") as refused:
+        normalized_url(url)
+    assert SECRET not in str(refused.value)
+
+
+def test_an_index_of_its_own_below_the_cache_is_no_mirror(tmp_path, monkeypatch):
+    monkeypatch.setenv("NAGINDEX_CACHE", str(tmp_path))
+    assert locations.mirror_of(tmp_path / "project" / "index" / "segments") is None
+
+
+def test_a_container_of_another_account_has_another_mirror(tmp_path, monkeypatch):
+    pytest.importorskip("obstore")
+    monkeypatch.setenv("NAGINDEX_CACHE", str(tmp_path))
+    folders = set()
+    for account in ("one", "two"):
+        monkeypatch.setenv("AZURE_STORAGE_ACCOUNT_NAME", account)
+        folders.add(locations.index_folder("az://pools/web"))
+    assert len(folders) == 2
+
+
+@pytest.mark.parametrize("url", ["http://x/y", "S3://pools/web"])
+def test_a_url_of_no_known_store_is_refused(url):
+    with pytest.raises(BadInputError, match="no URL of an object store; known are s3, "):
+        nagindex.open(url)
+
+
+def test_a_url_names_a_bucket():
+    with pytest.raises(BadInputError, match="names no bucket"):
+        normalized_url("s3://")
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'nagindex\[cloud\]'"):
+        nagindex.open("s3://pools/web")
+
+
+def test_messages_name_a_mirror_by_its_url():
+    show_folder_as("/cache/pool-0123/index", "s3://pools/web")
+    error = DamagedIndexError(Path("/cache/pool-0123/index/segments/a/nags.npy"), "cut")
+    assert str(error).startswith("s3://pools/web/segments/a/nags.npy: cut")
+    assert error.path == "s3://pools/web/segments/a/nags.npy"
+    assert str(BadInputError("/cache/pool-0123/index: no")) == "s3://pools/web: no"
