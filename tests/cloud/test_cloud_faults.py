@@ -72,11 +72,7 @@ def test_a_cold_read_survives_a_failure_of_each_of_its_requests(fault, url, prox
         elsewhere()
         opened = nagindex.open(url)
         found = opened.neighbors(["b"], k=3)
-        return (
-            ids(url),
-            [codes.tobytes() for codes in opened.codes],
-            found.ids.tolist() if hasattr(found, "ids") else None,
-        )
+        return ids(url), [codes.tobytes() for codes in opened.codes], found.rows
 
     expected = read()
     number = requests_of(proxy, read)
