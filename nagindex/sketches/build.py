@@ -149,8 +149,10 @@ def sketch_new_segments(index: Path, members: Sequence[Segment]) -> None:
     """Sketch new segments of an index that has sketches; does nothing if these cannot be used."""
     with suppress(NagIndexError, FileNotFoundError):  # a vacuum may remove former sketches meanwhile
         sketches = current_sketches(index, members[0].spec) if members else None
-        if sketches is not None and sketch_missing(sketches, members) and (remote := mirror_of(index)) is not None:
-            remote.push_derived()
+        if sketches is not None:
+            sketch_missing(sketches, members)
+            if (remote := mirror_of(index)) is not None:
+                remote.push_derived()
 
 
 def residual_drift(sketches: SketchSet, members: Sequence[Segment]) -> tuple[int, float]:

@@ -14,8 +14,10 @@ from pathlib import Path
 
 from nagindex.errors import DamagedIndexError, NagIndexError, UnknownFormatError
 from nagindex.sketches.store import SketchSet
-from nagindex.storage.checksummed_json import damage_error, dump_json, load_dataclass
-from nagindex.storage.files import FileEntry, create_exclusively, sync_folder, verify_content, verify_once, writing
+from nagindex.storage.checksummed_json import damage_error, load_dataclass
+from nagindex.storage.disk_errors import writing
+from nagindex.storage.files import FileEntry, create_exclusively, sync_folder, verify_content, verify_once
+from nagindex.storage.json_bytes import dump_json
 from nagindex.storage.manifest import SegmentEntry
 
 FORMAT_VERSION = 1

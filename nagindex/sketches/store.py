@@ -27,8 +27,9 @@ from nagindex.search.basis import Basis
 from nagindex.search.file_rows import FileRows
 from nagindex.search.sketch import Sketch, SketchType
 from nagindex.storage.arrays import data_offset, map_array, write_array
-from nagindex.storage.checksummed_json import damage_error, dump_json, load_dataclass, load_json
+from nagindex.storage.checksummed_json import damage_error, load_dataclass, load_json
 from nagindex.storage.files import FileEntry, create_exclusively, make_folders, sync_folder, verify_content, verify_once
+from nagindex.storage.json_bytes import dump_json
 from nagindex.storage.locations import mirror_of
 from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.mirror import CLAIM

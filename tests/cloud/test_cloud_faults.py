@@ -87,7 +87,7 @@ def test_a_store_that_hangs_is_given_up(url, proxy, monkeypatch):
     writer.start(url)
     monkeypatch.setattr(objects, "TIMEOUT", 0.3)
     monkeypatch.setattr(objects, "ATTEMPTS", 2)
-    locations._mirror.cache_clear()
+    locations._MIRRORS.clear()
     proxy.reset(lambda *_: time.sleep(1.5))
     with pytest.raises(ObjectStoreError, match="does not answer after 2 attempts"):
         nagindex.open(url)

@@ -79,7 +79,11 @@ def test_every_question_is_answered_as_by_a_folder(url, corpus, tmp_path, tiny_b
             ]
         )
         built, _ = nagindex.build(
-            source, tmp_path / f"of-{len(answers)}.nagindex", backbone=tiny_backbone, preset="calibrated", calibration=place
+            source,
+            tmp_path / f"of-{len(answers)}.nagindex",
+            backbone=tiny_backbone,
+            preset="calibrated",
+            calibration=place,
         )
         assert built.manifest.fingerprint.calibration == index.manifest.fingerprint.calibration
     assert answers[0] == answers[1]

@@ -13,7 +13,8 @@ from shell import INDEX, Shell, jsonl
 import nagindex
 from nagindex._version import __version__
 from nagindex.storage import fingerprint
-from nagindex.storage.checksummed_json import dump_json, load_json
+from nagindex.storage.checksummed_json import load_json
+from nagindex.storage.json_bytes import dump_json
 
 INSTALLED = fingerprint.installed_libraries()
 COMMANDS = {

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from nagindex.errors import NagIndexError
 from nagindex.index import Index
-from nagindex.storage.checksummed_json import digest
+from nagindex.storage.json_bytes import digest
 from nagindex.storage.manifest import read_latest
 
 TEXTS = [f"{word} and {word} of the {other}" for word in ("river", "proof", "salmon") for other in ("sea", "sum")]

@@ -94,3 +94,10 @@ def test_messages_name_a_mirror_by_its_url():
     assert str(error).startswith("s3://pools/web/segments/a/nags.npy: cut")
     assert error.path == "s3://pools/web/segments/a/nags.npy"
     assert str(BadInputError("/cache/pool-0123/index: no")) == "s3://pools/web: no"
+
+
+def test_an_output_does_not_lie_in_an_index_that_has_no_document_yet(tmp_path):
+    (tmp_path / "i" / "manifests").mkdir(parents=True)
+    (tmp_path / "i" / "manifests" / "000000000001.json").touch()
+    with pytest.raises(BadInputError, match=f"lies inside the index {tmp_path}/i"):
+        nagindex.check_output(tmp_path / "i" / "best.parquet")
