@@ -88,9 +88,15 @@ def mirror_of(path: Path) -> Mirror | None:
     if root is None:
         return None
     name, _, rest = text[len(root) + 1 :].partition(os.sep)
-    if rest.partition(os.sep)[0] != "index" or not Path(root, name, "mirror.json").is_file():
-        return None  # an index of its own below the folder of the cache
-    return _mirror(Path(root, name))
+    folder = Path(root, name)
+    if rest.partition(os.sep)[0] != "index":
+        return None
+    if (folder / "mirror.json").is_file():
+        return _mirror(folder)
+    removed = _MIRRORS.pop((os.getpid(), folder), None)  # somebody emptied the cache by hand
+    return (
+        None if removed is None else _opened(folder, removed.url)
+    )  # or an index of its own below the folder of the cache
 
 
 def location(index: Path) -> str:
@@ -144,7 +150,7 @@ def separate_mirror(index: Path) -> Iterator[Path]:
     try:
         yield separate.index
     finally:
-        del _MIRRORS[os.getpid(), folder]
+        _MIRRORS.pop((os.getpid(), folder), None)
         show_folder(str(separate.index))
         separate.pins.close()
         shutil.rmtree(folder, ignore_errors=True)

@@ -1,5 +1,6 @@
 """The cache of mirrors is bounded, leaves what processes use, and can be listed and emptied."""
 
+import shutil
 import subprocess
 import sys
 
@@ -130,3 +131,14 @@ def test_verify_leaves_nothing_behind(filled):
     before = len(errors._SHOWN), len(locations._MIRRORS), {*cache_room.cache_root().iterdir()}
     assert opened.verify() == []
     assert (len(errors._SHOWN), len(locations._MIRRORS), {*cache_room.cache_root().iterdir()}) == before
+
+
+def test_a_cache_that_is_removed_while_an_index_is_used_is_filled_again(filled):
+    opened = nagindex.open(filled)
+    before = [codes.tobytes() for codes in opened.codes]
+    shutil.rmtree(cache_room.cache_root())
+    assert [codes.tobytes() for codes in opened.codes] == before
+    shutil.rmtree(cache_room.cache_root())
+    writer.append(filled, "later")
+    assert len(nagindex.open(filled)) == 7
+    assert opened.verify() == []
