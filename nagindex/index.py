@@ -14,6 +14,7 @@ import numpy.typing as npt
 from nagindex.arguments import checked
 from nagindex.backbone.devices import require_devices
 from nagindex.backbone.options import ModelKeywords, ModelOptions
+from nagindex.cluster.ingest import append_on_cluster, require_cluster
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import corpus_sources
 from nagindex.corpus.sources import OnError, Paths
@@ -228,6 +229,7 @@ class Index:
         accept_libraries: bool = False,
         shard: Shard = Shard(),
         workers: int | None = None,
+        ray: str | None = None,
         progress: ProgressCallback | None = None,
         **model: Unpack[ModelKeywords],
     ) -> IngestReport:
@@ -243,24 +245,29 @@ class Index:
             accept_libraries: whether to mix encodings by different library versions.
             shard: this process's part of the corpus, where several add it to the index together.
             workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default 1 if the corpus is large enough.
+            ray: the Ray cluster that encodes; see `build`.
             progress: called with a `Progress` as each step begins, advances and ends.
             model: fields of `ModelOptions`: model, device and trust_remote_code.
 
         Raises:
             InputNotFoundError, BadInputError: the corpus cannot be read; what was committed stays.
+            MissingDependencyError: `ray` is given, and Ray is not installed.
             SettingsMismatchError: the model or the libraries are not the index's.
             DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
         """
+        if ray is not None:
+            require_cluster(ray, device=model.get("device", "auto"), shard=shard, loaded=False)
         sources = tuple(corpus_sources(corpus, root=corpus_root, on_error=on_error))
         notes = check_append(sources, columns, self.snapshot, on_error=on_error)
         options = IngestOptions(
             shard, on_duplicate, workers, accept_libraries=accept_libraries, columns=columns, on_error=on_error
         )
         job = Job((self.path,), sources, options, ModelOptions(**model))
-        require_devices(visible_devices(job.model.device))
+        if ray is None:
+            require_devices(visible_devices(job.model.device))
         require_place(self.path, self.manifest, sources, shard, columns)
         try:
-            [report] = run_job(job, backbone=self._backbone)
+            [report] = run_job(job, backbone=self._backbone) if ray is None else append_on_cluster(ray, job)
         finally:
             self.refresh()
         report.warnings += notes
