@@ -15,11 +15,7 @@ OLDEST_TESTS ?= tests/unit tests/golden tests/property/test_engines.py tests/e2e
 	--deselect tests/golden/test_old_indexes.py::test_its_documents_are_encoded_again_from_their_sources \
 	--deselect tests/golden/test_old_indexes.py::test_it_is_appended_to_compacted_and_vacuumed
 
-<<<<<<< ours
-.PHONY: demo test test-all test-oldest test-cloud lint docs man audit clean
-=======
-.PHONY: demo test test-all test-ray test-oldest lint docs man audit clean
->>>>>>> theirs
+.PHONY: demo test test-all test-oldest test-cloud test-ray lint docs man audit clean
 
 demo: $(STAMP)
 	$(BIN)/python data/demo.py

@@ -107,38 +107,13 @@ def build_types(
     Raises:
         NagIndexError: as `build`.
     """
-<<<<<<< ours
-    seen = [newest_version(index_folder(path)) for path in indexes.values()]
-    chosen = _as_begun(_options(options, keywords), indexes)
-    layers_of(
-        chosen.encoding.layers, range(MAX_LAYERS)
-    )  # how they are written; whether there are as many, the model says
-    sources = tuple(corpus_sources(corpus, root=chosen.corpus_root, on_error=chosen.on_error))
-    begun = next(iter(_begun(indexes.values())), None)
-    columns, notes = columns_of_build(sources, chosen.columns, begun, on_error=chosen.on_error)
-    given = None if chosen.calibration is None else load_calibration(chosen.calibration)
-    require_calibration(_begun(indexes.values()), chosen)
-    devices = visible_devices(chosen.device)
-    require_devices(devices)
-    for path in indexes.values():
-        require_index_folder(index_folder(path))
-        require_room(index_folder(path), 0)
-    loaded = backbone or _load(chosen, next(iter(indexes)), devices[0])
-    large = sum(source.size for source in sources) >= SMALL_CORPUS
-    kept = loaded if backbone or len(devices) == 1 else None  # each device's process loads its own
-    views = views_of(loaded, indexes, chosen)
-    means, sample = calibrations_of(indexes.values(), views, sources, chosen, columns, given=given)
-    views = [view.calibrated(own) for view, own in zip(views, means, strict=True)]
-    settings = _settings(indexes.values(), views, chosen, columns, sample=sample, measure=large)
-=======
     options = _options(options, keywords)
     if ray is not None:
         require_cluster(ray, device=options.device, shard=options.shard, loaded=backbone is not None)
-    task, notes = _task(corpus, {kind: Path(path).expanduser() for kind, path in indexes.items()}, options, ray)
+    task, notes = _task(corpus, {kind: index_folder(path) for kind, path in indexes.items()}, options, ray)
     begun = None if ray is not None else begin_build(task, backbone)
     reports = build_on_cluster(str(ray), task) if begun is None else run_job(begun.job, backbone=begun.backbone)
     views = [None] * len(reports) if begun is None else begun.views
->>>>>>> theirs
     opened = [
         Index(path, read_latest(path), backbone=view) for path, view in zip(task.indexes.values(), views, strict=True)
     ]
@@ -254,7 +229,7 @@ def _task(
     Raises:
         NagIndexError: as `build`, for all that is known before the model is loaded.
     """
-    seen = [max(versions(path), default=0) for path in indexes.values()]
+    seen = [newest_version(folder) for folder in indexes.values()]
     chosen = _as_begun(options, indexes)
     layers_of(
         chosen.encoding.layers, range(MAX_LAYERS)
@@ -266,9 +241,9 @@ def _task(
     require_calibration(begun_indexes(indexes.values()), chosen)
     if ray is None:
         require_devices(visible_devices(chosen.device))
-    for path in indexes.values():
-        require_index_folder(path)
-        require_room(path, 0)
+    for folder in indexes.values():
+        require_index_folder(folder)
+        require_room(folder, 0)
     return BuildTask(dict(indexes), sources, chosen, columns, given, tuple(seen)), notes
 
 
@@ -292,34 +267,9 @@ def _clipped(index: Index, top_k: int | None) -> list[str]:
     return [f"`top_k={top_k}`: {narrowest}, and all of them are kept"]
 
 
-<<<<<<< ours
-def _load(options: BuildOptions, neuron_type: str, device: str) -> Backbone:
-    from nagindex.backbone.load import load_backbone
-
-    return load_backbone(options.model, neuron_type=neuron_type, device=device, **options.loading)
-
-
-def _free_memory() -> None:
-    """Free the GPU memory of the model and of the measured batches, for the processes that now work there."""
-    import torch
-
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _begun(indexes: Iterable[str | Path]) -> list[Path]:
-    """Return the folders that are indexes with something in them."""
-    folders = [index_folder(path) for path in indexes]
-    return [folder for folder in folders if newest_version(folder) and read_latest(folder).segments]
-
-
-=======
->>>>>>> theirs
-def _as_begun(options: BuildOptions, indexes: Mapping[str, str | Path]) -> BuildOptions:
+def _as_begun(options: BuildOptions, indexes: Mapping[str, Path]) -> BuildOptions:
     """Return options with the dtype, the preset of the impact and the size of the sample of an index that exists, where none is given."""
-    folders = [index_folder(path) for path in indexes.values()]
-    found = next((folder for folder in folders if newest_version(folder)), None)
+    found = next((folder for folder in indexes.values() if newest_version(folder)), None)
     if found is None:
         return options
     manifest = read_latest(found)

@@ -20,7 +20,7 @@ from nagindex.ingest.options import BuildOptions
 from nagindex.ingest.prefetch import SMALL_CORPUS
 from nagindex.progress import step
 from nagindex.storage.create import create_index
-from nagindex.storage.manifest import read_latest, versions
+from nagindex.storage.manifest import newest_version, read_latest
 from nagindex.storage.settings import Settings
 from nagindex.storage.snapshot import Snapshot
 
@@ -111,14 +111,13 @@ def load_model(options: BuildOptions, neuron_type: str, device: str) -> Backbone
     return load_backbone(options.model, neuron_type=neuron_type, device=device, **options.loading)
 
 
-def begun_indexes(indexes: Iterable[str | Path]) -> list[Path]:
+def begun_indexes(folders: Iterable[Path]) -> list[Path]:
     """Return the folders that are indexes with something in them."""
-    folders = [Path(path).expanduser() for path in indexes]
-    return [folder for folder in folders if versions(folder) and read_latest(folder).segments]
+    return [folder for folder in folders if newest_version(folder) and read_latest(folder).segments]
 
 
 def _settings(
-    indexes: Iterable[str | Path],
+    indexes: Iterable[Path],
     views: Sequence[Backbone],
     options: BuildOptions,
     columns: Columns,
