@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ CPUS_OF_WORKER = 8
 OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes; only reports and lists of sources go through it
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SCHEDULER_EVENTS": "0"}
 """Else what Ray reports on its own comes between the lines of the command."""
+SECONDS_TO_ANSWER = 10.0
 
 
 @dataclass(frozen=True)
@@ -95,13 +97,11 @@ def connected(address: str) -> Iterator[None]:
     }
     chosen = os.environ.get("RAY_ADDRESS", AUTO) if address == AUTO else address
     try:
+        _require_answer(chosen)
         with _own_signal_handlers():
             ray.init(chosen, log_to_driver=False, logging_level=logging.CRITICAL, **own if chosen == LOCAL else {})
     except Exception as error:  # Ray raises bare ones too
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise InputNotFoundError(
-            f'`ray`: no cluster at {chosen} ({reason}); start one with ray start --head, or give `ray="{LOCAL}"`'
-        ) from error
+        raise InputNotFoundError(_no_connection(chosen, error)) from error
     own_worker = ray._private.worker
     own_worker._worker_logs_enabled = False  # else Ray prints on stdout that a node was lost, among results
     try:
@@ -109,6 +109,25 @@ def connected(address: str) -> Iterator[None]:
     finally:
         ray.shutdown()
         own_worker._worker_logs_enabled = True
+
+
+def _require_answer(address: str) -> None:
+    """Raise OSError if nothing listens at HOST:PORT, for which Ray takes minutes."""
+    host, _, port = address.rpartition(":")
+    if host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=SECONDS_TO_ANSWER).close()
+
+
+def _no_connection(address: str, error: BaseException) -> str:
+    """Return a sentence that says why there is no connection, with Ray's own reason, and what to do."""
+    reasons = [getattr(error, "strerror", None) or " ".join(str(error).split())]
+    if error.__cause__ is not None:  # Ray's outer message leaves out the reason, which is at the end of the inner one
+        reasons += str(error.__cause__).strip().splitlines()[-1:]
+    reason = ": ".join(own.split(". ")[0].rstrip(".") for own in reasons)
+    if "Authentication" in reason:
+        remedy = "set RAY_AUTH_MODE=token, and have the token of the head node in ~/.ray/auth_token or RAY_AUTH_TOKEN"
+        return f"`ray`: the cluster at {address} does not let this process in ({reason}); {remedy}"
+    return f'`ray`: no cluster at {address} ({reason}); start one with ray start --head, or give `ray="{LOCAL}"`'
 
 
 @contextmanager

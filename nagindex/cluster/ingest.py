@@ -21,6 +21,7 @@ from nagindex.ingest.prepare import BuildTask, begin_build
 from nagindex.ingest.sharding import GROUPS_PER_SHARD, group_sources, shards_take_groups
 from nagindex.ingest.writer import IngestReport
 from nagindex.progress import Progress, report
+from nagindex.storage.locations import index_folder, location
 from nagindex.storage.manifest import Manifest, read_latest
 from nagindex.storage.segment import Segment
 
@@ -78,10 +79,10 @@ def build_on_cluster(address: str, task: BuildTask) -> list[IngestReport]:
     """
     with pool(address, task.options.device) as workers:
         options = dataclasses.replace(task.options, device=workers.slots.device)
-        indexes = {kind: path.absolute() for kind, path in task.indexes.items()}
-        here = dataclasses.replace(task, options=options, indexes=indexes)
+        indexes = {kind: _place(folder) for kind, folder in task.indexes.items()}
+        there = dataclasses.replace(task, options=options, indexes=indexes)
         report(Progress(f"starting on {workers.slots} of the Ray cluster", 0, 1, ""))
-        [job] = workers.run("nagindex.cluster.ingest:begin", here, 1, _show_latest)
+        [job] = workers.run("nagindex.cluster.ingest:begin", there, 1, _show_latest)
         return _run_shards(workers, job)
 
 
@@ -97,21 +98,27 @@ def append_on_cluster(address: str, job: Job) -> list[IngestReport]:
     """
     with pool(address, job.model.device) as workers:
         model = dataclasses.replace(job.model, device=workers.slots.device)
-        indexes = tuple(path.absolute() for path in job.indexes)
+        indexes = tuple(map(_place, job.indexes))
         report(Progress(f"starting on {workers.slots} of the Ray cluster", 0, 1, ""))
         return _run_shards(workers, dataclasses.replace(job, model=model, indexes=indexes))
 
 
+def _place(index: Path) -> Path:
+    """Return where an index lies for all nodes: its folder, or its URL, of which each node has a mirror of its own."""
+    return Path(location(index.absolute()))
+
+
 def _run_shards(workers: Pool, job: Job) -> list[IngestReport]:
     count = count_shards(job.sources, workers.slots.count)
-    before = [read_latest(path) for path in job.indexes]
+    indexes = [index_folder(place) for place in job.indexes]
+    before = [read_latest(folder) for folder in indexes]
     share_files = not shards_take_groups(Shard(0, count), len(group_sources(job.sources)))
     display = _Display(count, share_files=share_files)
     reports = workers.run("nagindex.cluster.ingest:run_shard", job, count, display)
     merged = merge_parts(job, reports)
     if not workers.repeated:
         return merged
-    return [_recounted(*each, job.sources) for each in zip(merged, job.indexes, before, strict=True)]
+    return [_recounted(*each, job.sources) for each in zip(merged, indexes, before, strict=True)]
 
 
 def begin(task: BuildTask, number: int, count: int, backbone: Backbone | None) -> tuple[Job, Backbone | None]:
@@ -120,8 +127,9 @@ def begin(task: BuildTask, number: int, count: int, backbone: Backbone | None) -
     Raises:
         NagIndexError: as `begin_build`.
     """
-    begun = begin_build(task)
-    return begun.job, begun.backbone
+    indexes = {kind: index_folder(place) for kind, place in task.indexes.items()}
+    begun = begin_build(dataclasses.replace(task, indexes=indexes))
+    return dataclasses.replace(begun.job, indexes=tuple(task.indexes.values())), begun.backbone
 
 
 def run_shard(job: Job, number: int, count: int, backbone: Backbone | None) -> tuple[list[IngestReport], Backbone]:
@@ -131,11 +139,12 @@ def run_shard(job: Job, number: int, count: int, backbone: Backbone | None) -> t
         InputNotFoundError: this node does not see the indexes or the corpus.
         NagIndexError: as `run_part`.
     """
-    for folder in {*map(str, job.indexes), *(source.root for source in job.sources)}:
+    indexes = tuple(map(index_folder, job.indexes))
+    for folder in {*map(str, indexes), *(source.root for source in job.sources)}:
         if not Path(folder).is_dir():
             node = f"not there on node {socket.gethostname()}"
             raise InputNotFoundError(f"{folder}: {node}; index and corpus must lie on a file system that all nodes see")
-    return run_part(job, number, count, backbone)
+    return run_part(dataclasses.replace(job, indexes=indexes), number, count, backbone)
 
 
 def _show_latest(states: Mapping[int, Progress]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 
 import pytest
@@ -34,6 +35,8 @@ def cluster(monkeypatch):
         own.add_node(**NODE)
     yield own
     own.shutdown()
+    del own
+    gc.collect()  # Ray's processes that were not waited for warn here, where that is ignored
 
 
 @pytest.fixture(scope="session")
