@@ -98,7 +98,7 @@ on_duplicate_option = click.option(
 @on_duplicate_option
 @on_error_option
 @shard_option
-@ray_option
+@ray_option("Encode on the nodes of a Ray cluster, all of which see the corpus and the index")
 @workers_option
 @click.option(
     "--no-optimize",
@@ -197,7 +197,7 @@ def _indexes(index: str | Path, neuron_types: str, repeat_kv: bool) -> dict[str,
 @on_duplicate_option
 @on_error_option
 @shard_option
-@ray_option
+@ray_option("Encode on the nodes of a Ray cluster, all of which see the corpus and the index")
 @workers_option
 @click.option(
     "--accept-libraries",

@@ -80,14 +80,20 @@ shard_option = click.option(
     help="Take part I, from 0, of N of the corpus: for several processes or nodes that write into one index. "
     "[default: RANK/WORLD_SIZE, SLURM_ARRAY_TASK_ID/COUNT, else all]",
 )
-ray_option = click.option(
-    "--ray",
-    is_flag=False,
-    flag_value="auto",
-    metavar="[ADDRESS]",
-    help="Encode on the nodes of a Ray cluster, all of which see the corpus and the index: HOST:PORT, or local for one that is started "
-    "on this machine. Without a value (as the last option): that of RAY_ADDRESS, else the one that runs here.",
-)
+
+
+def ray_option(what: str) -> Callable[[Any], Any]:
+    """Return the option --ray of a command that does something on a cluster."""
+    return click.option(
+        "--ray",
+        is_flag=False,
+        flag_value="auto",
+        metavar="[ADDRESS]",
+        help=f"{what}: HOST:PORT, or local for one that is started on this machine. Without a value (as the last option): "
+        "that of RAY_ADDRESS, else the one that runs here.",
+    )
+
+
 workers_option = click.option(
     "--workers",
     type=click.IntRange(0, 1),

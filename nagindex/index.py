@@ -396,6 +396,7 @@ class Index:
         options: QueryOptions | None = None,
         corpus_root: str | Path | None = None,
         threads: int | None = None,
+        ray: str | None = None,
         progress: ProgressCallback | None = None,
         **keywords: Unpack[AskKeywords],
     ) -> Selection:
@@ -410,30 +411,33 @@ class Index:
             options: the query options; by default the paper's.
             corpus_root: where the sources lie now, if decontamination needs texts and they were moved.
             threads: threads of the search; by default one for each CPU.
+            ray: the Ray cluster whose tasks read the index's codes; see `build`. The targets are encoded here.
             progress: called with a `Progress` as each step begins, advances and ends.
             keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
 
         Raises:
             BadInputError: the budget, the targets or the options are out of range or contradict each other.
+            MissingDependencyError: `ray` is given, and Ray is not installed.
         """
+        from nagindex.query.remote import passes_on
         from nagindex.query.run import prepare, query
 
         targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
         budget = Budget.parse(n, tokens, fraction, unlimited=chosen.min_score is not None)
         require_encodable(targets, encoding)
-        prepared = prepare(self.snapshot, budget, chosen, threads=threads)  # before a model is loaded
-        encoded = self.encode(targets, **encoding)
         root = {} if corpus_root is None else {"corpus-root": str(Path(corpus_root).absolute())}
-        return query(
-            self.snapshot,
-            encoded,
-            budget,
-            chosen,
-            prepared=prepared,
-            recorded=written(targets, encoding) | root,
-            corpus_root=corpus_root,
-            threads=threads,
-        )
+        with passes_on(ray, self.snapshot, mode=chosen.mode, threads=threads) as passes:
+            prepared = prepare(self.snapshot, budget, chosen, passes)  # before a model is loaded
+            return query(
+                self.snapshot,
+                self.encode(targets, **encoding),
+                budget,
+                chosen,
+                prepared=prepared,
+                recorded=written(targets, encoding) | root,
+                corpus_root=corpus_root,
+                passes=passes,
+            )
 
     @checked
     @reports_progress

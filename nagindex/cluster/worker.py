@@ -21,6 +21,12 @@ Outcome = tuple[str, Any]
 """How a part ended: DONE and the result, STOPPED and None, or FAILED and the packed error."""
 
 
+def other_version(version: str) -> Outcome:
+    """Return the failure on a node that has another version of nagindex than the driver."""
+    node = f"node {socket.gethostname()} has nagindex {__version__}, and this one {version}"
+    return FAILED, pack_error(NagIndexError(f"{node}; install the same on all nodes"))
+
+
 class Board:
     """How far the parts of a run are, and whether it is to stop; an actor beside the driver."""
 
@@ -70,10 +76,7 @@ class Worker:
 
     def ready(self, version: str) -> Outcome:
         """Return once the worker has started; fails if the node has another version of nagindex than the driver."""
-        if version == __version__:
-            return DONE, None
-        node = f"node {socket.gethostname()} has nagindex {__version__}, and this one {version}"
-        return FAILED, pack_error(NagIndexError(f"{node}; install the same on all nodes"))
+        return (DONE, None) if version == __version__ else other_version(version)
 
     def run(self, board: Any, function: str, shared: Any, number: int, count: int) -> Outcome:
         """Run a part, and keep what it leaves for the next one.
