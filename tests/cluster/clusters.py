@@ -27,7 +27,6 @@ QUIET = {
     "RAY_health_check_failure_threshold": "3",
     "OMP_NUM_THREADS": "1",
 }
-NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 LIMIT = 240
 
 
@@ -66,6 +65,40 @@ def options(index: Path) -> list[object]:
         "--max-length",
         "48",
     ]
+
+
+class Nodes:
+    """A cluster of three nodes with a CPU each, in a process of its own; a context that ends it.
+
+    Attributes:
+        address: HOST:PORT.
+    """
+
+    def __enter__(self) -> Nodes:
+        script = Path(__file__).with_name("nodes.py")
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.process = subprocess.Popen([sys.executable, script], text=True, env=os.environ | QUIET, **pipes)
+        self.address = self._answer()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate(timeout=LIMIT)
+
+    def lose(self) -> None:
+        """End a node at once."""
+        assert self._ask("lose") == "lost"
+
+    def join(self) -> None:
+        """Add a node."""
+        assert self._ask("join") == "joined"
+
+    def _ask(self, word: str) -> str:
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> str:
+        return self.process.stdout.readline().strip()
 
 
 class Driver:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import subprocess
 
 import pytest
-from clusters import DOCUMENTS, LIMIT, MORE, NODE, QUIET, Driver, command, options, write_corpus
+from clusters import DOCUMENTS, LIMIT, MORE, Driver, Nodes, command, options, write_corpus
 
 
 @pytest.fixture
@@ -23,20 +22,11 @@ def drive(tmp_path):
         driver.kill()
 
 
-@pytest.fixture
-def cluster(monkeypatch):
+@pytest.fixture(scope="session")
+def cluster():
     """A cluster of three nodes on this machine, with a CPU each."""
-    from ray.cluster_utils import Cluster
-
-    for name, value in QUIET.items():  # the nodes take them over
-        monkeypatch.setenv(name, value)
-    own = Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
-    for _ in range(2):
-        own.add_node(**NODE)
-    yield own
-    own.shutdown()
-    del own
-    gc.collect()  # Ray's processes that were not waited for warn here, where that is ignored
+    with Nodes() as own:
+        yield own
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,22 @@
 """On a Ray cluster an index becomes what one process makes of the corpus, whatever happens to nodes and to the driver."""
 
+import importlib.util
+import json
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from clusters import DOCUMENTS, DUPLICATES, MORE, content, options, skipped
+from clusters import DOCUMENTS, DUPLICATES, LIMIT, MORE, content, options, skipped
 
 from nagindex.storage.manifest import read_latest, versions
 
-pytest.importorskip("ray.cluster_utils")
+RAY = importlib.util.find_spec("ray")
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),  # Ray's own files and sockets
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.skipif(RAY is None or RAY.origin is None, reason="needs the extra ray"),
 ]
 
 
@@ -32,8 +35,9 @@ def test_a_node_that_is_lost_takes_no_document_along(cluster, corpus, alone, dri
     index = tmp_path / "i.nagindex"
     driver = drive("build", corpus, *options(index), "--ray", cluster.address)
     driver.wait_until(lambda: committed(index) > 0)
-    cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
+    cluster.lose()
     report = driver.finish()
+    cluster.join()
     assert (report["documents"], report["skipped"]) == (DOCUMENTS, {"duplicate id": DUPLICATES})
     assert_same(index, alone)
     done = [state["done"] for state in driver.progress() if state["stage"] == "encoding documents"]
@@ -55,8 +59,8 @@ def test_a_killed_driver_is_run_again_and_goes_on(cluster, corpus, alone, drive,
     assert_same(index, alone)
 
 
-def test_an_append_adds_what_is_new(cluster, corpus, more, drive, tmp_path, alone):
-    """Without a value, --ray takes the cluster of RAY_ADDRESS."""
+def test_an_append_adds_what_is_new_and_queries_answer_as_without_ray(cluster, corpus, more, drive, tmp_path, alone):
+    """Without a value, --ray takes the cluster of RAY_ADDRESS. The files of selections are the same, byte for byte."""
     index, both = tmp_path / "i.nagindex", tmp_path / "both.nagindex"
     shutil.copytree(alone, index)
     shutil.copytree(alone, both)
@@ -67,6 +71,13 @@ def test_an_append_adds_what_is_new(cluster, corpus, more, drive, tmp_path, alon
     for name in ("documents", "tokens", "skipped", "changed"):
         assert report[name] == expected[name]
     assert_same(index, both)
+    targets = [corpus.with_name("some.jsonl"), more.with_name("others.jsonl")]
+    for target, source in zip(targets, (corpus, more), strict=True):
+        target.write_text("".join((source / "one.jsonl").read_text().splitlines(keepends=True)[:20]))
+    script = Path(__file__).with_name("questions.py")
+    asked = [sys.executable, script, index, *targets, cluster.address]
+    selected = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True, timeout=LIMIT).stdout)
+    assert min(selected.values()) > 20
 
 
 def test_a_bad_row_ends_the_run_with_the_local_message(cluster, more, drive, tmp_path):

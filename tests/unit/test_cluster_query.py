@@ -1,4 +1,4 @@
-"""A query by tasks on a cluster answers as one in this process, byte for byte; the tasks are run here, with what they get and give pickled."""
+"""A query by tasks on a cluster answers as a local one, byte for byte; tasks are run here, with what they get and give pickled."""
 
 import pickle
 from contextlib import contextmanager
@@ -127,7 +127,9 @@ def test_only_documents_that_reach_the_threshold_are_sent(pool, cluster, monkeyp
 
 def test_tasks_read_the_version_that_was_opened(pool, cluster, tmp_path, write_index, random_codes):
     rng = np.random.default_rng(1)
-    index = write_index(tmp_path / "i", random_codes(rng, 9, LAYERS, TOP_K, WIDTH), [*"abcdefghi"], [1] * 9, width=WIDTH)
+    index = write_index(
+        tmp_path / "i", random_codes(rng, 9, LAYERS, TOP_K, WIDTH), [*"abcdefghi"], [1] * 9, width=WIDTH
+    )
     pinned = nagindex.open(index.path)
     index.delete(ids=["a", "b"])
     assert read_latest(index.path).version > pinned.manifest.version
