@@ -49,7 +49,7 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "nagindex", *map(str, arguments)]
 
 
-def options(index: Path) -> list[object]:
+def options(index: Path | str) -> list[object]:
     """Return the options of every build."""
     return [
         "-i",
@@ -150,7 +150,7 @@ class Driver:
             self.process.wait()
 
 
-def content(path: Path) -> dict[str, tuple[str, int, int, bytes]]:
+def content(path: Path | str) -> dict[str, tuple[str, int, int, bytes]]:
     """Return the living documents of an index by id: file, row, tokens and codes; an id that occurs twice fails."""
     import nagindex
 

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 import nagindex
-from nagindex.cluster.connection import connected
+from nagindex.cluster.connection import AUTO, connected
 
 QUESTIONS = {
     "documents": {"n": 100},
@@ -23,13 +23,13 @@ QUESTIONS = {
 }
 
 
-def main(index: str, targets: list[str], address: str) -> None:
+def main(index: str, targets: list[Path], address: str) -> None:
     """Ask, compare and print."""
     opened, selected = nagindex.open(index), {}
     with connected(address), tempfile.TemporaryDirectory() as folder:
         for name, question in QUESTIONS.items():
             files = []
-            for ray in (None, address):
+            for ray in (None, AUTO):
                 asked = targets if "several" in name else targets[:1]
                 selection = opened.query(asked, device="cpu", ray=ray, **question)
                 files.append(Path(folder, f"{name}-{ray is None}.parquet"))
@@ -41,4 +41,4 @@ def main(index: str, targets: list[str], address: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2:-1], sys.argv[-1])
+    main(sys.argv[1], [*map(Path, sys.argv[2:-1])], sys.argv[-1])

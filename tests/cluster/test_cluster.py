@@ -114,10 +114,13 @@ def test_an_interrupt_commits_what_is_complete(cluster, corpus, alone, drive, tm
     assert_same(index, alone)
 
 
-def test_a_cluster_of_this_machine_is_started_and_ends_with_the_build(more, drive, tmp_path):
-    """--ray local."""
-    driver = drive("build", more, *options(tmp_path / "i.nagindex"), "--ray", "local")
+def test_a_cluster_of_this_machine_is_started_and_ends_with_the_build(more, drive, tmp_path, monkeypatch):
+    """--ray local; the index lies in an object store, to which the workers push their segments."""
+    monkeypatch.setenv("NAGINDEX_CACHE", str(tmp_path / "cache"))
+    place = (tmp_path / "i.nagindex").as_uri() if importlib.util.find_spec("obstore") else tmp_path / "i.nagindex"
+    driver = drive("build", more, *options(place), "--ray", "local")
     assert driver.finish()["documents"] == MORE
+    assert len(content(place)) == MORE
     left = [path.name for path in Path("/proc").glob("[0-9]*") if group_of(path) == driver.process.pid]
     assert left == []
 
