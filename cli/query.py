@@ -11,7 +11,7 @@ import click
 import nagindex
 
 from .messages import note, warn, with_flags, with_flags_in
-from .options import device_option, index_option, json_option, plural
+from .options import device_option, index_option, json_option, plural, ray_option, require_no_other
 from .query_config import changes, config_file
 from .query_options import (
     BUDGETS,
@@ -64,6 +64,7 @@ from .target_arguments import encoding_of, files_of, targets_of, text_columns_op
 @text_columns_option
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
 @device_option
+@ray_option("Score on the nodes of a Ray cluster, all of which see the index")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
 @click.option(
     "--approx", is_flag=True, help="Let neighbor graphs answer, and estimate how much they found; for small -n."
@@ -86,6 +87,7 @@ def query(
     corpus_root: Path | None,
     config_strict: bool,
     approx: bool,
+    ray: str | None,
     explain: bool,
     no_cache: bool,
     as_json: bool,
@@ -103,6 +105,7 @@ def query(
     One budget is needed: -n, --tokens or --fraction; or --min-score.
     """
     encoding = encoding_of(text_columns, target_column, model, device, no_cache=no_cache)
+    require_no_other(ray, score_curve=score_curve, approx=approx, threads=options["threads"])
     if score_curve:
         if output is not None:
             raise click.UsageError("--score-curve prints to stdout and selects nothing; leave -o out, or redirect it")
@@ -140,6 +143,7 @@ def query(
         **budget,
         options=asked,
         corpus_root=corpus_root,
+        ray=ray,
         **encoding,
         **options,
     )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from nagindex.arguments import checked
 from nagindex.backbone.devices import require_devices
 from nagindex.backbone.options import ModelKeywords, ModelOptions
+from nagindex.cluster.ingest import append_on_cluster, require_cluster
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import corpus_sources
 from nagindex.corpus.sources import OnError, Paths
@@ -228,6 +229,7 @@ class Index:
         accept_libraries: bool = False,
         shard: Shard = Shard(),
         workers: int | None = None,
+        ray: str | None = None,
         progress: ProgressCallback | None = None,
         **model: Unpack[ModelKeywords],
     ) -> IngestReport:
@@ -243,24 +245,29 @@ class Index:
             accept_libraries: whether to mix encodings by different library versions.
             shard: this process's part of the corpus, where several add it to the index together.
             workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default 1 if the corpus is large enough.
+            ray: the Ray cluster that encodes; see `build`.
             progress: called with a `Progress` as each step begins, advances and ends.
             model: fields of `ModelOptions`: model, device and trust_remote_code.
 
         Raises:
             InputNotFoundError, BadInputError: the corpus cannot be read; what was committed stays.
+            MissingDependencyError: `ray` is given, and Ray is not installed.
             SettingsMismatchError: the model or the libraries are not the index's.
             DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
         """
+        if ray is not None:
+            require_cluster(ray, device=model.get("device", "auto"), shard=shard, loaded=False)
         sources = tuple(corpus_sources(corpus, root=corpus_root, on_error=on_error))
         notes = check_append(sources, columns, self.snapshot, on_error=on_error)
         options = IngestOptions(
             shard, on_duplicate, workers, accept_libraries=accept_libraries, columns=columns, on_error=on_error
         )
         job = Job((self.path,), sources, options, ModelOptions(**model))
-        require_devices(visible_devices(job.model.device))
+        if ray is None:
+            require_devices(visible_devices(job.model.device))
         require_place(self.path, self.manifest, sources, shard, columns)
         try:
-            [report] = run_job(job, backbone=self._backbone)
+            [report] = run_job(job, backbone=self._backbone) if ray is None else append_on_cluster(ray, job)
         finally:
             self.refresh()
         report.warnings += notes
@@ -389,6 +396,7 @@ class Index:
         options: QueryOptions | None = None,
         corpus_root: str | Path | None = None,
         threads: int | None = None,
+        ray: str | None = None,
         progress: ProgressCallback | None = None,
         **keywords: Unpack[AskKeywords],
     ) -> Selection:
@@ -403,30 +411,33 @@ class Index:
             options: the query options; by default the paper's.
             corpus_root: where the sources lie now, if decontamination needs texts and they were moved.
             threads: threads of the search; by default one for each CPU.
+            ray: the Ray cluster whose tasks read the index's codes; see `build`. The targets are encoded here.
             progress: called with a `Progress` as each step begins, advances and ends.
             keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
 
         Raises:
             BadInputError: the budget, the targets or the options are out of range or contradict each other.
+            MissingDependencyError: `ray` is given, and Ray is not installed.
         """
+        from nagindex.query.remote import passes_on
         from nagindex.query.run import prepare, query
 
         targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
         budget = Budget.parse(n, tokens, fraction, unlimited=chosen.min_score is not None)
         require_encodable(targets, encoding)
-        prepared = prepare(self.snapshot, budget, chosen, threads=threads)  # before a model is loaded
-        encoded = self.encode(targets, **encoding)
         root = {} if corpus_root is None else {"corpus-root": str(Path(corpus_root).absolute())}
-        return query(
-            self.snapshot,
-            encoded,
-            budget,
-            chosen,
-            prepared=prepared,
-            recorded=written(targets, encoding) | root,
-            corpus_root=corpus_root,
-            threads=threads,
-        )
+        with passes_on(ray, self.snapshot, mode=chosen.mode, threads=threads) as passes:
+            prepared = prepare(self.snapshot, budget, chosen, passes)  # before a model is loaded
+            return query(
+                self.snapshot,
+                self.encode(targets, **encoding),
+                budget,
+                chosen,
+                prepared=prepared,
+                recorded=written(targets, encoding) | root,
+                corpus_root=corpus_root,
+                passes=passes,
+            )
 
     @checked
     @reports_progress

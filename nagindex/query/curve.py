@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.errors import BadInputError
-from nagindex.query.pool import score_pool, score_targets
+from nagindex.query.pool import Passes, score_pool, score_targets
 from nagindex.search.profile import Target
 from nagindex.search.scan import Part, Sums, sweep
 from nagindex.search.view import View
@@ -71,9 +71,9 @@ def score_curve(
     files = QueryFiles.read(options.excluded_files)
     verify_segments(snapshot.segments, threads=threads)
     candidates = Candidates.find(snapshot, files, where=options.where)
-    scored = score_targets(candidates, targets, view, options, threads=threads)
+    scored = score_targets(candidates, targets, view, options, passes=Passes(threads))
     parts, segments, size = candidates.parts(tokens=False), snapshot.manifest.segments, candidates.documents
-    pool = score_pool(parts, segments, scored, view, keep_sums=False, size=size, threads=threads)
+    pool = score_pool(parts, segments, scored, view, keep_sums=False, size=size, passes=Passes(threads))
     histograms = [_Histogram.of(target) for target in scored]
 
     def open_part(part: Part) -> Callable[[slice], Sums]:

@@ -21,7 +21,7 @@ from nagindex.query.pool import ScoredPool
 from nagindex.search import plan as planning
 from nagindex.search.plan import Plan, Workload
 from nagindex.search.profile import Profile, Target
-from nagindex.search.scan import Ranking, scan
+from nagindex.search.scan import Ranking
 from nagindex.search.scorers import scorer_of
 from nagindex.search.top_n import Hits
 from nagindex.sketches.store import SketchSet
@@ -73,8 +73,10 @@ def open_engine(snapshot: Snapshot, pool: ScoredPool, *, mode: str, score: str) 
         return GraphEngine.open(snapshot, pool)
     obstacles = _sketch_obstacles(pool, mode, score)
     sketches = None if obstacles else open_sketches(snapshot, notes)
-    if sketches is not None:
+    if sketches is not None and pool.passes.may_use_sketches:
         return SketchEngine(pool, sketches, mode)
+    if sketches is not None:
+        obstacles = ["the tasks of a cluster scan"]
     return ScanEngine(pool, mode, obstacles or notes[:1] or [NO_SKETCHES + SKETCH_REMEDY * (mode == "sketch")], notes)
 
 
@@ -249,7 +251,7 @@ class GraphEngine:
 
 def _scan(pool: ScoredPool, rankings: Sequence[Ranking], plan: Plan, *, started: float) -> list[Hits]:
     """Return the hits of a scan, and note in the plan what it read."""
-    hits = scan(pool.parts, pool.sums_of, rankings, threads=pool.threads)
+    hits = pool.passes.rank(pool, rankings)
     plan.actual |= _read(pool, pool.documents)
     plan.actual["seconds"] = round(time.perf_counter() - started, 4)
     return hits

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.nag import Codes
-from nagindex.query.pool import score_targets
+from nagindex.query.pool import Passes, score_targets
 from nagindex.search.profile import Nearest, Target, profile_of
 from nagindex.search.scorers import score
 from nagindex.search.view import View
@@ -154,7 +154,7 @@ def explain(
     verify_segments(snapshot.segments, threads=threads)
     files = QueryFiles.read(options.excluded_files)
     candidates = Candidates.find(snapshot, files, where=options.where)
-    scored = score_targets(candidates, targets, view, options, threads=threads)
+    scored = score_targets(candidates, targets, view, options, passes=Passes(threads))
     held, documents = popularity_of(snapshot.segments, view, threads=threads)
     codes = view(snapshot.codes_at(positions))
     explain_for = [

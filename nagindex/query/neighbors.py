@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from nagindex.errors import BadInputError, NagIndexError
 from nagindex.nag import Codes
+from nagindex.query.pool import Passes
 from nagindex.query.run import query
 from nagindex.select.budget import Budget
 from nagindex.select.options import QueryOptions
@@ -66,7 +67,7 @@ def neighbors(
         for number, (name, own) in enumerate(zip(names, codes, strict=True))
     ]
     wanted = min(k + 1, max(snapshot.manifest.documents, 1))  # one more, as a document finds itself
-    selection = query(snapshot, targets, Budget(documents=wanted * len(targets)), options, threads=threads)
+    selection = query(snapshot, targets, Budget(documents=wanted * len(targets)), options, passes=Passes(threads))
     target = '"target"' if len(targets) > 1 else "'0'"
     columns = ", ".join(f'"{name}"' for name in COLUMNS[2:])
     rows: list[dict[str, Any]] = []

@@ -56,6 +56,26 @@ With `final=False` more hits may follow, and the one that exceeds the budget is 
 """
 
 
+def bins_of_keys(keys: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.int32]:
+    """Return the bin of each key, int32 [n], in histograms of keys between two bounds."""
+    from nagindex.search.kernels import bins_of
+
+    bins = np.empty(len(keys), np.int32)
+    bins_of(keys, float(low), (BINS - 1) / (high - low) if high > low else 0.0, BINS - 1, bins)
+    return bins
+
+
+def reaching(hits: Hits, low: float, high: float, threshold: int) -> Hits:
+    """Return the hits whose keys, between two bounds, are in the bin of a threshold or above."""
+    return hits.take(bins_of_keys(hits.keys, low, high) >= threshold)
+
+
+def threshold_of(histogram: npt.NDArray[np.int64], budget: int) -> int:
+    """Return the highest bin at and above which the weights of a histogram exceed a budget; 0 if they never do."""
+    above = np.cumsum(histogram[::-1])
+    return max(0, len(above) - 1 - int(np.searchsorted(above, budget, side="right")))
+
+
 class Collector:
     """Collects the hits of one ranking from blocks in any order, on any number of threads.
 
@@ -73,8 +93,8 @@ class Collector:
             cut: cuts hits at the budget; called for the result, and before that when the threshold leaves too many.
             minimum: documents of a lower key are not collected.
         """
-        self.low, self.budget, self.cut, self.lock, self.minimum = float(low), budget, cut, Lock(), minimum
-        self.bins_per_unit = (BINS - 1) / (high - low) if high > low else 0.0
+        self.low, self.high, self.budget, self.minimum = low, high, budget, minimum
+        self.cut, self.lock = cut, Lock()
         self.histogram = np.zeros(BINS, np.int64)
         self.threshold = 0
         self.kept: list[Hits] = []
@@ -93,7 +113,7 @@ class Collector:
         """
         from nagindex.search.kernels import collect
 
-        rows, bins = np.empty(len(keys), np.int64), self._bins(keys)
+        rows, bins = np.empty(len(keys), np.int64), bins_of_keys(keys, self.low, self.high)
         alive = alive if self.minimum == -np.inf else alive[: len(keys)] & (keys >= self.minimum)
         with self.lock:
             count = collect(bins, alive, weights, self.threshold, self.histogram, rows)
@@ -108,31 +128,20 @@ class Collector:
 
     def result(self) -> Hits:
         """Return the hits of all documents that were added."""
+        return self.cut(self.possible())
+
+    def possible(self) -> Hits:
+        """Return the documents at or above the threshold of all that were added, in no particular order."""
         self._raise_threshold()
-        return self.cut(self._reaching_threshold())
-
-    def _bins(self, keys: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-        from nagindex.search.kernels import bins_of
-
-        bins = np.empty(len(keys), np.int32)
-        bins_of(keys, self.low, self.bins_per_unit, BINS - 1, bins)
-        return bins
+        return reaching(concatenate(self.kept), self.low, self.high, self.threshold)
 
     def _raise_threshold(self) -> None:
         """Raise the threshold to the highest bin at and above which the weights exceed the budget."""
-        self.since_threshold = 0
-        above = np.cumsum(self.histogram[::-1])
-        full = int(np.searchsorted(above, self.budget, side="right"))
-        if full < len(above):
-            self.threshold = len(above) - 1 - full
-
-    def _reaching_threshold(self) -> Hits:
-        hits = concatenate(self.kept)
-        return hits.take(self._bins(hits.keys) >= self.threshold)
+        self.since_threshold, self.threshold = 0, threshold_of(self.histogram, self.budget)
 
     def _shrink(self) -> None:
         """Drop hits below the threshold; if ties leave too many, cut them by id."""
-        hits = self._reaching_threshold()
+        hits = reaching(concatenate(self.kept), self.low, self.high, self.threshold)
         if len(hits.keys) > self.capacity // 2:
             hits = self.cut(hits, final=False)
         self.kept, self.size = [hits], len(hits.keys)
