@@ -65,10 +65,7 @@ from .target_arguments import encoding_of, files_of, targets_of, text_columns_op
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
 @device_option
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
-@click.option(
-    "--approx", is_flag=True, help="Let neighbor graphs answer, and estimate how much they found; for small -n."
-)
-@click.option("--explain-plan", "explain", is_flag=True, help="Say which engine answered, why, and what it took.")
+@click.option("--explain-plan", "explain", is_flag=True, help="Say which engine answered, and what it read.")
 @click.option("--no-cache", is_flag=True, help="Neither read nor fill the index's cache of encoded targets.")
 @json_option
 @click.pass_context
@@ -85,7 +82,6 @@ def query(
     dropped: Path | None,
     corpus_root: Path | None,
     config_strict: bool,
-    approx: bool,
     explain: bool,
     no_cache: bool,
     as_json: bool,
@@ -117,9 +113,6 @@ def query(
             as_json,
         )
         return
-    if approx and options["mode"] not in ("auto", "graph"):
-        raise click.UsageError(f"--approx is --mode graph, and --mode {options['mode']} was given; leave one out")
-    options["mode"] = "graph" if approx else options["mode"]
     evaluation_texts = options["decontaminate"]
     budget, asked = budget_of(ctx, options), query_options_of(options)
     if as_json and output in (None, "-"):
