@@ -101,13 +101,6 @@ on_duplicate_option = click.option(
 @ray_option("Encode on the nodes of a Ray cluster, all of which see the corpus and the index")
 @workers_option
 @click.option(
-    "--no-optimize",
-    "optimize",
-    flag_value=False,
-    default=True,
-    help="Do not end with nagindex optimize where the index holds a million documents or more.",
-)
-@click.option(
     "--dry-run", is_flag=True, help="Say what the whole corpus would cost, from a timed sample, and build nothing."
 )
 @json_option

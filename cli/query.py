@@ -66,10 +66,7 @@ from .target_arguments import encoding_of, files_of, targets_of, text_columns_op
 @device_option
 @ray_option("Score on the nodes of a Ray cluster, all of which see the index")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
-@click.option(
-    "--approx", is_flag=True, help="Let neighbor graphs answer, and estimate how much they found; for small -n."
-)
-@click.option("--explain-plan", "explain", is_flag=True, help="Say which engine answered, why, and what it took.")
+@click.option("--explain-plan", "explain", is_flag=True, help="Say which engine answered, and what it read.")
 @click.option("--no-cache", is_flag=True, help="Neither read nor fill the index's cache of encoded targets.")
 @json_option
 @click.pass_context
@@ -86,7 +83,6 @@ def query(
     dropped: Path | None,
     corpus_root: Path | None,
     config_strict: bool,
-    approx: bool,
     ray: str | None,
     explain: bool,
     no_cache: bool,
@@ -105,7 +101,7 @@ def query(
     One budget is needed: -n, --tokens or --fraction; or --min-score.
     """
     encoding = encoding_of(text_columns, target_column, model, device, no_cache=no_cache)
-    require_no_other(ray, score_curve=score_curve, approx=approx, threads=options["threads"])
+    require_no_other(ray, score_curve=score_curve, approx=options["approx"], threads=options["threads"])
     if score_curve:
         if output is not None:
             raise click.UsageError("--score-curve prints to stdout and selects nothing; leave -o out, or redirect it")
@@ -120,9 +116,6 @@ def query(
             as_json,
         )
         return
-    if approx and options["mode"] not in ("auto", "graph"):
-        raise click.UsageError(f"--approx is --mode graph, and --mode {options['mode']} was given; leave one out")
-    options["mode"] = "graph" if approx else options["mode"]
     evaluation_texts = options["decontaminate"]
     budget, asked = budget_of(ctx, options), query_options_of(options)
     if as_json and output in (None, "-"):

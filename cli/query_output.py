@@ -114,19 +114,11 @@ def print_curve(curve: ScoreCurve, as_json: bool) -> None:
 
 
 def explained(plan: Plan) -> str:
-    """Return a plan as lines: engine and reason, then predicted, expected and actual cost."""
-    lines = [f"engine     {plan.engine}: {with_flags(plan.fell_back or plan.why)}"]
-    stated = plan.to_json(timed=True)
-    lines += [f"{name:<9}  {_cost(stated[name])}" for name in ("expected", "actual")]
-    others = [f"{name} {seconds:.3f} s" for name, seconds in plan.predicted.items() if name != plan.engine]
-    lines += [f"instead    {', '.join(others)}"] if others else []
-    return "\n".join(lines)
-
-
-def _cost(cost: Mapping[str, Any]) -> str:
-    read = f"codes of {plural(cost['documents'], 'document')} ({size(cost['bytes'])})"
-    sketches = f", sketches of {plural(cost['sketches'], 'document')}" if cost.get("sketches") else ""
-    return read + sketches + (f", {cost['seconds']:.3f} s" if "seconds" in cost else "")
+    """Return a plan as lines: the engine, and what it read."""
+    read = f"codes of {plural(plan.actual['documents'], 'document')} ({size(plan.actual['bytes'])})"
+    sampled = sum(own["sampled"] for own in plan.actual.get("recall", []))
+    estimated = f", {sampled:,} of them to estimate the recall" if sampled else ""
+    return f"engine  {plan.engine}, {plan.why}\nread    {read}{estimated}; {plan.actual['seconds']:.3f} s"
 
 
 def print_best(selection: Selection, with_text: bool | None, corpus_root: Path | None) -> None:

@@ -60,7 +60,6 @@ if TYPE_CHECKING:
     from nagindex.search.plan import Plan as Plan
     from nagindex.select.options import BACKGROUNDS as BACKGROUNDS
     from nagindex.select.options import MIXES as MIXES
-    from nagindex.select.options import MODES as MODES
     from nagindex.select.options import NORMALIZATIONS as NORMALIZATIONS
     from nagindex.select.options import Decontamination, Quality, QueryOptions
     from nagindex.storage.cache_room import cached_indexes as cached_indexes
@@ -119,7 +118,7 @@ _HOMES = {
         "nagindex.query.selection": ["Selection"],
         "nagindex.search.plan": ["Plan"],
         "nagindex.select.options": [
-            *("BACKGROUNDS", "MIXES", "MODES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"),
+            *("BACKGROUNDS", "MIXES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"),
         ],
         "nagindex.storage.cache_room": ["cached_indexes", "clear_cache"],
         "nagindex.storage.places": ["check_output"],

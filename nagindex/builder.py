@@ -27,12 +27,11 @@ from nagindex.ingest.columns import columns_of_build
 from nagindex.ingest.estimate import Estimate, estimate, plan_of
 from nagindex.ingest.jobs import run_job, visible_devices
 from nagindex.ingest.model_views import fingerprint_of, views_of
-from nagindex.ingest.options import ENCODINGS, BuildKeywords, BuildOptions, Shard
+from nagindex.ingest.options import ENCODINGS, BuildKeywords, BuildOptions
 from nagindex.ingest.prepare import BuildTask, begin_build, begun_indexes, load_model
 from nagindex.ingest.writer import IngestReport
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.search.view import layers_of
-from nagindex.sketches.build import FROM_DOCUMENTS, sketch_new_segments
 from nagindex.storage.locations import index_folder
 from nagindex.storage.manifest import newest_version, read_latest
 from nagindex.storage.places import check_output, require_index_folder, require_room
@@ -119,10 +118,6 @@ def build_types(
     ]
     for index, report in zip(opened, reports, strict=True):
         report.warnings += [*notes, *_clipped(index, options.encoding.top_k)]
-        if options.optimize and options.shard == Shard() and len(index) >= FROM_DOCUMENTS:
-            index.optimize()
-        else:
-            sketch_new_segments(index.path, index.segments)
     return list(zip(opened, reports, strict=True))
 
 

@@ -32,12 +32,11 @@ from nagindex.maintenance.verify import verify
 from nagindex.nag import Codes
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.query.selection import Selection
-from nagindex.search.sketch import SketchType
 from nagindex.select.budget import Budget
 from nagindex.select.fit import require_fit
 from nagindex.select.labels import Relevant, RelevantIds, labels_of
 from nagindex.select.options import AskKeywords, QueryOptions, split_keywords
-from nagindex.sketches.build import Optimized, optimize, sketch_new_segments
+from nagindex.sketches.build import Optimized, optimize
 from nagindex.storage.calibration import read_calibration
 from nagindex.storage.create import create_index
 from nagindex.storage.docs import open_docs, require_ids, run_select
@@ -183,7 +182,7 @@ class Index:
         return self.snapshot.skipped()
 
     def info(self) -> dict[str, Any]:
-        """Return the size, encoding, sketches and warnings of the pinned version, as JSON values."""
+        """Return the size, encoding, graphs and warnings of the pinned version, as JSON values."""
         return info(self.snapshot)
 
     @checked
@@ -271,7 +270,6 @@ class Index:
         finally:
             self.refresh()
         report.warnings += notes
-        sketch_new_segments(self.path, self.segments)
         return report
 
     @checked
@@ -426,7 +424,7 @@ class Index:
         budget = Budget.parse(n, tokens, fraction, unlimited=chosen.min_score is not None)
         require_encodable(targets, encoding)
         root = {} if corpus_root is None else {"corpus-root": str(Path(corpus_root).absolute())}
-        with passes_on(ray, self.snapshot, mode=chosen.mode, threads=threads) as passes:
+        with passes_on(ray, self.snapshot, approx=chosen.approx, threads=threads) as passes:
             prepared = prepare(self.snapshot, budget, chosen, passes)  # before a model is loaded
             return query(
                 self.snapshot,
@@ -707,32 +705,25 @@ class Index:
         self.refresh()
         compact(self.path, self.manifest)
         self.refresh()
-        sketch_new_segments(self.path, self.segments)
 
     @checked
     @reports_progress
     def optimize(
         self,
         *,
-        dims: int | None = None,
-        dtype: SketchType | None = None,
         refit: bool = False,
-        graph: bool = False,
         progress: ProgressCallback | None = None,
     ) -> Optimized:
-        """Make sketches, from which exact queries read only part of the codes, and graphs for approximate ones.
+        """Connect the documents that no neighbor graph covers yet: graphs are for approximate answers and `neighbors`.
 
         Args:
-            dims: values of a sketch, 64 or 128; by default those of the current basis, or 128.
-            dtype: `i8` or `f16`; by default that of the current basis, or `i8`.
-            refit: whether to fit a new basis in any case.
-            graph: whether to build neighbor graphs, too, for approximate answers.
+            refit: whether to build all graphs anew, from a new sample.
             progress: called with a `Progress` as each step begins, advances and ends.
 
         Raises:
-            BadInputError: the index is empty, or there are no such dims or dtype.
+            BadInputError: the index is empty.
         """
-        return optimize(self.path, dims=dims, dtype=dtype, refit=refit, graph=graph)
+        return optimize(self.path, refit=refit)
 
     @checked
     def vacuum(self, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuumed:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.search.plan import Workload
 from nagindex.search.profile import Nearest, Target
 from nagindex.search.scan import KeptSums, Part, Ranking, SumsOf, counts_of, scan, sums_from_codes
 from nagindex.search.scorers import scorer_of
@@ -21,7 +20,6 @@ from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.segment import verify_segments
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.saved import TargetSet
-from nagindex.workers.cpus import thread_count
 
 
 class Passes:
@@ -29,10 +27,7 @@ class Passes:
 
     Attributes:
         threads: how many; by default one for each CPU.
-        may_use_sketches: whether sketches, and not the codes, may answer.
     """
-
-    may_use_sketches = True
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads
@@ -100,23 +95,6 @@ class ScoredPool:
     def bytes_per_document(self) -> int:
         """Bytes of a document's codes."""
         return self.view.whole.bytes_per_document
-
-    def workload(
-        self, *, sketched: int = 0, admitted: float = 1.0, dims: int = 0, connected: int = 0, candidates: int = 0
-    ) -> Workload:
-        """Return the size of the task, from which costs are predicted; see `Workload`."""
-        return Workload(
-            documents=self.documents,
-            sketched=sketched,
-            targets=len(self.targets),
-            nnz=len(self.view.layers) * self.view.top_k,
-            bytes_per_document=self.bytes_per_document,
-            dims=dims,
-            threads=thread_count(self.threads),
-            admitted=admitted,
-            connected=connected,
-            candidates=candidates,
-        )
 
     def weights_of_all_layers(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return weights of the view's layers, int64 [layers, max d_l], as weights of all layers, zero elsewhere."""

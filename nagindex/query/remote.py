@@ -107,8 +107,6 @@ class Limits:
 class ClusterPasses(Passes):
     """The passes of a query by tasks on a Ray cluster."""
 
-    may_use_sketches = False
-
     def __init__(self, cluster: Tasks, snapshot: Snapshot) -> None:
         super().__init__()
         self.cluster, self.snapshot = cluster, snapshot
@@ -197,13 +195,13 @@ class _RemoteSums:
 
 
 @contextmanager
-def passes_on(ray: str | None, snapshot: Snapshot, *, mode: str, threads: int | None) -> Iterator[Passes]:
+def passes_on(ray: str | None, snapshot: Snapshot, *, approx: bool, threads: int | None) -> Iterator[Passes]:
     """Context with the passes of a query: on a Ray cluster, or in this process.
 
     Args:
         ray: the address of a cluster; None for this process.
         snapshot: the version of the index.
-        mode: the query's mode.
+        approx: whether graphs may answer.
         threads: threads in this process.
 
     Raises:
@@ -214,8 +212,8 @@ def passes_on(ray: str | None, snapshot: Snapshot, *, mode: str, threads: int | 
         yield Passes(threads)
         return
     require_ray(ray)
-    if mode in ("sketch", "graph"):
-        raise BadInputError(f'`mode="{mode}"`: the tasks of a cluster scan; leave `mode` or `ray` out')
+    if approx:
+        raise BadInputError("`approx`: the tasks of a cluster scan; leave `approx` or `ray` out")
     if threads is not None:
         raise BadInputError(
             "`threads`: a task of a cluster has a thread for each of its CPUs; leave `threads` or `ray` out"

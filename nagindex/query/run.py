@@ -112,7 +112,7 @@ def query(
     size = candidates.tokens if budget.counts_tokens else candidates.documents
     segments, keep_sums = snapshot.manifest.segments, options.needs_all_scores
     pool = score_pool(parts, segments, scored, view, keep_sums=keep_sums, size=size, passes=passes)
-    engine = open_engine(snapshot, pool, mode=options.mode, score=options.score)
+    engine = open_engine(snapshot, pool, approx=options.approx)
     keys = _ranking_keys(pool, options)
     caps = {column: exact_decimal(share) for column, share in options.cap.items()}
     ranking_names = names if len(shares) > 1 else [""]
@@ -130,7 +130,7 @@ def query(
     rank = partial(_rank, engine, keys.keys, snapshot)
     outcome = choose(rank, shares, candidates, constraints, SourceTexts(snapshot, corpus_root))
 
-    logger.info("engine %s: %s", engine.plan.engine, engine.plan.fell_back or engine.plan.why)
+    logger.info("engine %s: %s", engine.plan.engine, engine.plan.why)
     examples, notes = contaminated_examples(targets, files.evaluation) if files.evaluation else ([], [])
     warnings = target_warnings(targets, nearest=options.nearest, score=options.score) + candidates.notes
     if not constraints.depend_on_order and not budget.unlimited:

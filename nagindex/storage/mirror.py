@@ -34,9 +34,9 @@ FOLDERS = frozenset({"manifests", "segments", "calibration", "derived"})
 HINT, DERIVED_MARK = "manifests/latest.json", "manifests/derived.json"
 """The version hint, and an object that is written anew whenever objects in `derived` have changed."""
 CLAIM = "claim"
-"""Object in a folder of sketches that makes its number one machine's."""
+"""Object in a folder of graphs that makes its number one machine's."""
 _MANIFEST = re.compile(r"manifests/([0-9]{12})\.json")
-_DERIVED = re.compile(r"derived/sketch-[0-9]{6}/[\w-]+\.(json|npy|usearch)", re.ASCII)
+_DERIVED = re.compile(r"derived/graph-[0-9]{6}/[\w-]+\.(json|npy|usearch)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Mirror:
         return path.relative_to(self.index).as_posix()
 
     def is_checked_json(self, path: Path) -> bool:
-        """Return whether a file contains its own checksum: a manifest, the version hint, or the description of sketches or a graph."""
+        """Return whether a file contains its own checksum: a manifest, the version hint, or the description of graphs."""
         name = self.name_of(path)
         return (
             name == HINT or bool(_MANIFEST.fullmatch(name)) or bool(_DERIVED.fullmatch(name) and path.suffix == ".json")
@@ -256,7 +256,7 @@ class Mirror:
         self._keep(dataclasses.replace(self._state(), conditional=True))
 
     def fetch_derived(self) -> None:
-        """Fetch the JSON files of sketches and graphs, if any of these have changed; their arrays are fetched on first use."""
+        """Fetch the JSON files of graphs, if any of these have changed; their arrays are fetched on first use."""
         state = self._state()
         if state.mark == state.fetched_mark:
             return
@@ -281,13 +281,13 @@ class Mirror:
         self._keep(dataclasses.replace(self._state(), fetched_mark=state.mark, derived=kept))
 
     def push_derived(self) -> None:
-        """Write sketches and graphs that the store lacks: arrays before the JSON files that name them.
+        """Write graphs that the store lacks: arrays before the JSON files that name them.
 
         JSON files that were removed or changed here since they were fetched, being damaged, are removed or replaced there. Ones that are
         damaged here stay here. What a push that was killed before its mark wrote is marked.
         """
         paths = [
-            path for path in sorted(self.index.glob("derived/sketch-*/*")) if _DERIVED.fullmatch(self.name_of(path))
+            path for path in sorted(self.index.glob("derived/graph-*/*")) if _DERIVED.fullmatch(self.name_of(path))
         ]
         local = {self.name_of(path): path for path in paths if (path.parent / "basis.json").exists()}
         stored = {found.name: found.etag for found in self.store.listing("derived")}
@@ -320,7 +320,7 @@ class Mirror:
         self.store.put(DERIVED_MARK, json.dumps({"changed": secrets.token_hex(16)}).encode())
 
     def claim_derived(self, folder: Path) -> bool:
-        """Return whether a new folder of sketches is this process's: no other machine took its number."""
+        """Return whether a new folder of graphs is this process's: no other machine took its number."""
         return self.store.create(f"{self.name_of(folder)}/{CLAIM}", secrets.token_hex(16).encode())
 
     def _state(self) -> _State:

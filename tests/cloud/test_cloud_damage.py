@@ -25,14 +25,14 @@ def index(url, corpus, tiny_backbone):
     index._backbone = tiny_backbone
     index.append(corpus("b.jsonl", 30, 40))
     index.delete(ids=["d3", "d33"])
-    index.optimize(graph=True)
+    index.optimize()
     return index
 
 
 def answers(url, backbone):
     opened = nagindex.open(url)
     opened._backbone = backbone
-    scanned = opened.query(["river mountain", "violin proof"], n=9, mode="scan", weights="log-ratio")
+    scanned = opened.query(["river mountain", "violin proof"], n=9, weights="log-ratio")
     return [
         scanned.ids.tolist(),
         scanned.scores.tobytes(),
@@ -92,14 +92,14 @@ def test_every_damaged_file_of_the_mirror_is_fetched_again(kind, url, index, tin
     assert nagindex.open(url).verify() == []
 
 
-def test_optimize_replaces_damaged_sketches_in_the_store(url, index, tiny_backbone, elsewhere):
+def test_optimize_replaces_damaged_graphs_in_the_store(url, index, tiny_backbone, elsewhere):
     expected, store = answers(url, tiny_backbone), ObjectStore(url)
     for name, content in objects_of(url).items():
-        if name.startswith("derived/sketch-") and not name.endswith("claim"):
+        if name.startswith("derived/graph-") and not name.endswith("claim"):
             store.put(name, damaged(content, "flip"))
     elsewhere()
     assert nagindex.open(url).verify() != []
-    nagindex.open(url).optimize(graph=True)
+    nagindex.open(url).optimize()
     elsewhere()
     assert nagindex.open(url).verify() == []
     assert answers(url, tiny_backbone) == expected

@@ -34,7 +34,7 @@ def test_every_operation_gives_what_it_gives_in_a_folder(scheme, url, corpus, tm
         "append": lambda index: index.append(second),
         "delete": lambda index: index.delete(ids=["d3", "d45", "d60"]),
         "delete where": lambda index: index.delete(where="id = 'd7'"),
-        "optimize": lambda index: index.optimize(graph=True),
+        "optimize": lambda index: index.optimize(),
         "compact": lambda index: index.compact(),
         "vacuum": lambda index: index.vacuum(grace=0),
         "optimize again": lambda index: index.optimize(),
@@ -53,7 +53,7 @@ def test_every_operation_gives_what_it_gives_in_a_folder(scheme, url, corpus, tm
             opened._backbone = tiny_backbone
             info = opened.info()
             assert info["path"] == str(place)
-            kept = {key: info[key] for key in ("documents", "versions", "deleted", "segments", "bytes", "sketches")}
+            kept = {key: info[key] for key in ("documents", "versions", "deleted", "segments", "bytes", "graphs")}
             told.append([content(opened), answer(opened), kept, opened.verify(), len(opened.skipped())])
         assert told[0] == told[1], name
         assert told[0][3] == [], name
