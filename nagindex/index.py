@@ -48,13 +48,14 @@ from nagindex.storage.settings import Settings
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.cache import TargetCache
-from nagindex.targets.given import EncodeKeywords, Targets, TextColumn, repeatable, written
+from nagindex.targets.given import EncodeKeywords, TargetFiles, Targets, TextColumn, repeatable, written
 from nagindex.targets.load import load_targets, require_encodable
 from nagindex.targets.saved import TargetSet, write_nags
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+    from nagindex.analysis.choice import NeuronChoice
     from nagindex.backbone.load import Backbone
     from nagindex.maintenance.reencode import Reencoding
     from nagindex.query.compare import Comparison
@@ -563,6 +564,46 @@ class Index:
         require_ids(self.snapshot, wanted)  # before a model is loaded
         encoded = self.encode(targets, **encoding)
         return explain(self.snapshot, wanted, encoded, chosen, threads=threads)
+
+    @checked
+    @reports_progress
+    def choose_neurons(
+        self,
+        target: TargetFiles,
+        *,
+        count: int = 20,
+        by: str = "frequency",
+        layers: str | int | Sequence[int] | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+        **encoding: Unpack[EncodeKeywords],
+    ) -> NeuronChoice:
+        """Return the neurons of each layer that stand most for a target, to be switched off by `nagindex.analysis.deactivated`.
+
+        Only neurons that some example's NAG holds are chosen, except at random, so a layer may have fewer than `count`.
+
+        Args:
+            target: one target, as in `encode`.
+            count: number of neurons of each layer.
+            by: `frequency` among the examples, as in the published code; `contrast[:A]`, `log-odds[:m]` or `log-ratio[:m]`, the weights
+                of a query that compare it with the pool; `impact`, their places in the examples' orders of impact, K points for the
+                strongest neuron of a layer, K - 1 for the next and so on; or `random`, of all neurons of a layer.
+            layers: layers whose neurons are chosen, as in `QueryOptions`; by default all of the index.
+            seed: of the random choice.
+            threads: threads that count the pool's neurons; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+            encoding: keyword arguments of `encode`.
+
+        Raises:
+            BadInputError: there is no such `by`, a layer has fewer neurons than `count`, or several targets are given.
+        """
+        from nagindex.analysis.choice import choose_for, require_choosable
+
+        require_choosable(self.manifest.fingerprint.spec, count, by, layers)
+        require_encodable(target, encoding)  # before a model is loaded
+        encoded = self.encode(target, **encoding)
+        return choose_for(self.snapshot, encoded, count, by, layers=layers, seed=seed, threads=threads)
 
     def _options(self, options: QueryOptions | None, keywords: AskKeywords) -> tuple[QueryOptions, EncodeKeywords]:
         """Return query options given as an object or as keywords, and how targets are encoded.
