@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,8 +104,8 @@ def _read_layers(layers: object, *, where: str) -> dict[int, list[int]]:
     if not isinstance(layers, dict) or not layers:
         raise BadInputError(f"{where}: names no layers; name a file that nagindex deactivate has written")
     for layer, neurons in layers.items():
-        numbers = [layer, *neurons] if isinstance(neurons, list) else [layer, neurons]
-        if not all(str(number).isascii() and str(number).isdecimal() for number in numbers):
+        written = [layer, *neurons] if isinstance(neurons, list) else [""]
+        if not all(str(number).isascii() and str(number).isdecimal() for number in written):
             raise BadInputError(f"{where}, layer {layer}: layers and neurons are whole numbers from 0 up")
     return {int(layer): [*map(int, neurons)] for layer, neurons in layers.items()}
 
@@ -154,7 +155,9 @@ def choose_for(
     pool, documents = None, 0
     if weighting is not None and weighting.compares_with_pool:
         pool, documents = popularity_of(snapshot.segments, view, threads=threads)
-    neurons = choose_neurons(view(target.codes), view.spec, count, by, pool=pool, documents=documents, seed=seed)
+    numbers = tuple(view.whole.layer_numbers[layer] for layer in view.layers)
+    spec = dataclasses.replace(view.spec, numbers=numbers)
+    neurons = choose_neurons(view(target.codes), spec, count, by, pool=pool, documents=documents, seed=seed)
     warnings = list(target.warnings)
     if short := [layer for layer, own in neurons.items() if len(own) < count]:
         held = (
