@@ -28,6 +28,7 @@ COMMANDS = {
     "compare": "compare",
     "deactivate": "deactivate",
     "deactivate-eval": "deactivate",
+    "map": "map",
     "neighbors": "neighbors",
     "targets": "targets",
     "info": "manage",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.arguments import checked
+from nagindex.arguments import checked, written_layers
 from nagindex.backbone.devices import require_devices
 from nagindex.backbone.options import ModelKeywords, ModelOptions
 from nagindex.corpus.columns import Columns
@@ -32,6 +32,7 @@ from nagindex.nag import Codes
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.query.selection import Selection
 from nagindex.search.sketch import SketchType
+from nagindex.search.view import View
 from nagindex.select.budget import Budget
 from nagindex.select.fit import require_fit
 from nagindex.select.labels import Relevant, RelevantIds, labels_of
@@ -55,7 +56,9 @@ from nagindex.targets.saved import TargetSet, write_nags
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+    from nagindex.analysis.agreement import Agreement
     from nagindex.analysis.choice import NeuronChoice
+    from nagindex.analysis.maps import NagMap
     from nagindex.backbone.load import Backbone
     from nagindex.maintenance.reencode import Reencoding
     from nagindex.query.compare import Comparison
@@ -604,6 +607,104 @@ class Index:
         require_encodable(target, encoding)  # before a model is loaded
         encoded = self.encode(target, **encoding)
         return choose_for(self.snapshot, encoded, count, by, layers=layers, seed=seed, threads=threads)
+
+    @checked
+    @reports_progress
+    def map(
+        self,
+        targets: Targets = (),
+        *,
+        pool: int = 20_000,
+        label: str | None = None,
+        layers: str | int | Sequence[int] | None = None,
+        top_k: int | None = None,
+        perplexity: float = 30.0,
+        seed: int = 0,
+        with_text: bool = False,
+        corpus_root: str | Path | None = None,
+        progress: ProgressCallback | None = None,
+        **encoding: Unpack[EncodeKeywords],
+    ) -> NagMap:
+        """Return the examples of targets and a sample of the pool on a plane, by t-SNE on the distance 1 - overlap.
+
+        Args:
+            targets: as in `encode`; none for a map of the pool alone.
+            pool: documents of the sample; 0 for none.
+            label: kept column whose values are the documents' labels; by default all are labeled `pool`.
+            layers: layers that count, as in `QueryOptions`.
+            top_k: neurons of each layer that count; by default all that the index keeps.
+            perplexity: of t-SNE, about the number of neighbors that count; at most a third of the points is taken.
+            seed: of the sample and of the layout.
+            with_text: whether to read the beginnings of the texts.
+            corpus_root: where the sources lie now, if the texts are read and they were moved.
+            progress: called with a `Progress` as each step begins, advances and ends.
+            encoding: keyword arguments of `encode`.
+
+        Raises:
+            BadInputError: the index keeps no such column, there are fewer than ten points, or a value is out of range.
+            MissingDependencyError: scikit-learn is not installed.
+        """
+        from nagindex.analysis.maps import make_map, require_mappable
+
+        view = View.of(self.manifest.fingerprint.spec, written_layers(layers), top_k)
+        require_mappable(self.snapshot, pool, label, perplexity)
+        root = None if corpus_root is None else str(corpus_root)
+        return make_map(
+            self.snapshot, self._encoded(targets, encoding), view, pool=pool, label=label, seed=seed,
+            perplexity=perplexity, with_text=with_text, corpus_root=root,
+        )  # fmt: skip
+
+    @checked
+    @reports_progress
+    def map_sweep(
+        self,
+        targets: Targets = (),
+        *,
+        pool: int = 5_000,
+        label: str | None = None,
+        layers: str | Sequence[str] = (),
+        top_k: int | Sequence[int] = (),
+        seed: int = 0,
+        progress: ProgressCallback | None = None,
+        **encoding: Unpack[EncodeKeywords],
+    ) -> Agreement:
+        """Return how well clusters of NAGs agree with labels, for some K and sets of layers: a help to choose both.
+
+        Points are clustered by k-means on their NAGs as 0/1 vectors, into as many clusters as there are labels. The smaller K are
+        prefixes of the codes, so one index tells of them all.
+
+        Args:
+            targets: as in `encode`: their examples, labeled by their names, are the points where `label` names no column.
+            pool: documents of the sample of the pool, where it does.
+            label: kept column whose values are the labels of the sample.
+            layers: sets of layers to compare, each as text, such as `first-half` or `0-13`; by default all, the first half and third, and
+                the last layer.
+            top_k: values of K to compare; by default that of the index, a half and a quarter of it, and 1.
+            seed: of the sample and of the clustering.
+            progress: called with a `Progress` as each step begins, advances and ends.
+            encoding: keyword arguments of `encode`.
+
+        Raises:
+            BadInputError: the index keeps no such column or no such layers, or there are fewer than two labels.
+            MissingDependencyError: scikit-learn is not installed.
+        """
+        from nagindex.analysis.agreement import measure_agreement, sweep_views
+        from nagindex.analysis.maps import require_mappable
+
+        named = [layers] if isinstance(layers, str) else list(layers)
+        wanted = [top_k] if isinstance(top_k, int) else list(top_k)
+        views = sweep_views(self.manifest.fingerprint.spec, wanted, named)
+        require_mappable(self.snapshot, pool, label, 2.0)
+        encoded = self._encoded(targets, encoding) if label is None else []
+        return measure_agreement(self.snapshot, encoded, views, pool=pool, label=label, seed=seed)
+
+    def _encoded(self, targets: Targets, encoding: EncodeKeywords) -> list[TargetSet]:
+        """Return target sets, or none where no target is given."""
+        given = repeatable(targets)
+        if isinstance(given, (list, tuple, dict)) and not given:
+            return []
+        require_encodable(given, encoding)
+        return self.encode(given, **encoding)
 
     def _options(self, options: QueryOptions | None, keywords: AskKeywords) -> tuple[QueryOptions, EncodeKeywords]:
         """Return query options given as an object or as keywords, and how targets are encoded.

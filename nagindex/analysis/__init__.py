@@ -1,9 +1,12 @@
-"""What neurons do, shown on the model itself: those that stand for a target chosen, switched off, and the loss measured.
+"""What the NAGs of an index show: the neurons of a target, switched off in the model, and maps of targets and pool.
 
-It knows no command line, and never writes into an index.
+It knows no command line, and writes nothing into an index.
 """
 
+from nagindex.analysis.agreement import Agreement as Agreement
 from nagindex.analysis.choice import NeuronChoice as NeuronChoice
 from nagindex.analysis.deactivation import deactivated as deactivated
 from nagindex.analysis.losses import DeactivationLosses as DeactivationLosses
 from nagindex.analysis.losses import evaluate_deactivation as evaluate_deactivation
+from nagindex.analysis.maps import NagMap as NagMap
+from nagindex.analysis.maps import require_map_file as require_map_file
