@@ -96,8 +96,8 @@ def map(  # noqa: A001 - the word users expect
     beginning) and example, true for examples of targets.
 
     With --sweep, points are clustered into as many clusters as there are labels: the pool's documents by values of --label, or
-    else examples by names of targets. Printed are purity, normalized mutual information (NMI) and adjusted Rand index (ARI) for each K and set of layers:
-    how well NAGs of these tell the labels apart.
+    else examples by names of targets. Printed are purity, normalized mutual information (NMI) and adjusted Rand index (ARI) for
+    each K and set of layers: how well NAGs of these tell the labels apart.
     """
     if targets_only and (pool is not None or label is not None):
         raise click.UsageError("--targets-only leaves out the pool, and --pool and --label are about it; leave one out")

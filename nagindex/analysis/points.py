@@ -120,7 +120,7 @@ def as_matrix(codes: Codes, spec: NagSpec) -> Any:
     from scipy.sparse import csr_array
 
     n, layers, top_k = codes.shape
-    columns = np.sort((codes + spec.offsets[:-1, None]).reshape(n, -1), axis=1)
-    starts = np.arange(0, n * layers * top_k + 1, layers * top_k)
+    columns = np.sort((codes + spec.offsets[:-1, None].astype(np.int32)).reshape(n, -1), axis=1)
+    starts = np.arange(0, n * layers * top_k + 1, layers * top_k, dtype=np.int32)  # k-means takes no wider indices
     ones = np.ones(columns.size, np.float32)
     return csr_array((ones, columns.ravel(), starts), shape=(n, int(spec.offsets[-1])))
