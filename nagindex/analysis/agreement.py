@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,15 +82,17 @@ def measure_agreement(
             rows.append({"top_k": view.top_k, "layers": written, **scores(truth, found)})
             advance(1)
     left_out = len(labeled) - int(labeled.sum())
-    warnings = [f"{left_out:,} documents without a value of {label!r} are left out"] if left_out else []
-    return Agreement(dict(zip(names.tolist(), np.bincount(truth).tolist(), strict=True)), rows, warnings)
+    notes = [f"documents without a value of {label!r}, which are left out: {left_out:,}"] if left_out else []
+    return Agreement(dict(zip(names.tolist(), np.bincount(truth).tolist(), strict=True)), rows, notes)
 
 
 def clusters(codes: Codes, spec: NagSpec, count: int, seed: int) -> npt.NDArray[np.int64]:
     """Return a cluster's number for each NAG, int64 [n], by k-means on the 0/1 vectors, whose squared distances are 2 L K (1 - overlap)."""
     from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
 
-    found = KMeans(count, n_init=STARTS, random_state=seed).fit_predict(as_matrix(codes, spec))
+    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # of a small K, few vectors differ
+        found = KMeans(count, n_init=STARTS, random_state=seed).fit_predict(as_matrix(codes, spec))
     numbers: npt.NDArray[np.int64] = found.astype(np.int64)
     return numbers
 

@@ -36,7 +36,6 @@ def draw(places: npt.NDArray[np.float64], labels: Sequence[str | None], examples
     require_package("matplotlib", "matplotlib")
     from matplotlib import colormaps, rc_context
     from matplotlib.figure import Figure
-    from matplotlib.patheffects import withStroke
 
     names, colors = _colors(labels, colormaps["tab20"](np.arange(COLORED)))
     shown = np.array([label if label in colors else OTHERS for label in labels])
@@ -57,8 +56,8 @@ def draw(places: npt.NDArray[np.float64], labels: Sequence[str | None], examples
     for name in names:
         if name not in (POOL, OTHERS):
             x, y = np.median(places[shown == name], axis=0)
-            halo = [withStroke(linewidth=3, foreground="white")]
-            axes.text(x, y, _written(name), ha="center", va="center", fontsize=9, zorder=9, path_effects=halo)
+            backed = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
+            axes.text(x, y, _written(name), ha="center", va="center", fontsize=9, zorder=9, bbox=backed)
     axes.set(xticks=[], yticks=[], aspect="equal", title="t-SNE of NAGs, distance 1 - overlap")
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, markerscale=1.5)
     plain = {"svg.hashsalt": "nagindex", "svg.fonttype": "none"}

@@ -134,7 +134,7 @@ def test_agreement_is_one_for_groups_and_what_counting_gives_otherwise(pool, exa
     assert [(row["layers"], row["top_k"]) for row in found.rows] == [("all", 4), ("all", 2), ("1", 4), ("1", 2)]
     assert sum(found.labels.values()) == 77
     assert found.rows[0] == {"top_k": 4, "layers": "all", "purity": 1, "nmi": pytest.approx(1), "ari": 1}
-    assert "1 documents without a value" in found.warnings[0]
+    assert found.warnings == ["documents without a value of 'group', which are left out: 1"]
     assert pool.map_sweep(examples).labels == {"one": 6, "two": 6}
     truth, clusters = np.array([0, 0, 0, 1, 1, 2]), np.array([1, 1, 0, 0, 0, 0])
     assert agreement.scores(truth, clusters)["purity"] == (2 + 2) / 6
