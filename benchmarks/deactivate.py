@@ -101,7 +101,8 @@ def main() -> None:
         counts={"type": int, "nargs": "+", "default": [5, 20, 40], "metavar": "N", "help": "neurons of a layer"},
     )
     if arguments.quick:
-        arguments.examples, arguments.texts, arguments.draws, arguments.counts = 24, 4, 2, [20]
+        arguments.pool, arguments.targets = arguments.pool / "part-000.jsonl", arguments.targets[:2]
+        arguments.examples, arguments.texts, arguments.draws, arguments.counts = 8, 3, 2, [5]
     texts = {path.stem: texts_of(path) for path in arguments.targets}
     if arguments.nags is not None:
         pool, chosen, used = from_file(arguments.nags, list(texts), arguments.examples)

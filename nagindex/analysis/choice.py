@@ -67,7 +67,7 @@ class NeuronChoice:
             BadInputError: there is no such folder.
         """
         with replacing(Path(path)) as temporary:
-            temporary.write_text(json.dumps(self.to_json(), indent=1) + "\n")
+            temporary.write_text(json.dumps(self.to_json()) + "\n")
 
     @classmethod
     @checked

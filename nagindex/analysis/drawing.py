@@ -6,12 +6,19 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from nagindex.analysis.extras import require_package
 from nagindex.analysis.points import POOL
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+    from matplotlib.transforms import BboxBase
 
 COLORED = 20
 """Labels with a color of their own; others share the last one."""
@@ -53,17 +60,34 @@ def draw(places: npt.NDArray[np.float64], labels: Sequence[str | None], examples
                     x, y, s=size * scale, color=colors[name], alpha=0.55 + 0.35 * (scale > 1), zorder=1 + scale,
                     label=f"{_written(name)} ({own.sum():,})", **edge,
                 )  # fmt: skip
+    names_at: list[Text] = []
     for name in names:
         if name not in (POOL, OTHERS):
             x, y = np.median(places[shown == name], axis=0)
             backed = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none", "alpha": 0.75}
-            axes.text(x, y, _written(name), ha="center", va="center", fontsize=9, zorder=9, bbox=backed)
+            names_at.append(
+                axes.text(x, y, _written(name), ha="center", va="center", fontsize=9, zorder=9, bbox=backed)
+            )
     axes.set(xticks=[], yticks=[], aspect="equal", title="t-SNE of NAGs, distance 1 - overlap")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, markerscale=1.5)
+    figure.legend(loc="outside right center", frameon=False, fontsize=9, markerscale=1.5)
     plain = {"svg.hashsalt": "nagindex", "svg.fonttype": "none"}
     dated = {"Date": None} if kind == "svg" else {}
     with rc_context(plain), warnings.catch_warnings(action="ignore", category=UserWarning):  # fonts lack some scripts
+        _move_apart(figure, axes, names_at)
         figure.savefig(path, format=kind, dpi=150, metadata=dated)
+
+
+def _move_apart(figure: Figure, axes: Axes, texts: Sequence[Text]) -> None:
+    """Move texts down, by their height at a time, until none overlaps one before it."""
+    figure.draw_without_rendering()
+    taken: list[BboxBase] = []
+    for text in texts:
+        box = text.get_window_extent()
+        while any(box.overlaps(other) for other in taken):
+            box = box.translated(0, -box.height)
+        taken.append(box)
+        x, y = axes.transData.inverted().transform(((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2))
+        text.set_position((float(x), float(y)))
 
 
 def _colors(labels: Sequence[str | None], palette: npt.NDArray[np.float64]) -> tuple[list[str], dict[str, object]]:

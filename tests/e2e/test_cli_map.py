@@ -50,7 +50,7 @@ def test_a_sweep_is_the_library_s(many: Shell) -> None:
         "last.jsonl",
         "--sweep",
         "--top-k",
-        "20",
+        "10",
         "--top-k",
         "3",
         "--layers",
