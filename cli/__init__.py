@@ -26,6 +26,9 @@ COMMANDS = {
     "evaluate": "evaluate",
     "explain": "explain",
     "compare": "compare",
+    "deactivate": "deactivate",
+    "deactivate-eval": "deactivate",
+    "map": "map",
     "neighbors": "neighbors",
     "targets": "targets",
     "info": "manage",
@@ -54,7 +57,9 @@ class _Commands(click.Group):
             return None
         from .session import with_common_options
 
-        command: click.Command = getattr(importlib.import_module(f".{COMMANDS[cmd_name]}", __name__), cmd_name)
+        command: click.Command = getattr(
+            importlib.import_module(f".{COMMANDS[cmd_name]}", __name__), cmd_name.replace("-", "_")
+        )
         return with_common_options(command)
 
     def main(
