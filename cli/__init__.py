@@ -24,6 +24,7 @@ COMMANDS = {
     "query": "query",
     "encode": "query",
     "evaluate": "evaluate",
+    "show": "show",
     "explain": "explain",
     "compare": "compare",
     "neighbors": "neighbors",

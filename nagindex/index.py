@@ -39,7 +39,7 @@ from nagindex.select.options import AskKeywords, QueryOptions, split_keywords
 from nagindex.sketches.build import Optimized, optimize, sketch_new_segments
 from nagindex.storage.calibration import read_calibration
 from nagindex.storage.create import create_index
-from nagindex.storage.docs import open_docs, require_ids, run_select
+from nagindex.storage.docs import open_docs, positions_of, require_ids, run_select
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 from nagindex.storage.manifest import Manifest
 from nagindex.storage.places import check_output, check_output_beside
@@ -593,6 +593,48 @@ class Index:
 
     @checked
     @reports_progress
+    def near_misses(
+        self,
+        selection: str | Path,
+        *,
+        n: int = 10,
+        model: str | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the best documents that a selection did not choose, `n` of each target, each as its values by column.
+
+        The query is made again, from the record in the selection's file, for `n` documents past those that were chosen and without its
+        rules: `rank` is a document's place in that ranking, and one before the cut was left out by a rule, such as `cap` or `dedup`.
+
+        Args:
+            selection: a Parquet file that `Selection.write` wrote; other formats hold no record.
+            n: number of documents of each target.
+            model: where the backbone lies now, if it was moved.
+            device: a torch device.
+            threads: threads of the search; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            InputNotFoundError: the selection, or a file of its targets, is not there.
+            BadInputError: the file has no record, or this does not name its targets; or as in `query`.
+        """
+        from nagindex.query.export import settings_of
+        from nagindex.query.near_misses import Asked, chosen_ids, documents_to_ask, not_chosen
+
+        if n < 1:
+            raise BadInputError(f"n {n}: at least one document must be asked for")
+        path = Path(selection)
+        asked = Asked.of(settings_of(path), path)
+        targets = self.encode(asked.targets, **asked.encoding | {"model": model, "device": device})
+        chosen = chosen_ids(path)
+        documents = documents_to_ask(chosen, asked, n, len(targets))
+        ranking = self.query(targets, n=documents, options=asked.options, threads=threads)
+        return not_chosen(ranking, chosen, asked, n)
+
+    @checked
+    @reports_progress
     def neighbors(
         self,
         of: str | Sequence[str | TargetSet] | Codes,
@@ -645,6 +687,7 @@ class Index:
         ids: Sequence[str],
         *,
         corpus_root: str | Path | None = None,
+        required: bool = True,
         progress: ProgressCallback | None = None,
     ) -> dict[str, str]:
         """Return the texts of documents by their ids, read again from the sources.
@@ -654,12 +697,16 @@ class Index:
         Args:
             ids: ids of documents.
             corpus_root: where the sources lie now; by default where they were read.
+            required: whether an id that is not in the index is an error; it is left out otherwise.
             progress: called with a `Progress` as each step begins, advances and ends.
 
         Raises:
             BadInputError: an id is not in the index.
             SourceChangedError: a source is missing or no longer holds what was encoded.
         """
+        if not required:
+            there = positions_of(self.snapshot, ids)
+            ids = [one for one in ids if one in there]
         positions = require_ids(self.snapshot, ids)
         texts = SourceTexts(self.snapshot, corpus_root, hashed=False)
         return {ids[place]: text for place, text in texts.read(positions)}
