@@ -24,6 +24,7 @@ COMMANDS = {
     "query": "query",
     "encode": "query",
     "evaluate": "evaluate",
+    "curve": "curve",
     "show": "show",
     "explain": "explain",
     "compare": "compare",

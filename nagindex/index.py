@@ -429,6 +429,9 @@ class Index:
         targets: Targets,
         *,
         options: QueryOptions | None = None,
+        columns: Sequence[str] | None = (),
+        values: int = 6,
+        fine: bool = False,
         threads: int | None = None,
         progress: ProgressCallback | None = None,
         **keywords: Unpack[AskKeywords],
@@ -441,19 +444,25 @@ class Index:
         Args:
             targets: as in `encode`.
             options: the query options.
+            columns: kept columns, or `file`, whose values' shares down the ranking are wanted; None for all kept columns of at most 50
+                values.
+            values: number of values of each column, the commonest of the index.
+            fine: whether there are ten ranks for each power of ten, in place of three.
             threads: threads of the scan; by default one for each CPU.
             progress: called with a `Progress` as each step begins, advances and ends.
             keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
 
         Raises:
-            BadInputError: as in `query`.
+            BadInputError: there is no such column; or as in `query`.
         """
         from nagindex.query.curve import score_curve
+        from nagindex.query.values import require_columns
 
         targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
         require_encodable(targets, encoding)
+        require_columns(self.snapshot, columns)  # before a model is loaded
         encoded = self.encode(targets, **encoding)
-        return score_curve(self.snapshot, encoded, chosen, threads=threads)
+        return score_curve(self.snapshot, encoded, chosen, columns=columns, values=values, fine=fine, threads=threads)
 
     @checked
     @reports_progress

@@ -181,7 +181,7 @@ class _Table:
     def places(self, condition: str) -> npt.NDArray[np.int64]:
         """Return the numbers of the rows that meet a condition, int64 [m], ascending."""
         sql = f"SELECT _row FROM (SELECT * FROM {self._ranked} WHERE {condition}) ORDER BY _row"
-        return np.array(self._fetch(sql), np.int64).reshape(-1)
+        return np.asarray(self._run(sql).fetchnumpy()["_row"], np.int64)
 
     def rows(self, places: npt.NDArray[np.int64]) -> list[dict[str, Any]]:
         """Return rows by their numbers, each as its values by column, with a rank."""
@@ -193,10 +193,18 @@ class _Table:
         ]
 
     def _fetch(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        return self._run(sql, values).fetchall()
+
+    def _run(self, sql: str, values: Sequence[Any] = ()) -> DuckDBPyConnection:
+        """Run a statement, whose result is complete when it returns.
+
+        Raises:
+            BadInputError: the file is not what its name says.
+        """
         import duckdb
 
         try:
-            return self.connection.execute(sql, list(values)).fetchall()
+            return self.connection.execute(sql, list(values))
         except duckdb.Error as error:
             reason = str(error).splitlines()[0]
             raise BadInputError(f"{self.path}: cannot be read as a selection ({reason}); write it again") from None
