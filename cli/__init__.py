@@ -28,6 +28,7 @@ COMMANDS = {
     "show": "show",
     "explain": "explain",
     "compare": "compare",
+    "neurons": "neurons",
     "neighbors": "neighbors",
     "targets": "targets",
     "info": "manage",

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from nagindex.query.export import FORMATS as FORMATS
     from nagindex.query.export import format_of as format_of
     from nagindex.query.export import settings_of as settings_of
+    from nagindex.query.neurons import Neuron as Neuron
     from nagindex.query.selection import Selection
     from nagindex.query.show import SelectedDocuments as SelectedDocuments
     from nagindex.query.show import read_selection as read_selection
@@ -114,6 +115,7 @@ _HOMES = {
         "nagindex.query.evaluate": ["Evaluation"],
         "nagindex.query.explain": ["Explanation"],
         "nagindex.query.export": ["FORMATS", "format_of", "settings_of"],
+        "nagindex.query.neurons": ["Neuron"],
         "nagindex.query.selection": ["Selection"],
         "nagindex.query.show": ["SelectedDocuments", "read_selection"],
         "nagindex.search.plan": ["Plan"],

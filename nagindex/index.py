@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from nagindex.query.evaluate import Evaluation
     from nagindex.query.explain import Explanation
     from nagindex.query.neighbors import Neighbors
+    from nagindex.query.neurons import Neuron
 
 
 class Index:
@@ -669,6 +670,62 @@ class Index:
 
         names, codes = named_codes(self.snapshot, of)
         return neighbors(self.snapshot, names, codes, k, exact=exact, threads=threads)
+
+    @checked
+    @reports_progress
+    def neurons(
+        self,
+        layer: int | None = None,
+        *,
+        n: int = 5,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the most frequent neurons: layer, neuron, documents whose NAG holds it, and their share of the index.
+
+        Args:
+            layer: the layer's number in the backbone; by default all layers.
+            n: number of neurons of each layer.
+            threads: threads that count; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            BadInputError: the index holds no document, or has no such layer.
+        """
+        from nagindex.query.neurons import most_frequent
+
+        return most_frequent(self.snapshot, layer, count=n, threads=threads)
+
+    @checked
+    @reports_progress
+    def neuron(
+        self,
+        layer: int,
+        neuron: int,
+        *,
+        columns: Sequence[str] | None = None,
+        values: int = 10,
+        n: int = 10,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Neuron:
+        """Return which documents hold a neuron, by kept column, where it is strongest, and which neurons they hold with it.
+
+        Args:
+            layer: the layer's number in the backbone.
+            neuron: the neuron's number in the layer.
+            columns: kept columns, or `file`; None for all kept columns of at most 50 values.
+            values: number of values of each column, the commonest of the index.
+            n: number of documents, and of other neurons.
+            threads: threads of the pass over the codes; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            BadInputError: the index holds no document, or has no such layer, neuron or column.
+        """
+        from nagindex.query.neurons import neuron_of
+
+        return neuron_of(self.snapshot, layer, neuron, columns=columns, values=values, count=n, threads=threads)
 
     @checked
     def compare(

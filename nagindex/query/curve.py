@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.errors import BadInputError
+from nagindex.query.curve_svg import Chart, draw
 from nagindex.query.pool import score_pool, score_targets
 from nagindex.query.values import ColumnValues
 from nagindex.search.profile import Target
@@ -76,9 +77,13 @@ class ScoreCurve:
 
     def to_svg(self) -> str:
         """Return the curve as an SVG image, for light and dark pages: the scores, and a chart for each column and target."""
-        from nagindex.query.curve_svg import draw
-
-        return draw(self)
+        charts = [Chart("Score by rank", self.scores, percent=False)]
+        for column, shares in self.columns.items():
+            names = ["(none)" if value is None else value for value in shares.values]
+            for target, own in shares.shares.items():
+                title = f"{column} of the best documents for {target}: share of each value"
+                charts.append(Chart(title, dict(zip(names, own, strict=True)), percent=True))
+        return draw(f"Score curve of {self.documents:,} documents", self.ranks, charts)
 
 
 def score_curve(

@@ -1,17 +1,14 @@
-"""Score curves drawn as an SVG image, with nothing but text: readable on light and dark pages, and without scripts."""
+"""Lines over ranks drawn as an SVG image, with nothing but text: readable on light and dark pages, and without scripts."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-
-if TYPE_CHECKING:
-    from nagindex.query.curve import ScoreCurve
 
 WIDTH, HEIGHT, LEFT, TOP, RIGHT, BOTTOM = 760, 300, 64, 44, 210, 46
 """Pixels of a chart, and of its margins; the labels of the lines stand in the right one."""
@@ -32,20 +29,32 @@ svg { background: #ffffff; font: 13px system-ui, sans-serif; fill: #1f2328; }
 Numbers = npt.NDArray[np.float64]
 
 
-def draw(curve: ScoreCurve) -> str:
-    """Return a curve as an SVG image: the scores of all targets, then a chart for each column and target."""
-    charts = [_chart("Score by rank", curve.ranks, curve.scores, percent=False)]
-    for column, shares in curve.columns.items():
-        for target, own in shares.shares.items():
-            names = [("(none)" if value is None else value) for value in shares.values]
-            title = f"{column} of the best documents for {target}: share of each value"
-            charts.append(_chart(title, curve.ranks, dict(zip(names, own, strict=True)), percent=True))
+@dataclass(frozen=True)
+class Chart:
+    """Lines over ranks.
+
+    Attributes:
+        title: the heading.
+        lines: float64 [m] of each line, by its label.
+        percent: whether values are shares, from 0 to 1.
+    """
+
+    title: str
+    lines: Mapping[str, Numbers]
+    percent: bool
+
+
+def draw(title: str, ranks: npt.NDArray[np.int64], charts: Sequence[Chart]) -> str:
+    """Return charts over the same ranks, int64 [m], as an SVG image, one below the other."""
     height = HEIGHT * len(charts)
-    placed = [f'<g transform="translate(0 {HEIGHT * place})">{chart}</g>' for place, chart in enumerate(charts)]
+    placed = [
+        f'<g transform="translate(0 {HEIGHT * place})">{_chart(chart.title, ranks, chart.lines, percent=chart.percent)}</g>'
+        for place, chart in enumerate(charts)
+    ]
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" role="img">',
-            f"<title>Score curve of {curve.documents:,} documents</title><style>{STYLE}</style>",
+            f"<title>{escape(title)}</title><style>{STYLE}</style>",
             *placed,
             "</svg>\n",
         ]
