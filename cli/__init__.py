@@ -29,6 +29,7 @@ COMMANDS = {
     "explain": "explain",
     "compare": "compare",
     "neurons": "neurons",
+    "profile": "profile",
     "neighbors": "neighbors",
     "targets": "targets",
     "info": "manage",

@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from nagindex.query.selection import Selection
     from nagindex.query.show import SelectedDocuments as SelectedDocuments
     from nagindex.query.show import read_selection as read_selection
+    from nagindex.query.target_profile import TargetProfile as TargetProfile
     from nagindex.search.plan import Plan as Plan
     from nagindex.select.options import BACKGROUNDS as BACKGROUNDS
     from nagindex.select.options import MIXES as MIXES
@@ -118,6 +119,7 @@ _HOMES = {
         "nagindex.query.neurons": ["Neuron"],
         "nagindex.query.selection": ["Selection"],
         "nagindex.query.show": ["SelectedDocuments", "read_selection"],
+        "nagindex.query.target_profile": ["TargetProfile"],
         "nagindex.search.plan": ["Plan"],
         "nagindex.select.options": [
             *("BACKGROUNDS", "MIXES", "MODES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"),

@@ -50,7 +50,7 @@ from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.cache import TargetCache
 from nagindex.targets.given import EncodeKeywords, Targets, TextColumn, repeatable, written
 from nagindex.targets.load import load_targets, require_encodable
-from nagindex.targets.saved import TargetSet, write_nags
+from nagindex.targets.saved import TargetSet, write_nags, write_profiles
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from nagindex.query.explain import Explanation
     from nagindex.query.neighbors import Neighbors
     from nagindex.query.neurons import Neuron
+    from nagindex.query.target_profile import TargetProfile
 
 
 class Index:
@@ -670,6 +671,59 @@ class Index:
 
         names, codes = named_codes(self.snapshot, of)
         return neighbors(self.snapshot, names, codes, k, exact=exact, threads=threads)
+
+    @checked
+    @reports_progress
+    def profile(
+        self,
+        targets: Targets,
+        *,
+        options: QueryOptions | None = None,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+        **keywords: Unpack[AskKeywords],
+    ) -> list[TargetProfile]:
+        """Return the profile of each target: how much more frequent each neuron is among its examples than in the pool.
+
+        Of the options, `weights` (here `log-odds:40` by default), `layers` and `top_k` count; and `background`, with the candidates that
+        `where` and `exclude` leave.
+
+        Args:
+            targets: as in `encode`.
+            options: the query options.
+            threads: threads that count neurons; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+            keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
+
+        Raises:
+            BadInputError: the index holds no document; or as in `query`.
+        """
+        from nagindex.query.target_profile import profiles_of
+
+        if options is None:
+            keywords.setdefault("weights", "log-odds")
+        targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
+        require_encodable(targets, encoding)
+        return profiles_of(self.snapshot, self.encode(targets, **encoding), chosen, threads=threads)
+
+    @checked
+    def save_profiles(self, profiles: Sequence[TargetProfile], path: str | Path, *, neurons: int = 10) -> None:
+        """Write profiles, with the NAGs of their examples, as a JSON file that can be used as targets of this index.
+
+        Args:
+            profiles: what `profile` returns.
+            path: the file; one that exists is replaced, unless it is a source of the index.
+            neurons: number of neurons of each layer that the file lists for people; as targets the examples count.
+
+        Raises:
+            BadInputError: the file's name does not end in .json, or it must not be overwritten.
+        """
+        file = Path(path)
+        if file.suffix != ".json":
+            raise BadInputError(f"{file}: profiles are saved as JSON; name a file that ends in .json")
+        check_output_beside(file, self.snapshot)
+        told = [own.to_json(neurons=neurons) for own in profiles]
+        write_profiles(file, [own.examples for own in profiles], self.manifest.fingerprint, told)
 
     @checked
     @reports_progress
