@@ -60,8 +60,8 @@ def profile(
 ) -> None:
     """Show the neurons that tell TARGETS from the pool, layer by layer.
 
-    TARGETS are those of a query. The file that -o writes holds the profiles, and the NAGs of the examples, with which it stands wherever a
-    command takes targets.
+    TARGETS are those of a query. Neurons are in order of z: their log-odds ratio of examples to pool, in standard deviations. The file
+    that -o writes holds the profiles and the NAGs of the examples, with which it stands wherever a command takes targets.
     """
     if output is not None and output.suffix != ".json":
         raise click.UsageError(f"-o {output}: profiles are saved as JSON; name a file that ends in .json")
@@ -83,9 +83,16 @@ def _page(own: TargetProfile, neurons: int) -> str:
     """Return a profile as text: the neurons of the largest weights of each layer."""
     told = own.to_json(neurons=neurons)
     cells = [
-        [str(row["layer"]), str(row["neuron"]), f"{row['examples']:.1%}", f"{row['pool']:.1%}", f"{row['weight']:.3f}"]
+        [
+            str(row["layer"]),
+            str(row["neuron"]),
+            f"{row['examples']:.1%}",
+            f"{row['pool']:.1%}",
+            f"{row['weight']:.3f}",
+            f"{row['z']:.1f}",
+        ]
         for row in told["neurons"]
     ]
-    headings = ["layer", "neuron", "of examples", "of pool", own.weighting]
+    headings = ["layer", "neuron", "of examples", "of pool", own.weighting, "z"]
     heading = f"{printable(own.target)}: {plural(told['examples'], 'example')}"
     return f"{heading}\n\n{table(headings, cells, right=lambda c: True, width=terminal_width())}"

@@ -129,6 +129,22 @@ class Index:
     def __repr__(self) -> str:
         return f"<Index {self.path} version {self.manifest.version}: {plural(self.manifest.documents, 'document')}>"
 
+    def _repr_html_(self) -> str:
+        """Return size, encoding and columns as an HTML table, for notebooks."""
+        from nagindex.query.html import table
+
+        manifest, spec = self.manifest, self.manifest.fingerprint.spec
+        rows = {
+            "index": str(self.path),
+            "version": manifest.version,
+            "documents": f"{manifest.documents:,}",
+            "tokens": f"{manifest.tokens:,}",
+            "backbone": manifest.fingerprint.backbone,
+            "neurons": f"{spec.neuron_type}, {plural(spec.layers, 'layer')}, top {spec.top_k}",
+            "columns": ", ".join(manifest.settings.keep_columns),
+        }
+        return table([], [[name, value] for name, value in rows.items()])
+
     def __len__(self) -> int:
         return self.manifest.documents
 

@@ -18,7 +18,7 @@ def test_a_profile_is_shown_saved_and_queried_with(ready: Shell) -> None:
     assert json.loads(Path("p.json").read_text())["profiles"] == told["profiles"]
     first, rows, second, _ = done.stdout.split("\n\n")
     assert (first, second) == ("odd: 2 examples", "even: 2 examples")
-    assert rows.splitlines()[0].split() == ["layer", "neuron", "of", "examples", "of", "pool", "log-odds:40"]
+    assert rows.splitlines()[0].split() == ["layer", "neuron", "of", "examples", "of", "pool", "log-odds:40", "z"]
     assert [row.split()[1] for row in rows.splitlines()[2:]] == [
         str(r["neuron"]) for r in told["profiles"][0]["neurons"]
     ]

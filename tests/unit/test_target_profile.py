@@ -41,14 +41,23 @@ def test_weights_are_those_that_a_query_counts(index, examples, weights, layers)
         assert own.of_examples[:, 3] == pytest.approx(held)
 
 
-def test_the_listed_neurons_are_the_heaviest_of_each_layer(index, examples):
+def test_the_listed_neurons_are_the_most_distinctive_of_each_layer(index, examples):
     own = index.profile(examples)[0]
+    documents = [np.concatenate(index.codes)[n] for n in range(60) if n != 3]
+    for layer, neuron in ((0, 2), (2, 7)):
+        c, p = (sum(neuron in nag[layer] for nag in nags) for nags in (examples["a"], documents))
+        share = (p + 0.5) / 60
+        inside, outside = c + 40 * share, 7 - c + 40 * (1 - share)
+        ratio = np.log(inside / outside / (share / (1 - share)))
+        spread = np.sqrt(1 / inside + 1 / outside + 1 / (p + 0.5) + 1 / (59.5 - p))
+        assert own.z[layer, neuron] == pytest.approx(ratio / spread)
+        assert own.weights[layer, neuron] == pytest.approx(ratio, abs=1e-7)
     told = json.loads(json.dumps(own.to_json(neurons=2)))
     assert (told["target"], told["examples"], told["weights"]) == ("a", 7, "log-odds:40")
     for layer in range(3):
         rows = [row for row in told["neurons"] if row["layer"] == layer]
         held = np.flatnonzero(own.of_examples[layer])
-        assert [row["weight"] for row in rows] == sorted(own.weights[layer, held], reverse=True)[:2]
+        assert [row["z"] for row in rows] == sorted(own.z[layer, held], reverse=True)[:2]
         assert all(row["weight"] == own.weights[layer, row["neuron"]] for row in rows)
 
 
