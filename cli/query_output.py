@@ -33,6 +33,8 @@ DECIMAL_COLUMNS = ("score", "standardized", "quality_value", "combined")
 ALWAYS_SHOWN = ("rank", "id", "score", "target", "text")
 TEXT_ROOM = 40
 """Characters of a line that a terminal keeps for the text, if it is wide enough."""
+STEPS = ("1", "2", "5")
+"""First digits of the ranks that a table of a curve has."""
 PLACE_COLUMNS = ("file", "row")
 """Columns that a terminal leaves out."""
 
@@ -108,6 +110,7 @@ def print_curve(curve: ScoreCurve, as_json: bool) -> None:
     rows = [
         [f"{rank:,}", f"{rank / curve.documents:.2%}", *(f"{own[i]:.4f}" for own in curve.scores.values())]
         for i, rank in enumerate(curve.ranks.tolist())
+        if str(rank).rstrip("0") in STEPS or rank == curve.documents
     ]
     names = list(curve.scores) if len(curve.scores) > 1 else ["score"]
     click.echo(table(["rank", "share of pool", *names], rows, right=lambda c: True, width=terminal_width()))

@@ -40,7 +40,7 @@ from nagindex.select.options import AskKeywords, QueryOptions, split_keywords
 from nagindex.sketches.build import Optimized, optimize
 from nagindex.storage.calibration import read_calibration
 from nagindex.storage.create import create_index
-from nagindex.storage.docs import open_docs, require_ids, run_select
+from nagindex.storage.docs import open_docs, positions_of, require_ids, run_select
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 from nagindex.storage.locations import index_folder, location
 from nagindex.storage.manifest import Manifest
@@ -52,7 +52,7 @@ from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.cache import TargetCache
 from nagindex.targets.given import EncodeKeywords, TargetFiles, Targets, TextColumn, repeatable, written
 from nagindex.targets.load import load_targets, require_encodable
-from nagindex.targets.saved import TargetSet, write_nags
+from nagindex.targets.saved import TargetSet, write_nags, write_profiles
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
@@ -67,6 +67,8 @@ if TYPE_CHECKING:
     from nagindex.query.evaluate import Evaluation
     from nagindex.query.explain import Explanation
     from nagindex.query.neighbors import Neighbors
+    from nagindex.query.neurons import Neuron
+    from nagindex.query.target_profile import TargetProfile
 
 
 class Index:
@@ -131,6 +133,22 @@ class Index:
 
     def __repr__(self) -> str:
         return f"<Index {self.location} version {self.manifest.version}: {plural(self.manifest.documents, 'document')}>"
+
+    def _repr_html_(self) -> str:
+        """Return size, encoding and columns as an HTML table, for notebooks."""
+        from nagindex.query.html import table
+
+        manifest, spec = self.manifest, self.manifest.fingerprint.spec
+        rows = {
+            "index": str(self.path),
+            "version": manifest.version,
+            "documents": f"{manifest.documents:,}",
+            "tokens": f"{manifest.tokens:,}",
+            "backbone": manifest.fingerprint.backbone,
+            "neurons": f"{spec.neuron_type}, {plural(spec.layers, 'layer')}, top {spec.top_k}",
+            "columns": ", ".join(manifest.settings.keep_columns),
+        }
+        return table([], [[name, value] for name, value in rows.items()])
 
     def __len__(self) -> int:
         return self.manifest.documents
@@ -448,6 +466,9 @@ class Index:
         targets: Targets,
         *,
         options: QueryOptions | None = None,
+        columns: Sequence[str] | None = (),
+        values: int = 6,
+        fine: bool = False,
         threads: int | None = None,
         progress: ProgressCallback | None = None,
         **keywords: Unpack[AskKeywords],
@@ -460,19 +481,25 @@ class Index:
         Args:
             targets: as in `encode`.
             options: the query options.
+            columns: kept columns, or `file`, whose values' shares down the ranking are wanted; None for all kept columns of at most 50
+                values.
+            values: number of values of each column, the commonest of the index.
+            fine: whether there are ten ranks for each power of ten, in place of three.
             threads: threads of the scan; by default one for each CPU.
             progress: called with a `Progress` as each step begins, advances and ends.
             keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
 
         Raises:
-            BadInputError: as in `query`.
+            BadInputError: there is no such column; or as in `query`.
         """
         from nagindex.query.curve import score_curve
+        from nagindex.query.values import require_columns
 
         targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
         require_encodable(targets, encoding)
+        require_columns(self.snapshot, columns)  # before a model is loaded
         encoded = self.encode(targets, **encoding)
-        return score_curve(self.snapshot, encoded, chosen, threads=threads)
+        return score_curve(self.snapshot, encoded, chosen, columns=columns, values=values, fine=fine, threads=threads)
 
     @checked
     @reports_progress
@@ -750,6 +777,48 @@ class Index:
 
     @checked
     @reports_progress
+    def near_misses(
+        self,
+        selection: str | Path,
+        *,
+        n: int = 10,
+        model: str | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the best documents that a selection did not choose, `n` of each target, each as its values by column.
+
+        The query is made again, from the record in the selection's file, for `n` documents past those that were chosen and without its
+        rules: `rank` is a document's place in that ranking, and one before the cut was left out by a rule, such as `cap` or `dedup`.
+
+        Args:
+            selection: a Parquet file that `Selection.write` wrote; other formats hold no record.
+            n: number of documents of each target.
+            model: where the backbone lies now, if it was moved.
+            device: a torch device.
+            threads: threads of the search; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            InputNotFoundError: the selection, or a file of its targets, is not there.
+            BadInputError: the file has no record, or this does not name its targets; or as in `query`.
+        """
+        from nagindex.query.export import settings_of
+        from nagindex.query.near_misses import Asked, chosen_ids, documents_to_ask, not_chosen
+
+        if n < 1:
+            raise BadInputError(f"n {n}: at least one document must be asked for")
+        path = Path(selection)
+        asked = Asked.of(settings_of(path), path)
+        targets = self.encode(asked.targets, **asked.encoding | {"model": model, "device": device})
+        chosen = chosen_ids(path)
+        documents = documents_to_ask(chosen, asked, n, len(targets))
+        ranking = self.query(targets, n=documents, options=asked.options, threads=threads)
+        return not_chosen(ranking, chosen, asked, n)
+
+    @checked
+    @reports_progress
     def neighbors(
         self,
         of: str | Sequence[str | TargetSet] | Codes,
@@ -777,6 +846,115 @@ class Index:
         return neighbors(self.snapshot, names, codes, k, exact=exact, threads=threads)
 
     @checked
+    @reports_progress
+    def profile(
+        self,
+        targets: Targets,
+        *,
+        options: QueryOptions | None = None,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+        **keywords: Unpack[AskKeywords],
+    ) -> list[TargetProfile]:
+        """Return the profile of each target: how much more frequent each neuron is among its examples than in the pool.
+
+        Of the options, `weights` (here `log-odds:40` by default), `layers` and `top_k` count; and `background`, with the candidates that
+        `where` and `exclude` leave.
+
+        Args:
+            targets: as in `encode`.
+            options: the query options.
+            threads: threads that count neurons; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+            keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
+
+        Raises:
+            BadInputError: the index holds no document; or as in `query`.
+        """
+        from nagindex.query.target_profile import profiles_of
+
+        if options is None:
+            keywords.setdefault("weights", "log-odds")
+        targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
+        require_encodable(targets, encoding)
+        return profiles_of(self.snapshot, self.encode(targets, **encoding), chosen, threads=threads)
+
+    @checked
+    def save_profiles(self, profiles: Sequence[TargetProfile], path: str | Path, *, neurons: int = 10) -> None:
+        """Write profiles, with the NAGs of their examples, as a JSON file that can be used as targets of this index.
+
+        Args:
+            profiles: what `profile` returns.
+            path: the file; one that exists is replaced, unless it is a source of the index.
+            neurons: number of neurons of each layer that the file lists for people; as targets the examples count.
+
+        Raises:
+            BadInputError: the file's name does not end in .json, or it must not be overwritten.
+        """
+        file = Path(path)
+        if file.suffix != ".json":
+            raise BadInputError(f"{file}: profiles are saved as JSON; name a file that ends in .json")
+        check_output_beside(file, self.snapshot)
+        told = [own.to_json(neurons=neurons) for own in profiles]
+        write_profiles(file, [own.examples for own in profiles], self.manifest.fingerprint, told)
+
+    @checked
+    @reports_progress
+    def neurons(
+        self,
+        layer: int | None = None,
+        *,
+        n: int = 5,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the most frequent neurons: layer, neuron, documents whose NAG holds it, and their share of the index.
+
+        Args:
+            layer: the layer's number in the backbone; by default all layers.
+            n: number of neurons of each layer.
+            threads: threads that count; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            BadInputError: the index holds no document, or has no such layer.
+        """
+        from nagindex.query.neurons import most_frequent
+
+        return most_frequent(self.snapshot, layer, count=n, threads=threads)
+
+    @checked
+    @reports_progress
+    def neuron(
+        self,
+        layer: int,
+        neuron: int,
+        *,
+        columns: Sequence[str] | None = None,
+        values: int = 10,
+        n: int = 10,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Neuron:
+        """Return which documents hold a neuron, by kept column, where it is strongest, and which neurons they hold with it.
+
+        Args:
+            layer: the layer's number in the backbone.
+            neuron: the neuron's number in the layer.
+            columns: kept columns, or `file`; None for all kept columns of at most 50 values.
+            values: number of values of each column, the commonest of the index.
+            n: number of documents, and of other neurons.
+            threads: threads of the pass over the codes; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            BadInputError: the index holds no document, or has no such layer, neuron or column.
+        """
+        from nagindex.query.neurons import neuron_of
+
+        return neuron_of(self.snapshot, layer, neuron, columns=columns, values=values, count=n, threads=threads)
+
+    @checked
     def compare(
         self, a: str | Path, b: str | Path, *, columns: Sequence[str] | None = None, values: int = 10
     ) -> Comparison:
@@ -802,6 +980,7 @@ class Index:
         ids: Sequence[str],
         *,
         corpus_root: str | Path | None = None,
+        required: bool = True,
         progress: ProgressCallback | None = None,
     ) -> dict[str, str]:
         """Return the texts of documents by their ids, read again from the sources.
@@ -811,12 +990,16 @@ class Index:
         Args:
             ids: ids of documents.
             corpus_root: where the sources lie now; by default where they were read.
+            required: whether an id that is not in the index is an error; it is left out otherwise.
             progress: called with a `Progress` as each step begins, advances and ends.
 
         Raises:
             BadInputError: an id is not in the index.
             SourceChangedError: a source is missing or no longer holds what was encoded.
         """
+        if not required:
+            there = positions_of(self.snapshot, ids)
+            ids = [one for one in ids if one in there]
         positions = require_ids(self.snapshot, ids)
         texts = SourceTexts(self.snapshot, corpus_root, hashed=False)
         return {ids[place]: text for place, text in texts.read(positions)}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nagindex.nag import Codes
+from nagindex.query.html import table
 from nagindex.query.pool import Passes, score_targets
 from nagindex.search.profile import Nearest, Target, profile_of
 from nagindex.search.scorers import score
@@ -26,6 +28,10 @@ from nagindex.targets.saved import TargetSet
 
 NEURONS, EXAMPLES = 20, 5
 """Neurons and examples that `Explanation.to_json` gives by default."""
+ROWS_SHOWN = 10
+"""Neurons that a notebook shows."""
+NEURON_COLUMNS = ("layer", "neuron", "place", "examples", "pool", "contribution")
+EXAMPLE_COLUMNS = ("id", "overlap", "contribution", "text")
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,14 @@ class Explanation:
             "neurons": [self._neuron(*divmod(place, self.sums.shape[1])) for place in self._largest(neurons)],
             "examples": [self._example(place) for place in self._nearest(examples)],
         }
+
+    def _repr_html_(self) -> str:
+        """Return the score, and the neurons and examples with the largest parts, as HTML tables, for notebooks."""
+        told = self.to_json(neurons=ROWS_SHOWN, examples=EXAMPLES)
+        neurons = [[row[name] for name in NEURON_COLUMNS] for row in told["neurons"]]
+        examples = [[row[name] for name in EXAMPLE_COLUMNS] for row in told["examples"]]
+        heading = f"{self.id}, for {self.target}: score {self.score:.4f} ({self.scoring})"
+        return f"<p>{escape(heading)}</p>{table(NEURON_COLUMNS, neurons)}{table(EXAMPLE_COLUMNS, examples)}"
 
     def _largest(self, count: int) -> list[int]:
         """Return the places of the largest parts in the flattened sums, the largest first."""

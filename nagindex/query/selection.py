@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from nagindex.arguments import checked
 from nagindex.corpus.sql import connect, quote_name
 from nagindex.errors import BadInputError, MissingDependencyError
 from nagindex.query.export import format_of, write_rows
+from nagindex.query.html import table
 from nagindex.search.plan import Plan
 from nagindex.storage.docs import join_documents, kept_types
 from nagindex.storage.files import replacing
@@ -164,13 +164,10 @@ class Selection:
 
     def _repr_html_(self) -> str:
         """Return the first rows as an HTML table, for notebooks."""
-        cells = [["" if v is None else escape(_shown(v)) for v in row.values()] for row in self.head(ROWS_SHOWN)]
-        lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in cells]
-        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
-        body = "".join(f"<tr>{line}</tr>" for line in lines)
-        more = len(self) - len(lines)
+        rows = [list(row.values()) for row in self.head(ROWS_SHOWN)]
+        more = len(self) - len(rows)
         rest = f"<p>and {more:,} more</p>" if more else ""
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+        return table(self.columns, rows) + rest
 
     @property
     def ids(self) -> npt.NDArray[np.object_]:
@@ -343,7 +340,3 @@ def _require(package: str, extra: str) -> None:
     """Raise MissingDependencyError unless a package is installed."""
     if find_spec(package) is None:
         raise MissingDependencyError(f"{package} is not installed; run: pip install 'nagindex[{extra}]'")
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
