@@ -26,6 +26,7 @@ COMMANDS = {
     "evaluate": "evaluate",
     "explain": "explain",
     "compare": "compare",
+    "report": "report",
     "neighbors": "neighbors",
     "targets": "targets",
     "info": "manage",

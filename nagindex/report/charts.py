@@ -14,6 +14,8 @@ from nagindex.report.figures import Histogram
 WIDTH, HEIGHT = 640, 220
 LEFT, RIGHT, TOP, BOTTOM = 44, 12, 22, 34
 """Room beside the bars, in the units of the drawing."""
+POOL_WIDE, SELECTED_WIDE = 0.94, 0.5
+"""Widths of bars as shares of their bins: a bar of the selection stands within that of the pool."""
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,14 @@ def histogram_chart(
     places = [across(edge) for edge in histogram.edges]
     bars = [
         Bar(
-            places[i] + 0.5,
+            places[i] + (places[i + 1] - places[i]) * (1 - wide) / 2,
             HEIGHT - BOTTOM - share / highest * room,
-            max(places[i + 1] - places[i] - 1, 0.5),
+            (places[i + 1] - places[i]) * wide,
             share / highest * room,
             f"{show(histogram.edges[i])} to {show(histogram.edges[i + 1])}: {share:.1%} of the {name}",
             name == "selection",
         )
-        for name, own in shares.items()
+        for (name, own), wide in zip(shares.items(), (POOL_WIDE, SELECTED_WIDE), strict=True)
         for i, share in enumerate(own.tolist())
         if share
     ]

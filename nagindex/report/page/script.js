@@ -4,6 +4,7 @@
   const $ = (id) => document.getElementById(id);
   const { columns, numeric, rows } = JSON.parse($("data").textContent);
   const table = $("rows"), body = table.tBodies[0], search = $("search");
+  const decimal = columns.map((_, column) => numeric[column] && rows.some((row) => !Number.isInteger(row[column] ?? 0)));
   const words = rows.map((row) => row.join("\n").toLowerCase());
   const collator = new Intl.Collator(undefined, { numeric: true });
   let shown = rows.map((_, place) => place), page = 0;
@@ -18,7 +19,7 @@
       const line = document.createElement("tr");
       rows[place].forEach((value, column) => {
         const cell = line.insertCell();
-        cell.textContent = value ?? "";
+        cell.textContent = decimal[column] && value !== null ? value.toFixed(6) : value ?? "";
         cell.className = numeric[column] ? "n" : columns[column] === "text" ? "wide" : "";
       });
       return line;
