@@ -88,11 +88,12 @@ def _numbers(connection: DuckDBPyConnection, name: str) -> ColumnNumbers:
 def _values(connection: DuckDBPyConnection, name: str, targets: Sequence[int]) -> ColumnValues:
     value = f"{quote_name(name)}::VARCHAR"
     owners = "".join(f", count(*) FILTER (_owner = {own})" for own in targets)
-    chosen = dict(_counts(connection.execute(f"SELECT {value}, count(*){owners} FROM chosen GROUP BY ALL").fetchall()))
+    found = connection.execute(f"SELECT {value}, count(*){owners} FROM chosen GROUP BY ALL").fetchall()
+    chosen: dict[str | None, list[int]] = {own: counts for own, *counts in found}
     rows = connection.execute(
         f"SELECT {value} AS v, count(*) FROM pool GROUP BY v ORDER BY count(*) DESC, v"
     ).fetchall()
-    none = (0,) * (1 + len(targets))
+    none = [0] * (1 + len(targets))
     counts = [ValueCount(own, of_pool, (c := chosen.get(own, none))[0], c[1:]) for own, of_pool in rows]
     counts.sort(key=lambda own: -own.selected)
     listed, rest = counts[:VALUES], counts[VALUES:]
@@ -103,10 +104,6 @@ def _values(connection: DuckDBPyConnection, name: str, targets: Sequence[int]) -
         len(rest),
         ValueCount(None, sum(own.pool for own in rest), sum(own.selected for own in rest), by_target),
     )
-
-
-def _counts(rows: Sequence[tuple[str | None, ...]]) -> list[tuple[str | None, tuple[int, ...]]]:
-    return [(value, tuple(map(int, filter(lambda c: c is not None, counts)))) for value, *counts in rows]
 
 
 def lengths_of(pool: npt.NDArray[np.int64], selected: npt.NDArray[np.int64]) -> Histogram | None:

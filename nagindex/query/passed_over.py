@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,10 +66,14 @@ class Reasons:
             texts: texts by position, as far as they are known.
         """
         reached = positions[scores >= cut]
-        details = [self._contaminated(reached, texts), self._near_duplicates(reached), self._capped(reached)]
+        details = {
+            "contaminated": self._contaminated(reached, texts),
+            "near-duplicate": self._near_duplicates(reached),
+            "cap": self._capped(reached),
+        }
         found = []
         for position, score in zip(positions.tolist(), scores.tolist(), strict=True):
-            known = [(kind, own[position]) for kind, own in details_by_kind(details) if position in own]
+            known = [(kind, own[position]) for kind, own in details.items() if position in own]
             if score < cut:
                 found.append((BELOW, f"{cut - score:.4f} below the cut"))
             elif known:
@@ -85,8 +89,10 @@ class Reasons:
         return found
 
     def _contaminated(self, positions: npt.NDArray[np.int64], texts: Mapping[int, str]) -> dict[int, str]:
-        ids = ids_at(self.snapshot, positions) if self.dropped and len(positions) else []
-        grams = {int(p): self.dropped[one] for p, one in zip(positions, ids, strict=False) if one in self.dropped}
+        grams: dict[int, str] = {}
+        if self.dropped and len(positions):
+            ids = ids_at(self.snapshot, positions)
+            grams = {int(p): self.dropped[one] for p, one in zip(positions, ids, strict=True) if one in self.dropped}
         if self.evaluation is not None:
             read = [int(position) for position in positions if int(position) in texts]
             for position, match in zip(read, self.evaluation.matches([texts[p] for p in read]), strict=True):
@@ -120,11 +126,6 @@ class Reasons:
 
     def _weight(self, position: int) -> int:
         return 1 if self.weights is None else int(self.weights[position])
-
-
-def details_by_kind(details: Sequence[Mapping[int, str]]) -> list[tuple[str, Mapping[int, str]]]:
-    """Return the kinds of reasons that are looked for, in their order, with the details of each."""
-    return list(zip(("contaminated", "near-duplicate", "cap"), details, strict=True))
 
 
 def nearest_selected(

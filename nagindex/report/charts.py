@@ -12,7 +12,7 @@ import numpy.typing as npt
 from nagindex.report.figures import Histogram
 
 WIDTH, HEIGHT = 640, 220
-LEFT, RIGHT, TOP, BOTTOM = 44, 12, 22, 34
+LEFT, RIGHT, TOP, BOTTOM = 44, 12, 30, 36
 """Room beside the bars, in the units of the drawing."""
 POOL_WIDE, SELECTED_WIDE = 0.94, 0.5
 """Widths of bars as shares of their bins: a bar of the selection stands within that of the pool."""
