@@ -144,11 +144,13 @@ def table_of(names: Sequence[str], rows: Sequence[Sequence[Any]], texts: Sequenc
     """
     columns = [*names, "text"] if texts else [*names]
     fitting: list[list[Any]] = []
-    room = TABLE_SIZE
+    room, room_of_texts = TABLE_SIZE, TABLE_SIZE // 2  # so that long texts do not crowd out rows
     for number, row in enumerate(rows):
         cells = [_cell(value) for value in row]
         if texts:
-            cells.append(texts[number] if number < len(texts) else "")
+            text = texts[number] or "" if number < len(texts) else ""
+            room_of_texts -= _escaped_size(text)
+            cells.append(text if room_of_texts >= 0 else "")
         room -= _escaped_size(json.dumps(cells, ensure_ascii=False)) + 1
         if room < 0:
             break
