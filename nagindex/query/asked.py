@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nagindex.arguments import layer_ranges
@@ -50,12 +52,12 @@ def _written(value: Any) -> str:
 
 
 def index_of(snapshot: Snapshot) -> dict[str, str]:
-    """Return what an index is, by name, in words: where it lies, its version and how it was encoded."""
+    """Return what an index is, by name, in words: its folder without what lies above, its version and how it was encoded."""
     manifest = snapshot.manifest
     fingerprint, spec = manifest.fingerprint, manifest.fingerprint.spec
     layers = layer_ranges(spec.layer_numbers)
     described = {
-        "Folder": str(snapshot.path),
+        "Folder": Path(os.path.abspath(snapshot.path)).name,
         "Version": f"{manifest.version}, of {manifest.created}",
         "Documents": f"{plural(manifest.documents, 'document')}, {plural(manifest.tokens, 'token')}",
         "Model": fingerprint.backbone,
