@@ -33,6 +33,7 @@ COMMANDS = {
     "deactivate": "deactivate",
     "deactivate-eval": "deactivate",
     "map": "map",
+    "report": "report",
     "neighbors": "neighbors",
     "targets": "targets",
     "info": "manage",

@@ -24,6 +24,7 @@ from .query_options import (
     target_column_option,
 )
 from .query_output import check_outputs, described, explained, format_of, print_best, print_curve, summary, write
+from .report import check_page, write_report
 from .target_arguments import encoding_of, files_of, targets_of, text_columns_option, text_option
 
 
@@ -49,6 +50,12 @@ from .target_arguments import encoding_of, files_of, targets_of, text_columns_op
     "--with-text/--no-text",
     default=None,
     help="Add the documents' texts, read again from their sources. [default: in what stdout shows, not in files]",
+)
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write a page about the selection, one .html file; see nagindex report.",
 )
 @click.option(
     "--score-curve", is_flag=True, help="Print the score at each rank, to choose a budget by, and select nothing."
@@ -79,6 +86,7 @@ def query(
     output: str | None,
     format_: str | None,
     with_text: bool | None,
+    report: Path | None,
     score_curve: bool,
     dropped: Path | None,
     corpus_root: Path | None,
@@ -124,11 +132,13 @@ def query(
         raise click.UsageError(
             "--dropped lists what --decontaminate finds; name evaluation texts with --decontaminate FILE"
         )
+    if report is not None:
+        check_page(report)
     kind = format_of(output, format_)
     opened = nagindex.open(chosen_index(ctx, index))
     inputs = [*files_of(targets), *asked.excluded_files, *evaluation_texts, *config_file(ctx)]
     inputs += [] if asked.quality is None or asked.quality.scores is None else [asked.quality.scores]
-    check_outputs(opened, [output, dropped], inputs, corpus_root)
+    check_outputs(opened, [output, dropped, report], inputs, corpus_root)
     for change in changes(ctx, opened, config_strict):
         warn(change)
     selection = opened.query(
@@ -148,6 +158,9 @@ def query(
         print_best(selection, with_text, corpus_root)
     else:
         write(selection, output or "-", kind, with_text, corpus_root)
+    if report is not None:
+        text = with_text is not False
+        write_report(selection, report, with_text=text, corpus_root=corpus_root, threads=options["threads"])
     found = summary(selection)
     if as_json:
         click.echo(

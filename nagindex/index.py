@@ -50,7 +50,7 @@ from nagindex.storage.settings import Settings
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.cache import TargetCache
-from nagindex.targets.given import EncodeKeywords, TargetFiles, Targets, TextColumn, repeatable, written
+from nagindex.targets.given import EncodeKeywords, TargetFiles, Targets, TextColumn, repeatable, rewritten, written
 from nagindex.targets.load import load_targets, require_encodable
 from nagindex.targets.saved import TargetSet, write_nags, write_profiles
 
@@ -458,6 +458,33 @@ class Index:
                 corpus_root=corpus_root,
                 passes=passes,
             )
+
+    @checked
+    def selection(
+        self,
+        path: str | Path,
+        *,
+        targets: Targets | None = None,
+        **encoding: Unpack[EncodeKeywords],
+    ) -> Selection:
+        """Return a selection from its Parquet file, to explain it or write a report; documents that are gone are left out with a warning.
+
+        Args:
+            path: the file that `Selection.write` wrote.
+            targets: its targets, where they were moved or are not recorded; by default the files and texts that its record names, which
+                are read when something needs them.
+            encoding: keyword arguments of `encode`; by default the columns that were recorded.
+
+        Raises:
+            InputNotFoundError, BadInputError: the file is not there, is no selection, or none of its documents is in the index.
+        """
+        from nagindex.query.stored import read_selection
+
+        def encode(query: Mapping[str, Any]) -> list[TargetSet]:
+            given, columns = (targets, EncodeKeywords()) if targets is not None else rewritten(query)
+            return self.encode(given, **columns | encoding)
+
+        return read_selection(self.snapshot, Path(path), encode)
 
     @checked
     @reports_progress

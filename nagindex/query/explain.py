@@ -172,13 +172,13 @@ def explain(
     held, documents = popularity_of(snapshot.segments, view, threads=threads)
     codes = view(snapshot.codes_at(positions))
     explain_for = [
-        partial(_explained, examples=own, target=target, view=view, options=options, of_pool=held / documents)
+        partial(explanation_of, examples=own, target=target, view=view, options=options, of_pool=held / documents)
         for own, target in zip(targets, scored, strict=True)
     ]
     return [explained(one, own) for one, own in zip(ids, codes, strict=True) for explained in explain_for]
 
 
-def _explained(
+def explanation_of(
     name: str,
     codes: Codes,
     *,
@@ -188,7 +188,17 @@ def _explained(
     options: QueryOptions,
     of_pool: npt.NDArray[np.float64],
 ) -> Explanation:
-    """Return the explanation of one document, of codes uint16 [l, K] in the view, for one target."""
+    """Return the explanation of one document for one target.
+
+    Args:
+        name: the document's id.
+        codes: its codes in the view, uint16 [l, K].
+        examples: the target's examples.
+        target: what documents are scored by.
+        view: the codes that count.
+        options: of them, `score` and `weights` count.
+        of_pool: share of the pool's documents that hold each neuron, float64 [l, max d_l].
+    """
     theirs, rows = view(examples.codes), np.arange(len(codes))[:, None]
     frequency = profile_of(theirs, view.spec).weights
     overlaps = score(theirs, profile_of(codes[None], view.spec))  # neurons that each example shares with the document

@@ -143,6 +143,7 @@ def query(
         settings=_record(snapshot, targets, budget, asked, recorded or {})
         | ({"evaluation": files.evaluation.files} if files.evaluation else {})
         | {"plan": engine.plan.to_json(timed=False)},
+        targets=lambda: targets,
         warnings=warnings,
         dropped=[*outcome.dropped, *examples],
         plan=engine.plan,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.errors import BadInputError
-from nagindex.query.pool import score_targets
+from nagindex.query.pool import Passes, score_targets
 from nagindex.search.profile import Profile, profile_of
 from nagindex.search.view import View
 from nagindex.search.weights import PRIOR, log_odds
@@ -98,7 +98,7 @@ def profiles_of(
     view = View.of(snapshot.manifest.fingerprint.spec, options.written_layers, options.top_k)
     verify_segments(snapshot.segments, threads=threads)
     candidates = Candidates.find(snapshot, QueryFiles.read(options.excluded_files), where=options.where)
-    scored = score_targets(candidates, targets, view, options, threads=threads)
+    scored = score_targets(candidates, targets, view, options, passes=Passes(threads))
     held, documents = popularity_of(snapshot.segments, view, threads=threads)
     numbers = np.array(view.whole.layer_numbers, np.int64)[list(view.layers)]
     found = []
