@@ -1,4 +1,4 @@
-"""Reading JSON files that contain their own checksum, from an index or, where they are missing or damaged there, from its object store."""
+"""Reading JSON files that contain their own checksum; what is damaged in a mirror is fetched from its object store again."""
 
 from __future__ import annotations
 

@@ -93,10 +93,10 @@ def mirror_of(path: Path) -> Mirror | None:
         return None
     if (folder / "mirror.json").is_file():
         return _mirror(folder)
-    removed = _MIRRORS.pop((os.getpid(), folder), None)  # somebody emptied the cache by hand
-    return (
-        None if removed is None else _opened(folder, removed.url)
-    )  # or an index of its own below the folder of the cache
+    removed = _MIRRORS.pop((os.getpid(), folder), None)
+    if removed is None:
+        return None  # an index of its own below the folder of the cache
+    return _opened(folder, removed.url)  # somebody emptied the cache by hand
 
 
 def location(index: Path) -> str:

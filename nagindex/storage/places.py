@@ -120,9 +120,7 @@ def _nearest(path: Path) -> Path:
 def _index_around(file: Path) -> Path | None:
     """Return the index whose folder a file would lie in; None if there is none."""
     for folder in Path(os.path.realpath(file.absolute().parent), file.name).parents:
-        if any(
-            folder.glob(f"manifests/{'[0-9]' * 12}.json")
-        ):  # the folder of a file:// URL has no other before the first document
+        if any(folder.glob(f"manifests/{'[0-9]' * 12}.json")):
             return folder
     return None
 
