@@ -67,7 +67,7 @@ def build(
         progress: called with a `Progress` as each step begins, advances and ends.
         backbone: a loaded model to use in place of the one that the options name, in this process.
         ray: the Ray cluster that encodes: `auto` for that of RAY_ADDRESS or else the one that runs on this machine, `local` for one that
-            is started on this machine, or HOST:PORT. The corpus and the index lie on a file system that all its nodes see.
+            is started on this machine, or HOST:PORT. All its nodes see the corpus, and the index or its object store.
         keywords: fields of `BuildOptions`, in place of `options`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Ray: the shards of a job on the nodes of a cluster, which read the corpus and write the index on a shared file system.
+"""Ray: the shards of a job, and tasks of a query, on the nodes of a cluster, which share the corpus and the index.
 
 The only room that imports ray; knows nothing of models and queries.
 """

@@ -127,7 +127,7 @@ def _no_connection(address: str, error: BaseException) -> str:
     if "Authentication" in reason:
         remedy = "set RAY_AUTH_MODE=token, and have the token of the head node in ~/.ray/auth_token or RAY_AUTH_TOKEN"
         return f"`ray`: the cluster at {address} does not let this process in ({reason}); {remedy}"
-    return f'`ray`: no cluster at {address} ({reason}); start one with ray start --head, or give `ray="{LOCAL}"`'
+    return f'`ray`: no cluster at {address} ({reason}); start one (ray start), or give `ray="{LOCAL}"`'
 
 
 @contextmanager

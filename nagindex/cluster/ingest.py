@@ -50,7 +50,7 @@ def require_cluster(address: str, *, device: str, shard: Shard, loaded: bool) ->
         raise BadInputError(f"`device`: {device} is one machine's; with `ray` give {' or '.join(DEVICES[1:])}, or none")
     if loaded:
         raise BadInputError(
-            "`backbone`: the model is in this process, and each worker loads its own; leave `backbone` or `ray` out"
+            "the loaded model is in this process, and each worker of a cluster loads its own; leave it or `ray` out"
         )
 
 

@@ -81,7 +81,7 @@ class Tasks:
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise NagIndexError(f"a task of the Ray cluster was lost: {reason}; run the same command again") from error
         finally:
-            for reference in numbers:
+            for reference in numbers if ray.is_initialized() else ():
                 ray.cancel(reference, force=True)
 
     def answer(self, task: Task) -> Any:

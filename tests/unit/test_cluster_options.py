@@ -92,7 +92,7 @@ def test_what_cannot_work_on_a_cluster_is_said_before_anything_is_read(with_ray,
 
 
 def test_a_model_of_this_process_does_not_work_on_a_cluster(with_ray, tiny_backbone, tmp_path):
-    with pytest.raises(nagindex.BadInputError, match="`backbone`"):
+    with pytest.raises(nagindex.BadInputError, match="each worker of a cluster loads its own"):
         nagindex.build(tmp_path / "missing", tmp_path / "i", backbone=tiny_backbone, ray="auto")
 
 
