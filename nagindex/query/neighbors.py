@@ -60,7 +60,7 @@ def neighbors(
     """
     if k < 1:
         raise BadInputError(f"k {k}: at least one neighbor must be asked for")
-    options = QueryOptions(approx=not exact and _has_graphs(snapshot))
+    options = QueryOptions(mix="merge", approx=not exact and _has_graphs(snapshot))
     targets = [
         TargetSet(own[None], [name], [], name=str(number))
         for number, (name, own) in enumerate(zip(names, codes, strict=True))

@@ -170,6 +170,16 @@ def test_neighbors_are_the_nearest_and_never_the_document_itself(world):
         assert near.rows[0]["score"] == found.rows[0]["score"]
 
 
+@pytest.mark.parametrize("exact", [False, True])
+def test_neighbors_of_several_are_those_of_each_alone(world, exact):
+    """Also documents that are neighbors of two of them."""
+    index, _ = world
+    names = ["0003", "0003", "0040"]
+    together = index.neighbors(names, k=3, exact=exact).rows
+    alone = [row for name in names for row in index.neighbors(name, k=3, exact=exact).rows]
+    assert together == alone
+
+
 def test_neighbors_of_several_and_of_codes(world):
     index, codes = world
     found = index.neighbors(["0003", "0004"], k=2, exact=True)
