@@ -73,7 +73,7 @@ def read_selection(
         BadInputError: it cannot be read, has no column `id`, or has no such target; or a number is out of range.
     """
     if sum(given is not None for given in (ranks, last, sample)) > 1:
-        raise BadInputError("give one of `ranks`, `last` and `sample`")
+        raise BadInputError("ranks, last and sample are three choices of documents; give one of them")
     first, final = ranks or RANKS
     if not 1 <= first <= final:
         raise BadInputError(f"ranks {first} to {final}: ranks count from 1, the first before the last")
