@@ -80,18 +80,19 @@ def command_of(query: Mapping[str, Any]) -> str:
     if not targets and not texts:
         return ""
     lines = [" ".join(["nagindex query", *map(shlex.quote, targets)])]
-    lines += [f"--text {shlex.quote(text)}" for text in texts]
+    lines += _flags("text", texts)
     lines.append(f"-i {shlex.quote(str(query['index']))}")
     defaults = QueryOptions().to_json()
     for name, value in query.items():
         if name in NOT_OPTIONS or value is None or value == defaults.get(name):
             continue
-        lines += _flags("-n" if name == "n" else f"--{name}", value)
+        lines += _flags(name, value)
     return " \\\n  ".join([*lines, "-o selection.parquet"])
 
 
-def _flags(flag: str, value: Any) -> list[str]:
+def _flags(name: str, value: Any) -> list[str]:
     """Return an option as the command line takes it, once or several times."""
+    flag = "-n" if name == "n" else f"--{name}"
     if isinstance(value, bool):
         return [flag] if value else []
     if isinstance(value, Mapping):
