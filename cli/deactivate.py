@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 import nagindex
 
 from .messages import note, warn
-from .options import device_option, index_option, json_option, plural, text_column_option, trust_option
+from .options import COUNT, device_option, index_option, json_option, plural, text_column_option, trust_option
 from .query_options import target_column_option
 from .query_output import check_outputs
 from .tables import table, terminal_width
 from .target_arguments import encoding_of, files_of, targets_of, text_columns_option, text_option
 
 if TYPE_CHECKING:
-    from nagindex.analysis import DeactivationLosses
+    from nagindex.analysis import DeactivationLosses, TaskScores
 
 METHODS = "frequency, contrast[:A], log-odds[:M], log-ratio[:M], impact or random"
 
@@ -78,7 +78,20 @@ def deactivate(
 
 @click.command("deactivate-eval")
 @click.argument("keys", nargs=-1, required=True, metavar="KEYS...")
-@click.option("--texts", required=True, metavar="FILE", help="Texts: a file, glob or folder in any corpus format.")
+@click.option("--texts", metavar="FILE", help="Texts: a file, glob or folder in any corpus format.")
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="TASK",
+    help="Task of lm-evaluation-harness, in place of texts; may be repeated.",
+)
+@click.option("--limit", type=COUNT, metavar="N", help="Questions of each task. [default: all]")
+@click.option(
+    "--include-path",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder of further tasks, whose code is run.",
+)
 @text_column_option
 @click.option(
     "--random", type=click.IntRange(min=0), default=5, show_default=True, help="Random draws of equal counts."
@@ -91,7 +104,10 @@ def deactivate(
 @json_option
 def deactivate_eval(
     keys: tuple[str, ...],
-    texts: str,
+    texts: str | None,
+    tasks: tuple[str, ...],
+    limit: int | None,
+    include_path: Path | None,
     text_column: str | None,
     random: int,
     seed: int,
@@ -101,25 +117,35 @@ def deactivate_eval(
     trust_remote_code: bool,
     as_json: bool,
 ) -> None:
-    """Measure how much worse a model predicts texts with chosen neurons off.
+    """Measure how much worse a model is with chosen neurons switched off.
 
     KEYS are files of nagindex deactivate. For each, and for as many neurons of each layer drawn at random: bits per byte of the texts, and
     how many more these are than those of the untouched model, with the standard error over the texts; of the random draws the mean, and
     the standard deviation.
-    """
-    from nagindex.analysis import evaluate_deactivation
 
-    found = evaluate_deactivation(
-        keys,
-        Path(texts),
-        random=random,
-        seed=seed,
-        text_column=text_column,
-        model=model,
-        device=device,
-        dtype=dtype,
-        trust_remote_code=trust_remote_code,
-    )
+    With --task in place of --texts, tasks of EleutherAI's lm-evaluation-harness are run (pip install 'nagindex[lm-eval]').
+    """
+    from nagindex.analysis import evaluate_deactivation, evaluate_deactivation_tasks
+
+    if (texts is None) == (not tasks):
+        raise click.UsageError("give --texts or --task")
+    if not tasks and (limit is not None or include_path is not None):
+        raise click.UsageError("--limit and --include-path are about tasks; give --task, or leave them out")
+    if tasks and text_column is not None:
+        raise click.UsageError("--text-column is about texts; leave it out")
+    common: dict[str, Any] = {
+        "random": random,
+        "seed": seed,
+        "model": model,
+        "device": device,
+        "dtype": dtype,
+        "trust_remote_code": trust_remote_code,
+    }
+    if texts is None:
+        scores = evaluate_deactivation_tasks(keys, tasks, limit=limit, include_path=include_path, **common)
+        click.echo(json.dumps(scores.to_json()) if as_json else _table_of_tasks(scores))
+        return
+    found = evaluate_deactivation(keys, Path(texts), text_column=text_column, **common)
     if found.skipped:
         warn(f"{plural(len(found.skipped), 'row')} of the texts skipped, the first: {found.skipped[0]}")
     if as_json:
@@ -144,5 +170,25 @@ def _table(found: DeactivationLosses) -> str:
     return table(headings, rows, width=terminal_width())
 
 
+def _table_of_tasks(found: TaskScores) -> str:
+    """Return a line for each choice, and one for its random draws, with a column for each metric."""
+    told = found.to_json()["rows"]
+    columns = [(task, metric) for task, own in told[0]["scores"].items() for metric in own]
+    rows = []
+    for row in told:
+        about = [f"{row['neurons']:,}", f"{row['share']:.2%}"]
+        rows.append([row["name"], *about, *(f"{row['scores'][task][metric]:.4f}" for task, metric in columns)])
+        if row["random"] is not None:
+            drawn = [row["random"][task][metric] for task, metric in columns]
+            cells = [f"{own['mean']:.4f}" + _spread(own["deviation"]) for own in drawn]
+            rows.append([f"random, as {row['name']}", *about, *cells])
+    headings = ["switched off", "neurons", "of all", *(f"{task} {metric}" for task, metric in columns)]
+    return table(headings, rows, width=terminal_width())
+
+
 def _with_spread(value: float, spread: float | None) -> str:
-    return f"{value:+.4f}" + ("" if spread is None else f" ± {spread:.4f}")
+    return f"{value:+.4f}" + _spread(spread)
+
+
+def _spread(value: float | None) -> str:
+    return "" if value is None else f" ± {value:.4f}"

@@ -10,3 +10,5 @@ from nagindex.analysis.losses import DeactivationLosses as DeactivationLosses
 from nagindex.analysis.losses import evaluate_deactivation as evaluate_deactivation
 from nagindex.analysis.maps import NagMap as NagMap
 from nagindex.analysis.maps import require_map_file as require_map_file
+from nagindex.analysis.tasks import TaskScores as TaskScores
+from nagindex.analysis.tasks import evaluate_deactivation_tasks as evaluate_deactivation_tasks

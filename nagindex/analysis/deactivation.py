@@ -76,13 +76,13 @@ def _checked(choice: NeuronChoice, projections: Sequence[Projection]) -> Mapping
     for layer, neurons in choice.neurons.items():
         if not 0 <= layer < len(projections):
             raise BadInputError(
-                f"`keys`, layer {layer}: the model has layers 0 to {len(projections) - 1}; choose neurons of this model"
+                f"keys, layer {layer}: the model has layers 0 to {len(projections) - 1}; choose neurons of this model"
             )
         width = projections[layer].width
         for neuron in neurons:
             if not 0 <= neuron < width:
                 raise BadInputError(
-                    f"`keys`, layer {layer}: no neuron {neuron}; the model has 0 to {width - 1} there; choose neurons of this model"
+                    f"keys, layer {layer}: no neuron {neuron}; the model has 0 to {width - 1} there; choose neurons of this model"
                 )
     return choice.neurons
 

@@ -11,20 +11,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.analysis.choice import NeuronChoice, random_neurons
-from nagindex.analysis.deactivation import deactivated, mlp_projections
+from nagindex.analysis.arms import RANDOM, chosen_in, measure
+from nagindex.analysis.choice import NeuronChoice
 from nagindex.arguments import checked
 from nagindex.backbone.devices import require_devices
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import read_texts
 from nagindex.corpus.sources import find_sources
 from nagindex.errors import BadInputError
-from nagindex.nag import NagSpec
 from nagindex.progress import ProgressCallback, reports_progress
-
-RANDOM = 5
-"""Random draws by default."""
-UNTOUCHED = "untouched"
 
 
 @dataclass(frozen=True)
@@ -141,53 +136,13 @@ def evaluate_deactivation(
     """
     from nagindex.backbone.language_model import load_language_model
 
-    if random < 0:
-        raise BadInputError(f"`random` {random}: a number of draws from 0 up")
-    choices = dict(keys) if isinstance(keys, Mapping) else {Path(file).stem: NeuronChoice.read(file) for file in keys}
-    if len(choices) < len(keys):
-        raise BadInputError("two files of choices have the same name; rename one")
-    name, neuron_type = _only_model(choices, model)
+    chosen = chosen_in(keys, model, random)
     require_devices([device])
     read, skipped = _texts(texts, text_column)
-    loaded = load_language_model(name, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
-    widths = tuple(projection.width for projection in mlp_projections(loaded.model, neuron_type))
-    for choice in choices.values():  # before anything is measured
-        with deactivated(loaded.model, choice):
-            pass
-    losses, drawn = [Loss(UNTOUCHED, 0, loaded.bits(read), np.empty((0, len(read))))], {}
-    for own, choice in choices.items():
-        counts = {layer: len(neurons) for layer, neurons in sorted(choice.neurons.items())}
-        with deactivated(loaded.model, choice):
-            bits = loaded.bits(read)
-        shape = tuple(counts.items())
-        if shape not in drawn:
-            spec = NagSpec(neuron_type, widths, 1)
-            rows = []
-            for draw in range(random):
-                others = NeuronChoice(random_neurons(counts, spec, seed + draw), neuron_type)
-                with deactivated(loaded.model, others):
-                    rows.append(loaded.bits(read))
-            drawn[shape] = np.array(rows).reshape(-1, len(read))
-        losses.append(Loss(own, len(choice), bits, drawn[shape]))
-    return DeactivationLosses(name, sum(widths), np.array([len(text.encode()) for text in read]), losses, skipped)
-
-
-def _only_model(choices: Mapping[str, NeuronChoice], model: str | None) -> tuple[str, str]:
-    """Return the name of the model, and the type of neurons, of some choices.
-
-    Raises:
-        BadInputError: there is no choice, they are of several models or types, or do not name their model.
-    """
-    if not choices:
-        raise BadInputError("`keys`: no choice of neurons; name at least one file that nagindex deactivate has written")
-    types = sorted({choice.neuron_type for choice in choices.values()})
-    if len(types) > 1:
-        raise BadInputError(f"`keys`: neurons of types {', '.join(types)}; evaluate one type at a time")
-    names = sorted({choice.backbone for choice in choices.values()})
-    if model is None and (len(names) > 1 or not names[0]):
-        found = f"chosen with {', '.join(name or 'an unknown model' for name in names)}"
-        raise BadInputError(f"`keys`: {found}; name the model with `model`")
-    return model or names[0], types[0]
+    loaded = load_language_model(chosen.model, device=device, dtype=dtype, trust_remote_code=trust_remote_code)
+    arms, total = measure(loaded.model, chosen, lambda: loaded.bits(read), random=random, seed=seed)
+    losses = [Loss(arm.name, arm.neurons, arm.value, np.array(arm.draws).reshape(-1, len(read))) for arm in arms]
+    return DeactivationLosses(chosen.model, total, np.array([len(text.encode()) for text in read]), losses, skipped)
 
 
 def _texts(given: str | Path | Sequence[str], text_column: str | None) -> tuple[list[str], list[str]]:

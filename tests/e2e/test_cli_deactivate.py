@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
-from shell import Shell
+from shell import Shell, jsonl
 
 import nagindex
 from nagindex.analysis import NeuronChoice
@@ -97,7 +98,11 @@ def test_mistakes_of_deactivate_eval_are_named(ready: Shell, decoder: Path) -> N
     ready.write("large.json", '{"0": [64]}')
     good = ("--texts", "odd.jsonl", "--model", decoder)
     assert "Missing argument 'KEYS...'" in ready.error("deactivate-eval", *good, status=2)
-    assert "Missing option '--texts'" in ready.error("deactivate-eval", "keys.json", status=2)
+    assert "give --texts or --task" in ready.error("deactivate-eval", "keys.json", status=2)
+    assert "give --texts or --task" in ready.error("deactivate-eval", "keys.json", *good, "--task", "x", status=2)
+    assert "--limit and --include-path are about tasks" in ready.error(
+        "deactivate-eval", "keys.json", *good, "--limit", "3", status=2
+    )
     assert "lacks lm_head.weight, so it is no language model" in ready.error(
         "deactivate-eval", "keys.json", "--texts", "odd.jsonl"
     )
@@ -112,3 +117,46 @@ def test_mistakes_of_deactivate_eval_are_named(ready: Shell, decoder: Path) -> N
     assert "nowhere/model" in ready.error(
         "deactivate-eval", "keys.json", "--texts", "odd.jsonl", "--model", "./nowhere/model"
     )
+
+
+@pytest.mark.slow
+def test_scores_in_tasks_are_a_table_with_the_random_draws(
+    ready: Shell, decoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("accelerate", reason="lm_eval runs models with accelerate")
+    import lm_eval.tasks
+
+    monkeypatch.setattr(lm_eval.tasks, "TaskManager", partial(lm_eval.tasks.TaskManager, include_defaults=False))
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", ready.folder / "datasets")
+    rows = [{"q": f"river {n}", "opts": ["kettle", "violin"], "label": n % 2} for n in range(4)]
+    path = ready.write("tasks/rows.jsonl", jsonl(rows))
+    task = {
+        "task": "mine", "dataset_path": "json", "dataset_kwargs": {"data_files": {"test": str(path)}}, "test_split": "test",
+        "output_type": "multiple_choice", "doc_to_text": "{{q}}?", "doc_to_choice": "opts", "doc_to_target": "label",
+        "metric_list": [{"metric": "acc", "higher_is_better": True}],
+    }  # fmt: skip
+    ready.write("tasks/mine.yaml", json.dumps(task))
+    ready.run("deactivate", "odd.jsonl", "--count", "5", "-o", "keys.json")
+    asked = (
+        "deactivate-eval",
+        "keys.json",
+        "--model",
+        decoder,
+        "--dtype",
+        "fp32",
+        "--include-path",
+        "tasks",
+        "--random",
+        "2",
+    )
+    shown = ready.run(*asked, "--task", "mine", "--limit", "3").stdout.splitlines()
+    assert [line.split("  ")[0] for line in shown if line[0] != "-"] == [
+        "switched off",
+        "untouched",
+        "keys",
+        "random, as keys",
+    ]
+    assert shown[0].endswith("mine acc")
+    assert "±" in shown[-1]
+    assert "no task, group or tag 'other'" in ready.error(*asked, "--task", "other")
+    assert "--text-column is about texts" in ready.error(*asked, "--task", "mine", "--text-column", "x", status=2)

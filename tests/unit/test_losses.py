@@ -83,7 +83,7 @@ def test_losses_are_those_of_the_patched_model_and_of_the_random_draws(model, fo
             counts = {layer: len(own) for layer, own in sorted(choice.neurons.items())}
             with deactivated(model.model, random_neurons(counts, spec, 9 + draw)):
                 np.testing.assert_array_equal(loss.draws[draw], model.bits(TEXTS))
-    assert found.losses[1].draws is found.losses[2].draws
+    np.testing.assert_array_equal(found.losses[1].draws, found.losses[2].draws)
     rows = json.loads(json.dumps(found.to_json()))["rows"]
     assert [row["share"] for row in rows] == [0, 4 / 1024, 4 / 1024, 1 / 1024]
     assert rows[1]["change"] == pytest.approx((found.losses[1].bits - found.losses[0].bits).sum() / found.bytes.sum())

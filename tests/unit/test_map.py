@@ -179,3 +179,9 @@ def test_without_the_extra_the_command_that_installs_it_is_named(pool, monkeypat
         MissingDependencyError, match=r"scikit-learn, which is not installed; run: pip install 'nagindex\[map\]'"
     ):
         pool.map()
+
+
+def test_an_index_without_documents_has_no_points(pool):
+    pool.delete(where="true")
+    with pytest.raises(BadInputError, match="0 points: a map needs 10"):
+        pool.map()
