@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.arguments import checked
 from nagindex.corpus import parquet, streams
 from nagindex.corpus.sources import Source
 from nagindex.corpus.sql import connect, quote_name, quote_path, quote_value
@@ -47,6 +48,7 @@ class SelectedDocuments:
     targets: list[str]
 
 
+@checked
 def read_selection(
     path: str | Path,
     *,
