@@ -92,7 +92,9 @@ def show(
     """
     if sum(given is not None for given in (ranks, around_cut, sample)) > 1:
         raise click.UsageError("--rank, --around-cut and --random are three choices of documents; give one of them")
-    found = nagindex.read_selection(selection, ranks=ranks, last=around_cut, sample=sample, targets=targets, seed=seed)
+    found = nagindex.selected_documents(
+        selection, ranks=ranks, last=around_cut, sample=sample, targets=targets, seed=seed
+    )
     rows = [row | {"chosen": True} for row in found.rows]
     place = _index_of(ctx, selection, index)
     if around_cut is not None:

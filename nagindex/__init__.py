@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from nagindex.query.neurons import Neuron as Neuron
     from nagindex.query.selection import Selection
     from nagindex.query.show import SelectedDocuments as SelectedDocuments
-    from nagindex.query.show import read_selection as read_selection
+    from nagindex.query.show import selected_documents as selected_documents
     from nagindex.query.target_profile import TargetProfile as TargetProfile
     from nagindex.search.plan import Plan as Plan
     from nagindex.select.options import BACKGROUNDS as BACKGROUNDS
@@ -78,7 +78,7 @@ if TYPE_CHECKING:
     from nagindex.targets.templates import write_examples as write_examples
 
 __all__ = [
-    "open", "build", "build_types", "calibrate", "estimate_build", "check_output", "read_selection",
+    "open", "build", "build_types", "calibrate", "estimate_build", "check_output", "selected_documents",
     "Index", "Selection", "TargetSet",
     "BuildOptions", "Columns", "Shard", "QueryOptions", "Quality", "Decontamination",
     "Progress", "reporting",
@@ -121,7 +121,7 @@ _HOMES = {
         "nagindex.query.export": ["FORMATS", "format_of", "settings_of"],
         "nagindex.query.neurons": ["Neuron"],
         "nagindex.query.selection": ["Selection"],
-        "nagindex.query.show": ["SelectedDocuments", "read_selection"],
+        "nagindex.query.show": ["SelectedDocuments", "selected_documents"],
         "nagindex.query.target_profile": ["TargetProfile"],
         "nagindex.search.plan": ["Plan"],
         "nagindex.select.options": [

@@ -49,7 +49,7 @@ class SelectedDocuments:
 
 
 @checked
-def read_selection(
+def selected_documents(
     path: str | Path,
     *,
     ranks: tuple[int, int] | None = None,

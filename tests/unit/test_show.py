@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nagindex import BadInputError, InputNotFoundError, read_selection
+from nagindex import BadInputError, InputNotFoundError, selected_documents
 
 FORMATS = ("parquet", "jsonl", "csv", "jsonl.gz", "csv.zst")
 
@@ -31,23 +31,23 @@ def test_every_format_gives_the_values_that_were_written(index, examples, tmp_pa
     path = tmp_path / f"s.{kind}"
     selection.write(path)
     rows = list(selection)
-    found = read_selection(path, ranks=(2, 4))
+    found = selected_documents(path, ranks=(2, 4))
     assert found.rows == [row for row in rows if 2 <= row["rank"] <= 4]
     assert (found.documents, found.targets) == (20, ["a", "b"])
-    assert read_selection(path).rows == rows
-    last = read_selection(path, last=3, targets=["b"])
+    assert selected_documents(path).rows == rows
+    last = selected_documents(path, last=3, targets=["b"])
     assert last.rows == [row for row in rows if row["target"] == "b"][-3:]
     assert last.documents == 10
-    drawn = read_selection(path, sample=7)
+    drawn = selected_documents(path, sample=7)
     assert drawn.rows == [row for row in rows if row in drawn.rows]
     assert len(drawn.rows) == 7
-    assert drawn == read_selection(path, sample=7) != read_selection(path, sample=7, seed=1)
-    assert len(read_selection(path, sample=99).rows) == 20
+    assert drawn == selected_documents(path, sample=7) != selected_documents(path, sample=7, seed=1)
+    assert len(selected_documents(path, sample=99).rows) == 20
 
 
 def test_a_table_without_ranks_is_counted_by_rows(tmp_path):
     (tmp_path / "t.csv").write_text("id,note\nx,1\ny,\n")
-    assert read_selection(tmp_path / "t.csv").rows == [
+    assert selected_documents(tmp_path / "t.csv").rows == [
         {"rank": 1, "id": "x", "note": "1"},
         {"rank": 2, "id": "y", "note": None},
     ]
@@ -60,7 +60,7 @@ def test_what_cannot_be_read_is_named(index, examples, tmp_path):
     (tmp_path / "bad.jsonl").write_text('{"id": "a", "rank": 1}\n{"id": "b", "rank": "first"}\n')
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(InputNotFoundError, match=r"none\.parquet: no such file"):
-        read_selection(tmp_path / "none.parquet")
+        selected_documents(tmp_path / "none.parquet")
     for name, problem in {
         "": "a folder",
         "ids.txt": "no ranks and scores",
@@ -69,12 +69,12 @@ def test_what_cannot_be_read_is_named(index, examples, tmp_path):
         "empty.csv": "no column 'id'",
     }.items():
         with pytest.raises(BadInputError, match=problem):
-            read_selection(tmp_path / name)
+            selected_documents(tmp_path / name)
     with pytest.raises(BadInputError, match="no target 'b'; it is of one target"):
-        read_selection(tmp_path / "s.parquet", targets=["b"])
+        selected_documents(tmp_path / "s.parquet", targets=["b"])
     for wrong in ({"ranks": (0, 3)}, {"ranks": (3, 2)}, {"last": 0}, {"sample": 0}, {"last": 1, "sample": 1}):
         with pytest.raises(BadInputError):
-            read_selection(tmp_path / "s.parquet", **wrong)
+            selected_documents(tmp_path / "s.parquet", **wrong)
 
 
 @pytest.mark.parametrize("mix", ["union", "merge", "distinct", "max"])
