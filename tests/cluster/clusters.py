@@ -148,6 +148,7 @@ class Driver:
         if self.process.poll() is None:
             self.signal(signal.SIGKILL)
             self.process.wait()
+        self.process.stdout.close()
 
 
 def content(path: Path | str) -> dict[str, tuple[str, int, int, bytes]]:
