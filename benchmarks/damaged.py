@@ -68,9 +68,9 @@ def _fill(folder: Path, index: Path, backbone: Any) -> None:
     opened.compact()
     opened.append(folder / "part-2.jsonl")
     opened.optimize()
-    opened.optimize(refit=True)
     for last in (3, 7):
         opened.delete(where=f"id LIKE '%{last}'")
+    opened.optimize(refit=True)  # of other documents, so that the two bases differ
     opened.append(folder / "part-3.jsonl")
     opened.delete(where="id LIKE 'd3-%5'")
     opened.optimize()

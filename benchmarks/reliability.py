@@ -140,7 +140,7 @@ class Worker:
             version = int(path.stem) if kind.name == "manifest, older" else None
             repair = kind.derived and (number % 20 == 0 or not fault.what.startswith(("cut", "bit")))
             before = apply(fault)
-            asked = [*ALWAYS, *kind.asked, *["auto"] * kind.derived]
+            asked = [*ALWAYS, *kind.asked]
             said = self.looker(self.index, asked, version, repair=repair)
             undo(before)
             found = judge(kind, fault, said, self.right, self.earlier)

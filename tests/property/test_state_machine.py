@@ -256,7 +256,7 @@ class Machine(RuleBasedStateMachine):
             if self.random.random() < 0.7:
                 assert [codes.tobytes() for codes in pinned.index.codes] == pinned.bytes
             else:
-                ask(pinned.index, self.path, pinned.state, self.random)
+                ask(pinned.index, pinned.state, self.random)
         except NagIndexError as error:
             if pinned.index.manifest.version in self.versions or "missing, though segment" not in str(error):
                 raise
