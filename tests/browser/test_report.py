@@ -171,8 +171,7 @@ def test_the_whole_page_is_reached_by_the_tab_key(open_page):
     assert page.evaluate("location.hash") == "#outcome"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [400, 1400])
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 400)])
 def test_axe_finds_nothing_serious(open_page, small_report, scheme, width):
     axe = pytest.importorskip("axe_core_python.sync_playwright").Axe()
     page, _ = open_page(small_report, color_scheme=scheme, viewport={"width": width, "height": 900})
