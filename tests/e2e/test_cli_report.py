@@ -71,6 +71,21 @@ def test_targets_and_indexes_that_were_moved(ready: Shell) -> None:
     assert "Wrote a report to best.html" in done.stderr
 
 
+def test_the_page_is_of_the_version_that_was_searched_as_long_as_it_is_there(ready: Shell) -> None:
+    ready.run("query", "odd.jsonl", "-n", "3", "-o", "best.parquet")
+    gone = nagindex.open("index.nagindex").selection("best.parquet").ids[0]
+    ready.run("delete", "--where", f"id = '{gone}'")
+    done = ready.run("report", "best.parquet")
+    assert "Warning" not in done.stderr
+    assert "3 documents for odd" in Path("best.html").read_text()
+    ready.run("vacuum", "--grace", "0")
+    done = ready.run("report", "best.parquet")
+    assert "no longer in the index: 1 document of the selection" in done.stderr
+    page = Path("best.html").read_text()
+    assert "2 documents for odd" in page
+    assert "the index was at version" in page
+
+
 def test_what_is_refused_is_refused_before_anything_is_made(ready: Shell) -> None:
     ready.run("query", "odd.jsonl", "-n", "3", "-o", "best.parquet")
     assert "none.parquet: no such file" in ready.error("report", "none.parquet")
