@@ -18,11 +18,11 @@ from nagindex.storage.docs import join_documents
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
 
-SHOWN, FEWEST = 20, 2
+SHOWN, FEWEST = 20, 1
 """Documents of each group, and of a group if there are many targets."""
-SHOWN_IN_ALL = 320
+SHOWN_IN_ALL = 160
 """Documents of all groups of all targets, about."""
-TEXTS_SIZE = 900_000
+TEXTS_SIZE = 700_000
 """Bytes of all texts together, escaped."""
 TEXT_SIZE = 4_000
 """Bytes of a text at most."""

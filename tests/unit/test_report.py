@@ -417,6 +417,22 @@ def test_a_page_of_many_documents_stays_below_3_mb(tmp_path, write_index, random
     assert shown in (tmp_path / "r.html").read_text()
 
 
+@pytest.mark.parametrize("targets", [2, 8, 30])
+def test_a_page_of_many_layers_and_targets_stays_below_3_mb(tmp_path, write_index, random_codes, targets):
+    """A model of 30 layers, long texts."""
+    codes = random_codes(np.random.default_rng(2), 900, 30, 20, 64)
+    index = write_index(
+        *(tmp_path / "i", codes, [f"document-{n}" for n in range(900)], np.arange(900) + 1),
+        width=64,
+        kept=[(f"label {n % 20}",) for n in range(900)],
+        keep=("label",),
+        texts=["word " * 400] * 900,
+    )
+    selection = index.query({f"target {n}": codes[20 * n : 20 * n + 20] for n in range(targets)}, n=600)
+    selection.report(tmp_path / "r.html")
+    assert (tmp_path / "r.html").stat().st_size < 3_000_000
+
+
 def test_long_records_many_warnings_and_long_labels_do_not_fill_a_page(tmp_path, write_index, random_codes):
     codes = random_codes(np.random.default_rng(2), 30, LAYERS, K, WIDTH)
     kept = [(f"{n}" + "long " * 4000,) for n in range(30)]
