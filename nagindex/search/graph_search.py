@@ -120,7 +120,7 @@ def search(
         new = np.setdiff1d(np.concatenate([np.zeros(0, np.int64), *living]), scored.positions)
         sums = rescore(parts, new, target.scorer, threads=threads)
         scored = concatenate([scored, Hits(new, sums, np.ones(len(new), np.int64))])
-        answer = cut_by_position(budget, scored)
+        answer = cut_by_position(scored, budget=budget)
         # The last third of a graph's candidates, in its order, should hold next to nothing of the answer.
         late = [np.isin(positions[2 * len(positions) // 3 :], answer.positions).sum() for positions in living]
         short, tolerated = len(answer.keys) < budget, LATE_SHARE * len(answer.keys)

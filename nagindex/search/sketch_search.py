@@ -105,7 +105,7 @@ def search(
         dataclasses.replace(
             target.ranking,
             key=partial(_key_of, number),
-            cut=partial(cut_by_position, target.ranking.budget),
+            cut=partial(cut_by_position, budget=target.ranking.budget),
             minimum=-math.inf,  # the keys are estimates here
         )
         for number, target in enumerate(targets)
@@ -217,7 +217,7 @@ def documents_above_bound(
     )
 
 
-def cut_by_position(budget: int, hits: Hits, final: bool = True) -> Hits:
+def cut_by_position(hits: Hits, *, budget: int, first: bool = True, final: bool = True) -> Hits:
     """Return the hits of largest keys that fill a budget, and one more; ties go to the lower position."""
     order = np.lexsort((hits.positions, -hits.keys))
     return hits.take(order[: int(np.searchsorted(np.cumsum(hits.weights[order]), budget, side="right")) + 1])
