@@ -10,12 +10,12 @@ AUDIT := .venv/audit
 # What the versions of libraries can change: definitions, formats, models, engines, the command line; not the benchmarks, for
 # which that set has not all libraries. Two tests are of the newest set only: they add to an index of another set of libraries, whose
 # tokenizer is written down in another way.
-OLDEST_TESTS ?= tests/unit tests/golden tests/property/test_engines.py tests/e2e/test_cli_flow.py tests/e2e/test_cli_optimize.py \
+OLDEST_TESTS ?= tests/unit tests/golden tests/property/test_oracle.py tests/e2e/test_cli_flow.py tests/e2e/test_cli_optimize.py \
 	--ignore tests/unit/test_devices.py --ignore tests/unit/test_quality_benchmark.py \
 	--deselect tests/golden/test_old_indexes.py::test_its_documents_are_encoded_again_from_their_sources \
 	--deselect tests/golden/test_old_indexes.py::test_it_is_appended_to_compacted_and_vacuumed
 
-.PHONY: demo test test-all test-oldest test-cloud lint docs man audit clean
+.PHONY: demo test test-all test-oldest test-cloud test-ray lint docs man audit clean
 
 demo: $(STAMP)
 	$(BIN)/python data/demo.py
@@ -26,6 +26,11 @@ test: $(STAMP)
 # every commit step of every command killed before and after, among others: minutes more
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+# a Ray cluster of three nodes on this machine, one of which is killed; one test after the other, as each has a cluster of its own
+test-ray: $(STAMP)
+	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e '.[ray]'
+	$(BIN)/python -m pytest tests/cluster tests/unit/test_cluster_options.py $(PYTEST_ARGS)
 
 # the lower bounds of pyproject.toml, in a virtual environment of their own; numpy 2.0 and scipy 1.13 are built for Python 3.11 and 3.12
 test-oldest: $(OLDEST)/.installed

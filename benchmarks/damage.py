@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 MOST_CUT = 100
-ALWAYS = ("scan", "sketch", "graph", "skipped", "sources")
+ALWAYS = ("scan", "graph", "skipped", "sources")
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,10 @@ KINDS = (
     Kind("deleted-*.npy", "segments/*/deleted-*.npy", opening="length", asked=("documents",)),
     Kind("calibration", "calibration/*.npy", opening="length", asked=("new texts",)),
     Kind("files of older versions", "segments/*/*"),
-    Kind("basis.json", "derived/sketch-*/basis.json", derived=True, removed=False, pair=True),
-    Kind("basis.npy", "derived/sketch-*/basis.npy", derived=True),
-    Kind("SEGMENT.json", "derived/sketch-*/[0-9a-f]*[0-9a-f].json", derived=True, removed=False, pair=True),
-    Kind("SEGMENT-*.npy", "derived/sketch-*/[0-9a-f]*-*.npy", derived=True),
-    Kind("graph-*.json", "derived/sketch-*/graph-*.json", derived=True, removed=False, pair=True),
-    Kind("graph-*.usearch", "derived/sketch-*/graph-*.usearch", derived=True),
+    Kind("basis.json", "derived/graph-*/basis.json", derived=True, removed=False, pair=True),
+    Kind("basis.npy", "derived/graph-*/basis.npy", derived=True),
+    Kind("graph-*.json", "derived/graph-*/graph-*.json", derived=True, removed=False, pair=True),
+    Kind("graph-*.usearch", "derived/graph-*/graph-*.usearch", derived=True),
     Kind("popularity", "derived/popularity/*.npy", derived=True, removed=False, asked=("weights",)),
     Kind("cached targets", "derived/targets/*.npy", derived=True, removed=False, asked=("texts",)),
     Kind(SAVED, "saved.parquet", removed=False, asked=("saved",)),
@@ -81,7 +79,7 @@ KINDS = (
 
 
 def files_of(index: Path, kind: Kind) -> list[Path]:
-    """Return an index's files of a kind; of segment and sketch files, those that the current version uses."""
+    """Return an index's files of a kind; of files of segments and graphs, those that the current version uses."""
     manifests = sorted((index / "manifests").glob("[0-9]*.json"))
     if kind.name.startswith("manifest"):
         return manifests[-1:] if kind.name.endswith("current") else manifests[:-1]
@@ -99,7 +97,7 @@ def files_of(index: Path, kind: Kind) -> list[Path]:
         old = kind.name == "files of older versions"
         newest = len(manifests) - 1
         return [path for path in found if (current[path.parent.name, path.name] < newest) == old]
-    if "sketch-" in folder:
+    if "graph-" in folder:
         return [path for path in found if path.parent == max(path.parent for path in found)]
     return found
 

@@ -39,11 +39,12 @@ WORDS = [
 DOCUMENTS = 60
 """Documents of a segment."""
 BEST = 8
-MODES = ("scan", "sketch", "auto", "graph")
+ENGINES = {"scan": False, "graph": True}
+"""The engines, and the option `approx` that asks for each."""
 
 
 def make(folder: Path) -> Path:
-    """Return a new index with files of every kind, several versions, two sets of sketches and two graphs; takes a second or two."""
+    """Return a new index with files of every kind, several versions, two sets of graphs; takes a second or two."""
     index, backbone, rng = folder / "sample.nagindex", loaded(), random.Random(0)
     for part in range(4):
         corpus = folder / f"part-{part}.jsonl"
@@ -66,13 +67,13 @@ def _fill(folder: Path, index: Path, backbone: Any) -> None:
     opened.append(folder / "part-1.jsonl")
     opened.compact()
     opened.append(folder / "part-2.jsonl")
-    opened.optimize(dims=64, graph=True)
-    opened.optimize(dims=128, graph=True)
+    opened.optimize()
     for last in (3, 7):
         opened.delete(where=f"id LIKE '%{last}'")
+    opened.optimize(refit=True)  # of other documents, so that the two bases differ
     opened.append(folder / "part-3.jsonl")
     opened.delete(where="id LIKE 'd3-%5'")
-    opened.optimize(graph=True)
+    opened.optimize()
     for name, first in (("one", 0), ("two", 40)):
         texts = folder / f"{name}.jsonl"
         texts.write_text("".join((folder / "part-1.jsonl").read_text().splitlines(keepends=True)[first : first + 6]))
@@ -146,18 +147,20 @@ def questions(place: Path, opened: Any, warnings: list[str]) -> dict[str, Callab
 
     def new_texts() -> list[Any]:
         opened._backbone = loaded()
-        return query(["copper lantern", "violin winter comet"], mode="scan", cache=False)
+        return query(["copper lantern", "violin winter comet"], cache=False)
 
     def texts() -> list[Any]:
         opened._backbone = loaded()
-        return query(place / "one.jsonl", mode="scan")
+        return query(place / "one.jsonl")
 
-    asked: dict[str, Callable[[], Any]] = {mode: functools.partial(query, codes, mode=mode) for mode in MODES}
+    asked: dict[str, Callable[[], Any]] = {
+        engine: functools.partial(query, codes, approx=approx) for engine, approx in ENGINES.items()
+    }
     return asked | {
         "texts": texts,
         "new texts": new_texts,
-        "weights": lambda: query(codes, mode="scan", weights="log-ratio"),
-        "saved": lambda: query(place / "saved.parquet", mode="scan"),
+        "weights": lambda: query(codes, weights="log-ratio"),
+        "saved": lambda: query(place / "saved.parquet"),
         "documents": lambda: [list(row) for row in opened.sql("SELECT * FROM docs ORDER BY ALL").fetchall()],
         "skipped": lambda: [list(vars(row).values()) for row in opened.skipped()],
         "sources": lambda: [list(vars(span).values()) for part in opened.segments for span in part.spans()],
@@ -172,9 +175,9 @@ def _repaired(index: Path) -> dict[str, Any]:
     shutil.rmtree(place, ignore_errors=True)
     shutil.copytree(index.parent, place, ignore=shutil.ignore_patterns("copy"))
     copy, warnings = Index.open(place / index.name), list[str]()
-    copy.optimize(graph=True)
+    copy.optimize()
     asked = questions(place, copy, warnings)
-    answers = {name: asked[name]() for name in (*MODES, "texts")}
+    answers = {name: asked[name]() for name in (*ENGINES, "texts")}
     return {"verify": [str(error) for error in copy.verify()], "warnings": warnings, "answers": answers}
 
 

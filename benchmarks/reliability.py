@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.damage import ALWAYS, KINDS, SAVED, Fault, Kind, apply, faults_of, undo
-from benchmarks.damaged import BEST, MODES, make
+from benchmarks.damaged import BEST, ENGINES, make
 from benchmarks.report import emit, options
 
 PATIENCE = 120.0
@@ -36,7 +36,7 @@ FULL = {"cuts": 100, "flips": 200, "files": 3}
 QUICK = {"cuts": 4, "flips": 8, "files": 1}
 LEAST = {"cuts": 1, "flips": 1, "files": 1}
 WORKERS = 2
-ASKED = list(dict.fromkeys([*ALWAYS, *MODES, "documents", "texts", "saved", "new texts", "weights"]))
+ASKED = list(dict.fromkeys([*ALWAYS, *ENGINES, "documents", "texts", "saved", "new texts", "weights"]))
 ROOT = Path(__file__).parent.parent
 KILL_MANY = ROOT / "tests" / "crash" / "kill_many.py"
 
@@ -101,7 +101,7 @@ def judge(
         found["right"] += not refused and answer == expected[name]
         found["refused"] += refused
         # An engine requested by name cannot answer without its files: its refusal is right.
-        found["in the way"] += refused and kind.derived and name not in ("sketch", "graph")
+        found["in the way"] += refused and kind.derived and name != "graph"
     used = kind.derived and kind.name not in ("cached targets", "popularity")  # made again without a word
     noticed = found["refused"] or any("not used" in warning for warning in said["warnings"])
     found["silent"] = used and bool(fault.told) and not noticed
@@ -140,7 +140,7 @@ class Worker:
             version = int(path.stem) if kind.name == "manifest, older" else None
             repair = kind.derived and (number % 20 == 0 or not fault.what.startswith(("cut", "bit")))
             before = apply(fault)
-            asked = [*ALWAYS, *kind.asked, *["auto"] * kind.derived]
+            asked = [*ALWAYS, *kind.asked]
             said = self.looker(self.index, asked, version, repair=repair)
             undo(before)
             found = judge(kind, fault, said, self.right, self.earlier)
@@ -183,7 +183,7 @@ def attempts(
 def require_fit(said: dict[str, Any]) -> None:
     """Raise AssertionError unless the undamaged sample verifies and every engine gives the same answer."""
     answers = said["answers"]
-    if said["verify"] or said["crashes"] or any(answers[mode] != answers["scan"] for mode in MODES):
+    if said["verify"] or said["crashes"] or any(answers[engine] != answers["scan"] for engine in ENGINES):
         raise AssertionError(f"the undamaged sample will not do: {said}")
     if any(isinstance(answer, dict) for answer in answers.values()) or len(answers["scan"][0]) != BEST:
         raise AssertionError(f"the undamaged sample refuses: {answers}")

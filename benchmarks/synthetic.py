@@ -219,8 +219,12 @@ def write_pool(
     spec: NagSpec = SPEC,
     quality: bool = False,
     kind: Kind = "absolute",
+    codes: Codes | None = None,
 ) -> None:
-    """Write an index of synthetic documents from 20 sources, up to 2,000 tokens each, in full segments, with a quality of 0 to 1."""
+    """Write an index of synthetic documents from 20 sources, up to 2,000 tokens each, in full segments, with a quality of 0 to 1.
+
+    Their NAGs may be given, uint16 [documents, L, K].
+    """
     for name in ("manifests", "segments"):
         (path / name).mkdir(parents=True)
     model = f"synthetic-{kind}"
@@ -231,6 +235,7 @@ def write_pool(
     for start in range(0, documents, SEGMENT_DOCUMENTS):
         count = min(SEGMENT_DOCUMENTS, documents - start)
         numbers, own_seed = range(start, start + count), seed * 100_003 + start
+        made = make_codes(count, seed=own_seed, spec=spec, kind=kind) if codes is None else codes[start : start + count]
         rows = Rows(
             [f"doc-{i:010d}" for i in numbers],
             [f"synthetic-{source:02d}.parquet" for source in sources_of(count, seed=own_seed, world=world)],
@@ -242,7 +247,7 @@ def write_pool(
         entry = write_segment(
             path,
             spec,
-            codes=[make_codes(count, seed=own_seed, spec=spec, kind=kind)],
+            codes=[made],
             rows=rows,
             keep=keep,
             spans=[span],

@@ -1,4 +1,4 @@
-"""How synthetic NAGs compare with real ones: popularity, overlap, variance, scores, and what the sketch engine reads.
+"""How synthetic NAGs compare with real ones: popularity, overlap, variance, and scores.
 
 python -m benchmarks.synthetic_fit --fit NAGS.npz
 """
@@ -8,16 +8,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.synthetic import FITTED_WIDTH, SPEC, TARGETS, WORLDS, make_codes
 from nagindex.nag import Codes, NagSpec
-
-if TYPE_CHECKING:
-    from nagindex.search.basis import Basis
 
 
 def similarities(codes: Codes, examples: Codes, spec: NagSpec = SPEC) -> npt.NDArray[np.float64]:
@@ -32,6 +28,7 @@ def similarities(codes: Codes, examples: Codes, spec: NagSpec = SPEC) -> npt.NDA
 def statistics_of(codes: Codes, targets: dict[str, Codes], spec: NagSpec) -> dict[str, float]:
     """Return what the fit is judged by, of a pool's codes, uint16 [n, L, K], and of target sets' codes by name."""
     from nagindex.search.basis import Basis, fit
+    from nagindex.search.profile import profile_of
 
     popularity = np.stack(
         [np.bincount(codes[:, layer].ravel(), minlength=spec.widths[0]) for layer in range(spec.layers)]
@@ -45,35 +42,15 @@ def statistics_of(codes: Codes, targets: dict[str, Codes], spec: NagSpec) -> dic
     }
     for rank in (32, 64, 128):
         vectors, found[f"variance kept, rank {rank}"] = fit(codes, spec, rank - 1, 0)
-    basis = Basis.of(vectors, spec)
+    basis = Basis(vectors, spec)
+    coordinates = basis.coordinates(codes)
     similar = {name: similarities(codes, examples, spec) for name, examples in targets.items()}
     for name, values in similar.items():
         found |= {f"{name}: mean score": float(values.mean()), f"{name}: standard deviation": float(values.std())}
     for name, examples in targets.items():
-        found[f"{name}: read by the sketch"], found[f"{name}: correlation"] = _sketched(codes, examples, basis)
+        estimated = coordinates @ basis.coefficients(profile_of(examples, spec).weights)
+        found[f"{name}: correlation"] = float(np.corrcoef(estimated, similar[name])[0, 1])
     return found
-
-
-def _sketched(codes: Codes, examples: Codes, basis: Basis) -> tuple[float, float]:
-    """Return the share of codes that the sketch engine reads for the best 1 %, and how estimated scores correlate with exact ones."""
-    from functools import partial
-
-    from nagindex.search import sketch_search
-    from nagindex.search.profile import profile_of
-    from nagindex.search.scan import Part, Ranking
-    from nagindex.search.scorers import score, scorer_of
-    from nagindex.search.sketch import ProjectedQuery, Sketch
-    from nagindex.search.view import View
-
-    profile = profile_of(examples, basis.spec)
-    sketch = Sketch.of(basis, basis.coordinates(codes), "i8")
-    query, budget = ProjectedQuery.of(basis, profile.weights), len(codes) // 100
-    cut = partial(sketch_search.cut_by_position, budget)
-    ranking = Ranking(lambda part: lambda rows, sums: sums[0], profile.low, profile.high, budget, cut)
-    target = sketch_search.SketchTarget(query, scorer_of([profile], View.of(basis.spec)), ranking, 0.01)
-    _, reading = sketch_search.search([Part(0, len(codes), lambda: codes)], lambda part: sketch, [target], limit=1.0)
-    estimates = query.estimator(sketch).scores(sketch.values)
-    return reading.codes / len(codes), float(np.corrcoef(estimates, score(codes, profile))[0, 1])
 
 
 def main() -> None:
@@ -101,11 +78,11 @@ def main() -> None:
 
 
 def _compared(own: dict[str, float], true: dict[str, float]) -> Iterator[list[str]]:
-    """Yield a line for each statistic; targets are compared in order of what the sketch engine reads for them."""
+    """Yield a line for each statistic; targets are compared in order of their figure."""
     for name, value in own.items():
         if ":" not in name:
             yield _line(name, value, true.get(name))
-    for what in ("mean score", "standard deviation", "read by the sketch", "correlation"):
+    for what in ("mean score", "standard deviation", "correlation"):
         ours, theirs = (
             sorted((value, name.split(":")[0]) for name, value in found.items() if name.endswith(f": {what}"))
             for found in (own, true)

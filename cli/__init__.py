@@ -24,8 +24,16 @@ COMMANDS = {
     "query": "query",
     "encode": "query",
     "evaluate": "evaluate",
+    "curve": "curve",
+    "show": "show",
     "explain": "explain",
     "compare": "compare",
+    "neurons": "neurons",
+    "profile": "profile",
+    "deactivate": "deactivate",
+    "deactivate-eval": "deactivate",
+    "map": "map",
+    "report": "report",
     "neighbors": "neighbors",
     "targets": "targets",
     "info": "manage",
@@ -54,7 +62,9 @@ class _Commands(click.Group):
             return None
         from .session import with_common_options
 
-        command: click.Command = getattr(importlib.import_module(f".{COMMANDS[cmd_name]}", __name__), cmd_name)
+        command: click.Command = getattr(
+            importlib.import_module(f".{COMMANDS[cmd_name]}", __name__), cmd_name.replace("-", "_")
+        )
         return with_common_options(command)
 
     def main(

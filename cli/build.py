@@ -24,6 +24,8 @@ from .options import (
     json_option,
     on_error_option,
     plural,
+    ray_option,
+    require_no_other,
     revision_option,
     shard_of,
     shard_option,
@@ -96,14 +98,8 @@ on_duplicate_option = click.option(
 @on_duplicate_option
 @on_error_option
 @shard_option
+@ray_option("Encode on the nodes of a Ray cluster, all of which see the corpus and the index")
 @workers_option
-@click.option(
-    "--no-optimize",
-    "optimize",
-    flag_value=False,
-    default=True,
-    help="Do not end with nagindex optimize where the index holds a million documents or more.",
-)
 @click.option(
     "--dry-run", is_flag=True, help="Say what the whole corpus would cost, from a timed sample, and build nothing."
 )
@@ -120,6 +116,7 @@ def build(
     neuron_types: str,
     repeat_kv: bool,
     shard: str | None,
+    ray: str | None,
     dry_run: bool,
     as_json: bool,
     **encoding: Any,
@@ -132,12 +129,13 @@ def build(
         raise click.UsageError(
             f"--dry-run looks at the whole corpus and not at --shard {shard}; leave one of the two out"
         )
+    require_no_other(ray, shard=shard, dry_run=dry_run)
     if keep and keep_all:
         raise click.UsageError(
             "--keep-columns all keeps every column, and --keep-column names some; leave one of the two out"
         )
     columns = nagindex.Columns(text_column, id_column, token_column, keep_all or keep)
-    part = nagindex.Shard() if dry_run else nagindex.Shard(*shard_of(shard))
+    part = nagindex.Shard() if dry_run or ray else nagindex.Shard(*shard_of(shard))
     options = nagindex.BuildOptions(columns=columns, corpus_root=corpus_root, shard=part, **encoding)
     indexes = _indexes(index, neuron_types, repeat_kv)
     _print_ignored(corpus, corpus_root)
@@ -145,7 +143,7 @@ def build(
         print_cost(corpus, options, list(indexes), as_json)
         return
     with _committing([*indexes.values()]):
-        built = nagindex.build_types(corpus, indexes, options=options)
+        built = nagindex.build_types(corpus, indexes, options=options, ray=ray)
     for opened, report in built:
         _print_report(report, opened.location, as_json, replacing=options.on_duplicate == "replace")
 
@@ -192,6 +190,7 @@ def _indexes(index: str | Path, neuron_types: str, repeat_kv: bool) -> dict[str,
 @on_duplicate_option
 @on_error_option
 @shard_option
+@ray_option("Encode on the nodes of a Ray cluster, all of which see the corpus and the index")
 @workers_option
 @click.option(
     "--accept-libraries",
@@ -209,6 +208,7 @@ def append(
     keep: tuple[str, ...],
     corpus_root: Path | None,
     shard: str | None,
+    ray: str | None,
     check: bool,
     as_json: bool,
     **options: Any,
@@ -217,17 +217,18 @@ def append(
 
     Files that the index holds already, by name, size and content, are passed over.
     """
+    require_no_other(ray, shard=shard, check=check)
     if check:
         print_recheck(nagindex.open(index), as_json)
         return
     if not corpus:
         raise click.UsageError("Missing argument 'CORPUS...'.")
-    part = nagindex.Shard(*shard_of(shard))
+    part = nagindex.Shard() if ray else nagindex.Shard(*shard_of(shard))
     opened = nagindex.open(index)
     _print_ignored(corpus, corpus_root)
     with _committing([index]):
         columns = nagindex.Columns(text_column, id_column, token_column, keep)
-        report = opened.append(corpus, columns=columns, corpus_root=corpus_root, shard=part, **options)
+        report = opened.append(corpus, columns=columns, corpus_root=corpus_root, shard=part, ray=ray, **options)
     _print_report(report, index, as_json, replacing=options["on_duplicate"] == "replace")
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
 import nagindex
 
-from .options import COUNT
+from .options import COUNT, IndexPath
 
 DEFAULTS = nagindex.BuildOptions
 Command = Callable[..., Any]
@@ -80,7 +79,7 @@ _IMPACT = (
     ),
     click.option(
         "--calibration",
-        type=click.Path(path_type=Path),
+        type=IndexPath(),
         metavar="INDEX|FILE",
         help="Take the means of another index, or those that nagindex calibrate wrote, in place of a sample's: indexes of one calibration "
         "are comparable.",

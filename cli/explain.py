@@ -48,7 +48,7 @@ def explain(
     ids: tuple[str, ...],
     targets: tuple[str, ...],
     texts: tuple[str, ...],
-    index: Path,
+    index: str | Path,
     neurons: int,
     examples: int,
     corpus_root: Path | None,

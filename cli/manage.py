@@ -16,9 +16,6 @@ from .messages import note, warn, with_flags, with_flags_in
 from .options import index_option, json_option, plural, size
 from .tables import table, terminal_width
 
-DRIFT = 0.05
-"""Residual drift from which a new fit is advised."""
-
 
 @click.command()
 @index_option
@@ -63,7 +60,7 @@ def _described(found: dict[str, Any]) -> str:
         "sources": f"{found['sources']:,}",
         "segments": f"{found['segments']:,}",
         "size": f"{size(found['bytes'])}, {found['bytes_per_document']:,} bytes a document",
-        "sketches": _sketched(found["sketches"], found["documents"] + found["deleted"]),
+        "graphs": _graphs(found["graphs"], found["documents"] + found["deleted"]),
         "backbone": f"{fingerprint['backbone']} (weights {fingerprint['weights'][:12]}, tokenizer {fingerprint['tokenizer'][:12]})",
         "neurons": f"{spec['neuron_type']}, {_layers(spec)} of {' or '.join(map(str, widths))}, top {spec['top_k']}",
         "impact": _impact(fingerprint, settings),
@@ -98,16 +95,13 @@ def _drift(drift: dict[str, Any]) -> str:
     return f"{share}: popular neurons in {plural(drift['appended'], 'document')} appended later against the first ones"
 
 
-def _sketched(sketches: dict[str, Any] | None, stored: int) -> str:
-    if sketches is None:
-        return "none (nagindex optimize makes them)"
-    if "damage" in sketches:
-        return f"{with_flags(sketches['damage'])} (nagindex optimize makes new ones)"
-    kept = f"{sketches['dims']} dims in {sketches['dtype']}, {sketches['variance_kept']:.1%} of the variance kept"
-    of = "all documents" if sketches["documents"] == stored else f"{sketches['documents']:,} of {stored:,} documents"
-    advice = " (nagindex optimize --refit fits them anew)" if sketches["drift"] > DRIFT else ""
-    drift = f"drift {sketches['drift']:+.1%}" if abs(sketches["drift"]) >= 0.0005 else "no drift"
-    return f"{kept}, {of}, {drift}{advice}"
+def _graphs(graphs: dict[str, Any] | None, stored: int) -> str:
+    if graphs is None:
+        return "none (nagindex optimize makes them, for --approx and neighbors)"
+    if "damage" in graphs:
+        return f"{with_flags(graphs['damage'])} (nagindex optimize makes new ones)"
+    of = "all documents" if graphs["documents"] == stored else f"{graphs['documents']:,} of {stored:,} documents"
+    return f"{of}, by directions that keep {graphs['variance_kept']:.1%} of the variance"
 
 
 @click.command()

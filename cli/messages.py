@@ -1,7 +1,7 @@
 """Translation of the library's messages for the command line: parameters that they name are printed as flags.
 
 A message of the library names a parameter, a value of it, or a method in backticks, as in Python; here `text_column` becomes
---text-column, `mix="max"` becomes --mix max, and `optimize(graph=True)` becomes nagindex optimize --graph. Other text in backticks,
+--text-column, `mix="max"` becomes --mix max, and `optimize(refit=True)` becomes nagindex optimize --refit. Other text in backticks,
 such as a file's name, stays as it is.
 """
 
@@ -22,7 +22,6 @@ ASSIGNMENT = re.compile(r"(\w+)=(.+)")
 SPECIAL = {
     "n": "-n",
     "index": "-i",
-    'mode="graph"': "--approx",
     "count_tokens=False": "--no-count-tokens",
     "column": "--quality-column",
     "keep_columns": "--keep-column",

@@ -80,6 +80,20 @@ shard_option = click.option(
     help="Take part I, from 0, of N of the corpus: for several processes or nodes that write into one index. "
     "[default: RANK/WORLD_SIZE, SLURM_ARRAY_TASK_ID/COUNT, else all]",
 )
+
+
+def ray_option(what: str) -> Callable[[Any], Any]:
+    """Return the option --ray of a command that does something on a cluster."""
+    return click.option(
+        "--ray",
+        is_flag=False,
+        flag_value="auto",
+        metavar="[ADDRESS]",
+        help=f"{what}: HOST:PORT, or local for one that is started on this machine. Without a value (as the last option): "
+        "that of RAY_ADDRESS, else the one that runs here.",
+    )
+
+
 workers_option = click.option(
     "--workers",
     type=click.IntRange(0, 1),
@@ -99,6 +113,13 @@ corpus_root_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder that source names are relative to. [default: the deepest that holds all that is named]",
 )
+
+
+def require_no_other(ray: str | None, **others: object) -> None:
+    """Raise a usage error if --ray is given with an option that cannot work with it, by name; those are not None or False."""
+    for name, value in others.items():
+        if ray is not None and value is not None and value is not False:
+            raise click.UsageError(f"--{name.replace('_', '-')} does not work with --ray; leave one of the two out")
 
 
 def shard_of(written: str | None) -> tuple[int, int]:

@@ -11,7 +11,7 @@ import click
 import nagindex
 
 from .messages import note, warn, with_flags, with_flags_in
-from .options import device_option, index_option, json_option, plural
+from .options import device_option, index_option, json_option, plural, ray_option, require_no_other
 from .query_config import changes, config_file
 from .query_options import (
     BUDGETS,
@@ -24,6 +24,7 @@ from .query_options import (
     target_column_option,
 )
 from .query_output import check_outputs, described, explained, format_of, print_best, print_curve, summary, write
+from .report import check_page, write_report
 from .target_arguments import encoding_of, files_of, targets_of, text_columns_option, text_option
 
 
@@ -51,6 +52,12 @@ from .target_arguments import encoding_of, files_of, targets_of, text_columns_op
     help="Add the documents' texts, read again from their sources. [default: in what stdout shows, not in files]",
 )
 @click.option(
+    "--report",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also write a page about the selection, one .html file; see nagindex report.",
+)
+@click.option(
     "--score-curve", is_flag=True, help="Print the score at each rank, to choose a budget by, and select nothing."
 )
 @click.option(
@@ -64,11 +71,9 @@ from .target_arguments import encoding_of, files_of, targets_of, text_columns_op
 @text_columns_option
 @click.option("--model", help="Where the backbone lies now, if it was moved.")
 @device_option
+@ray_option("Score on the nodes of a Ray cluster, all of which see the index")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
-@click.option(
-    "--approx", is_flag=True, help="Let neighbor graphs answer, and estimate how much they found; for small -n."
-)
-@click.option("--explain-plan", "explain", is_flag=True, help="Say which engine answered, why, and what it took.")
+@click.option("--explain-plan", "explain", is_flag=True, help="Say which engine answered, and what it read.")
 @click.option("--no-cache", is_flag=True, help="Neither read nor fill the index's cache of encoded targets.")
 @json_option
 @click.pass_context
@@ -81,11 +86,12 @@ def query(
     output: str | None,
     format_: str | None,
     with_text: bool | None,
+    report: Path | None,
     score_curve: bool,
     dropped: Path | None,
     corpus_root: Path | None,
     config_strict: bool,
-    approx: bool,
+    ray: str | None,
     explain: bool,
     no_cache: bool,
     as_json: bool,
@@ -103,6 +109,7 @@ def query(
     One budget is needed: -n, --tokens or --fraction; or --min-score.
     """
     encoding = encoding_of(text_columns, target_column, model, device, no_cache=no_cache)
+    require_no_other(ray, score_curve=score_curve, approx=options["approx"], threads=options["threads"])
     if score_curve:
         if output is not None:
             raise click.UsageError("--score-curve prints to stdout and selects nothing; leave -o out, or redirect it")
@@ -117,9 +124,6 @@ def query(
             as_json,
         )
         return
-    if approx and options["mode"] not in ("auto", "graph"):
-        raise click.UsageError(f"--approx is --mode graph, and --mode {options['mode']} was given; leave one out")
-    options["mode"] = "graph" if approx else options["mode"]
     evaluation_texts = options["decontaminate"]
     budget, asked = budget_of(ctx, options), query_options_of(options)
     if as_json and output in (None, "-"):
@@ -128,11 +132,13 @@ def query(
         raise click.UsageError(
             "--dropped lists what --decontaminate finds; name evaluation texts with --decontaminate FILE"
         )
+    if report is not None:
+        check_page(report)
     kind = format_of(output, format_)
     opened = nagindex.open(chosen_index(ctx, index))
     inputs = [*files_of(targets), *asked.excluded_files, *evaluation_texts, *config_file(ctx)]
     inputs += [] if asked.quality is None or asked.quality.scores is None else [asked.quality.scores]
-    check_outputs(opened, [output, dropped], inputs, corpus_root)
+    check_outputs(opened, [output, dropped, report], inputs, corpus_root)
     for change in changes(ctx, opened, config_strict):
         warn(change)
     selection = opened.query(
@@ -140,6 +146,7 @@ def query(
         **budget,
         options=asked,
         corpus_root=corpus_root,
+        ray=ray,
         **encoding,
         **options,
     )
@@ -151,6 +158,9 @@ def query(
         print_best(selection, with_text, corpus_root)
     else:
         write(selection, output or "-", kind, with_text, corpus_root)
+    if report is not None:
+        text = with_text is not False
+        write_report(selection, report, with_text=text, corpus_root=corpus_root, threads=options["threads"])
     found = summary(selection)
     if as_json:
         click.echo(

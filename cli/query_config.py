@@ -13,10 +13,12 @@ import nagindex
 
 ALIASES = {"--normalise": "--normalize"}
 """Older spellings, accepted but not listed."""
+FORMER_ENGINES = ("auto", "scan", "sketch", "graph")
+"""Values of the former option `mode`; `graph` is now `approx`, and the others are the scan."""
 CONFIG, RECORD, KEYS = "nagindex.config", "nagindex.record", "nagindex.keys"
 """Where a context keeps the file of --config, the record of a selection that it holds, and its keys by option."""
 NOT_IN_CONFIGS = (
-    "config", "config_strict", "as_json", "approx", "explain", "score_curve", "quiet", "verbose", "log_file", "progress",
+    "config", "config_strict", "as_json", "explain", "score_curve", "quiet", "verbose", "log_file", "progress",
 )  # fmt: skip
 
 
@@ -39,6 +41,8 @@ def read_config(ctx: click.Context, param: click.Parameter, path: Path | None) -
         if value is None:
             continue
         name = str(key).replace("_", "-")
+        if name == "mode" and value in FORMER_ENGINES:
+            name, value = "approx", value == "graph"
         own = options.get(ALIASES.get(f"--{name}", name).removeprefix("--"))
         if own is None or own.name is None:
             raise click.UsageError(

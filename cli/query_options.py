@@ -172,11 +172,7 @@ OPTIONS: tuple[Callable[[Any], Any], ...] = (
         "--evaluation-column", metavar="C", help="Column of the evaluation texts. [default: found, as of corpora]"
     ),
     click.option(
-        "--mode",
-        type=click.Choice(nagindex.MODES),
-        default="auto",
-        show_default=True,
-        help="Engine: the scan reads all codes, sketch those that can win (see nagindex optimize); both are exact. graph is --approx.",
+        "--approx", is_flag=True, help="Let neighbor graphs answer, and estimate how much they found; for small -n."
     ),
     click.option(
         "--ngram",
@@ -202,8 +198,8 @@ SECTIONS = {
     "Candidates": "index where exclude decontaminate evaluation_column ngram dropped",
     "Scoring": "preset score weights background contrast layers top_k quality_column scores quality_weight lower_is_better normalize",
     "Rules": "cap dedup",
-    "Output": "output format_ with_text corpus_root as_json",
-    "Search": "mode approx threads explain",
+    "Output": "output format_ with_text report corpus_root as_json",
+    "Search": "approx threads explain",
     "Earlier queries": "config config_strict",
 }
 """The sections of the help, and the names of the options in them; options of no section come last."""

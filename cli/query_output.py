@@ -33,6 +33,8 @@ DECIMAL_COLUMNS = ("score", "standardized", "quality_value", "combined")
 ALWAYS_SHOWN = ("rank", "id", "score", "target", "text")
 TEXT_ROOM = 40
 """Characters of a line that a terminal keeps for the text, if it is wide enough."""
+STEPS = ("1", "2", "5")
+"""First digits of the ranks that a table of a curve has."""
 PLACE_COLUMNS = ("file", "row")
 """Columns that a terminal leaves out."""
 
@@ -108,25 +110,18 @@ def print_curve(curve: ScoreCurve, as_json: bool) -> None:
     rows = [
         [f"{rank:,}", f"{rank / curve.documents:.2%}", *(f"{own[i]:.4f}" for own in curve.scores.values())]
         for i, rank in enumerate(curve.ranks.tolist())
+        if str(rank).rstrip("0") in STEPS or rank == curve.documents
     ]
     names = list(curve.scores) if len(curve.scores) > 1 else ["score"]
     click.echo(table(["rank", "share of pool", *names], rows, right=lambda c: True, width=terminal_width()))
 
 
 def explained(plan: Plan) -> str:
-    """Return a plan as lines: engine and reason, then predicted, expected and actual cost."""
-    lines = [f"engine     {plan.engine}: {with_flags(plan.fell_back or plan.why)}"]
-    stated = plan.to_json(timed=True)
-    lines += [f"{name:<9}  {_cost(stated[name])}" for name in ("expected", "actual")]
-    others = [f"{name} {seconds:.3f} s" for name, seconds in plan.predicted.items() if name != plan.engine]
-    lines += [f"instead    {', '.join(others)}"] if others else []
-    return "\n".join(lines)
-
-
-def _cost(cost: Mapping[str, Any]) -> str:
-    read = f"codes of {plural(cost['documents'], 'document')} ({size(cost['bytes'])})"
-    sketches = f", sketches of {plural(cost['sketches'], 'document')}" if cost.get("sketches") else ""
-    return read + sketches + (f", {cost['seconds']:.3f} s" if "seconds" in cost else "")
+    """Return a plan as lines: the engine, and what it read."""
+    read = f"codes of {plural(plan.actual['documents'], 'document')} ({size(plan.actual['bytes'])})"
+    sampled = sum(own["sampled"] for own in plan.actual.get("recall", []))
+    estimated = f", {sampled:,} of them to estimate the recall" if sampled else ""
+    return f"engine  {plan.engine}, {plan.why}\nread    {read}{estimated}; {plan.actual['seconds']:.3f} s"
 
 
 def print_best(selection: Selection, with_text: bool | None, corpus_root: Path | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 NARROWEST = 6
 """Characters that a cut cell keeps."""
@@ -43,6 +43,47 @@ def table(
 def terminal_width() -> int | None:
     """Return the width of the terminal that stdout is; None where it is none."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def wrapped(text: str, width: int, lines: int | None = None) -> list[str]:
+    """Return a text as lines of words, without characters that act on a terminal.
+
+    Args:
+        text: the text.
+        width: columns of a line, at least two.
+        lines: number of lines after which the rest is left out, and three dots stand for it; None for all, with the text's own line ends.
+    """
+    if lines is None:
+        return [line for own in text.splitlines() for line in _wrapped(printable(own), width) or [""]]
+    beginning = text[: 4 * width * lines]  # a long text is not looked at to its end
+    found = _wrapped(printable(beginning), width)
+    if len(found) <= lines:
+        return found if len(beginning) == len(text) else [*found, CUT][:lines]
+    last = " ".join(found[lines - 1 : lines + 1])
+    return [*found[: lines - 1], _aligned(last, width, False)]
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        for piece in _pieces(word, width):
+            joined = f"{lines[-1]} {piece}".lstrip()
+            if _width(joined) <= width:
+                lines[-1] = joined
+            else:
+                lines.append(piece)
+    return lines if lines != [""] else []
+
+
+def _pieces(word: str, width: int) -> Iterator[str]:
+    """Yield the parts of a word that fit a line each."""
+    piece = ""
+    for character in word:
+        if _width(piece + character) > width:
+            yield piece
+            piece = ""
+        piece += character
+    yield piece
 
 
 def _fitted(widths: list[int], cuttable: Sequence[int], limit: int) -> list[int]:

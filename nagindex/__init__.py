@@ -56,11 +56,14 @@ if TYPE_CHECKING:
     from nagindex.query.export import FORMATS as FORMATS
     from nagindex.query.export import format_of as format_of
     from nagindex.query.export import settings_of as settings_of
+    from nagindex.query.neurons import Neuron as Neuron
     from nagindex.query.selection import Selection
+    from nagindex.query.show import SelectedDocuments as SelectedDocuments
+    from nagindex.query.show import selected_documents as selected_documents
+    from nagindex.query.target_profile import TargetProfile as TargetProfile
     from nagindex.search.plan import Plan as Plan
     from nagindex.select.options import BACKGROUNDS as BACKGROUNDS
     from nagindex.select.options import MIXES as MIXES
-    from nagindex.select.options import MODES as MODES
     from nagindex.select.options import NORMALIZATIONS as NORMALIZATIONS
     from nagindex.select.options import Decontamination, Quality, QueryOptions
     from nagindex.storage.cache_room import cached_indexes as cached_indexes
@@ -75,7 +78,7 @@ if TYPE_CHECKING:
     from nagindex.targets.templates import write_examples as write_examples
 
 __all__ = [
-    "open", "build", "build_types", "calibrate", "estimate_build", "check_output",
+    "open", "build", "build_types", "calibrate", "estimate_build", "check_output", "selected_documents",
     "Index", "Selection", "TargetSet",
     "BuildOptions", "Columns", "Shard", "QueryOptions", "Quality", "Decontamination",
     "Progress", "reporting",
@@ -116,10 +119,13 @@ _HOMES = {
         "nagindex.query.evaluate": ["Evaluation"],
         "nagindex.query.explain": ["Explanation"],
         "nagindex.query.export": ["FORMATS", "format_of", "settings_of"],
+        "nagindex.query.neurons": ["Neuron"],
         "nagindex.query.selection": ["Selection"],
+        "nagindex.query.show": ["SelectedDocuments", "selected_documents"],
+        "nagindex.query.target_profile": ["TargetProfile"],
         "nagindex.search.plan": ["Plan"],
         "nagindex.select.options": [
-            *("BACKGROUNDS", "MIXES", "MODES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"),
+            *("BACKGROUNDS", "MIXES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"),
         ],
         "nagindex.storage.cache_room": ["cached_indexes", "clear_cache"],
         "nagindex.storage.places": ["check_output"],

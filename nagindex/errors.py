@@ -20,6 +20,11 @@ def show_folder_as(folder: str, name: str) -> None:
     _SHOWN[folder] = name
 
 
+def show_folder(folder: str) -> None:
+    """Let messages name a folder by its own name again."""
+    _SHOWN.pop(folder, None)
+
+
 def shown(text: object) -> str:
     """Return text with the folders in it named as `show_folder_as` set."""
     found = str(text)

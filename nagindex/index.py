@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.arguments import checked
+from nagindex.arguments import checked, written_layers
 from nagindex.backbone.devices import require_devices
 from nagindex.backbone.options import ModelKeywords, ModelOptions
+from nagindex.cluster.ingest import append_on_cluster, require_cluster
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import corpus_sources
 from nagindex.corpus.sources import OnError, Paths
@@ -31,15 +32,15 @@ from nagindex.maintenance.verify import verify
 from nagindex.nag import Codes
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.query.selection import Selection
-from nagindex.search.sketch import SketchType
+from nagindex.search.view import View
 from nagindex.select.budget import Budget
 from nagindex.select.fit import require_fit
 from nagindex.select.labels import Relevant, RelevantIds, labels_of
 from nagindex.select.options import AskKeywords, QueryOptions, split_keywords
-from nagindex.sketches.build import Optimized, optimize, sketch_new_segments
+from nagindex.sketches.build import Optimized, optimize
 from nagindex.storage.calibration import read_calibration
 from nagindex.storage.create import create_index
-from nagindex.storage.docs import open_docs, require_ids, run_select
+from nagindex.storage.docs import open_docs, positions_of, require_ids, run_select
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 from nagindex.storage.locations import index_folder, location
 from nagindex.storage.manifest import Manifest
@@ -49,13 +50,16 @@ from nagindex.storage.settings import Settings
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.cache import TargetCache
-from nagindex.targets.given import EncodeKeywords, Targets, TextColumn, repeatable, written
+from nagindex.targets.given import EncodeKeywords, TargetFiles, Targets, TextColumn, repeatable, rewritten, written
 from nagindex.targets.load import load_targets, require_encodable
-from nagindex.targets.saved import TargetSet, write_nags
+from nagindex.targets.saved import TargetSet, write_nags, write_profiles
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
+    from nagindex.analysis.agreement import Agreement
+    from nagindex.analysis.choice import NeuronChoice
+    from nagindex.analysis.maps import NagMap
     from nagindex.backbone.load import Backbone
     from nagindex.maintenance.reencode import Reencoding
     from nagindex.query.compare import Comparison
@@ -63,6 +67,8 @@ if TYPE_CHECKING:
     from nagindex.query.evaluate import Evaluation
     from nagindex.query.explain import Explanation
     from nagindex.query.neighbors import Neighbors
+    from nagindex.query.neurons import Neuron
+    from nagindex.query.target_profile import TargetProfile
 
 
 class Index:
@@ -128,6 +134,22 @@ class Index:
     def __repr__(self) -> str:
         return f"<Index {self.location} version {self.manifest.version}: {plural(self.manifest.documents, 'document')}>"
 
+    def _repr_html_(self) -> str:
+        """Return size, encoding and columns as an HTML table, for notebooks."""
+        from nagindex.query.html import table
+
+        manifest, spec = self.manifest, self.manifest.fingerprint.spec
+        rows = {
+            "index": str(self.path),
+            "version": manifest.version,
+            "documents": f"{manifest.documents:,}",
+            "tokens": f"{manifest.tokens:,}",
+            "backbone": manifest.fingerprint.backbone,
+            "neurons": f"{spec.neuron_type}, {plural(spec.layers, 'layer')}, top {spec.top_k}",
+            "columns": ", ".join(manifest.settings.keep_columns),
+        }
+        return table([], [[name, value] for name, value in rows.items()])
+
     def __len__(self) -> int:
         return self.manifest.documents
 
@@ -182,7 +204,7 @@ class Index:
         return self.snapshot.skipped()
 
     def info(self) -> dict[str, Any]:
-        """Return the size, encoding, sketches and warnings of the pinned version, as JSON values."""
+        """Return the size, encoding, graphs and warnings of the pinned version, as JSON values."""
         return info(self.snapshot)
 
     @checked
@@ -228,6 +250,7 @@ class Index:
         accept_libraries: bool = False,
         shard: Shard = Shard(),
         workers: int | None = None,
+        ray: str | None = None,
         progress: ProgressCallback | None = None,
         **model: Unpack[ModelKeywords],
     ) -> IngestReport:
@@ -243,28 +266,32 @@ class Index:
             accept_libraries: whether to mix encodings by different library versions.
             shard: this process's part of the corpus, where several add it to the index together.
             workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default 1 if the corpus is large enough.
+            ray: the Ray cluster that encodes; see `build`.
             progress: called with a `Progress` as each step begins, advances and ends.
             model: fields of `ModelOptions`: model, device and trust_remote_code.
 
         Raises:
             InputNotFoundError, BadInputError: the corpus cannot be read; what was committed stays.
+            MissingDependencyError: `ray` is given, and Ray is not installed.
             SettingsMismatchError: the model or the libraries are not the index's.
             DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
         """
+        if ray is not None:
+            require_cluster(ray, device=model.get("device", "auto"), shard=shard, loaded=False)
         sources = tuple(corpus_sources(corpus, root=corpus_root, on_error=on_error))
         notes = check_append(sources, columns, self.snapshot, on_error=on_error)
         options = IngestOptions(
             shard, on_duplicate, workers, accept_libraries=accept_libraries, columns=columns, on_error=on_error
         )
         job = Job((self.path,), sources, options, ModelOptions(**model))
-        require_devices(visible_devices(job.model.device))
+        if ray is None:
+            require_devices(visible_devices(job.model.device))
         require_place(self.path, self.manifest, sources, shard, columns)
         try:
-            [report] = run_job(job, backbone=self._backbone)
+            [report] = run_job(job, backbone=self._backbone) if ray is None else append_on_cluster(ray, job)
         finally:
             self.refresh()
         report.warnings += notes
-        sketch_new_segments(self.path, self.segments)
         return report
 
     @checked
@@ -389,6 +416,7 @@ class Index:
         options: QueryOptions | None = None,
         corpus_root: str | Path | None = None,
         threads: int | None = None,
+        ray: str | None = None,
         progress: ProgressCallback | None = None,
         **keywords: Unpack[AskKeywords],
     ) -> Selection:
@@ -403,30 +431,60 @@ class Index:
             options: the query options; by default the paper's.
             corpus_root: where the sources lie now, if decontamination needs texts and they were moved.
             threads: threads of the search; by default one for each CPU.
+            ray: the Ray cluster whose tasks read the index's codes; see `build`. The targets are encoded here.
             progress: called with a `Progress` as each step begins, advances and ends.
             keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
 
         Raises:
             BadInputError: the budget, the targets or the options are out of range or contradict each other.
+            MissingDependencyError: `ray` is given, and Ray is not installed.
         """
+        from nagindex.query.remote import passes_on
         from nagindex.query.run import prepare, query
 
         targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
         budget = Budget.parse(n, tokens, fraction, unlimited=chosen.min_score is not None)
         require_encodable(targets, encoding)
-        prepared = prepare(self.snapshot, budget, chosen, threads=threads)  # before a model is loaded
-        encoded = self.encode(targets, **encoding)
         root = {} if corpus_root is None else {"corpus-root": str(Path(corpus_root).absolute())}
-        return query(
-            self.snapshot,
-            encoded,
-            budget,
-            chosen,
-            prepared=prepared,
-            recorded=written(targets, encoding) | root,
-            corpus_root=corpus_root,
-            threads=threads,
-        )
+        with passes_on(ray, self.snapshot, approx=chosen.approx, threads=threads) as passes:
+            prepared = prepare(self.snapshot, budget, chosen, passes)  # before a model is loaded
+            return query(
+                self.snapshot,
+                self.encode(targets, **encoding),
+                budget,
+                chosen,
+                prepared=prepared,
+                recorded=written(targets, encoding) | root,
+                corpus_root=corpus_root,
+                passes=passes,
+            )
+
+    @checked
+    def selection(
+        self,
+        path: str | Path,
+        *,
+        targets: Targets | None = None,
+        **encoding: Unpack[EncodeKeywords],
+    ) -> Selection:
+        """Return a selection from its Parquet file, to explain it or write a report; documents that are gone are left out with a warning.
+
+        Args:
+            path: the file that `Selection.write` wrote.
+            targets: its targets, where they were moved or are not recorded; by default the files and texts that its record names, which
+                are read when something needs them.
+            encoding: keyword arguments of `encode`; by default the columns that were recorded.
+
+        Raises:
+            InputNotFoundError, BadInputError: the file is not there, is no selection, or none of its documents is in the index.
+        """
+        from nagindex.query.stored import read_selection
+
+        def encode(query: Mapping[str, Any]) -> list[TargetSet]:
+            given, columns = (targets, EncodeKeywords()) if targets is not None else rewritten(query)
+            return self.encode(given, **columns | encoding)
+
+        return read_selection(self.snapshot, Path(path), encode)
 
     @checked
     @reports_progress
@@ -435,6 +493,9 @@ class Index:
         targets: Targets,
         *,
         options: QueryOptions | None = None,
+        columns: Sequence[str] | None = (),
+        values: int = 6,
+        fine: bool = False,
         threads: int | None = None,
         progress: ProgressCallback | None = None,
         **keywords: Unpack[AskKeywords],
@@ -447,19 +508,25 @@ class Index:
         Args:
             targets: as in `encode`.
             options: the query options.
+            columns: kept columns, or `file`, whose values' shares down the ranking are wanted; None for all kept columns of at most 50
+                values.
+            values: number of values of each column, the commonest of the index.
+            fine: whether there are ten ranks for each power of ten, in place of three.
             threads: threads of the scan; by default one for each CPU.
             progress: called with a `Progress` as each step begins, advances and ends.
             keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
 
         Raises:
-            BadInputError: as in `query`.
+            BadInputError: there is no such column; or as in `query`.
         """
         from nagindex.query.curve import score_curve
+        from nagindex.query.values import require_columns
 
         targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
         require_encodable(targets, encoding)
+        require_columns(self.snapshot, columns)  # before a model is loaded
         encoded = self.encode(targets, **encoding)
-        return score_curve(self.snapshot, encoded, chosen, threads=threads)
+        return score_curve(self.snapshot, encoded, chosen, columns=columns, values=values, fine=fine, threads=threads)
 
     @checked
     @reports_progress
@@ -570,6 +637,144 @@ class Index:
         encoded = self.encode(targets, **encoding)
         return explain(self.snapshot, wanted, encoded, chosen, threads=threads)
 
+    @checked
+    @reports_progress
+    def choose_neurons(
+        self,
+        target: TargetFiles,
+        *,
+        count: int = 20,
+        by: str = "frequency",
+        layers: str | int | Sequence[int] | None = None,
+        seed: int = 0,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+        **encoding: Unpack[EncodeKeywords],
+    ) -> NeuronChoice:
+        """Return the neurons of each layer that stand most for a target, to be switched off by `nagindex.analysis.deactivated`.
+
+        Only neurons that some example's NAG holds are chosen, except at random, so a layer may have fewer than `count`.
+
+        Args:
+            target: one target, as in `encode`.
+            count: number of neurons of each layer.
+            by: `frequency` among the examples, as in the published code; `contrast[:A]`, `log-odds[:m]` or `log-ratio[:m]`, the weights
+                of a query that compare it with the pool; `impact`, their places in the examples' orders of impact, K points for the
+                strongest neuron of a layer, K - 1 for the next and so on; or `random`, of all neurons of a layer.
+            layers: layers whose neurons are chosen, as in `QueryOptions`; by default all of the index.
+            seed: of the random choice.
+            threads: threads that count the pool's neurons; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+            encoding: keyword arguments of `encode`.
+
+        Raises:
+            BadInputError: there is no such `by`, a layer has fewer neurons than `count`, or several targets are given.
+        """
+        from nagindex.analysis.choice import choose_for, require_choosable
+
+        require_choosable(self.manifest.fingerprint.spec, count, by, layers)
+        require_encodable(target, encoding)  # before a model is loaded
+        encoded = self.encode(target, **encoding)
+        return choose_for(self.snapshot, encoded, count, by, layers=layers, seed=seed, threads=threads)
+
+    @checked
+    @reports_progress
+    def map(
+        self,
+        targets: Targets = (),
+        *,
+        pool: int = 20_000,
+        label: str | None = None,
+        layers: str | int | Sequence[int] | None = None,
+        top_k: int | None = None,
+        perplexity: float = 30.0,
+        seed: int = 0,
+        with_text: bool = False,
+        corpus_root: str | Path | None = None,
+        progress: ProgressCallback | None = None,
+        **encoding: Unpack[EncodeKeywords],
+    ) -> NagMap:
+        """Return the examples of targets and a sample of the pool on a plane, by t-SNE on the distance 1 - overlap.
+
+        Args:
+            targets: as in `encode`; none for a map of the pool alone.
+            pool: documents of the sample; 0 for none.
+            label: kept column whose values are the documents' labels; by default all are labeled `pool`.
+            layers: layers that count, as in `QueryOptions`.
+            top_k: neurons of each layer that count; by default all that the index keeps.
+            perplexity: of t-SNE, about the number of neighbors that count; at most a third of the points is taken.
+            seed: of the sample and of the layout.
+            with_text: whether to read the beginnings of the texts.
+            corpus_root: where the sources lie now, if the texts are read and they were moved.
+            progress: called with a `Progress` as each step begins, advances and ends.
+            encoding: keyword arguments of `encode`.
+
+        Raises:
+            BadInputError: the index keeps no such column, there are fewer than ten points, or a value is out of range.
+            MissingDependencyError: scikit-learn is not installed.
+        """
+        from nagindex.analysis.maps import make_map, require_mappable
+
+        view = View.of(self.manifest.fingerprint.spec, written_layers(layers), top_k)
+        require_mappable(self.snapshot, pool, label, perplexity)
+        root = None if corpus_root is None else str(corpus_root)
+        return make_map(
+            self.snapshot, self._encoded(targets, encoding), view, pool=pool, label=label, seed=seed,
+            perplexity=perplexity, with_text=with_text, corpus_root=root,
+        )  # fmt: skip
+
+    @checked
+    @reports_progress
+    def map_sweep(
+        self,
+        targets: Targets = (),
+        *,
+        pool: int = 5_000,
+        label: str | None = None,
+        layers: str | Sequence[str] = (),
+        top_k: int | Sequence[int] = (),
+        seed: int = 0,
+        progress: ProgressCallback | None = None,
+        **encoding: Unpack[EncodeKeywords],
+    ) -> Agreement:
+        """Return how well clusters of NAGs agree with labels, for some K and sets of layers: a help to choose both.
+
+        Points are clustered by k-means on their NAGs as 0/1 vectors, into as many clusters as there are labels. The smaller K are
+        prefixes of the codes, so one index tells of them all.
+
+        Args:
+            targets: as in `encode`: their examples, labeled by their names, are the points where `label` names no column.
+            pool: documents of the sample of the pool, where it does.
+            label: kept column whose values are the labels of the sample.
+            layers: sets of layers to compare, each as text, such as `first-half` or `0-13`; by default all, the first half and third, and
+                the last layer.
+            top_k: values of K to compare; by default that of the index, a half and a quarter of it, and 1.
+            seed: of the sample and of the clustering.
+            progress: called with a `Progress` as each step begins, advances and ends.
+            encoding: keyword arguments of `encode`.
+
+        Raises:
+            BadInputError: the index keeps no such column or no such layers, or there are fewer than two labels.
+            MissingDependencyError: scikit-learn is not installed.
+        """
+        from nagindex.analysis.agreement import measure_agreement, sweep_views
+        from nagindex.analysis.maps import require_mappable
+
+        named = [layers] if isinstance(layers, str) else list(layers)
+        wanted = [top_k] if isinstance(top_k, int) else list(top_k)
+        views = sweep_views(self.manifest.fingerprint.spec, wanted, named)
+        require_mappable(self.snapshot, pool, label, 2.0)
+        encoded = self._encoded(targets, encoding) if label is None else []
+        return measure_agreement(self.snapshot, encoded, views, pool=pool, label=label, seed=seed)
+
+    def _encoded(self, targets: Targets, encoding: EncodeKeywords) -> list[TargetSet]:
+        """Return target sets, or none where no target is given."""
+        given = repeatable(targets)
+        if isinstance(given, (list, tuple, dict)) and not given:
+            return []
+        require_encodable(given, encoding)
+        return self.encode(given, **encoding)
+
     def _options(self, options: QueryOptions | None, keywords: AskKeywords) -> tuple[QueryOptions, EncodeKeywords]:
         """Return query options given as an object or as keywords, and how targets are encoded.
 
@@ -596,6 +801,48 @@ class Index:
         from nagindex.query.replay import changes_since
 
         return changes_since(settings, self.snapshot, ignored=ignored)
+
+    @checked
+    @reports_progress
+    def near_misses(
+        self,
+        selection: str | Path,
+        *,
+        n: int = 10,
+        model: str | None = None,
+        device: str = "auto",
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the best documents that a selection did not choose, `n` of each target, each as its values by column.
+
+        The query is made again, from the record in the selection's file, for `n` documents past those that were chosen and without its
+        rules: `rank` is a document's place in that ranking, and one before the cut was left out by a rule, such as `cap` or `dedup`.
+
+        Args:
+            selection: a Parquet file that `Selection.write` wrote; other formats hold no record.
+            n: number of documents of each target.
+            model: where the backbone lies now, if it was moved.
+            device: a torch device.
+            threads: threads of the search; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            InputNotFoundError: the selection, or a file of its targets, is not there.
+            BadInputError: the file has no record, or this does not name its targets; or as in `query`.
+        """
+        from nagindex.query.export import settings_of
+        from nagindex.query.near_misses import Asked, chosen_ids, documents_to_ask, not_chosen
+
+        if n < 1:
+            raise BadInputError(f"n {n}: at least one document must be asked for")
+        path = Path(selection)
+        asked = Asked.of(settings_of(path), path)
+        targets = self.encode(asked.targets, **asked.encoding | {"model": model, "device": device})
+        chosen = chosen_ids(path)
+        documents = documents_to_ask(chosen, asked, n, len(targets))
+        ranking = self.query(targets, n=documents, options=asked.options, threads=threads)
+        return not_chosen(ranking, chosen, asked, n)
 
     @checked
     @reports_progress
@@ -626,6 +873,115 @@ class Index:
         return neighbors(self.snapshot, names, codes, k, exact=exact, threads=threads)
 
     @checked
+    @reports_progress
+    def profile(
+        self,
+        targets: Targets,
+        *,
+        options: QueryOptions | None = None,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+        **keywords: Unpack[AskKeywords],
+    ) -> list[TargetProfile]:
+        """Return the profile of each target: how much more frequent each neuron is among its examples than in the pool.
+
+        Of the options, `weights` (here `log-odds:40` by default), `layers` and `top_k` count; and `background`, with the candidates that
+        `where` and `exclude` leave.
+
+        Args:
+            targets: as in `encode`.
+            options: the query options.
+            threads: threads that count neurons; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+            keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
+
+        Raises:
+            BadInputError: the index holds no document; or as in `query`.
+        """
+        from nagindex.query.target_profile import profiles_of
+
+        if options is None:
+            keywords.setdefault("weights", "log-odds")
+        targets, (chosen, encoding) = repeatable(targets), self._options(options, keywords)
+        require_encodable(targets, encoding)
+        return profiles_of(self.snapshot, self.encode(targets, **encoding), chosen, threads=threads)
+
+    @checked
+    def save_profiles(self, profiles: Sequence[TargetProfile], path: str | Path, *, neurons: int = 10) -> None:
+        """Write profiles, with the NAGs of their examples, as a JSON file that can be used as targets of this index.
+
+        Args:
+            profiles: what `profile` returns.
+            path: the file; one that exists is replaced, unless it is a source of the index.
+            neurons: number of neurons of each layer that the file lists for people; as targets the examples count.
+
+        Raises:
+            BadInputError: the file's name does not end in .json, or it must not be overwritten.
+        """
+        file = Path(path)
+        if file.suffix != ".json":
+            raise BadInputError(f"{file}: profiles are saved as JSON; name a file that ends in .json")
+        check_output_beside(file, self.snapshot)
+        told = [own.to_json(neurons=neurons) for own in profiles]
+        write_profiles(file, [own.examples for own in profiles], self.manifest.fingerprint, told)
+
+    @checked
+    @reports_progress
+    def neurons(
+        self,
+        layer: int | None = None,
+        *,
+        n: int = 5,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the most frequent neurons: layer, neuron, documents whose NAG holds it, and their share of the index.
+
+        Args:
+            layer: the layer's number in the backbone; by default all layers.
+            n: number of neurons of each layer.
+            threads: threads that count; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            BadInputError: the index holds no document, or has no such layer.
+        """
+        from nagindex.query.neurons import most_frequent
+
+        return most_frequent(self.snapshot, layer, count=n, threads=threads)
+
+    @checked
+    @reports_progress
+    def neuron(
+        self,
+        layer: int,
+        neuron: int,
+        *,
+        columns: Sequence[str] | None = None,
+        values: int = 10,
+        n: int = 10,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Neuron:
+        """Return which documents hold a neuron, by kept column, where it is strongest, and which neurons they hold with it.
+
+        Args:
+            layer: the layer's number in the backbone.
+            neuron: the neuron's number in the layer.
+            columns: kept columns, or `file`; None for all kept columns of at most 50 values.
+            values: number of values of each column, the commonest of the index.
+            n: number of documents, and of other neurons.
+            threads: threads of the pass over the codes; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            BadInputError: the index holds no document, or has no such layer, neuron or column.
+        """
+        from nagindex.query.neurons import neuron_of
+
+        return neuron_of(self.snapshot, layer, neuron, columns=columns, values=values, count=n, threads=threads)
+
+    @checked
     def compare(
         self, a: str | Path, b: str | Path, *, columns: Sequence[str] | None = None, values: int = 10
     ) -> Comparison:
@@ -651,6 +1007,7 @@ class Index:
         ids: Sequence[str],
         *,
         corpus_root: str | Path | None = None,
+        required: bool = True,
         progress: ProgressCallback | None = None,
     ) -> dict[str, str]:
         """Return the texts of documents by their ids, read again from the sources.
@@ -660,12 +1017,16 @@ class Index:
         Args:
             ids: ids of documents.
             corpus_root: where the sources lie now; by default where they were read.
+            required: whether an id that is not in the index is an error; it is left out otherwise.
             progress: called with a `Progress` as each step begins, advances and ends.
 
         Raises:
             BadInputError: an id is not in the index.
             SourceChangedError: a source is missing or no longer holds what was encoded.
         """
+        if not required:
+            there = positions_of(self.snapshot, ids)
+            ids = [one for one in ids if one in there]
         positions = require_ids(self.snapshot, ids)
         texts = SourceTexts(self.snapshot, corpus_root, hashed=False)
         return {ids[place]: text for place, text in texts.read(positions)}
@@ -696,32 +1057,25 @@ class Index:
         self.refresh()
         compact(self.path, self.manifest)
         self.refresh()
-        sketch_new_segments(self.path, self.segments)
 
     @checked
     @reports_progress
     def optimize(
         self,
         *,
-        dims: int | None = None,
-        dtype: SketchType | None = None,
         refit: bool = False,
-        graph: bool = False,
         progress: ProgressCallback | None = None,
     ) -> Optimized:
-        """Make sketches, from which exact queries read only part of the codes, and graphs for approximate ones.
+        """Connect the documents that no neighbor graph covers yet: graphs are for approximate answers and `neighbors`.
 
         Args:
-            dims: values of a sketch, 64 or 128; by default those of the current basis, or 128.
-            dtype: `i8` or `f16`; by default that of the current basis, or `i8`.
-            refit: whether to fit a new basis in any case.
-            graph: whether to build neighbor graphs, too, for approximate answers.
+            refit: whether to build all graphs anew, from a new sample.
             progress: called with a `Progress` as each step begins, advances and ends.
 
         Raises:
-            BadInputError: the index is empty, or there are no such dims or dtype.
+            BadInputError: the index is empty.
         """
-        return optimize(self.path, dims=dims, dtype=dtype, refit=refit, graph=graph)
+        return optimize(self.path, refit=refit)
 
     @checked
     def vacuum(self, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuumed:

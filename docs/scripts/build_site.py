@@ -31,7 +31,7 @@ def gather() -> None:
     shutil.rmtree(BUILD, ignore_errors=True)
     PAGES.mkdir(parents=True)
     shutil.copy(DOCS / "zensical.toml", BUILD)
-    for asset in (*DOCS.glob("*.svg"), DOCS / "style.css"):
+    for asset in (*DOCS.glob("*.svg"), *DOCS.glob("images/*"), DOCS / "style.css"):
         shutil.copy(asset, PAGES)
     sources = {path.relative_to(ROOT).as_posix(): path.name for path in DOCS.glob("*.md")}
     for source, page in {**sources, **ELSEWHERE}.items():

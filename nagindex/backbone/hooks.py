@@ -24,17 +24,20 @@ class _LastHookReached(Exception):
 
 
 @contextmanager
-def hooked(projections: Sequence[Projection], collect: Callable[[int, torch.Tensor], None]) -> Iterator[None]:
+def hooked(
+    projections: Sequence[Projection], collect: Callable[[int, torch.Tensor], torch.Tensor | None]
+) -> Iterator[None]:
     """Register a forward hook on each projection for the duration of the block.
 
     Args:
         projections: projections to hook.
-        collect: called as `collect(position, output)` with a projection's position and its module's output.
+        collect: called as `collect(position, output)` with a projection's position and its module's output. What it returns takes the
+            output's place; None leaves it.
     """
 
-    def make_hook(position: int) -> Callable[..., None]:
-        def hook(_module: nn.Module, _inputs: object, output: torch.Tensor) -> None:
-            collect(position, output)
+    def make_hook(position: int) -> Callable[..., torch.Tensor | None]:
+        def hook(_module: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor | None:
+            return collect(position, output)
 
         return hook
 

@@ -5,31 +5,25 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.backbone.devices import default_dtype, device_of
-from nagindex.backbone.gguf import dequantized, file_hash
 from nagindex.backbone.hooks import impacts_of, probe
-from nagindex.backbone.locate import loading, locate, max_positions
+from nagindex.backbone.locate import max_positions
 from nagindex.backbone.options import ModelOptions
+from nagindex.backbone.pretrained import load_pretrained
 from nagindex.backbone.projections import Projection, find_projections
 from nagindex.errors import BadInputError, UnsupportedBackboneError
 from nagindex.nag import MAX_WIDTH, NagSpec, clip_top_k, default_relative_top_k, default_top_k, impact_divisors
-from nagindex.progress import step
 from nagindex.storage.calibration import calibration_hash
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 
 if TYPE_CHECKING:
     import torch
-
-DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 
 @dataclass(frozen=True)
@@ -194,55 +188,16 @@ def load_backbone(
         UnsupportedBackboneError: the checkpoint or tokenizer is incomplete, or the model has no such projection.
         MissingDependencyError: the packaged model is not installed.
     """
-    import torch
-
-    name, location, options = locate(name, revision=revision, trust_remote_code=trust_remote_code)
-    torch_device = device_of(device)
-    torch_dtype = default_dtype(torch_device) if dtype == "auto" else DTYPES.get(dtype, dtype)
-    if torch_dtype not in DTYPES.values():
-        raise BadInputError(f"dtype {dtype!r}: one of auto, {', '.join(DTYPES)}")
-    chosen_attention = {} if attention == "auto" else {"attn_implementation": attention}
-    with step(f"loading {name}"), loading(name), _plain_weights(location, options) as (folder, weights_hash):
-        import transformers
-
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
-        model, loading_info = transformers.AutoModel.from_pretrained(
-            folder,
-            dtype=getattr(torch, torch_dtype),
-            use_safetensors=True,
-            output_loading_info=True,
-            **options,
-            **chosen_attention,
-        )
-    # transformers substitutes an empty tokenizer for missing files
-    if not tokenizer("the", add_special_tokens=False)["input_ids"]:
-        raise UnsupportedBackboneError(f"{name}: its tokenizer has no vocabulary; add the model's tokenizer files")
-    return wrap_model(
+    name, model, tokenizer, missing, weights_hash = load_pretrained(
         name,
-        model.to(torch_device),
-        tokenizer,
-        neuron_type=neuron_type,
-        missing=loading_info["missing_keys"],
-        weights_hash=weights_hash,
+        "AutoModel",
+        device=device,
+        dtype=dtype,
+        attention=attention,
+        revision=revision,
+        trust_remote_code=trust_remote_code,
     )
-
-
-@contextmanager
-def _plain_weights(location: str, options: dict[str, Any]) -> Iterator[tuple[str, str | None]]:
-    """Provide what transformers loads a model from, and the SHA-256 of its .gguf file, if it is one.
-
-    Args:
-        location: the model's location.
-        options: keyword arguments of `from_pretrained`, from which `gguf_file` is removed.
-    """
-    name = options.pop("gguf_file", None)
-    if name is None:
-        yield location, None
-        return
-    path = Path(location, name)
-    sha256 = file_hash(path)
-    with dequantized(path, sha256) as folder:
-        yield folder, sha256
+    return wrap_model(name, model, tokenizer, neuron_type=neuron_type, missing=missing, weights_hash=weights_hash)
 
 
 def load_matching_backbone(

@@ -214,7 +214,8 @@ def _expand(item: str | Path, problems: dict[Path, str]) -> list[tuple[Path, Pat
     unlistable = {folder: why for folder, why in _unlistable(path) if not _is_skipped_below(folder, fixed)}
     problems |= unlistable
     if not matches and not unlistable:
-        raise InputNotFoundError(f"{item}: no such file or folder")
+        remote = "; files are read from local disks: copy them, or mount what holds them" if "://" in str(item) else ""
+        raise InputNotFoundError(f"{item}: no such file or folder{remote}")
     kept = [match for match in map(Path, matches) if not _is_skipped_below(match, fixed)]
     return [(match, fixed) for match in kept if match not in unlistable]
 

@@ -88,8 +88,7 @@ def run_job(job: Job, *, backbone: Backbone | None = None) -> list[IngestReport]
     devices = visible_devices(job.model.device)
     _log(job, devices)
     if backbone is not None or len(devices) == 1:
-        here = dataclasses.replace(job, model=dataclasses.replace(job.model, device=devices[0]))
-        return _run_here(here, backbone)
+        return run_part(job, 0, 1, backbone)[0]
     cores = available_cpus()
     share = max(1, cores // len(devices))
     children = [
@@ -102,13 +101,12 @@ def run_job(job: Job, *, backbone: Backbone | None = None) -> list[IngestReport]
     for number, item in merged(children):
         if isinstance(item, Progress):
             latest[number] = item
-            report(_sum_progress(list(latest.values()), len(children)))
+            report(sum_progress(list(latest.values()), len(children)))
         else:
             reports.append(item)
     if len(reports) < len(children):
         raise NagIndexError("a device's process ended early; run the same command again to go on")
-    separate = shards_take_groups(job.options.shard.part(0, len(devices)), len(group_sources(job.sources)))
-    return [merge_reports(of_index, sum if separate else max) for of_index in zip(*reports, strict=True)]
+    return merge_parts(job, reports)
 
 
 def _log(job: Job, devices: Sequence[str]) -> None:
@@ -124,19 +122,34 @@ def run_on_device(job: Job) -> Iterator[Progress | list[IngestReport]]:
         import torch
 
         torch.set_num_threads(job.threads)
-    yield from _ingest_job(job, None)
+    yield (yield from ingest(_destinations(job, None), job.sources, job.options))
 
 
-def _run_here(job: Job, backbone: Backbone | None) -> list[IngestReport]:
-    reports: list[IngestReport] = []
-    for item in _ingest_job(job, backbone):
-        if not isinstance(item, Progress):
-            reports = item
-    return reports
+def run_part(job: Job, number: int, count: int, backbone: Backbone | None) -> tuple[list[IngestReport], Backbone]:
+    """Run one of several parts of a job in this process, on its first device; return reports, and the model for further parts.
+
+    Args:
+        job: the whole job.
+        number: the part, from 0.
+        count: how many parts there are.
+        backbone: the model, if it is loaded.
+
+    Raises:
+        NagIndexError: as `run_job`.
+    """
+    device = visible_devices(job.model.device)[0]
+    part = job.part(number, [device] * count, threads=None)
+    destinations = _destinations(part, backbone)
+    steps = ingest(destinations, part.sources, part.options)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as ended:
+            return ended.value, destinations[0].backbone
 
 
-def _ingest_job(job: Job, backbone: Backbone | None) -> Iterator[Progress | list[IngestReport]]:
-    """Load the backbone of each index and yield from `ingest`, then yield what that returns."""
+def _destinations(job: Job, backbone: Backbone | None) -> list[Destination]:
+    """Return the indexes of a job, each with the model's view for it."""
     from nagindex.backbone.load import load_matching_backbone
 
     manifests = [read_latest(path) for path in job.indexes]
@@ -151,15 +164,31 @@ def _ingest_job(job: Job, backbone: Backbone | None) -> Iterator[Progress | list
             accept_libraries=job.options.accept_libraries,
         )
         destinations.append(Destination(path, manifest, backbone))
-    yield (yield from ingest(destinations, job.sources, job.options))
+    return destinations
 
 
-def _sum_progress(parts: Sequence[Progress], processes: int) -> Progress:
-    """Return the progress of several processes together; those that have not reported yet count as much as the others."""
+def sum_progress(parts: Sequence[Progress], count: int) -> Progress:
+    """Return the progress of a run in parts; parts that have not reported yet count as much as the others.
+
+    Args:
+        parts: of each part that has reported, the latest, at least one.
+        count: how many parts there are.
+    """
     counts = {name: sum(getattr(own, name) for own in parts) for name in ("done", "known", "tokens", "committed")}
-    total = sum(own.total for own in parts) * processes // len(parts)
+    total = sum(own.total for own in parts) * count // len(parts)
     waited = sum(own.waited for own in parts) / len(parts)
     return dataclasses.replace(parts[0], total=total, waited=waited, **counts)
+
+
+def merge_parts(job: Job, reports: Sequence[Sequence[IngestReport]]) -> list[IngestReport]:
+    """Return a report for each index of a job that ran in parts.
+
+    Args:
+        job: the whole job.
+        reports: of each part, one for each index.
+    """
+    separate = shards_take_groups(job.options.shard.part(0, len(reports)), len(group_sources(job.sources)))
+    return [merge_reports(of_index, sum if separate else max) for of_index in zip(*reports, strict=True)]
 
 
 def merge_reports(reports: Sequence[IngestReport], combine_sources: Callable[[Iterable[int]], int]) -> IngestReport:

@@ -139,7 +139,6 @@ class BuildKeywords(TypedDict, total=False):
     on_error: OnError
     shard: Shard
     workers: int | None
-    optimize: bool
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,6 @@ class BuildOptions:
             end is skipped as a whole; to find out, `skip` reads each new file twice.
         shard: this process's part of the corpus, where several build the index together.
         workers: 1 reads and tokenizes ahead in a process of its own, 0 does not; by default 1 if the corpus is large enough.
-        optimize: whether to end with sketches if the index holds a million documents or more and no shard is built.
 
     Raises:
         BadInputError: there is no such `on_duplicate`, `on_error`, `preset` or `impact`, or options contradict each other.
@@ -199,7 +197,6 @@ class BuildOptions:
     on_error: OnError = "stop"
     shard: Shard = Shard()
     workers: int | None = None
-    optimize: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -1,4 +1,4 @@
-"""Information about a snapshot: its size, its encoding, its sketches, and warnings."""
+"""Information about a snapshot: its size, its encoding, its graphs, and warnings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DRIFTED = 0.2
 
 
 def info(snapshot: Snapshot) -> dict[str, Any]:
-    """Return the size, settings, encoding and sketches of a snapshot, and warnings for the user, as JSON values."""
+    """Return the size, settings, encoding and graphs of a snapshot, and warnings for the user, as JSON values."""
     size = sum(file.bytes for segment in snapshot.segments for file in segment.entry.files.values())
     spans = [span for segment in snapshot.segments for span in segment.spans()]
     sources = {(span.name, span.sha256) for span in spans if not span.unread}
@@ -37,7 +37,7 @@ def info(snapshot: Snapshot) -> dict[str, Any]:
         "segments": len(snapshot.segments),
         "bytes": size,
         "bytes_per_document": round(size / max(1, sum(s.entry.documents for s in snapshot.segments)), 1),
-        "sketches": _sketches(snapshot),
+        "graphs": _graphs(snapshot),
         **({} if drift is None else {"drift": dataclasses.asdict(drift)}),
         "settings": {
             name: list(value) if isinstance(value, tuple) else value
@@ -73,24 +73,21 @@ def _drifted(drift: Drift | None) -> list[str]:
     ]
 
 
-def _sketches(snapshot: Snapshot) -> dict[str, Any] | None:
-    """Return the properties of the index's sketches and their drift; None if it has none."""
-    from nagindex.sketches.build import residual_drift
-    from nagindex.sketches.store import current_sketches
+def _graphs(snapshot: Snapshot) -> dict[str, Any] | None:
+    """Return what the index's graphs cover and how their basis was fitted; None if it has none."""
+    from nagindex.sketches.graphs import current_graphs
 
     try:
-        sketches = current_sketches(snapshot.path, snapshot.manifest.fingerprint.spec)
-        if sketches is None:
+        graphs = current_graphs(snapshot.path, snapshot.manifest.fingerprint.spec)
+        if graphs is None:
             return None
-        documents, drift = residual_drift(sketches, snapshot.segments)
+        files = graphs.graphs(snapshot.manifest.segments)
     except NagIndexError as error:
         return {"damage": str(error)}
+    stored = {entry.id: entry.documents for entry in snapshot.manifest.segments}
     return {
-        "dims": sketches.dims,
-        "dtype": sketches.dtype,
-        "documents": documents,
-        "fitted_to": sketches.sample,
-        "fitted_at": sketches.documents,
-        "variance_kept": round(sketches.kept, 4),
-        "drift": round(drift, 4),
+        "documents": sum(stored[segment] for file in files for segment in file.segments),
+        "fitted_to": graphs.sample,
+        "fitted_at": graphs.documents,
+        "variance_kept": round(graphs.kept, 4),
     }

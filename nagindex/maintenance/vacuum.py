@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from nagindex.sketches import popularity
-from nagindex.sketches.store import unused_files, used_files
+from nagindex.sketches.graphs import unused_files, used_files
 from nagindex.storage.files import sync_folder
 from nagindex.storage.locations import mirror_of
 from nagindex.storage.manifest import Manifest, manifest_path, read_manifest, require_newest, versions
@@ -63,8 +63,8 @@ def vacuum(index: Path, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuu
         if number < first:
             manifest_path(index, number).unlink(missing_ok=True)
     sync_folder(index / "manifests")
-    sketch_folders = (folder for folder in _subfolders(index / "derived") if folder.name.startswith("sketch-"))
-    old_folders = [path for path in (*_subfolders(index / "segments"), *sketch_folders) if _is_old(path, limit)]
+    graph_folders = (path for path in _subfolders(index / "derived") if path.name.startswith(("graph-", "sketch-")))
+    old_folders = [path for path in (*_subfolders(index / "segments"), *graph_folders) if _is_old(path, limit)]
     files, size, young = 0, 0, 0
     for path in sorted(_unnamed_files(index, kept)):
         if _is_old(path, limit):
@@ -98,7 +98,7 @@ def _vacuum_store(index: Path, remote: Mirror, keep: int, grace: float) -> Vacuu
 
 
 def _unnamed_objects(index: Path, remote: Mirror, kept: Mapping[int, Manifest]) -> list[StoredObject]:
-    """Return objects of segments, calibrations and sketches that no version names or uses, and temporary ones."""
+    """Return objects of segments, calibrations, graphs and former sketches that no version names or uses, and temporary ones."""
     listed = remote.store.listing()
     remote.fetch_derived()
     new = [
@@ -109,7 +109,7 @@ def _unnamed_objects(index: Path, remote: Mirror, kept: Mapping[int, Manifest]) 
     named |= {f"calibration/{manifest.fingerprint.calibration}.npy" for manifest in known}
     segments = {entry.id for manifest in known for entry in manifest.segments}
     named |= {remote.name_of(path) for path in used_files(index, segments)}
-    own = ("segments/", "calibration/", "derived/sketch-", "manifests/.")
+    own = ("segments/", "calibration/", "derived/graph-", "derived/sketch-", "manifests/.")
     return [found for found in listed if found.name.startswith(own) and found.name not in named]
 
 

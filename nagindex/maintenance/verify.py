@@ -12,8 +12,7 @@ from nagindex.errors import DamagedIndexError, NagIndexError
 from nagindex.nag import invalid_rows
 from nagindex.progress import step
 from nagindex.sketches import popularity
-from nagindex.sketches.graphs import graphs_of
-from nagindex.sketches.store import current_sketches
+from nagindex.sketches.graphs import current_graphs
 from nagindex.storage.calibration import calibration_damage
 from nagindex.storage.locations import release, separate_mirror
 from nagindex.storage.manifest import Manifest, manifest_path, missing_version, read_manifest, versions
@@ -57,7 +56,7 @@ def _damage(snapshot: Snapshot) -> Iterator[NagIndexError]:
             release(index, segment.entry.id)
             advance(size)
     yield from _damaged_in_others(index, manifest, manifests)
-    yield from _damaged_sketches(index, manifest)
+    yield from _damaged_graphs(index, manifest)
     for path in (*popularity.damaged_files(index, manifest.segments), *damaged_files(index / "derived" / "targets")):
         yield DamagedIndexError(path, "content does not match the SHA-256 in its name")
 
@@ -93,20 +92,18 @@ def _damaged_in_others(index: Path, manifest: Manifest, others: Iterable[Manifes
             release(index, entry.id)
 
 
-def _damaged_sketches(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:
-    """Yield one error for each damaged file of the current sketches and their graphs."""
+def _damaged_graphs(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:
+    """Yield one error for each damaged file of the current graphs."""
     try:
-        sketches = current_sketches(index, manifest.fingerprint.spec)
+        graphs = current_graphs(index, manifest.fingerprint.spec)
     except NagIndexError as error:
         yield error
         return
-    for entry in (None, *manifest.segments) if sketches is not None else ():
-        if sketches is not None and (damage := sketches.damage(entry)) is not None:
-            yield damage
+    if graphs is None:
+        return
     errors = list[NagIndexError]()
-    graphs = graphs_of(sketches, manifest.segments, errors.append) if sketches is not None else []
-    yield from errors
-    yield from filter(None, (graph.damage() for graph in graphs))
+    files = graphs.graphs(manifest.segments, errors.append)
+    yield from filter(None, [graphs.damage(), *errors, *(file.damage() for file in files)])
 
 
 def _inconsistencies(segment: Segment) -> Iterator[DamagedIndexError]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from nagindex.corpus.sql import open_database, quote_name
 from nagindex.errors import BadInputError
+from nagindex.query.html import table
 from nagindex.select.id_files import load_ids, load_values
 from nagindex.storage.docs import open_docs
 from nagindex.storage.snapshot import Snapshot
@@ -58,6 +59,17 @@ class Comparison:
         """Documents in both, as a share of those in either (Jaccard index); 1 if both are empty."""
         either = sum(self.documents[group] for group in GROUPS)
         return self.documents["both"] / either if either else 1.0
+
+    def _repr_html_(self) -> str:
+        """Return the sizes, and the values of the columns, as HTML tables, for notebooks."""
+        sizes = [[group, self.documents[group], self.tokens[group]] for group in self.documents]
+        values = [
+            [column, row["value"], row["pool"], row["a"], row["b"]]
+            for column, rows in self.columns.items()
+            for row in rows
+        ]
+        shown = table(("", "documents", "tokens"), sizes), table(("column", "value", "pool", "a", "b"), values)
+        return f"<p>Jaccard index {self.overlap:.3f}</p>{''.join(shown)}"
 
     def to_json(self) -> dict[str, Any]:
         """Return the comparison as JSON values."""

@@ -14,7 +14,7 @@ from nagindex.errors import BadInputError, plural
 from nagindex.nag import Codes
 from nagindex.progress import Progress, reporting, step
 from nagindex.query.measures import ByLabels, Figures, HeldOut, Measured, Scored
-from nagindex.query.pool import score_pool, score_targets
+from nagindex.query.pool import Passes, score_pool, score_targets
 from nagindex.query.run import library_warnings, target_warnings
 from nagindex.query.settings import Setting
 from nagindex.search.metrics import half_interval
@@ -218,9 +218,9 @@ def _scored(sets: Sequence[Codes], setting: Setting, prepared: Prepared, *, thre
     parts, view = candidates.parts(tokens=False), setting.view
     for first in range(0, len(sets), SETS_AT_ONCE):
         named = [TargetSet(own, [], []) for own in sets[first : first + SETS_AT_ONCE]]
-        scored = score_targets(candidates, named, view, setting.options, threads=threads)
+        scored = score_targets(candidates, named, view, setting.options, passes=Passes(threads))
         size = candidates.documents
-        pool = score_pool(parts, manifest.segments, scored, view, keep_sums=True, size=size, threads=threads)
+        pool = score_pool(parts, manifest.segments, scored, view, keep_sums=True, size=size, passes=Passes(threads))
         for number, by in enumerate(scored):
             yield pool.kept.sums[number][prepared.order], by  # type: ignore[union-attr]  # they are kept
         del pool  # before the next sums are computed

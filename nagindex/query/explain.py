@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from html import escape
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nagindex.nag import Codes
-from nagindex.query.pool import score_targets
+from nagindex.query.html import table
+from nagindex.query.pool import Passes, score_targets
 from nagindex.search.profile import Nearest, Target, profile_of
 from nagindex.search.scorers import score
 from nagindex.search.view import View
@@ -26,6 +28,10 @@ from nagindex.targets.saved import TargetSet
 
 NEURONS, EXAMPLES = 20, 5
 """Neurons and examples that `Explanation.to_json` gives by default."""
+ROWS_SHOWN = 10
+"""Neurons that a notebook shows."""
+NEURON_COLUMNS = ("layer", "neuron", "place", "examples", "pool", "contribution")
+EXAMPLE_COLUMNS = ("id", "overlap", "contribution", "text")
 
 
 @dataclass(frozen=True)
@@ -94,6 +100,14 @@ class Explanation:
             "examples": [self._example(place) for place in self._nearest(examples)],
         }
 
+    def _repr_html_(self) -> str:
+        """Return the score, and the neurons and examples with the largest parts, as HTML tables, for notebooks."""
+        told = self.to_json(neurons=ROWS_SHOWN, examples=EXAMPLES)
+        neurons = [[row[name] for name in NEURON_COLUMNS] for row in told["neurons"]]
+        examples = [[row[name] for name in EXAMPLE_COLUMNS] for row in told["examples"]]
+        heading = f"{self.id}, for {self.target}: score {self.score:.4f} ({self.scoring})"
+        return f"<p>{escape(heading)}</p>{table(NEURON_COLUMNS, neurons)}{table(EXAMPLE_COLUMNS, examples)}"
+
     def _largest(self, count: int) -> list[int]:
         """Return the places of the largest parts in the flattened sums, the largest first."""
         places: list[int] = np.argsort(-self.sums.ravel(), kind="stable")[:count].tolist()
@@ -154,17 +168,17 @@ def explain(
     verify_segments(snapshot.segments, threads=threads)
     files = QueryFiles.read(options.excluded_files)
     candidates = Candidates.find(snapshot, files, where=options.where)
-    scored = score_targets(candidates, targets, view, options, threads=threads)
+    scored = score_targets(candidates, targets, view, options, passes=Passes(threads))
     held, documents = popularity_of(snapshot.segments, view, threads=threads)
     codes = view(snapshot.codes_at(positions))
     explain_for = [
-        partial(_explained, examples=own, target=target, view=view, options=options, of_pool=held / documents)
+        partial(explanation_of, examples=own, target=target, view=view, options=options, of_pool=held / documents)
         for own, target in zip(targets, scored, strict=True)
     ]
     return [explained(one, own) for one, own in zip(ids, codes, strict=True) for explained in explain_for]
 
 
-def _explained(
+def explanation_of(
     name: str,
     codes: Codes,
     *,
@@ -174,7 +188,17 @@ def _explained(
     options: QueryOptions,
     of_pool: npt.NDArray[np.float64],
 ) -> Explanation:
-    """Return the explanation of one document, of codes uint16 [l, K] in the view, for one target."""
+    """Return the explanation of one document for one target.
+
+    Args:
+        name: the document's id.
+        codes: its codes in the view, uint16 [l, K].
+        examples: the target's examples.
+        target: what documents are scored by.
+        view: the codes that count.
+        options: of them, `score` and `weights` count.
+        of_pool: share of the pool's documents that hold each neuron, float64 [l, max d_l].
+    """
     theirs, rows = view(examples.codes), np.arange(len(codes))[:, None]
     frequency = profile_of(theirs, view.spec).weights
     overlaps = score(theirs, profile_of(codes[None], view.spec))  # neurons that each example shares with the document

@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from nagindex.errors import BadInputError, NagIndexError
 from nagindex.nag import Codes
+from nagindex.query.pool import Passes
 from nagindex.query.run import query
 from nagindex.select.budget import Budget
 from nagindex.select.options import QueryOptions
-from nagindex.sketches.graphs import graphs_of
-from nagindex.sketches.store import current_sketches
+from nagindex.sketches.graphs import current_graphs
 from nagindex.storage.docs import positions_of
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.saved import TargetSet, check_codes
@@ -60,13 +60,13 @@ def neighbors(
     """
     if k < 1:
         raise BadInputError(f"k {k}: at least one neighbor must be asked for")
-    options = QueryOptions(mode="auto" if exact or not _has_graphs(snapshot) else "graph")
+    options = QueryOptions(mix="merge", approx=not exact and _has_graphs(snapshot))
     targets = [
         TargetSet(own[None], [name], [], name=str(number))
         for number, (name, own) in enumerate(zip(names, codes, strict=True))
     ]
     wanted = min(k + 1, max(snapshot.manifest.documents, 1))  # one more, as a document finds itself
-    selection = query(snapshot, targets, Budget(documents=wanted * len(targets)), options, threads=threads)
+    selection = query(snapshot, targets, Budget(documents=wanted * len(targets)), options, passes=Passes(threads))
     target = '"target"' if len(targets) > 1 else "'0'"
     columns = ", ".join(f'"{name}"' for name in COLUMNS[2:])
     rows: list[dict[str, Any]] = []
@@ -124,10 +124,9 @@ def codes_of(snapshot: Snapshot, ids: Sequence[str]) -> Codes:
 def _has_graphs(snapshot: Snapshot) -> bool:
     """Return whether the index has graphs that can be used."""
     with suppress(NagIndexError, OSError):
-        sketches = current_sketches(snapshot.path, snapshot.manifest.fingerprint.spec)
-        if sketches is not None:
-            graphs = graphs_of(sketches, snapshot.manifest.segments)
-            for graph in graphs:
-                graph.check()
-            return bool(graphs)
+        graphs = current_graphs(snapshot.path, snapshot.manifest.fingerprint.spec)
+        if graphs is not None and (files := graphs.graphs(snapshot.manifest.segments)):
+            for file in files:
+                file.check()
+            return len(graphs.basis.vectors) > 0
     return False

@@ -8,17 +8,53 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.search.plan import Workload
 from nagindex.search.profile import Nearest, Target
-from nagindex.search.scan import KeptSums, Part, SumsOf, counts_of, sums_from_codes
+from nagindex.search.scan import KeptSums, Part, Ranking, SumsOf, counts_of, scan, sums_from_codes
 from nagindex.search.scorers import scorer_of
+from nagindex.search.top_n import Hits
 from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
-from nagindex.select.options import QueryOptions
+from nagindex.select.options import Background, QueryOptions
 from nagindex.sketches.popularity import popularity_of
 from nagindex.storage.manifest import SegmentEntry
+from nagindex.storage.segment import verify_segments
+from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.saved import TargetSet
-from nagindex.workers.cpus import thread_count
+
+
+class Passes:
+    """The passes of a query over the codes of the pool, on threads of this process.
+
+    Attributes:
+        threads: how many; by default one for each CPU.
+    """
+
+    def __init__(self, threads: int | None = None) -> None:
+        self.threads = threads
+
+    def verify(self, snapshot: Snapshot) -> None:
+        """Verify the files that a query will read; see `verify_segments`."""
+        verify_segments(snapshot.segments, threads=self.threads)
+
+    def counts(self, candidates: Candidates, view: View, background: Background) -> tuple[npt.NDArray[np.int64], int]:
+        """Return how many documents hold each neuron, int64 [layers, max d_l], of how many documents.
+
+        Args:
+            candidates: the candidates.
+            view: the codes that count.
+            background: whether the `candidates` are counted, or all documents of their snapshot, the `pool`.
+        """
+        if background == "candidates":
+            return counts_of(candidates.parts(tokens=False), view, threads=self.threads)
+        return popularity_of(candidates.snapshot.segments, view, threads=self.threads)
+
+    def sums_of(self, parts: Sequence[Part], targets: Sequence[Target], view: View) -> SumsOf:
+        """Return what gives the documents' sums; see `score_pool`."""
+        return sums_from_codes(scorer_of(targets, view), len(targets))
+
+    def rank(self, pool: ScoredPool, rankings: Sequence[Ranking]) -> list[Hits]:
+        """Return the hits of each ranking, from the sums of all candidates; see `scan`."""
+        return scan(pool.parts, pool.sums_of, rankings, threads=self.threads)
 
 
 @dataclass(frozen=True)
@@ -33,7 +69,7 @@ class ScoredPool:
         sums_of: gives the documents' sums for all targets.
         kept: the sums of all documents, where the query needs the score of every candidate.
         size: what all candidates together take of a budget, documents or tokens.
-        threads: threads of a search; by default one for each CPU.
+        passes: makes the passes over the codes.
     """
 
     parts: Sequence[Part]
@@ -43,7 +79,12 @@ class ScoredPool:
     sums_of: SumsOf
     kept: KeptSums | None
     size: int
-    threads: int | None
+    passes: Passes
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of a search; by default one for each CPU."""
+        return self.passes.threads
 
     @property
     def documents(self) -> int:
@@ -54,23 +95,6 @@ class ScoredPool:
     def bytes_per_document(self) -> int:
         """Bytes of a document's codes."""
         return self.view.whole.bytes_per_document
-
-    def workload(
-        self, *, sketched: int = 0, admitted: float = 1.0, dims: int = 0, connected: int = 0, candidates: int = 0
-    ) -> Workload:
-        """Return the size of the task, from which costs are predicted; see `Workload`."""
-        return Workload(
-            documents=self.documents,
-            sketched=sketched,
-            targets=len(self.targets),
-            nnz=len(self.view.layers) * self.view.top_k,
-            bytes_per_document=self.bytes_per_document,
-            dims=dims,
-            threads=thread_count(self.threads),
-            admitted=admitted,
-            connected=connected,
-            candidates=candidates,
-        )
 
     def weights_of_all_layers(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Return weights of the view's layers, int64 [layers, max d_l], as weights of all layers, zero elsewhere."""
@@ -85,7 +109,7 @@ def score_targets(
     view: View,
     options: QueryOptions,
     *,
-    threads: int | None,
+    passes: Passes,
 ) -> list[Target]:
     """Return what documents are scored by: the profile of each target set, or its examples one by one.
 
@@ -94,17 +118,15 @@ def score_targets(
         targets: the target sets.
         view: the codes that count.
         options: of them, `score`, `weights` and `background` count.
-        threads: threads of the count.
+        passes: counts them.
     """
     spec, codes, nearest = view.spec, [view(target.codes) for target in targets], options.nearest
     if nearest is not None:
         return [Nearest(own, min(nearest, len(own)), spec) for own in codes]
     weighting = options.weighting
     pool, documents = np.zeros((spec.layers, max(spec.widths)), np.int64), 0
-    if weighting.compares_with_pool and options.background == "candidates":
-        pool, documents = counts_of(candidates.parts(tokens=False), view, threads=threads)
-    elif weighting.compares_with_pool:
-        pool, documents = popularity_of(candidates.snapshot.segments, view, threads=threads)
+    if weighting.compares_with_pool:
+        pool, documents = passes.counts(candidates, view, options.background)
     return [weighting.profile_of(own, pool, documents, spec) for own in codes]
 
 
@@ -116,7 +138,7 @@ def score_pool(
     *,
     keep_sums: bool,
     size: int,
-    threads: int | None,
+    passes: Passes,
 ) -> ScoredPool:
     """Return candidates with what scores them.
 
@@ -127,11 +149,11 @@ def score_pool(
         view: the codes that count.
         keep_sums: whether to compute the sums of all documents now, and keep them.
         size: what all candidates together take of a budget.
-        threads: threads of a search; by default one for each CPU.
+        passes: makes the passes over the codes.
     """
-    sums_of: SumsOf = sums_from_codes(scorer_of(targets, view), len(targets))
+    sums_of = passes.sums_of(parts, targets, view)
     kept: KeptSums | None = None
     if keep_sums:
         largest = max(max(-target.low, target.high) for target in targets)
-        sums_of = kept = KeptSums(parts, sums_of, targets=len(targets), largest=largest, threads=threads)
-    return ScoredPool(parts, segments, view, targets, sums_of, kept, size, threads)
+        sums_of = kept = KeptSums(parts, sums_of, targets=len(targets), largest=largest, threads=passes.threads)
+    return ScoredPool(parts, segments, view, targets, sums_of, kept, size, passes)

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from nagindex._version import __version__
 from nagindex.errors import BadInputError, plural
 from nagindex.query.engines import Engine, open_engine
-from nagindex.query.pool import ScoredPool, score_pool, score_targets
+from nagindex.query.pool import Passes, ScoredPool, score_pool, score_targets
 from nagindex.query.replay import hashed_files, index_record
 from nagindex.query.rows import Chosen
 from nagindex.query.selection import Selection
@@ -33,7 +33,6 @@ from nagindex.storage.docs import ids_at
 from nagindex.storage.fingerprint import installed_libraries
 from nagindex.storage.locations import location
 from nagindex.storage.manifest import lost_version
-from nagindex.storage.segment import verify_segments
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.saved import TargetSet
@@ -52,21 +51,21 @@ class Prepared:
     candidates: Candidates
 
 
-def prepare(snapshot: Snapshot, budget: Budget, options: QueryOptions, *, threads: int | None = None) -> Prepared:
+def prepare(snapshot: Snapshot, budget: Budget, options: QueryOptions, passes: Passes) -> Prepared:
     """Read the files that a query names and find its candidates; all that can be refused without the targets is refused here.
 
     Args:
         snapshot: the version of the index.
         budget: how much to select.
         options: the query options.
-        threads: threads that check the index's files; by default one for each CPU.
+        passes: checks the index's files.
 
     Raises:
         BadInputError: no document can be selected, or the options contradict the index or the files.
     """
     _require_counted(snapshot, budget)
     files = QueryFiles.read(options.excluded_files, options.quality, options.decontamination)
-    verify_segments(snapshot.segments, threads=threads)
+    passes.verify(snapshot)
     cap_columns = list(options.cap)
     found = Candidates.find(snapshot, files, where=options.where, quality=options.quality, cap_columns=cap_columns)
     return Prepared(files, found)
@@ -81,7 +80,7 @@ def query(
     prepared: Prepared | None = None,
     recorded: Mapping[str, Any] | None = None,
     corpus_root: str | Path | None = None,
-    threads: int | None = None,
+    passes: Passes | None = None,
 ) -> Selection:
     """Return the documents of a snapshot that best match target sets, within a budget.
 
@@ -93,7 +92,7 @@ def query(
         prepared: what `prepare` returned for the same budget and options, if it was called.
         recorded: further entries of the selection's record: how targets were named and read.
         corpus_root: where the sources lie now, if texts are needed and the sources were moved.
-        threads: threads of a search; by default one for each CPU.
+        passes: makes the passes over the codes; by default a thread for each CPU.
 
     Raises:
         BadInputError: no document can be selected, or the options contradict each other or the index.
@@ -106,17 +105,18 @@ def query(
     # Weights that contradict each other are refused before any file is read.
     shares_of(documents=snapshot.manifest.documents, tokens=max(snapshot.manifest.tokens, 1))
     view = View.of(snapshot.manifest.fingerprint.spec, options.written_layers, options.top_k)
-    prepared = prepared or prepare(snapshot, budget, options, threads=threads)
+    passes = passes or Passes()
+    prepared = prepared or prepare(snapshot, budget, options, passes)
     files, candidates = prepared.files, prepared.candidates
     shares = shares_of(documents=candidates.documents, tokens=candidates.tokens)
-    scored = score_targets(candidates, targets, view, options, threads=threads)
+    scored = score_targets(candidates, targets, view, options, passes=passes)
     parts = candidates.parts(
         tokens=budget.counts_tokens, values=options.quality is not None, changing=files.evaluation is not None
     )
     size = candidates.tokens if budget.counts_tokens else candidates.documents
     segments, keep_sums = snapshot.manifest.segments, options.needs_all_scores
-    pool = score_pool(parts, segments, scored, view, keep_sums=keep_sums, size=size, threads=threads)
-    engine = open_engine(snapshot, pool, mode=options.mode, score=options.score)
+    pool = score_pool(parts, segments, scored, view, keep_sums=keep_sums, size=size, passes=passes)
+    engine = open_engine(snapshot, pool, approx=options.approx)
     keys = _ranking_keys(pool, options)
     caps = {column: exact_decimal(share) for column, share in options.cap.items()}
     ranking_names = names if len(shares) > 1 else [""]
@@ -134,7 +134,7 @@ def query(
     rank = partial(_rank, engine, keys.keys, snapshot)
     outcome = choose(rank, shares, candidates, constraints, SourceTexts(snapshot, corpus_root))
 
-    logger.info("engine %s: %s", engine.plan.engine, engine.plan.fell_back or engine.plan.why)
+    logger.info("engine %s: %s", engine.plan.engine, engine.plan.why)
     examples, notes = contaminated_examples(targets, files.evaluation) if files.evaluation else ([], [])
     warnings = target_warnings(targets, nearest=options.nearest, score=options.score) + candidates.notes
     if not constraints.depend_on_order and not budget.unlimited:
@@ -148,6 +148,7 @@ def query(
         settings=_record(snapshot, targets, budget, asked, recorded or {})
         | ({"evaluation": files.evaluation.files} if files.evaluation else {})
         | {"plan": engine.plan.to_json(timed=False)},
+        targets=lambda: targets,
         warnings=warnings,
         dropped=[*outcome.dropped, *examples],
         plan=engine.plan,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from html import escape
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,9 +14,12 @@ import numpy.typing as npt
 from nagindex.arguments import checked
 from nagindex.corpus.sql import open_database, quote_name
 from nagindex.errors import BadInputError, MissingDependencyError
+from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.query.export import format_of, write_rows
+from nagindex.query.html import table
 from nagindex.query.rows import Chosen, create_rows
 from nagindex.search.plan import Plan
+from nagindex.select.recorded import recorded_options
 from nagindex.storage.docs import kept_types
 from nagindex.storage.files import replacing
 from nagindex.storage.places import check_output, check_output_beside
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     import polars
     import pyarrow
     from duckdb import DuckDBPyRelation
+
+    from nagindex.query.explain import Explanation
+    from nagindex.query.report_targets import Selected
+    from nagindex.targets.saved import TargetSet
 
 SCORE_COLUMNS = ("rank", "id", "score")
 PLACE_COLUMNS = ("tokens", "file", "row")
@@ -61,8 +67,9 @@ class Selection:
         snapshot: Snapshot,
         settings: dict[str, Any],
         plan: Plan,
+        targets: Callable[[], Sequence[TargetSet]],
         warnings: Sequence[str] = (),
-        dropped: Sequence[dict[str, Any]] = (),
+        dropped: Sequence[dict[str, Any]] | None = (),
     ) -> None:
         """Order the documents by ranking, descending key and ascending id, and look up their columns.
 
@@ -72,13 +79,15 @@ class Selection:
             snapshot: the version that was searched.
             settings: see above.
             plan: see above.
+            targets: encodes the target sets again, or returns them.
             warnings: see above.
-            dropped: see above.
+            dropped: see above; None where it is not known.
 
         Raises:
             BadInputError: the index keeps a column with the name of one that this selection needs.
         """
-        self.settings, self.warnings, self.dropped, self.plan = settings, list(warnings), list(dropped), plan
+        self.settings, self.warnings, self.dropped, self.plan = settings, list(warnings), list(dropped or ()), plan
+        self._targets, self._knows_dropped, self._extra = targets, dropped is not None, tuple(columns)
         kept = snapshot.manifest.settings.keep_columns
         self.columns = (*SCORE_COLUMNS, *columns, *PLACE_COLUMNS, *kept)
         for name in kept:
@@ -132,13 +141,10 @@ class Selection:
 
     def _repr_html_(self) -> str:
         """Return the first rows as an HTML table, for notebooks."""
-        cells = [["" if v is None else escape(_shown(v)) for v in row.values()] for row in self.head(ROWS_SHOWN)]
-        lines = ["".join(f"<td>{cell}</td>" for cell in row) for row in cells]
-        head = "".join(f"<th>{escape(name)}</th>" for name in self.columns)
-        body = "".join(f"<tr>{line}</tr>" for line in lines)
-        more = len(self) - len(lines)
+        rows = [list(row.values()) for row in self.head(ROWS_SHOWN)]
+        more = len(self) - len(rows)
         rest = f"<p>and {more:,} more</p>" if more else ""
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}"
+        return table(self.columns, rows) + rest
 
     @property
     def ids(self) -> npt.NDArray[np.object_]:
@@ -169,6 +175,98 @@ class Selection:
             raise BadInputError(f"no column {name!r} in the selection; there are {', '.join(self.columns)}")
         sql = f"SELECT {quote_name(name)} AS v FROM selection"
         return self._connection.execute(sql).fetchnumpy()["v"]
+
+    @checked
+    @reports_progress
+    def explain(
+        self,
+        ids: str | Sequence[str] | None = None,
+        *,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> list[Explanation]:
+        """Return what the scores of documents are made of, by the query's own targets and options: for each, one explanation a target.
+
+        Args:
+            ids: ids of documents, selected or not, or one id; by default those of the best document of each target.
+            threads: threads that count neurons; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            BadInputError: an id is not in the index.
+        """
+        from nagindex.query.explain import explain
+
+        wanted = [row["id"] for row in self.head(1)] if ids is None else [ids] if isinstance(ids, str) else list(ids)
+        options = recorded_options(self.settings["query"])
+        return explain(self._snapshot, list(dict.fromkeys(wanted)), self._targets(), options, threads=threads)
+
+    @checked
+    @reports_progress
+    def report(
+        self,
+        path: str | Path,
+        *,
+        title: str | None = None,
+        with_text: bool = True,
+        corpus_root: str | Path | None = None,
+        threads: int | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> None:
+        """Write a page about the selection: one HTML file that loads nothing, and appears whole or not at all.
+
+        It shows what was asked, what came out against the pool, scores and other cuts, layers and neurons, documents with their texts and
+        explanations, and the selection as a table. All candidates are scored again for it.
+
+        Args:
+            path: the file, whose name ends in .html; one that exists is replaced, unless it is an input or a source of the index.
+            title: the page's title; by default one of its size and targets.
+            with_text: whether to show texts of documents and examples; where sources have changed, texts are left out with a note.
+            corpus_root: where the sources lie now; by default where they were read.
+            threads: threads of the scan; by default one for each CPU.
+            progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            BadInputError: the name does not end in .html, or the file must not be overwritten.
+            InputNotFoundError: a file of excluded ids or scores is gone.
+        """
+        from nagindex.query.reports import report_of
+        from nagindex.report.render import render
+
+        file = Path(path)
+        if file.suffix.lower() not in (".html", ".htm"):
+            raise BadInputError(f"{file}: a report is a page; name a file that ends in .html")
+        check_output(file, inputs=self._inputs())
+        check_output_beside(file, self._snapshot, corpus_root)
+        selected = self._selected()
+        page = report_of(selected, title=title, with_texts=with_text, corpus_root=corpus_root, threads=threads)
+        with replacing(file) as temporary:
+            temporary.write_text(render(page), encoding="utf-8")
+
+    def _selected(self) -> Selected:
+        """Return the selection as a report takes it."""
+        from nagindex.query.report_targets import Selected
+
+        targets = list(self._targets())
+        extra = "".join(f", {quote_name(name)}" for name in self._extra)
+        found = self._connection.execute(f"SELECT _position, rank, score{extra} FROM selection").fetchnumpy()
+        numbers = {target.name: number for number, target in enumerate(targets)}
+        owners = np.zeros(len(found["rank"]), np.int64)
+        if len(targets) > 1 and "target" in found:
+            owners = np.array([numbers[name] for name in found["target"]], np.int64)
+        return Selected(
+            snapshot=self._snapshot,
+            settings=self.settings,
+            options=recorded_options(self.settings["query"]).for_targets(len(targets)),
+            targets=targets,
+            positions=found["_position"],
+            ranks=found["rank"],
+            scores=found["score"],
+            owners=owners,
+            columns={name: found[name] for name in self._extra},
+            warnings=self.warnings,
+            dropped=self.dropped if self._knows_dropped else None,
+        )
 
     def to_duckdb(self) -> DuckDBPyRelation:
         """Return the selection as a DuckDB relation, in order, for further SQL."""
@@ -311,7 +409,3 @@ def _require(package: str, extra: str) -> None:
     """Raise MissingDependencyError unless a package is installed."""
     if find_spec(package) is None:
         raise MissingDependencyError(f"{package} is not installed; run: pip install 'nagindex[{extra}]'")
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Search algorithms on arrays: scan, sketch and graph search, profiles, cost prediction, recall, compiled loops.
+"""Search algorithms on arrays: scan and graph search, profiles, recall, compiled loops.
 
 Knows NAGs as arrays; knows nothing of files of an index, models or queries.
 """

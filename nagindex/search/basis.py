@@ -1,8 +1,8 @@
-"""The subspace of a sketch: a truncated singular value decomposition of a sample of NAGs.
+"""The subspace that graphs are built in: a truncated singular value decomposition of a sample of NAGs.
 
 A NAG is a 0/1 vector x over all neurons of all layers, with nnz = L * K nonzeros. The first direction of a basis V is
-the sample's mean, the others are its principal components. A document has the coordinates y = V'x and the residual norm
-|x - Vy|. All floating-point errors are bounded, so bounds on scores that are derived from these values hold exactly.
+the sample's mean, the others are its principal components. The sketch of a document is its coordinates y = V'x; with the
+coefficients a = V'w of a target's weights w, y'a is its estimated score.
 """
 
 from __future__ import annotations
@@ -17,9 +17,7 @@ from nagindex.nag import Codes, NagSpec
 from nagindex.workers.cpus import thread_count
 
 TOLERANCE = 0.1
-"""Relative accuracy of the singular values; bounds hold for any basis."""
-UNIT = 2.0**-24
-"""Unit roundoff of float32."""
+"""Relative accuracy of the singular values."""
 ROWS_PER_TASK = 4096
 
 
@@ -29,36 +27,11 @@ class Basis:
 
     Attributes:
         vectors: float32 [neurons, d], memory-mapped or in memory.
-        skew: upper bound on the spectral norm of V'V - 1.
-        rounding: float64 [d]; upper bound on the error of coordinates computed in float32.
         spec: shape of the NAGs.
     """
 
     vectors: npt.NDArray[np.float32]
-    skew: float
-    rounding: npt.NDArray[np.float64]
     spec: NagSpec
-
-    @classmethod
-    def of(cls, vectors: npt.NDArray[np.float32], spec: NagSpec) -> Basis:
-        """Return the basis with these vectors, float32 [neurons, d]."""
-        gram = np.zeros((vectors.shape[1],) * 2)
-        largest = np.zeros(vectors.shape[1])
-        for start, stop in zip(spec.offsets[:-1], spec.offsets[1:], strict=True):
-            layer = vectors[start:stop].astype(np.float64)
-            gram += layer.T @ layer
-            largest += np.partition(np.abs(layer), -spec.top_k, axis=0)[-spec.top_k :].sum(axis=0)
-        return cls(
-            vectors,
-            float(np.linalg.norm(gram - np.eye(len(gram)))) * 1.01 + 1e-12,
-            1.01 * spec.layers * spec.top_k * UNIT * largest,
-            spec,
-        )
-
-    @property
-    def nnz(self) -> int:
-        """Nonzeros of a document, L * K."""
-        return self.spec.layers * self.spec.top_k
 
     def coordinates(self, codes: Codes, *, threads: int | None = None) -> npt.NDArray[np.float32]:
         """Return the coordinates V'x of documents, float32 [n, d], from their codes, uint16 [n, L, K].
@@ -72,48 +45,29 @@ class Basis:
         from nagindex.search.kernels import sum_vectors
 
         coordinates = np.empty((len(codes), self.vectors.shape[1]), np.float32)
-        vectors, offsets = self.vectors.view(np.ndarray).reshape(-1), self.spec.offsets
+        vectors, offsets, top_k = self.vectors.view(np.ndarray).reshape(-1), self.spec.offsets, self.spec.top_k
 
         def fill(first: int) -> None:
             rows = slice(first, first + ROWS_PER_TASK)
-            block = np.ascontiguousarray(codes[rows]).reshape(-1, self.nnz)
-            sum_vectors(block, offsets, self.spec.top_k, vectors, coordinates[rows])
+            block = np.ascontiguousarray(codes[rows]).reshape(-1, self.spec.layers * top_k)
+            sum_vectors(block, offsets, top_k, vectors, coordinates[rows])
 
         with ThreadPoolExecutor(thread_count(threads)) as pool:
             list(pool.map(fill, range(0, len(codes), ROWS_PER_TASK)))
         return coordinates
 
-    def residuals(self, coordinates: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Return upper bounds on residual norms |x - Vy|, float64 [n], from coordinates, float32 [n, d]."""
-        length = np.sqrt(np.einsum("ij,ij->i", coordinates, coordinates, dtype=np.float64))
-        exact = np.maximum(
-            length - np.linalg.norm(self.rounding), 0
-        )  # a lower bound on the norm of the exact coordinates
-        square = np.maximum(self.nnz - exact * exact * (1 - self.skew), 0)
-        residuals: npt.NDArray[np.float64] = np.sqrt(square) * (1 + 1e-12)
-        return residuals
-
-    def project(self, weights: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.float64], float, float]:
-        """Project a weight vector w onto the basis: w = Va + w'.
+    def coefficients(self, weights: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Return the coefficients V'w of a weight vector, float64 [d].
 
         Args:
             weights: int64 [L, max d_l], 0 beyond a layer's width.
-
-        Returns:
-            The coefficients a, float64 [d]; an upper bound on the residual norm |w'|; an upper bound on the leakage
-            |V'w'|, which is zero up to rounding.
         """
         coefficients = np.zeros(self.vectors.shape[1])
-        square = 0.0
         for layer, start in enumerate(self.spec.offsets[:-1]):
             neurons = np.flatnonzero(weights[layer])
-            values = weights[layer, neurons].astype(np.float64)
-            coefficients += values @ self.vectors[start + neurons].astype(np.float64)
-            square += float(values @ values)
-        length = float(coefficients @ coefficients)
-        residual = max(square * (1 + 1e-12) - length * (1 - self.skew), 0.0)
-        leakage = (self.skew + 1e-12) * float(np.sqrt(length)) * (1 + 1e-12)
-        return coefficients, float(np.sqrt(residual)), leakage
+            vectors = self.vectors[start + neurons].astype(np.float64)
+            coefficients += weights[layer, neurons].astype(np.float64) @ vectors
+        return coefficients
 
 
 def fit(codes: Codes, spec: NagSpec, directions: int, seed: int) -> tuple[npt.NDArray[np.float32], float]:

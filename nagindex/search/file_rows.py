@@ -24,7 +24,7 @@ SLOW = 30e-6
 
 
 class FileRows:
-    """An array in a file, in C order, whose rows are read by `rows[slice]` and `rows[int64 [m]]`.
+    """An array in a file, in C order, whose rows are read by `rows[int64 [m]]`.
 
     Attributes:
         path: the file.
@@ -63,34 +63,14 @@ class FileRows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-        """Read rows, [m, ...].
+    def __getitem__(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        """Read rows, [m, ...], int64 [m].
 
         Raises:
             DamagedIndexError: the file is truncated before them, or cannot be read.
             IndexError: a row is out of range.
         """
-        if isinstance(rows, slice):
-            start, stop, step = rows.indices(len(self))
-            if step == 1:
-                return self._read_slice(start, max(stop, start))
-            rows = np.arange(start, stop, step)
-        return self._read_rows(np.ascontiguousarray(rows, np.int64))
-
-    def _read_slice(self, start: int, stop: int) -> npt.NDArray[Any]:
-        rows = np.empty((stop - start, *self.shape[1:]), self.dtype)
-        left, offset = rows.reshape(-1).view(np.uint8).data, self.offset + start * self._size
-        while left:
-            try:
-                count = os.preadv(self._file, [left], offset)
-            except OSError as error:  # such as a stale handle of a network file system
-                raise DamagedIndexError(self.path, f"cannot be read ({error.strerror})") from None
-            if not count:
-                raise self._truncated()
-            left, offset = left[count:], offset + count
-        return rows
-
-    def _read_rows(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        rows = np.ascontiguousarray(rows, np.int64)
         if len(rows) and not 0 <= rows.min() <= rows.max() < len(self):
             raise IndexError(f"rows {rows.min()} to {rows.max()} of {len(self)}")
         gather, advise = _compiled()

@@ -1,8 +1,7 @@
 """The graph engine: approximate answers from neighbor graphs, with an estimate of their recall.
 
 Candidates from the graphs are scored exactly, and documents that no graph covers are scanned. Recall is estimated from
-exact scores of a sample of the documents that were not returned, stratified by estimated score. Documents whose upper
-bound lies below the lowest returned score cannot have been missed and are left out.
+exact scores of a random sample of the covered documents that were not returned, of a size that does not grow with the pool.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -22,8 +20,6 @@ from nagindex.search.recall import Recall, Stratum, estimate_recall
 from nagindex.search.rescore import rescore
 from nagindex.search.scan import Part, Ranking, scan, sums_from_codes
 from nagindex.search.scorers import Scorer
-from nagindex.search.sketch import ProjectedQuery
-from nagindex.search.sketch_search import Admitted, SketchOf, cut_by_position, documents_above_bound
 from nagindex.search.top_n import Hits, concatenate
 from nagindex.workers.cpus import thread_count
 
@@ -40,14 +36,8 @@ SCORE_ALL_FROM = 0.25
 LATE_SHARE = 0.001
 """Share of the answer in the last third of a graph's candidates above which more are taken."""
 CANDIDATES_PER_EXAMPLE = 10
-STRATUM_EDGES = (-1.0, 0.0, 1.0, 2.0, 3.0, 5.0)
-"""Edges of the strata: distance below the lowest returned score, in standard deviations of the estimates."""
-NEAR_SAMPLE, FAR_SAMPLE = 4096, 32_768
-"""Documents scored of each stratum, and of the last one, which is by far the largest."""
-ERROR_SAMPLE = 1024
-"""Best documents that were not returned, from which that standard deviation is computed."""
-UNBOUNDED_SAMPLE = 16_384
-"""Documents scored for a target without bounds."""
+SAMPLE = 16_384
+"""Documents scored to estimate the recall."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +60,15 @@ class Graph:
         positions: npt.NDArray[np.int64] = nodes - first[part_of] + starts[part_of]
         return positions
 
+    def nodes(self, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the nodes, int64 [k], of those of positions in the pool, int64 [m], that the graph covers."""
+        found, first = [np.zeros(0, np.int64)], 0
+        for part in self.parts:
+            inside = (part.start <= positions) & (positions < part.start + part.documents)
+            found.append(positions[inside] - part.start + first)
+            first += part.documents
+        return np.concatenate(found)
+
 
 @dataclass(frozen=True)
 class GraphTarget:
@@ -77,13 +76,11 @@ class GraphTarget:
 
     Attributes:
         queries: float64 [d] each: the coefficients of the target's weights, or of each of its examples.
-        projected: the projected weights; None if sketches give no bounds on the target's scores.
         scorer: sums codes for this target alone.
         ranking: the list to make; its budget counts documents.
     """
 
     queries: Sequence[npt.NDArray[np.float64]]
-    projected: ProjectedQuery | None
     scorer: Scorer
     ranking: Ranking
 
@@ -120,7 +117,7 @@ def search(
         new = np.setdiff1d(np.concatenate([np.zeros(0, np.int64), *living]), scored.positions)
         sums = rescore(parts, new, target.scorer, threads=threads)
         scored = concatenate([scored, Hits(new, sums, np.ones(len(new), np.int64))])
-        answer = cut_by_position(scored, budget=budget)
+        answer = _cut_by_position(budget, scored)
         # The last third of a graph's candidates, in its order, should hold next to nothing of the answer.
         late = [np.isin(positions[2 * len(positions) // 3 :], answer.positions).sum() for positions in living]
         short, tolerated = len(answer.keys) < budget, LATE_SHARE * len(answer.keys)
@@ -135,82 +132,51 @@ def search(
     return target.ranking.cut(scored.take(scored.keys >= target.ranking.minimum)), documents
 
 
+def _cut_by_position(budget: int, hits: Hits) -> Hits:
+    """Return the hits of largest keys that fill a budget of documents, and one more; ties go to the lower position."""
+    return hits.take(np.lexsort((hits.positions, -hits.keys))[: budget + 1])
+
+
 def candidates_per_hit(budget: int, documents: int) -> float:
     """Return the number of candidates that graphs over some documents give for each hit of a budget."""
     return max(MIN_CANDIDATES_PER_HIT, CANDIDATES_PER_HALVING * float(np.log2(max(documents, 1) / max(budget, 1))))
 
 
 def estimated_recall(
-    parts: Sequence[Part],
-    sketch_of: SketchOf,
-    graphs: Sequence[Graph],
-    target: GraphTarget,
-    hits: Hits,
-    *,
-    threads: int | None = None,
+    parts: Sequence[Part], graphs: Sequence[Graph], target: GraphTarget, hits: Hits, *, threads: int | None = None
 ) -> Recall:
     """Estimate the recall of an approximate answer, with a 95 % interval.
 
     Args:
         parts: the pool.
-        sketch_of: opens a part's sketches.
         graphs: the graphs that were searched; what they do not cover was scanned.
         target: the target.
         hits: the answer.
         threads: number of threads; by default one per available core.
     """
-    covered = [part for graph in graphs for part in graph.parts]
-    if not len(hits.positions) or not covered:
+    positions, population = _sample_of_others(graphs, np.sort(hits.positions))
+    if not len(hits.positions) or not population:
         return Recall(1.0, 1.0, 1.0, 0)
-
-    def exact(positions: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        return rescore(parts, positions, target.scorer, threads=threads)
-
-    lowest = int(hits.keys.min())
-    if target.projected is None:
-        outside = np.concatenate([np.arange(part.start, part.start + part.documents) for part in covered])
-        strata, sizes = [outside[_not_returned(parts, outside, hits)]], [UNBOUNDED_SAMPLE]
-    else:
-        outside, estimates = _estimates_above_bound(covered, sketch_of, target.projected, lowest, threads)
-        missed = _not_returned(parts, outside, hits)
-        strata = _strata(outside[missed], estimates[missed], lowest, exact)
-        sizes = [NEAR_SAMPLE] * len(STRATUM_EDGES) + [FAR_SAMPLE]
-    generator = np.random.default_rng(0)
-    sampled = []
-    for positions, size in zip(strata, sizes, strict=True):
-        if len(positions):
-            sample = np.sort(generator.choice(positions, min(size, len(positions)), replace=False))
-            sampled.append(Stratum(len(positions), exact(sample)))
-    return estimate_recall(hits.keys, sampled)
+    sums = rescore(parts, positions, target.scorer, threads=threads)
+    sums[~_alive_at(parts)(positions)] = np.iinfo(np.int64).min  # no hit, whatever its codes
+    return estimate_recall(hits.keys, [Stratum(population, sums)])
 
 
-def _strata(
-    positions: npt.NDArray[np.int64],
-    estimates: npt.NDArray[np.float64],
-    lowest: int,
-    exact: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.int64]],
-) -> list[npt.NDArray[np.int64]]:
-    """Divide documents into strata by the distance of their estimates below the lowest returned score.
+def _sample_of_others(graphs: Sequence[Graph], returned: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], int]:
+    """Draw documents that graphs cover and that were not returned; return their positions, ascending, and the number of all these.
 
     Args:
-        positions: int64 [m], ascending.
-        estimates: float64 [m], estimated scores.
-        lowest: lowest score that was returned.
-        exact: f(positions [k]) that gives exact scores, int64 [k].
+        graphs: the graphs.
+        returned: int64 [m], ascending positions.
     """
-    near = np.sort(np.argsort(-estimates, kind="stable")[:ERROR_SAMPLE])
-    errors = exact(positions[near]) - estimates[near]
-    deviation = max(float(np.std(errors)) if len(near) else 0.0, 1e-9 * max(abs(lowest), 1))
-    numbers = np.searchsorted(np.array(STRATUM_EDGES), (lowest - estimates) / deviation)
-    return [positions[numbers == number] for number in range(len(STRATUM_EDGES) + 1)]
-
-
-def _not_returned(parts: Sequence[Part], positions: npt.NDArray[np.int64], hits: Hits) -> npt.NDArray[np.bool_]:
-    """Return which documents are alive and no hits, bool [m], of int64 [m] distinct positions."""
-    missed: npt.NDArray[np.bool_] = _alive_at(parts)(positions) & ~np.isin(
-        positions, hits.positions, assume_unique=True
+    covered = Graph(
+        None, tuple(sorted((part for graph in graphs for part in graph.parts), key=lambda part: part.start))
     )
-    return missed
+    taken = covered.nodes(returned)
+    population = sum(part.documents for part in covered.parts) - len(taken)
+    drawn = np.sort(np.random.default_rng(0).choice(population, min(SAMPLE, population), replace=False))
+    drawn += np.searchsorted(taken - np.arange(len(taken)), drawn, side="right")  # those returned are stepped over
+    return covered.positions(drawn), population
 
 
 def _nearest_documents(graph: Graph, target: GraphTarget, count: int) -> npt.NDArray[np.int64]:
@@ -224,27 +190,6 @@ def _nearest_documents(graph: Graph, target: GraphTarget, count: int) -> npt.NDA
     keys, first = np.unique(np.concatenate(nearest)[np.argsort(rank, kind="stable")], return_index=True)
     keys = keys[np.argsort(first)]
     return graph.positions(keys[keys < nodes])
-
-
-def _estimates_above_bound(
-    parts: Sequence[Part], sketch_of: SketchOf, query: ProjectedQuery, score: int, threads: int | None
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Return the documents whose upper bound reaches a score.
-
-    Returns:
-        Positions, ascending int64 [m], and estimated scores, float64 [m].
-    """
-    positions, estimates = [np.zeros(0, np.int64)], [np.zeros(0)]
-    lock = Lock()
-
-    def take(part: Part, admitted: list[Admitted]) -> None:
-        with lock:
-            positions.append(admitted[0].rows + part.start)
-            estimates.append(admitted[0].estimates)
-
-    documents_above_bound(parts, sketch_of, [query], [score], take, estimated=True, threads=threads)
-    order = np.argsort(together := np.concatenate(positions))
-    return together[order], np.concatenate(estimates)[order]
 
 
 def _alive_at(parts: Sequence[Part]) -> Callable[[npt.NDArray[np.int64]], npt.NDArray[np.bool_]]:

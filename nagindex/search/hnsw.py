@@ -1,19 +1,18 @@
 """Neighbor graphs (HNSW, by usearch) over sketches, searched for the highest estimated scores.
 
 Coordinates are centered and lifted to constant norm by one more coordinate, which holds the missing norm. The order by
-cosine to (a, 0) is then the order by y'a, the estimated score. Candidates from a graph are always scored exactly
-afterwards.
+cosine to (a, 0) is then the order by y'a, the estimated score; see `nagindex.search.basis`. Vectors are quantized to eight
+bits. Candidates from a graph are always scored exactly afterwards.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.search.sketch import Sketch, SketchType
 from nagindex.workers.cpus import available_cpus
 
 GROUP_DOCUMENTS = 1 << 18
@@ -23,49 +22,34 @@ ROWS_PER_ADD = 16_384
 MARGIN = 1.0 + 1e-5
 
 
-def build(
-    sketches: Sequence[Sketch], dtype: SketchType, advance: Callable[[int], None] = lambda documents: None
-) -> tuple[Any, npt.NDArray[np.float64]]:
-    """Build a usearch index over the documents of some sketches.
+def build(coordinates: npt.NDArray[np.float32], advance: Callable[[int], None] = lambda documents: None) -> Any:
+    """Return a usearch index over documents, node i for row i.
 
     Args:
-        sketches: sketches in one basis, with at least one document in total.
-        dtype: type of the graph's vectors.
+        coordinates: float32 [n, d], n at least 1; centered in place.
         advance: called with the number of documents that were added since the last call.
-
-    Returns:
-        The index, and the center that was subtracted from the coordinates, float64 [d].
     """
     from usearch.compiled import MetricKind, ScalarKind
     from usearch.index import Index
 
-    count = sum(map(len, sketches))
-    center = sum(_coordinates(sketch, slice(None)).sum(axis=0) for sketch in sketches) / count
-    longest = max(
-        float((_centered(sketch, rows, center) ** 2).sum(axis=1).max())
-        for sketch in sketches
-        for rows in _blocks(sketch)
-    )
-    kind = ScalarKind.F16 if dtype == "f16" else ScalarKind.I8
+    coordinates -= coordinates.mean(axis=0, dtype=np.float64).astype(np.float32)
+    squares = np.einsum("ij,ij->i", coordinates, coordinates)
+    missing = np.sqrt(np.maximum(squares.max() * MARGIN - squares, 0))
     index = Index(
-        ndim=len(center) + 1,
+        ndim=coordinates.shape[1] + 1,
         metric=MetricKind.Cos,
-        dtype=kind,
+        dtype=ScalarKind.I8,
         connectivity=CONNECTIVITY,
         expansion_add=EXPANSION_ADD,
         expansion_search=EXPANSION_SEARCH,
         enable_key_lookups=False,
     )
-    done = 0
-    for sketch in sketches:
-        for rows in _blocks(sketch):
-            centered = _centered(sketch, rows, center)
-            missing = np.sqrt(np.maximum(longest * MARGIN - (centered**2).sum(axis=1), 0))
-            vectors = np.concatenate([centered, missing[:, None]], axis=1).astype(np.float32)
-            index.add(np.arange(done, done + len(vectors), dtype=np.uint64), vectors, threads=available_cpus())
-            done += len(vectors)
-            advance(len(vectors))
-    return index, center
+    for first in range(0, len(coordinates), ROWS_PER_ADD):
+        rows = slice(first, first + ROWS_PER_ADD)
+        vectors = np.column_stack([coordinates[rows], missing[rows]])
+        index.add(np.arange(first, first + len(vectors), dtype=np.uint64), vectors, threads=available_cpus())
+        advance(len(vectors))
+    return index
 
 
 def load(path: str) -> Any:
@@ -92,17 +76,3 @@ def search_graph(index: Any, coefficients: npt.NDArray[np.float64], count: int) 
         return np.arange(min(count, len(index)), dtype=np.int64)
     matches = index.search((query / length).astype(np.float32), min(count, len(index)))
     return cast("npt.NDArray[np.int64]", np.asarray(matches.keys).astype(np.int64))
-
-
-def _blocks(sketch: Sketch) -> list[slice]:
-    return [slice(first, first + ROWS_PER_ADD) for first in range(0, len(sketch), ROWS_PER_ADD)]
-
-
-def _coordinates(sketch: Sketch, rows: slice) -> npt.NDArray[np.float32]:
-    values = sketch.values[rows][:, :-1]
-    coordinates: npt.NDArray[np.float32] = (sketch.offsets[:-1] + sketch.steps[:-1] * values).astype(np.float32)
-    return coordinates
-
-
-def _centered(sketch: Sketch, rows: slice, center: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return _coordinates(sketch, rows) - center

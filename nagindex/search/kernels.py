@@ -1,9 +1,9 @@
-"""Compiled loops over codes and sketches; they release the GIL, so threads run them in parallel."""
+"""Compiled loops over codes; they release the GIL, so threads run them in parallel."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import numba
@@ -23,12 +23,12 @@ PAD = 1 << 16
 Kernel = Callable[..., None]
 
 
-def compiled(function: Callable[..., Any], **settings: Any) -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function on its first call, without the GIL and cached on disk."""
     try:
-        return numba.njit(nogil=True, cache=True, **settings)(function)  # type: ignore[no-any-return]
+        return numba.njit(nogil=True, cache=True)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # numba finds no folder for its cache
-        return numba.njit(nogil=True, **settings)(function)  # type: ignore[no-any-return]
+        return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
 
 
 @cache
@@ -149,9 +149,6 @@ def count(codes: Any, columns: Any, top_k: int, alive: Any, counts: Any) -> None
 def sum_vectors(codes: Any, offsets: Any, top_k: int, vectors: Any, sums: Any) -> None:
     """Fill float32 [n, d] `sums` with the sums of the vectors of each document's neurons.
 
-    Sums are float32, in an order that takes each term through fewer than L * K additions. The error of a sum is thus
-    below L * K unit roundoffs of the sum of absolute values.
-
     Args:
         codes: uint16 [n, L * K]; a code that its layer does not have counts as the layer's last neuron.
         offsets: int64 [L + 1], each layer's first neuron.
@@ -176,34 +173,6 @@ def sum_vectors(codes: Any, offsets: Any, top_k: int, vectors: Any, sums: Any) -
         for k in range(nnz - nnz % 8, nnz):
             for j in range(d):
                 total[j] += vectors[at[k] + j]
-
-
-@compiled
-def multiply_integers(values: Any, weights: Any, products: Any) -> None:
-    """Fill int32 [n] `products` with the inner products of int8 [n, d] values and int16 [d] weights."""
-    for i in range(values.shape[0]):
-        total = np.int32(0)
-        for j in range(values.shape[1]):
-            total += np.int32(values[i, j]) * np.int32(weights[j])
-        products[i] = total
-
-
-@partial(compiled, fastmath={"reassoc", "contract"})  # the bound on rounding holds for any order of summation
-def multiply_halves(values: Any, weights: Any, products: Any) -> None:
-    """Fill float32 [n] `products` with the inner products of float16 values and float32 weights.
-
-    Args:
-        values: float16 [n, d], viewed as uint16.
-        weights: float32 [d], multiplied by 2^112.
-        products: float32 [n], filled.
-    """
-    for i in range(values.shape[0]):
-        total = np.float32(0)
-        for j in range(values.shape[1]):
-            half = np.uint32(values[i, j])
-            bits = ((half & np.uint32(0x7FFF)) << np.uint32(13)) | ((half & np.uint32(0x8000)) << np.uint32(16))
-            total += np.uint32(bits).view(np.float32) * weights[j]
-        products[i] = total
 
 
 def single_table(weights: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

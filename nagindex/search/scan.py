@@ -200,6 +200,26 @@ def scan(
         threads: number of threads; by default one per available core.
         rows: documents in a block; by default `ROWS_PER_TASK`.
     """
+    return [collector.result() for collector in collect(parts, sums_of, rankings, threads=threads, rows=rows)]
+
+
+def collect(
+    parts: Sequence[Part],
+    sums_of: SumsOf,
+    rankings: Sequence[Ranking],
+    *,
+    threads: int | None = None,
+    rows: int | None = None,
+) -> list[Collector]:
+    """Return a collector for each ranking, to which all documents were added; see `scan`.
+
+    Args:
+        parts: the pool.
+        sums_of: computes the sums from which the rankings' keys are made.
+        rankings: the lists to make.
+        threads: number of threads; by default one per available core.
+        rows: documents in a block; by default `ROWS_PER_TASK`.
+    """
     weighted = any(part.weights is not None for part in parts)
     collectors = [
         Collector(ranking.low, ranking.high, ranking.budget, ranking.cut, minimum=ranking.minimum, weighted=weighted)
@@ -219,7 +239,7 @@ def scan(
             collector.add(part.start + rows.start, key(rows, sums), alive[rows], weights[rows])
 
     sweep([part for part in parts if part.documents], sums_of, take, threads=threads, rows=rows)
-    return [collector.result() for collector in collectors]
+    return collectors
 
 
 def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) -> tuple[npt.NDArray[np.int64], int]:

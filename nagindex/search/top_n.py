@@ -64,6 +64,26 @@ whether these are the last ones (`final`): if more may follow, the one that exce
 """
 
 
+def bins_of_keys(keys: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.int32]:
+    """Return the bin of each key, int32 [n], in histograms of keys between two bounds."""
+    from nagindex.search.kernels import bins_of
+
+    bins = np.empty(len(keys), np.int32)
+    bins_of(keys, float(low), (BINS - 1) / (high - low) if high > low else 0.0, BINS - 1, bins)
+    return bins
+
+
+def reaching(hits: Hits, low: float, high: float, threshold: int) -> Hits:
+    """Return the hits whose keys, between two bounds, are in the bin of a threshold or above."""
+    return hits.take(bins_of_keys(hits.keys, low, high) >= threshold)
+
+
+def threshold_of(histogram: npt.NDArray[np.int64], budget: int) -> int:
+    """Return the highest bin at and above which the weights of a histogram exceed a budget; 0 if they never do."""
+    above = np.cumsum(histogram[::-1])
+    return max(0, len(above) - 1 - int(np.searchsorted(above, budget, side="right")))
+
+
 class Collector:
     """Collects the hits of one ranking from blocks in any order, on any number of threads.
 
@@ -84,8 +104,8 @@ class Collector:
             minimum: documents of a lower key are not collected.
             weighted: whether documents have weights other than 1.
         """
-        self.low, self.budget, self.cut, self.lock, self.minimum = float(low), budget, cut, Lock(), minimum
-        self.bins_per_unit = (BINS - 1) / (high - low) if high > low else 0.0
+        self.low, self.high, self.budget, self.minimum = low, high, budget, minimum
+        self.cut, self.lock = cut, Lock()
         self.histogram = np.zeros(BINS, np.int64)
         self.threshold = self.size = self.since_threshold = 0
         self.weighted, self.capacity = weighted, 0
@@ -105,7 +125,7 @@ class Collector:
         """
         from nagindex.search.kernels import collect
 
-        rows, bins = np.empty(len(keys), np.int64), self._bins(keys)
+        rows, bins = np.empty(len(keys), np.int64), bins_of_keys(keys, self.low, self.high)
         alive = alive if self.minimum == -np.inf else alive[: len(keys)] & (keys >= self.minimum)
         with self.lock:
             count = collect(bins, alive, weights, self.threshold, self.histogram, rows)
@@ -122,6 +142,12 @@ class Collector:
         if not complete:
             self._keep(self._cut(final=True))
         return dataclasses.replace(self._hits(slice(0, self.size)), complete=complete)
+
+    def possible(self) -> Hits:
+        """Return the documents at or above the threshold of all that were added, in nearly the order in which they were."""
+        self._raise_threshold()
+        self._keep(None)
+        return self._hits(slice(0, self.size))
 
     def _append(self, values: Sequence[npt.NDArray[Any]]) -> None:
         if not len(values[0]):
@@ -155,22 +181,11 @@ class Collector:
         """Yield the collected hits and their bins, some at a time."""
         for first in range(0, self.size, ROWS_PER_BLOCK):
             own = self._hits(slice(first, min(first + ROWS_PER_BLOCK, self.size)))
-            yield own, self._bins(own.keys)
-
-    def _bins(self, keys: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-        from nagindex.search.kernels import bins_of
-
-        bins = np.empty(len(keys), np.int32)
-        bins_of(keys, self.low, self.bins_per_unit, BINS - 1, bins)
-        return bins
+            yield own, bins_of_keys(own.keys, self.low, self.high)
 
     def _raise_threshold(self) -> None:
         """Raise the threshold to the highest bin at and above which the weights exceed the budget."""
-        self.since_threshold = 0
-        above = np.cumsum(self.histogram[::-1])
-        full = int(np.searchsorted(above, self.budget, side="right"))
-        if full < len(above):
-            self.threshold = len(above) - 1 - full
+        self.since_threshold, self.threshold = 0, threshold_of(self.histogram, self.budget)
 
     def _shrink(self) -> None:
         """Drop hits below the threshold; if ties leave too many, cut them by id."""

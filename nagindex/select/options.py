@@ -21,11 +21,9 @@ NGRAM = 13
 """Words of the n-grams that decontamination compares by default, as in GPT-3 (appendix C of arXiv 2005.14165)."""
 
 Mix = Literal["union", "merge", "distinct", "max"]
-Mode = Literal["auto", "scan", "sketch", "graph"]
 Normalization = Literal["minmax", "rank"]
 Background = Literal["pool", "candidates"]
 MIXES: tuple[str, ...] = get_args(Mix)
-MODES: tuple[str, ...] = get_args(Mode)
 NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 BACKGROUNDS: tuple[str, ...] = get_args(Background)
 
@@ -112,7 +110,7 @@ class QueryKeywords(TypedDict, total=False):
     exclude: str | Path | Iterable[str | Path]
     dedup: float | None
     decontamination: Decontamination | None
-    mode: Mode
+    approx: bool
 
 
 class AskKeywords(QueryKeywords, EncodeKeywords, total=False):
@@ -149,7 +147,7 @@ class QueryOptions:
         exclude: files of ids, or earlier selections, whose documents are no candidates.
         dedup: overlap, above 0 and at most 1, from which a document counts as a duplicate of a better one.
         decontamination: evaluation texts that selected documents must not share an n-gram with.
-        mode: `auto`, `scan`, `sketch` or `graph`: the engine. All but `graph` return the same documents.
+        approx: whether neighbor graphs may answer, approximately and with an estimate of the recall.
 
     Raises:
         BadInputError: a value is out of range, or options contradict each other.
@@ -171,7 +169,7 @@ class QueryOptions:
     exclude: str | Path | Iterable[str | Path] = ()
     dedup: float | None = None
     decontamination: Decontamination | None = None
-    mode: Mode = "auto"
+    approx: bool = False
 
     @classmethod
     def of(cls, **given: Any) -> QueryOptions:
@@ -210,7 +208,6 @@ class QueryOptions:
         _require_choice("mix", self.mix, MIXES)
         if self.preset is not None:
             _require_choice("preset", self.preset, tuple(ENCODINGS))
-        _require_choice("mode", self.mode, MODES)
         _require_choice("background", self.background, BACKGROUNDS)
         if self.nearest is not None and self.weighting.compares_with_pool:
             raise BadInputError(
@@ -300,7 +297,7 @@ class QueryOptions:
                 "exclude": list(map(os.path.abspath, _paths(self.exclude))),
                 "dedup": self.dedup,
                 **_decontamination_record(self.decontamination),
-                "mode": self.mode,
+                "approx": self.approx,
             }.items()
             if value is not None and value not in ([], {})
         }

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.errors import DamagedIndexError
-from nagindex.storage.files import writing
+from nagindex.storage.disk_errors import writing
 
 MAGIC = np.lib.format.magic(1, 0)
 

@@ -26,6 +26,8 @@ RECOUNT = 1 << 30
 """Bytes fetched by this process after which the size of the cache is counted anew, as others add to it, too."""
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)i?B?", re.IGNORECASE)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+SEPARATE = ".separate"
+"""Ending of the folders of mirrors that only the process which made them uses."""
 _COUNTING = Lock()
 _room = {"left": 0}
 
@@ -64,7 +66,7 @@ class Pins:
         """List this process as one that works on the mirror."""
         path = self.folder / "pins" / f"{os.getpid()}-{secrets.token_hex(4)}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(exclusive=False):  # or it could pass for the file of a process that ended
+        with locked(exclusive=False):  # or it could pass for the file of a process that ended
             self._file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600)
             fcntl.flock(self._file, fcntl.LOCK_EX)
 
@@ -72,7 +74,7 @@ class Pins:
         """Keep a segment while this process lives."""
         if segment in self._names:
             return
-        with self._lock, _locked(exclusive=False):
+        with self._lock, locked(exclusive=False):
             if self._file is not None:
                 os.write(self._file, f"{segment}\n".encode())
             self._names.add(segment)
@@ -122,7 +124,7 @@ def make_room(needed: int) -> None:
         _room["left"] -= needed
         if _room["left"] >= 0:
             return
-        with _locked(exclusive=True):
+        with locked(exclusive=True):
             left = cache_limit() - sum(_size(folder) for folder in _mirrors()) - needed
             for segment in _least_recently_used() if left < 0 else ():
                 if left >= 0:
@@ -135,7 +137,8 @@ def make_room(needed: int) -> None:
 def cached_indexes() -> list[CachedIndex]:
     """Return the indexes that the cache holds files of, the most recently used first."""
     found = []
-    with _locked(exclusive=True):
+    remove_abandoned()
+    with locked(exclusive=True):
         for folder in _mirrors():
             stamps = [path.stat().st_mtime for path in (folder, *folder.glob("used/*"), *folder.glob("state.json"))]
             segments = [path for path in folder.glob("index/segments/*") if path.is_dir()]
@@ -146,11 +149,19 @@ def cached_indexes() -> list[CachedIndex]:
     return sorted(found, key=lambda own: -own.used)
 
 
+def remove_abandoned() -> None:
+    """Remove the separate mirrors of processes that were killed."""
+    with locked(exclusive=True):
+        for folder in cache_root().glob(f"*{SEPARATE}"):
+            if not _living_pins(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 def clear_cache() -> list[CachedIndex]:
     """Empty the cache, and return what was removed; what living processes work on is left."""
     removed = []
     for own in cached_indexes():
-        with _locked(exclusive=True):
+        with locked(exclusive=True):
             if not _living_pins(own.path):
                 shutil.rmtree(own.path, ignore_errors=True)
                 removed.append(own)
@@ -200,7 +211,7 @@ def _size(folder: Path) -> int:
 
 
 @contextmanager
-def _locked(*, exclusive: bool) -> Iterator[None]:
+def locked(*, exclusive: bool) -> Iterator[None]:
     """Hold the lock of the cache: shared while a process takes files into use, exclusive while files are removed."""
     root = cache_root()
     root.mkdir(parents=True, exist_ok=True, mode=0o700)

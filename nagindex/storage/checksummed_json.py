@@ -1,30 +1,18 @@
-"""JSON files that contain their own checksum, so that any changed byte is detected."""
+"""Reading JSON files that contain their own checksum; what is damaged in a mirror is fetched from its object store again."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import textwrap
 from pathlib import Path
 from typing import Any, TypeVar
 
 from nagindex.errors import DamagedIndexError, UnknownFormatError
 from nagindex.storage import locations
+from nagindex.storage.json_bytes import parse_json
 from nagindex.storage.schema import from_json
 from nagindex.storage.verified import is_regular_file
 
 T = TypeVar("T")
-
-
-def digest(content: dict[str, Any]) -> str:
-    """Return the SHA-256 of a JSON object, independent of the order of its keys."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def dump_json(content: dict[str, Any]) -> bytes:
-    """Return the bytes of a JSON file with these values and their checksum."""
-    text = json.dumps(content | {"sha256": digest(content)}, indent=1, ensure_ascii=False)
-    return text.encode() + b"\n"
 
 
 def load_json(path: Path, what: str) -> tuple[dict[str, Any], bool]:
@@ -52,11 +40,8 @@ def _load_json(path: Path, what: str) -> tuple[dict[str, Any], bool]:
     if not is_regular_file(path):
         raise damage_error(path, what)
     try:
-        written = path.read_bytes()
-        content = json.loads(written)
-        checksum = content.pop("sha256")
-        return content, checksum == digest(content) and written == dump_json(content)
-    except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
+        return parse_json(path.read_bytes())
+    except ValueError:
         raise damage_error(path, what) from None
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import secrets
 import stat
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,26 +13,10 @@ from pathlib import Path
 
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage import locations, verified
+from nagindex.storage.disk_errors import writing
 
 SHA_SHOWN = 12
 """Hexadecimal digits of a checksum in messages."""
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Add the name of the file that a block writes to errors of the disk, including those that DuckDB reports.
-
-    Raises:
-        OSError: the block failed.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.filename is not None or error.errno is None:
-            raise
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    except getattr(sys.modules.get("duckdb"), "IOException", ()) as error:
-        raise OSError(errno.EIO, f"cannot be written: {str(error).splitlines()[0]}", str(path)) from error
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,16 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from nagindex.errors import show_folder_as
-from nagindex.storage.cache_room import cache_root
+from nagindex.errors import show_folder, show_folder_as
+from nagindex.storage.cache_room import SEPARATE, cache_root, locked, remove_abandoned
 from nagindex.storage.mirror import Mirror
 from nagindex.storage.objects import require_obstore
 from nagindex.storage.urls import account, is_url, normalized_url
 
 _ROOTS: set[str] = set()
 """Cache folders with mirrors that this process works on."""
+_MIRRORS: dict[tuple[int, Path], Mirror] = {}
+"""The mirrors of this process, by its id and their folders."""
 
 
 def index_folder(path: str | Path) -> Path:
@@ -46,21 +48,24 @@ def index_folder(path: str | Path) -> Path:
 def _opened(folder: Path, url: str) -> Mirror:
     """Return the mirror of a URL in a folder, which is made if it is not there."""
     _ROOTS.add(str(folder.parent))
-    (folder / "index" / "segments").mkdir(parents=True, exist_ok=True)
-    description = folder / "mirror.json"
-    if not description.exists():
-        temporary = folder / f".{secrets.token_hex(4)}.tmp"
-        temporary.write_text(json.dumps({"url": url}))
-        os.replace(temporary, description)
-    return _mirror(os.getpid(), folder)
+    with locked(exclusive=False):  # or it could be removed before it is listed as used
+        (folder / "index" / "segments").mkdir(parents=True, exist_ok=True)
+        description = folder / "mirror.json"
+        if not description.exists():
+            temporary = folder / f".{secrets.token_hex(4)}.tmp"
+            temporary.write_text(json.dumps({"url": url}))
+            os.replace(temporary, description)
+        return _mirror(folder)
 
 
-@cache
-def _mirror(_process: int, folder: Path) -> Mirror:
-    mirror = Mirror(folder, json.loads((folder / "mirror.json").read_bytes())["url"])
-    show_folder_as(str(mirror.index), mirror.url)
-    mirror.pins.open()
-    return mirror
+def _mirror(folder: Path) -> Mirror:
+    key = os.getpid(), folder
+    if key not in _MIRRORS:
+        mirror = Mirror(folder, json.loads((folder / "mirror.json").read_bytes())["url"])
+        show_folder_as(str(mirror.index), mirror.url)
+        mirror.pins.open()
+        _MIRRORS[key] = mirror
+    return _MIRRORS[key]
 
 
 def _current_root() -> str:
@@ -83,9 +88,15 @@ def mirror_of(path: Path) -> Mirror | None:
     if root is None:
         return None
     name, _, rest = text[len(root) + 1 :].partition(os.sep)
-    if rest.partition(os.sep)[0] != "index" or not Path(root, name, "mirror.json").is_file():
+    folder = Path(root, name)
+    if rest.partition(os.sep)[0] != "index":
+        return None
+    if (folder / "mirror.json").is_file():
+        return _mirror(folder)
+    removed = _MIRRORS.pop((os.getpid(), folder), None)
+    if removed is None:
         return None  # an index of its own below the folder of the cache
-    return _mirror(os.getpid(), Path(root, name))
+    return _opened(folder, removed.url)  # somebody emptied the cache by hand
 
 
 def location(index: Path) -> str:
@@ -125,16 +136,22 @@ def pin(path: Path) -> None:
 
 @contextmanager
 def separate_mirror(index: Path) -> Iterator[Path]:
-    """Provide an empty mirror of the same URL, into which every file is fetched anew; an index's own folder is provided as it is."""
+    """Provide an empty mirror of the same URL, into which every file is fetched anew; an index's own folder is provided as it is.
+
+    It is removed at the end; one that a killed process left is removed by the next to make or list any.
+    """
     mirror = mirror_of(index)
     if mirror is None:
         yield index
         return
-    folder = cache_root() / f"{mirror.folder.name}-{secrets.token_hex(4)}"
+    remove_abandoned()
+    folder = cache_root() / f"{mirror.folder.name}-{secrets.token_hex(4)}{SEPARATE}"
     separate = _opened(folder, mirror.url)
     try:
         yield separate.index
     finally:
+        _MIRRORS.pop((os.getpid(), folder), None)
+        show_folder(str(separate.index))
         separate.pins.close()
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -21,9 +21,10 @@ from nagindex.errors import (
     InputNotFoundError,
     UnknownFormatError,
 )
-from nagindex.storage.checksummed_json import damage_error, dump_json, load_json
+from nagindex.storage.checksummed_json import damage_error, load_json
 from nagindex.storage.files import FileEntry, create_exclusively
 from nagindex.storage.fingerprint import Fingerprint
+from nagindex.storage.json_bytes import dump_json
 from nagindex.storage.locations import location, mirror_of
 from nagindex.storage.schema import LARGEST, from_json
 from nagindex.storage.settings import Settings
@@ -289,15 +290,19 @@ def commit(index: Path, change: Callable[[Manifest], Manifest | None]) -> Manife
     Raises:
         BadInputError: a file of the new version has been removed before publication.
     """
+    uploaded = set[Path]()
     while True:
         current = read_latest(index)
         following = change(current)
         if following is None:
             return current
         _require_files(index, current, following)
-        uploaded = _upload_files(index, current, following)
+        new = _new_files(index, current, following)
+        if (remote := mirror_of(index)) is not None:
+            remote.upload(path for path in new if path not in uploaded)  # those of a lost race are there
+            uploaded.update(new)
         if publish(index, following):
-            _restore_files(index, uploaded)
+            _restore_files(index, new)
             return following
 
 
@@ -318,16 +323,11 @@ def _is_stored(index: Path, current: Manifest, segment: str, name: str) -> bool:
     return mirror_of(index) is not None and any(e.id == segment and name in e.files for e in current.segments)
 
 
-def _upload_files(index: Path, current: Manifest, following: Manifest) -> list[Path]:
-    """Write the files that the current version does not name to the object store of an index that lies in one; return them."""
-    remote = mirror_of(index)
-    if remote is None:
-        return []
-    stored = {(entry.id, name) for entry in current.segments for name in entry.files}
-    new = [(e.id, name) for e in following.segments for name in e.files if (e.id, name) not in stored]
-    paths = [index / "segments" / segment / name for segment, name in new]
-    remote.upload(paths)
-    return paths
+def _new_files(index: Path, current: Manifest, following: Manifest) -> list[Path]:
+    """Return the files of segments that the current version does not name."""
+    known = {(entry.id, name) for entry in current.segments for name in entry.files}
+    new = [(e.id, name) for e in following.segments for name in e.files if (e.id, name) not in known]
+    return [index / "segments" / segment / name for segment, name in new]
 
 
 def _restore_files(index: Path, paths: Sequence[Path]) -> None:

@@ -26,15 +26,17 @@ from pathlib import Path
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage import verified
 from nagindex.storage.cache_room import Pins, make_room
+from nagindex.storage.disk_errors import writing
+from nagindex.storage.json_bytes import is_intact
 from nagindex.storage.objects import CONNECTIONS, ObjectStore, StoredObject
 
 FOLDERS = frozenset({"manifests", "segments", "calibration", "derived"})
 HINT, DERIVED_MARK = "manifests/latest.json", "manifests/derived.json"
 """The version hint, and an object that is written anew whenever objects in `derived` have changed."""
 CLAIM = "claim"
-"""Object in a folder of sketches that makes its number one machine's."""
+"""Object in a folder of graphs that makes its number one machine's."""
 _MANIFEST = re.compile(r"manifests/([0-9]{12})\.json")
-_DERIVED = re.compile(r"derived/sketch-[0-9]{6}/[\w-]+\.(json|npy|usearch)", re.ASCII)
+_DERIVED = re.compile(r"derived/graph-[0-9]{6}/[\w-]+\.(json|npy|usearch)", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Mirror:
         return path.relative_to(self.index).as_posix()
 
     def is_checked_json(self, path: Path) -> bool:
-        """Return whether a file contains its own checksum: a manifest, the version hint, or the description of sketches or a graph."""
+        """Return whether a file contains its own checksum: a manifest, the version hint, or the description of graphs."""
         name = self.name_of(path)
         return (
             name == HINT or bool(_MANIFEST.fullmatch(name)) or bool(_DERIVED.fullmatch(name) and path.suffix == ".json")
@@ -178,6 +180,7 @@ class Mirror:
         Raises:
             DamagedIndexError: the object is missing, or not what `owner` states.
             ObjectStoreError: the store does not answer.
+            OSError: the disk of the cache is full, or fails; names the file.
         """
         make_room(length)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -186,7 +189,8 @@ class Mirror:
         try:
             for _ in range(2):
                 try:
-                    size = self.store.download(name, temporary, length)
+                    with writing(path):
+                        size = self.store.download(name, temporary, length)
                 except FileNotFoundError:
                     raise DamagedIndexError(self.store.url_of(name), f"missing, though {owner} names it") from None
                 if size != length:
@@ -252,7 +256,7 @@ class Mirror:
         self._keep(dataclasses.replace(self._state(), conditional=True))
 
     def fetch_derived(self) -> None:
-        """Fetch the JSON files of sketches and graphs, if any of these have changed; their arrays are fetched on first use."""
+        """Fetch the JSON files of graphs, if any of these have changed; their arrays are fetched on first use."""
         state = self._state()
         if state.mark == state.fetched_mark:
             return
@@ -277,30 +281,34 @@ class Mirror:
         self._keep(dataclasses.replace(self._state(), fetched_mark=state.mark, derived=kept))
 
     def push_derived(self) -> None:
-        """Write sketches and graphs that the store lacks: arrays before the JSON files that name them.
+        """Write graphs that the store lacks: arrays before the JSON files that name them.
 
-        JSON files that were removed or changed here since they were fetched, being damaged, are removed or replaced there.
+        JSON files that were removed or changed here since they were fetched, being damaged, are removed or replaced there. Ones that are
+        damaged here stay here. What a push that was killed before its mark wrote is marked.
         """
         paths = [
-            path for path in sorted(self.index.glob("derived/sketch-*/*")) if _DERIVED.fullmatch(self.name_of(path))
+            path for path in sorted(self.index.glob("derived/graph-*/*")) if _DERIVED.fullmatch(self.name_of(path))
         ]
         local = {self.name_of(path): path for path in paths if (path.parent / "basis.json").exists()}
-        stored, known = {found.name for found in self.store.listing("derived")}, dict(self._state().derived)
-        hashes = {
-            name: hashlib.sha256(path.read_bytes()).hexdigest()
-            for name, path in local.items()
-            if path.suffix == ".json"
-        }
+        stored = {found.name: found.etag for found in self.store.listing("derived")}
+        known = dict(self._state().derived)
+        contents = {name: path.read_bytes() for name, path in local.items() if path.suffix == ".json"}
+        hashes = {name: hashlib.sha256(own).hexdigest() for name, own in contents.items() if is_intact(own)}
         arrays = [path for name, path in local.items() if path.suffix != ".json" and name not in stored]
         changed = [
             name for name, own in hashes.items() if name not in stored or (name in known and known[name][1] != own)
         ]
         gone = [name for name in known if name in stored and name not in local and (self.index / name).parent.is_dir()]
-        if not (arrays or changed or gone):
+        unmarked = any(
+            known.get(name, [""])[0] != etag
+            for name, etag in stored.items()
+            if name.endswith(".json") and _DERIVED.fullmatch(name)
+        )
+        if not (arrays or changed or gone or unmarked):
             return
         self.upload(arrays)
         for name in changed:
-            known[name] = [self.store.put(name, local[name].read_bytes()), hashes[name]]
+            known[name] = [self.store.put(name, contents[name]), hashes[name]]
         self.store.delete(gone)
         for name in gone:
             del known[name]
@@ -312,7 +320,7 @@ class Mirror:
         self.store.put(DERIVED_MARK, json.dumps({"changed": secrets.token_hex(16)}).encode())
 
     def claim_derived(self, folder: Path) -> bool:
-        """Return whether a new folder of sketches is this process's: no other machine took its number."""
+        """Return whether a new folder of graphs is this process's: no other machine took its number."""
         return self.store.create(f"{self.name_of(folder)}/{CLAIM}", secrets.token_hex(16).encode())
 
     def _state(self) -> _State:
@@ -329,7 +337,8 @@ class Mirror:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
         try:
-            temporary.write_bytes(content)
+            with writing(path):
+                temporary.write_bytes(content)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from nagindex.errors import BadInputError, MissingDependencyError, ObjectStoreError
-from nagindex.storage.urls import endpoint
+from nagindex.storage.urls import credentials, endpoint
 
 ATTEMPTS = 6
 FIRST_PAUSE = 0.25
@@ -273,9 +273,9 @@ class ObjectStore:
         url = self.url_of(name) if name else self.url
         if "NoSuchBucket" in text or "ContainerNotFound" in text:
             return BadInputError(f"{self.url}: the bucket does not exist; make it first, or name another")
-        if "169.254.169.254" in text or "metadata.google" in text:
+        if _lacks_credentials(text):
             return ObjectStoreError(
-                f"{url}: no credentials in the environment; set those of the store, such as AWS_ACCESS_KEY_ID"
+                f"{url}: no credentials in the environment; set those of the store, such as {credentials(self.url)}"
             )
         reason = _reason(text) or kind
         if kind in ("PermissionDeniedError", "UnauthenticatedError", "PermissionError") or "HTTP 40" in reason:
@@ -305,9 +305,14 @@ def _is_transient(error: Exception) -> bool:
     status = re.search(r"status code: (\d{3})", text)
     if status is not None:
         return status[1] in _TRANSIENT
-    if "169.254.169.254" in text or "metadata.google" in text:
+    if _lacks_credentials(text):
         return False
     return type(error).__name__ == "GenericError" and ("HTTP error" in text or "Http(" in text)
+
+
+def _lacks_credentials(text: str) -> bool:
+    """Return whether an error tells that the environment holds no credentials, so that the machine's role was asked for, in vain."""
+    return any(mark in text for mark in ("169.254.169.254", "metadata.google", "Account must be specified"))
 
 
 def _reason(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nagindex.arguments import checked
 from nagindex.errors import BadInputError
+from nagindex.storage.urls import is_url
 
 if TYPE_CHECKING:
     from nagindex.storage.snapshot import Snapshot
@@ -34,6 +35,8 @@ def check_output(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> None
     Raises:
         BadInputError: the path is an input, lies in an index, or cannot be written.
     """
+    if is_url(path):
+        raise BadInputError(f"{path}: outputs are local files; name one, and copy it to the store")
     file = Path(path)
     require_replaceable(file)
     if (owner := _index_around(file)) is not None:
@@ -117,7 +120,7 @@ def _nearest(path: Path) -> Path:
 def _index_around(file: Path) -> Path | None:
     """Return the index whose folder a file would lie in; None if there is none."""
     for folder in Path(os.path.realpath(file.absolute().parent), file.name).parents:
-        if (folder / "segments").is_dir() and any(folder.glob("manifests/*.json")):
+        if any(folder.glob(f"manifests/{'[0-9]' * 12}.json")):
             return folder
     return None
 

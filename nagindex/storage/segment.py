@@ -18,7 +18,8 @@ from nagindex.errors import DamagedIndexError
 from nagindex.nag import CODE_DTYPE, Codes, NagSpec
 from nagindex.progress import step
 from nagindex.storage.arrays import data_offset, map_array, write_array
-from nagindex.storage.files import FileEntry, sync_folder, verify_content, verify_length, verify_once, writing
+from nagindex.storage.disk_errors import writing
+from nagindex.storage.files import FileEntry, sync_folder, verify_content, verify_length, verify_once
 from nagindex.storage.locations import mirror_of, pin
 from nagindex.storage.manifest import SegmentEntry
 from nagindex.storage.tables import kept_type, read_table, write_table

@@ -14,7 +14,7 @@ from nagindex.corpus.reading import Value
 from nagindex.corpus.sql import connect, quote_name, quote_path, quote_value
 from nagindex.corpus.streams import Field
 from nagindex.errors import DamagedIndexError
-from nagindex.storage.files import writing
+from nagindex.storage.disk_errors import writing
 
 ROW_GROUP = 100_000
 DOCS_ROW_GROUP = 16_384

@@ -11,6 +11,11 @@ from nagindex.errors import BadInputError
 
 SCHEMES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs", "az": "az", "azure": "az", "abfs": "az", "abfss": "az"}
 """Schemes of URLs of objects, each with the one that names the kind of store; `file` is a folder used as a store."""
+_CREDENTIALS = {
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    "gs": "GOOGLE_APPLICATION_CREDENTIALS",
+    "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
 _URL = re.compile(rf"({'|'.join([*SCHEMES, 'file'])}):/+")
 
 
@@ -43,6 +48,11 @@ def normalized_url(url: str | Path) -> str:
         raise BadInputError(f"{scheme}://: names no bucket; write {scheme}://BUCKET/PREFIX")
     scheme = scheme if scheme in ("abfs", "abfss") else SCHEMES[scheme]
     return f"{scheme}://{parts.netloc}{parts.path}"
+
+
+def credentials(url: str) -> str:
+    """Return the names of the variables that usually hold the credentials of a store."""
+    return _CREDENTIALS[SCHEMES[url.partition(":")[0]]]
 
 
 def account(url: str) -> str:

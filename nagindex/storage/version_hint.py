@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from nagindex.errors import ObjectStoreError
-from nagindex.storage.checksummed_json import damage_error, dump_json, load_json
+from nagindex.storage.checksummed_json import damage_error, load_json
+from nagindex.storage.json_bytes import dump_json
 from nagindex.storage.locations import mirror_of
 
 

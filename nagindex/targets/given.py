@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, TypeGuard
@@ -19,6 +20,7 @@ from nagindex.targets.saved import TargetSet
 TargetFiles = str | Path | Sequence[str] | Sequence[str | Path] | npt.NDArray[np.integer[Any]] | TargetSet
 """One target: a file, glob or folder, several of them as Paths, a list of texts, codes, or an encoded set."""
 TextColumn = str | Mapping[str, str]
+_NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
 OTHERS = "*"
 """Stands for the targets that a mapping of columns does not name."""
 Targets = TargetFiles | Iterable[TargetFiles] | Mapping[str, TargetFiles]
@@ -56,6 +58,26 @@ def written(targets: Targets, encoding: EncodeKeywords) -> dict[str, Any]:
     if len(texts) > 1 or len(files) + len(texts) < len(named):
         return {"targets": []} | recorded
     return {"targets": files} | ({"text": list(texts[0])} if texts else {}) | recorded
+
+
+def rewritten(recorded: Mapping[str, Any]) -> tuple[Targets, EncodeKeywords]:
+    """Return targets, and how they are encoded, from what `written` made of them.
+
+    Raises:
+        BadInputError: they could not be written down.
+    """
+    files, texts = list(recorded.get("targets") or ()), list(recorded.get("text") or ())
+    if not files and not texts:
+        raise BadInputError("the selection's record names no files of its targets; name them with `targets`")
+    encoding: EncodeKeywords = {
+        "text_column": recorded.get("text-column"),
+        "target_column": recorded.get("target-column"),
+    }
+    pairs = [_NAMED.fullmatch(one) for one in files]
+    named = {pair[1]: Path(pair[2]) for pair in pairs if pair is not None}
+    if files and len(named) == len(files):
+        return {**named, **({"text": texts} if texts else {})}, encoding
+    return [*map(Path, files), *([texts] if texts else [])], encoding
 
 
 def text_columns(given: TextColumn | None, names: Sequence[str], target_column: str | None) -> Callable[[str], Columns]:

@@ -19,6 +19,9 @@ from nagindex.targets.templates import DraftExample, ExampleSet, draw
 ROLES = {"train": "training", "validation": "validation", "test": "test"}
 """The splits that a task defines, in order of preference, with the names of the harness's methods for them."""
 
+EVALUATED_AT_ONCE = 8
+"""Requests in a batch of an evaluation."""
+
 
 @dataclass(frozen=True)
 class Preset:
@@ -116,6 +119,45 @@ class Harness:
             return examples
         warning = f"{name} has {len(examples.examples):,} examples here, {preset.examples:,} in the paper"
         return dataclasses.replace(examples, warning=warning)
+
+    def require(self, *tasks: str) -> None:
+        """Raise BadInputError unless tasks, groups or tags exist and can be loaded."""
+        for each in tasks:
+            self._load(each)
+
+    def evaluate(
+        self, model: Any, tokenizer: Any, *tasks: str, limit: int | None = None
+    ) -> dict[str, dict[str, float]]:
+        """Return the scores of a loaded model: by task, or group, each metric's value, without standard errors.
+
+        Args:
+            model: a causal language model of transformers.
+            tokenizer: its tokenizer.
+            tasks: names of tasks, groups or tags.
+            limit: number of questions of each task, its first ones; by default all.
+
+        Raises:
+            BadInputError: the evaluation fails.
+        """
+        failed = f"{', '.join(tasks)} cannot be evaluated"
+        with _quiet(), _one_line_errors(failed, "try one with lm_eval itself, and give others"):
+            import lm_eval
+            from lm_eval.models.huggingface import HFLM
+
+            wrapped = HFLM(
+                pretrained=model, tokenizer=tokenizer, device=str(model.device), batch_size=EVALUATED_AT_ONCE
+            )
+            found = lm_eval.simple_evaluate(
+                model=wrapped, tasks=[*tasks], task_manager=self.manager, limit=limit, bootstrap_iters=0
+            )
+        return {
+            task: {
+                name.removesuffix(",none"): float(value)
+                for name, value in own.items()
+                if "," in name and "_stderr" not in name and isinstance(value, (int, float))
+            }
+            for task, own in found["results"].items()
+        }
 
     def _load(self, name: str) -> list[Any]:
         """Return a task, or the tasks of a group or tag."""

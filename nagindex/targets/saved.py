@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from nagindex.storage.fingerprint import Fingerprint
 NAGS_KEY, CHECKSUM_KEY = "nagindex_nags", "nagindex_sha256"
 COLUMNS = (("target", "VARCHAR"), ("id", "VARCHAR"), ("nag", "USMALLINT[]"))
 ROWS_PER_INSERT = 1000
+JSON_START = f'{{"{NAGS_KEY}": '.encode()
+"""The first bytes of NAGs saved as JSON."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,11 @@ class Example:
 
 
 def is_saved_nags(path: Path) -> bool:
-    """Return whether a file holds NAGs written by `write_nags`."""
+    """Return whether a file holds NAGs written by `write_nags` or `write_profiles`."""
+    if path.suffix == ".json":
+        with suppress(OSError), path.open("rb") as file:
+            return file.read(len(JSON_START)) == JSON_START
+        return False
     return path.suffix == ".parquet" and metadata_value(path, NAGS_KEY) is not None
 
 
@@ -89,6 +96,17 @@ def write_nags(path: Path, targets: Sequence[TargetSet], fingerprint: Fingerprin
                     [target.name, target.ids[rows], flat],
                 )
         connection.execute(f"COPY nags TO {quote_value(temporary)} (FORMAT parquet, KV_METADATA {{{key_values}}})")
+
+
+def write_profiles(
+    path: Path, targets: Sequence[TargetSet], fingerprint: Fingerprint, profiles: Sequence[dict[str, Any]]
+) -> None:
+    """Write encoded examples as JSON with JSON values about them: what `write_nags` writes, and `profiles`."""
+    metadata = json.dumps(fingerprint.to_json(), ensure_ascii=False)
+    rows = [(t.name, i, nag.ravel().tolist()) for t in targets for i, nag in zip(t.ids, t.codes, strict=True)]
+    record = {NAGS_KEY: metadata, CHECKSUM_KEY: _checksum(metadata, rows), "profiles": profiles, "nags": rows}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
 def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> list[Example]:
@@ -122,28 +140,48 @@ def _read_file(path: Path) -> tuple[Fingerprint, list[tuple[str | None, str]], C
     import duckdb
 
     try:
-        metadata = metadata_value(path, NAGS_KEY) or ""
+        metadata, stated, rows = (_json_rows if path.suffix == ".json" else _parquet_rows)(path)
         saved = Fingerprint.from_json(json.loads(metadata))
-        with connect() as connection:
-            scan = f"read_parquet({quote_path(path)}, file_row_number = true)"
-            types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
-            if any(types.get(name, kind) != kind or (name not in types and name != "target") for name, kind in COLUMNS):
-                raise ValueError("its columns are others")
-            invalid = f"id IS NULL OR nag IS NULL OR len(nag) <> {saved.spec.layers * saved.spec.top_k}"
-            first = connection.execute(f"SELECT file_row_number FROM {scan} WHERE {invalid} LIMIT 1").fetchone()
-            if first is not None:
-                raise ValueError(f"row {first[0]} holds no id or another number of neurons")
-            columns = f"{'target' if 'target' in types else 'NULL'}, id, nag"
-            rows = connection.execute(f"SELECT {columns} FROM {scan} ORDER BY file_row_number").fetchall()
+        neurons = saved.spec.layers * saved.spec.top_k
+        first = next((n for n, (_, one, nag) in enumerate(rows) if one is None or len(nag or ()) != neurons), None)
+        if first is not None:
+            raise ValueError(f"row {first} holds no id or another number of neurons")
         codes = np.array([nag for *_, nag in rows], CODE_DTYPE).reshape(len(rows), *saved.spec.shape)
-        stated = metadata_value(path, CHECKSUM_KEY)  # files of earlier versions state none
         if stated is not None and stated != _checksum(metadata, rows):
             raise ValueError("its content is not what was written")
-    except (ValueError, TypeError, RecursionError, duckdb.Error) as error:
+    except (ValueError, TypeError, LookupError, OverflowError, RecursionError, duckdb.Error) as error:
+        reason = (str(error).splitlines() or ["no content"])[0]
         raise BadInputError(
-            f"{path}: not NAGs saved by nagindex encode ({str(error).splitlines()[0]}); encode the targets again"
+            f"{path}: not NAGs saved by nagindex encode ({reason}); encode the targets again"
         ) from error
     return saved, [(target, identifier) for target, identifier, _ in rows], codes
+
+
+Rows = list[tuple[str | None, str, list[int]]]
+"""Target, id and neurons of each example of a file."""
+
+
+def _parquet_rows(path: Path) -> tuple[str, str | None, Rows]:
+    """Return the fingerprint, the checksum (files of earlier versions state none) and the rows of a Parquet file."""
+    metadata = metadata_value(path, NAGS_KEY) or ""
+    json.loads(metadata)
+    with connect() as connection:
+        scan = f"read_parquet({quote_path(path)}, file_row_number = true)"
+        types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
+        if any(types.get(name, kind) != kind or (name not in types and name != "target") for name, kind in COLUMNS):
+            raise ValueError("its columns are others")
+        columns = f"{'target' if 'target' in types else 'NULL'}, id, nag"
+        rows = connection.execute(f"SELECT {columns} FROM {scan} ORDER BY file_row_number").fetchall()
+    return metadata, metadata_value(path, CHECKSUM_KEY), rows
+
+
+def _json_rows(path: Path) -> tuple[str, str | None, Rows]:
+    """Return the fingerprint, the checksum and the rows of a JSON file."""
+    record = json.loads(path.read_bytes())
+    rows = [(target, identifier, nag) for target, identifier, nag in record["nags"]]
+    if not all(isinstance(target, str) and isinstance(one, str) and isinstance(nag, list) for target, one, nag in rows):
+        raise ValueError("its rows are others")
+    return str(record[NAGS_KEY]), str(record[CHECKSUM_KEY]), rows
 
 
 def _checksum(metadata: str, rows: Sequence[tuple[Any, Any, Any]]) -> str:

@@ -1,5 +1,6 @@
 """The cache of mirrors is bounded, leaves what processes use, and can be listed and emptied."""
 
+import shutil
 import subprocess
 import sys
 
@@ -7,6 +8,7 @@ import pytest
 import writer
 
 import nagindex
+from nagindex import errors
 from nagindex.errors import BadInputError
 from nagindex.storage import cache_room, locations, mirror
 
@@ -17,6 +19,12 @@ opened = nagindex.open(sys.argv[1])
 print("open", flush=True)
 sys.stdin.readline()
 print(sum(int(codes.sum()) for codes in opened.codes), opened.sql("SELECT count(*) FROM docs").fetchall())
+"""
+KILLED_VERIFY = """
+import os, signal, sys, nagindex
+from nagindex.maintenance import verify
+verify.release = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+nagindex.open(sys.argv[1]).verify()
 """
 
 
@@ -33,7 +41,7 @@ def release():
     """Use nothing any more, as if this process had ended."""
     for own in list(OPENED):
         own.pins.close()
-    locations._mirror.cache_clear()
+    locations._MIRRORS.clear()
     cache_room._room["left"] = 0
 
 
@@ -108,3 +116,29 @@ def test_the_limit_is_read_as_people_write_it(monkeypatch):
         cache_room.cache_limit()
     monkeypatch.delenv("NAGINDEX_CACHE_SIZE")
     assert 0 < cache_room.cache_limit() <= 50 * 10**9
+
+
+def test_what_a_killed_verify_fetched_is_removed(filled):
+    killed = subprocess.run([sys.executable, "-c", KILLED_VERIFY, filled], check=False, timeout=60)
+    assert killed.returncode == -9
+    assert len([*cache_room.cache_root().glob("*/mirror.json")]) == 2
+    assert [own.url for own in nagindex.cached_indexes()] == [filled]
+    assert len([*cache_room.cache_root().glob("*/mirror.json")]) == 1
+
+
+def test_verify_leaves_nothing_behind(filled):
+    opened = nagindex.open(filled)
+    before = len(errors._SHOWN), len(locations._MIRRORS), {*cache_room.cache_root().iterdir()}
+    assert opened.verify() == []
+    assert (len(errors._SHOWN), len(locations._MIRRORS), {*cache_room.cache_root().iterdir()}) == before
+
+
+def test_a_cache_that_is_removed_while_an_index_is_used_is_filled_again(filled):
+    opened = nagindex.open(filled)
+    before = [codes.tobytes() for codes in opened.codes]
+    shutil.rmtree(cache_room.cache_root())
+    assert [codes.tobytes() for codes in opened.codes] == before
+    shutil.rmtree(cache_room.cache_root())
+    writer.append(filled, "later")
+    assert len(nagindex.open(filled)) == 7
+    assert opened.verify() == []

@@ -1,11 +1,14 @@
 """Objects that are truncated, flipped or missing give an error that names them, never a wrong answer; so do files of the mirror."""
 
+import errno
+
 import pytest
+import writer
 from stores import objects_of
 
 import nagindex
 from nagindex.errors import DamagedIndexError
-from nagindex.storage import locations
+from nagindex.storage import locations, mirror, objects
 from nagindex.storage.objects import ObjectStore
 
 FLIPS = ("cut", "flip", "remove")
@@ -22,14 +25,14 @@ def index(url, corpus, tiny_backbone):
     index._backbone = tiny_backbone
     index.append(corpus("b.jsonl", 30, 40))
     index.delete(ids=["d3", "d33"])
-    index.optimize(graph=True)
+    index.optimize()
     return index
 
 
 def answers(url, backbone):
     opened = nagindex.open(url)
     opened._backbone = backbone
-    scanned = opened.query(["river mountain", "violin proof"], n=9, mode="scan", weights="log-ratio")
+    scanned = opened.query(["river mountain", "violin proof"], n=9, weights="log-ratio")
     return [
         scanned.ids.tolist(),
         scanned.scores.tobytes(),
@@ -89,14 +92,67 @@ def test_every_damaged_file_of_the_mirror_is_fetched_again(kind, url, index, tin
     assert nagindex.open(url).verify() == []
 
 
-def test_optimize_replaces_damaged_sketches_in_the_store(url, index, tiny_backbone, elsewhere):
+def test_optimize_replaces_damaged_graphs_in_the_store(url, index, tiny_backbone, elsewhere):
     expected, store = answers(url, tiny_backbone), ObjectStore(url)
     for name, content in objects_of(url).items():
-        if name.startswith("derived/sketch-") and not name.endswith("claim"):
+        if name.startswith("derived/graph-") and not name.endswith("claim"):
             store.put(name, damaged(content, "flip"))
     elsewhere()
     assert nagindex.open(url).verify() != []
-    nagindex.open(url).optimize(graph=True)
+    nagindex.open(url).optimize()
     elsewhere()
     assert nagindex.open(url).verify() == []
     assert answers(url, tiny_backbone) == expected
+
+
+@pytest.fixture
+def sketched(url):
+    writer.start(url)
+    for name in ("a", "b", "c"):
+        writer.append(url, name)
+    nagindex.open(url).optimize()
+    return url
+
+
+def test_a_description_of_sketches_that_was_damaged_in_the_cache_is_not_uploaded(sketched):
+    stored, place = objects_of(sketched), locations.index_folder(sketched)
+    files = [*place.glob("derived/sketch-*/*.json")]
+    assert len(files) >= 2
+    for path in files:
+        path.write_bytes(damaged(path.read_bytes(), "flip"))
+    locations.mirror_of(place).push_derived()
+    assert objects_of(sketched) == stored
+
+
+def test_sketches_of_a_process_killed_before_their_mark_are_heard_of_when_its_command_runs_again(
+    url, elsewhere, monkeypatch
+):
+    writer.start(url)
+    writer.append(url, "a")
+    elsewhere()
+    assert nagindex.open(url).info()["sketches"] is None
+    other, real = locations.cache_root(), mirror.Mirror.mark_derived
+    elsewhere()
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mirror.Mirror, "mark_derived", killed)
+    with pytest.raises(KeyboardInterrupt):
+        nagindex.open(url).optimize()
+    monkeypatch.setattr(mirror.Mirror, "mark_derived", real)
+    nagindex.open(url).optimize()
+    monkeypatch.setenv("NAGINDEX_CACHE", str(other))
+    assert nagindex.open(url).info()["sketches"]["documents"] == 1
+
+
+def test_a_full_disk_is_reported_with_the_file_of_the_cache(sketched, elsewhere, monkeypatch):
+    elsewhere()
+    opened = nagindex.open(sketched)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(objects.os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*cache-.*/nags.npy'"):
+        _ = [codes.sum() for codes in opened.codes]

@@ -72,11 +72,7 @@ def test_a_cold_read_survives_a_failure_of_each_of_its_requests(fault, url, prox
         elsewhere()
         opened = nagindex.open(url)
         found = opened.neighbors(["b"], k=3)
-        return (
-            ids(url),
-            [codes.tobytes() for codes in opened.codes],
-            found.ids.tolist() if hasattr(found, "ids") else None,
-        )
+        return ids(url), [codes.tobytes() for codes in opened.codes], found.rows
 
     expected = read()
     number = requests_of(proxy, read)
@@ -91,7 +87,7 @@ def test_a_store_that_hangs_is_given_up(url, proxy, monkeypatch):
     writer.start(url)
     monkeypatch.setattr(objects, "TIMEOUT", 0.3)
     monkeypatch.setattr(objects, "ATTEMPTS", 2)
-    locations._mirror.cache_clear()
+    locations._MIRRORS.clear()
     proxy.reset(lambda *_: time.sleep(1.5))
     with pytest.raises(ObjectStoreError, match="does not answer after 2 attempts"):
         nagindex.open(url)

@@ -8,7 +8,7 @@ from nagindex.storage import locations
 
 def as_new_process(monkeypatch):
     """Forget what this process knows of mirrors, as a new process does."""
-    locations._mirror.cache_clear()
+    locations._MIRRORS.clear()
 
 
 def kinds(proxy):
@@ -47,7 +47,7 @@ def test_a_cold_query_asks_for_the_hint_lists_once_and_fetches_each_file_once(
 
 
 def test_a_hint_saves_the_listing_of_old_versions_and_is_never_trusted(url, proxy, elsewhere):
-    from nagindex.storage.checksummed_json import dump_json
+    from nagindex.storage.json_bytes import dump_json
     from nagindex.storage.objects import ObjectStore
 
     writer.start(url)

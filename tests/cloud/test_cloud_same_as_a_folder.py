@@ -34,7 +34,7 @@ def test_every_operation_gives_what_it_gives_in_a_folder(scheme, url, corpus, tm
         "append": lambda index: index.append(second),
         "delete": lambda index: index.delete(ids=["d3", "d45", "d60"]),
         "delete where": lambda index: index.delete(where="id = 'd7'"),
-        "optimize": lambda index: index.optimize(graph=True),
+        "optimize": lambda index: index.optimize(),
         "compact": lambda index: index.compact(),
         "vacuum": lambda index: index.vacuum(grace=0),
         "optimize again": lambda index: index.optimize(),
@@ -53,10 +53,40 @@ def test_every_operation_gives_what_it_gives_in_a_folder(scheme, url, corpus, tm
             opened._backbone = tiny_backbone
             info = opened.info()
             assert info["path"] == str(place)
-            kept = {key: info[key] for key in ("documents", "versions", "deleted", "segments", "bytes", "sketches")}
+            kept = {key: info[key] for key in ("documents", "versions", "deleted", "segments", "bytes", "graphs")}
             told.append([content(opened), answer(opened), kept, opened.verify(), len(opened.skipped())])
         assert told[0] == told[1], name
         assert told[0][3] == [], name
+
+
+def test_every_question_is_answered_as_by_a_folder(url, corpus, tmp_path, tiny_backbone, elsewhere):
+    source, answers = corpus("a.jsonl", 0, 40), list[object]()
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text("d1\nd2\n" if name == "a" else "d2\nd7\nnone\n")
+    for place in (url, tmp_path / "local.nagindex"):
+        nagindex.build(source, place, backbone=tiny_backbone, preset="calibrated")
+        elsewhere()
+        index = nagindex.open(place)
+        index._backbone = tiny_backbone
+        answers.append(
+            [
+                [own.to_json(neurons=3, examples=2) for own in index.explain(["d1", "d30"], TARGETS)],
+                index.compare(tmp_path / "a.txt", tmp_path / "b.txt").to_json(),
+                index.texts(["d3", "d1"]),
+                index.neighbors(["d3"], k=4).rows,
+                index.evaluate(TARGETS, relevant_ids=tmp_path / "a.txt", resamples=10).to_json(),
+                index.score_curve(TARGETS).to_json(),
+            ]
+        )
+        built, _ = nagindex.build(
+            source,
+            tmp_path / f"of-{len(answers)}.nagindex",
+            backbone=tiny_backbone,
+            preset="calibrated",
+            calibration=place,
+        )
+        assert built.manifest.fingerprint.calibration == index.manifest.fingerprint.calibration
+    assert answers[0] == answers[1]
 
 
 def test_a_build_that_is_run_again_adds_nothing_and_one_of_other_settings_is_refused(

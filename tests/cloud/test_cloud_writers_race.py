@@ -82,3 +82,23 @@ def test_a_slow_writer_does_not_publish_a_version_that_was_vacuumed(url, elsewhe
     assert ids(url) == ["a", "b", "slow"]
     assert versions(slow) == [3, 4]
     assert nagindex.open(url).verify() == []
+
+
+def test_a_lost_race_uploads_no_file_twice(url, proxy, elsewhere, monkeypatch):
+    writer.start(url)
+    real = mirror.Mirror.create
+
+    def late(self, path, content):
+        monkeypatch.setattr(mirror.Mirror, "create", real)
+        own = os.environ["NAGINDEX_CACHE"]
+        elsewhere()
+        writer.append(url, "first")
+        monkeypatch.setenv("NAGINDEX_CACHE", own)
+        proxy.reset()
+        return real(self, path, content)
+
+    monkeypatch.setattr(mirror.Mirror, "create", late)
+    writer.append(url, "second")
+    assert [path for method, path in proxy.requests if method == "PUT" and "/segments/" in path] == []
+    assert ids(url) == ["first", "second"]
+    assert nagindex.open(url).verify() == []

@@ -53,7 +53,6 @@ LEAST = {"write": 4, "keep": 3, "read": 16}
 """What each of the crowd does at least."""
 WRITERS, PROCESSES, THREADS = ("left", "right"), 5, 3
 CONDITIONS = (None, None, "tokens >= 20")
-MODES = ("scan", "auto", "auto", "sketch", "graph")
 Note = Callable[..., None]
 
 
@@ -120,7 +119,7 @@ def write(path: Path, note: Note, more: Callable[[int], bool], name: str) -> Non
 
 
 def keep(path: Path, note: Note, more: Callable[[int], bool], name: str) -> None:
-    """Compact, make sketches and graphs, old ones anew at times, and remove what is not needed any more."""
+    """Compact, make graphs, old ones anew at times, and remove what is not needed any more."""
     about = announced(note)
     for number in count():
         if not more(number):
@@ -128,7 +127,7 @@ def keep(path: Path, note: Note, more: Callable[[int], bool], name: str) -> None
         about |= {"op": "same"}
         index = Index.open(path)
         index.compact()
-        index.optimize(graph=number % 2 == 0, refit=number % 3 == 1)
+        index.optimize(refit=number % 3 == 1)
         removed = index.vacuum(keep=2, grace=GRACE)
         note(vacuumed=removed.versions)
 
@@ -144,14 +143,14 @@ def read(path: Path, note: Note, more: Callable[[int], bool], name: str) -> None
             index = Index.open(path)
             opened = [*opened[:1], (index, first, manifests.versions(path)[-1])]
         index, first, last = dice.choice((opened[0], opened[-1], opened[-1]))
-        seed, mode, where = dice.randrange(50), dice.choice(MODES), dice.choice(CONDITIONS)
+        seed, approx, where = dice.randrange(50), dice.random() < 0.3, dice.choice(CONDITIONS)
         budget = dice.choice(({"n": 5}, {"n": 60}, {"tokens": 500}))
-        mode = "auto" if "tokens" in budget and mode == "graph" else mode
+        approx = approx and "n" in budget
         ask = partial(index.query, target_of(seed), where=where, threads=1, **budget)
         try:
-            found = ask(mode=mode)
+            found = ask(approx=approx)
         except BadInputError as error:
-            if mode != "graph" or "there are no graphs" not in str(error):  # compaction leaves them behind
+            if not approx or "there are no graphs" not in str(error):  # compaction leaves them behind
                 raise
             found = ask()
         note(
@@ -167,7 +166,7 @@ def read(path: Path, note: Note, more: Callable[[int], bool], name: str) -> None
 
 
 def found(path: Path, note: Note, more: Callable[[int], bool], name: str) -> None:
-    """Make an index of many versions, with sketches and graphs, all of which seems to have been there for long."""
+    """Make an index of many versions, with a graph, all of which seems to have been there for long."""
     about, now = announced(note), manifests.now
     manifests.now = lambda: time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(time.time() - OLD))
     Index.create(path, FINGERPRINT, manifests.Settings())
@@ -175,10 +174,10 @@ def found(path: Path, note: Note, more: Callable[[int], bool], name: str) -> Non
         ids = [f"old {number} {i}" for i in range(15)]
         about |= {"op": "append", "ids": ids, "on_duplicate": "skip"}
         append(path, f"old-{number}.jsonl", ids, "skip")
-    Index.open(path).optimize(graph=True)
+    Index.open(path).optimize()
     manifests.now = now
-    for mode in set(MODES):  # so that all find the loops compiled
-        Index.open(path).query(target_of(0), n=5, mode=mode, threads=1)
+    for approx in (False, True):  # so that all find the loops compiled
+        Index.open(path).query(target_of(0), n=5, approx=approx, threads=1)
     for file in path.rglob("*"):
         os.utime(file, (time.time() - OLD,) * 2)
 

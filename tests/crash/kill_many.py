@@ -3,7 +3,7 @@
     python tests/crash/kill_many.py --kills 1000 --seed 0
 
 Each index lives through a build, an append with a compaction beside it, a compaction, a deletion and a last compaction; each of them
-is killed a few times, and the same command goes on. It has sketches from the build on, which the others extend. A reader opens, reads
+is killed a few times, and the same command goes on. It has a graph from the build on. A reader opens, reads
 and queries the index until the deletion. After every kill the index must open, verify to the last byte, and hold what it held
 before. Prints what it cost; exits with 1 where a commit or a document was lost, a code differs, an index was not whole, or a reader failed.
 """
@@ -128,7 +128,7 @@ def live(life: Life, folder: Path) -> None:
     with Reader(life.server, index, folder, world.appended, life.toll):
         life.through("build", growing, corpus=world.corpus)
         life.toll.count_faults(content(index).differences(world.built))
-        nagindex.open(index).optimize(dims=64)
+        nagindex.open(index).optimize()
         life.through("append", growing, beside="compact", corpus=world.more)
         life.through("compact", lambda now: now.differences(world.appended))
     either = (world.appended, world.deleted)

@@ -46,7 +46,6 @@ LINES = {
     "compact": ("compact", "-i", "{world}/i.nagindex"),
     "vacuum": ("vacuum", "-i", "{world}/i.nagindex", "--grace", "0"),
     "optimize": ("optimize", "-i", "{world}/i.nagindex"),
-    "optimize --graph": ("optimize", "-i", "{world}/i.nagindex", "--graph"),
     "query": ("query", "{place}/targets.jsonl", "-i", "{world}/i.nagindex", "-n", "5", "-o", "{world}/out.parquet"),
     "query, JSON lines": (
         "query",
@@ -75,14 +74,11 @@ def disk(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Disk:
 @pytest.fixture(scope="module")
 def worlds(disk: Disk) -> dict[str, Path]:
     """The folders that commands start from."""
-    empty, built, sketched, full, history = (
-        disk.place / name for name in ("empty", "built", "sketched", "full", "history")
-    )
+    empty, built, full, history = (disk.place / name for name in ("empty", "built", "full", "history"))
     empty.mkdir()
     for before, world, *lines in (
         (empty, built, LINES["build"]),
-        (built, sketched, (*LINES["delete"][:-1], "row % 5 = 1"), LINES["optimize"]),
-        (sketched, full, LINES["optimize --graph"]),
+        (built, full, (*LINES["delete"][:-1], "row % 5 = 1"), LINES["optimize"]),
         (full, history, LINES["append"], LINES["compact"]),
     ):
         shutil.copytree(before, world)
@@ -90,13 +86,7 @@ def worlds(disk: Disk) -> dict[str, Path]:
             disk.finish(world, *line)
         for name in ("out.parquet", "out.jsonl"):
             (world / name).write_bytes(OLD_OUTPUT)
-    starts = {
-        "build": empty,
-        "build, relative": empty,
-        "vacuum": history,
-        "optimize": built,
-        "optimize --graph": sketched,
-    }
+    starts = {"build": empty, "build, relative": empty, "vacuum": history, "optimize": built}
     return {name: starts.get(name, full) for name in LINES}
 
 
@@ -236,23 +226,18 @@ def unlike(index: Path, expected: Content) -> list[str]:
 
 
 def differing(index: Path) -> list[str]:
-    """Return which engines answer otherwise than a scan: sketches and graphs may be missing, but never wrong."""
+    """Return how graphs answer otherwise than a scan: they may be missing, but never wrong."""
     opened = nagindex.open(index)
     if not (index / "derived").exists() or not len(opened):
         return []
     targets = np.concatenate(opened.codes)[:3]
     answer = partial(opened.query, targets, n=4, threads=1)
-    expected = answer(mode="scan").to_duckdb().fetchall()
-    found = []
-    for mode in ("sketch", "graph"):
-        try:
-            selection = answer(mode=mode)
-        except BadInputError as error:
-            found += [] if "there are no" in str(error) else [f"{mode}: {error}"]
-            continue
-        if selection.to_duckdb().fetchall() != expected:
-            found.append(f"{mode} answers otherwise than a scan")
-    return found
+    try:
+        selection = answer(approx=True)
+    except BadInputError as error:
+        return [] if "there are no" in str(error) else [str(error)]
+    same = selection.to_duckdb().fetchall() == answer().to_duckdb().fetchall()
+    return [] if same else ["graphs answer otherwise than a scan"]
 
 
 def test_every_kind_of_step_is_seen(commands: dict[str, Command]):
@@ -262,7 +247,7 @@ def test_every_kind_of_step_is_seen(commands: dict[str, Command]):
     for name, suffix in {
         "build": ".parquet",
         "delete": ".npy",
-        "optimize --graph": ".usearch",
+        "optimize": ".usearch",
         "query": ".tmp",
     }.items():
         assert suffix in {Path(path).suffix for kind, path in commands[name].steps if kind == "write"}, name
@@ -282,8 +267,8 @@ def test_a_fault_at_a_step_leaves_the_old_or_the_new_version(
     [
         ("delete", "write", ".npy", "no space"),
         ("optimize", "write", ".npy", "no space"),
-        ("optimize --graph", "write", ".usearch", "no space"),
-        ("optimize --graph", "fsync", "", "i/o error"),
+        ("optimize", "write", ".usearch", "no space"),
+        ("optimize", "fsync", "", "i/o error"),
     ],
 )
 def test_the_last_step_on_a_file_is_not_passed_over(

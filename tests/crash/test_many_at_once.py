@@ -94,7 +94,7 @@ def judged(told: Crowd) -> None:
     operations = Counter(change["op"] for change in told.changes.values())
     assert min(operations[name] for name in ("append", "delete", "same")) >= 1
     assert sum(note.get("vacuumed", 0) for note in told.notes["keeper"]) >= crowd.SEEDED
-    assert {answer["engine"] for answer in told.answers()} >= {"scan", "sketch"}
+    assert {answer["engine"] for answer in told.answers()} >= {"scan", "graph"}
     index = Index.open(told.index)
     assert index.manifest.version == max(told.versions)
     assert list(index.verify()) == []

@@ -47,6 +47,8 @@ def test_bash_completes_commands_options_and_choices(shell: Shell, tmp_path: Pat
         return done.stdout.split()
 
     assert completed("comp") == ["compare", "compact", "completion"]
+    assert completed("ca") == ["calibrate", "cache"]
+    assert completed("cache", "") == ["list", "clear"]
     assert "--mix" in completed("query", "--mi")
     assert completed("completion", "z") == ["zsh"]
 

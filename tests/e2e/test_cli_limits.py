@@ -58,7 +58,7 @@ def test_paths_may_hold_any_character(shell: Shell, name: str) -> None:
     shell.run("append", corpus, "-i", index)
     assert sorted(shell.docs("id", index=index)) == sorted(["p0", "p1", "p2", "d0", "d1", "d2", "d3"])
     assert {row[1] for row in shell.docs(index=index)} == {f"{name}.jsonl", f"{name}.parquet", "more.jsonl"}
-    shell.run("optimize", "-i", index, "--graph")
+    shell.run("optimize", "-i", index)
     shell.run("query", targets, "-n", "2", "-i", index, "-o", out, "--with-text", "--exclude", _ids(shell, name))
     with duckdb.connect() as connection:
         out.rename(shell.folder / "out.parquet")

@@ -97,14 +97,12 @@ def test_a_name_is_given_to_saved_targets_too(asked: Shell) -> None:
     assert (target["name"], target["examples"]) == ("mine", 2)
 
 
-def test_a_plan_predicts_what_it_then_measures(asked: Shell) -> None:
+def test_a_plan_says_what_was_read(asked: Shell) -> None:
     done = asked.run("query", "t.jsonl", "-n", "2", "-o", "x.parquet", "--explain-plan", "--json")
     plan = json.loads(done.stdout)["plan"]
-    assert plan["expected"].keys() == plan["actual"].keys() == {"documents", "bytes", "seconds"}
-    lines = [line.split(maxsplit=1) for line in done.stderr.splitlines()]
-    told = {name: rest.rsplit(", ", 1)[0] for name, rest in lines if name in ("expected", "actual")}
-    assert told["expected"] == told["actual"] == "codes of 6 documents (240 bytes)"
-    assert plan["why"] == nagindex.settings_of("x.parquet")["plan"]["why"] == "there are no sketches"
+    assert plan["actual"].keys() == {"documents", "bytes", "seconds"}
+    assert "read    codes of 6 documents (240 bytes); 0." in done.stderr
+    assert plan["why"] == nagindex.settings_of("x.parquet")["plan"]["why"]
 
 
 def test_options_that_would_be_ignored_are_refused(asked: Shell) -> None:

@@ -1,4 +1,4 @@
-"""What a user sees of sketches, graphs and neighbors."""
+"""What a user sees of graphs, plans and neighbors."""
 
 from __future__ import annotations
 
@@ -13,55 +13,66 @@ from nagindex.query.export import settings_of
 
 @pytest.fixture
 def ready(pool: Shell, words: list[str]) -> Shell:
-    """The pool of six documents d0 to d5, sketched, and a file of one example."""
+    """The pool of six documents d0 to d5, with a graph, and a file of one example."""
     pool.write("t.jsonl", json.dumps({"text": " ".join(words[5:11])}) + "\n")
-    assert "Sketched 6 documents; index.nagindex holds 6 documents" in pool.run("optimize").stderr
+    assert "Connected 6 documents; index.nagindex holds 6 documents" in pool.run("optimize").stderr
     return pool
 
 
-def test_info_tells_of_sketches(ready: Shell) -> None:
-    assert "128 dims in i8" in ready.run("info").stdout
-    found = json.loads(ready.run("info", "--json").stdout)["sketches"]
-    assert (found["dims"], found["documents"], found["fitted_to"]) == (128, 6, 6)
+def test_info_tells_of_graphs(ready: Shell) -> None:
+    assert "graphs      all documents, by directions that keep 100.0% of the variance" in ready.run("info").stdout
+    found = json.loads(ready.run("info", "--json").stdout)["graphs"]
+    assert (found["documents"], found["fitted_to"], found["fitted_at"]) == (6, 6, 6)
 
 
-def test_engines_give_the_same_selection_and_say_who_they_are(ready: Shell) -> None:
+def test_engines_say_who_they_are_and_what_they_read(ready: Shell) -> None:
     lines = {}
-    for mode in ("scan", "sketch"):
-        told = ready.run(
-            "query", "t.jsonl", "-n", "3", "--mode", mode, "--explain-plan", "-o", f"{mode}.parquet"
-        ).stderr
-        assert f"engine     {mode}: requested" in told
-        assert "expected   codes of" in told
-        assert "actual     codes of" in told
-        assert settings_of(Path(f"{mode}.parquet"))["plan"]["engine"] == mode
-        lines[mode] = ready.run("query", "t.jsonl", "-n", "3", "--mode", mode, "--format", "jsonl").stdout
-    assert lines["scan"] == lines["sketch"]
+    for engine, flags in (("scan", ()), ("graph", ("--approx",))):
+        told = ready.run("query", "t.jsonl", "-n", "3", *flags, "--explain-plan", "-o", f"{engine}.parquet").stderr
+        assert f"engine  {engine}, " in told
+        assert "read    codes of" in told
+        assert settings_of(Path(f"{engine}.parquet"))["plan"]["engine"] == engine
+        lines[engine] = ready.run("query", "t.jsonl", "-n", "3", *flags, "--format", "jsonl").stdout
+    assert lines["scan"] == lines["graph"]
     assert lines["scan"].count("\n") == 3
 
 
 def test_the_plan_is_in_the_summary_for_machines(ready: Shell) -> None:
     told = ready.run("query", "t.jsonl", "-n", "2", "-o", "o.parquet", "--json", "--explain-plan").stdout
     plan = json.loads(told)["plan"]
-    assert plan["engine"] in ("scan", "sketch")
+    assert plan["engine"] == "scan"
+    assert plan["actual"]["documents"] == 6
     assert plan["actual"]["seconds"] >= 0
-    assert set(plan["predicted_seconds"]) >= {"scan"}
 
 
 def test_a_refit_says_why(ready: Shell) -> None:
-    told = ready.run("optimize", "--dims", "64").stderr
-    assert "Fitted 64 dims in i8" in told
-    assert "the current one has 128 dims in i8" in told
+    told = ready.run("optimize", "--refit").stderr
+    assert "which keep 100.0% of the variance of 6 documents (requested)" in told
+    assert "Connected 6 documents" in told
+    assert "Connected 0 documents" in ready.run("optimize").stderr
 
 
-def test_an_approximate_answer_tells_its_recall(ready: Shell) -> None:
-    assert "nagindex optimize --graph" in ready.error("query", "t.jsonl", "-n", "2", "--approx")
-    assert "connected 6" in ready.run("optimize", "--graph").stderr
-    told = ready.run("query", "t.jsonl", "-n", "2", "--approx", "-o", "a.parquet").stderr
-    assert "Warning: approximate: it holds " in told
+def test_an_approximate_answer_tells_its_recall(pool: Shell) -> None:
+    pool.write("t.jsonl", '{"text":"river"}\n')
+    assert "nagindex optimize" in pool.error("query", "t.jsonl", "-n", "2", "--approx")
+    pool.run("optimize")
+    told = pool.run("query", "t.jsonl", "-n", "2", "--approx", "-o", "a.parquet", "--explain-plan").stderr
+    assert "Warning: approximate: it holds about 100% of the exact answer" in told
+    assert "4 of them to estimate the recall" in told
     assert settings_of(Path("a.parquet"))["plan"]["actual"]["recall"][0]["recall"] == 1.0
-    assert "leave --approx out" in ready.error("query", "t.jsonl", "--tokens", "20", "--approx")
-    assert "--mode scan was given" in ready.error("query", "t.jsonl", "-n", "2", "--approx", "--mode", "scan", status=2)
+    assert "leave --approx out" in pool.error("query", "t.jsonl", "--tokens", "20", "--approx")
+
+
+def test_an_approximate_selection_is_repeated_as_one_and_so_are_records_with_the_former_option(ready: Shell) -> None:
+    ready.run("query", "t.jsonl", "-n", "2", "--approx", "-o", "a.parquet")
+    ready.run("query", "--config", "a.parquet", "-o", "b.parquet")
+    for mode, engine in (("graph", "graph"), ("auto", "scan"), ("scan", "scan"), ("sketch", "scan")):
+        ready.write("c.yaml", f"targets: t.jsonl\nn: 2\nmode: {mode}\n")
+        ready.run("query", "--config", "c.yaml", "-o", f"{mode}.parquet")
+        assert settings_of(Path(f"{mode}.parquet"))["plan"]["engine"] == engine
+    assert settings_of(Path("b.parquet"))["plan"]["engine"] == "graph"
+    ready.write("c.yaml", "targets: t.jsonl\nn: 2\nmode: fast\n")
+    assert "no option 'mode'" in ready.error("query", "--config", "c.yaml", "-o", "c.parquet", status=2)
 
 
 def test_neighbors_of_an_id_and_of_a_file(ready: Shell) -> None:
@@ -75,28 +86,4 @@ def test_neighbors_of_an_id_and_of_a_file(ready: Shell) -> None:
 
 
 def test_wrong_usage(ready: Shell) -> None:
-    assert "'100' is not one of" in ready.error("optimize", "--dims", "100", status=2)
     assert "no index here" in ready.error("optimize", "-i", "elsewhere")
-    reason = ready.error("query", "t.jsonl", "-n", "2", "--mode", "sketch", "--score", "max")
-    assert "sketches bound mean overlaps" in reason
-
-
-def test_sketch_mode_without_sketches_names_the_remedy(pool: Shell, words: list[str]) -> None:
-    pool.write("t.jsonl", json.dumps({"text": " ".join(words[5:11])}) + "\n")
-    reason = pool.error("query", "t.jsonl", "-n", "2", "--mode", "sketch")
-    assert "there are no sketches; nagindex optimize makes them" in reason
-
-
-def test_large_builds_end_with_sketches_unless_told_otherwise(
-    pool: Shell, monkeypatch: pytest.MonkeyPatch, words: list[str]
-) -> None:
-    monkeypatch.setattr("nagindex.builder.FROM_DOCUMENTS", 2)
-    pool.write("c.jsonl", "".join(json.dumps({"id": str(i), "text": words[i]}) + "\n" for i in range(4)))
-    pool.build("c.jsonl", "-i", "plain.nagindex", "--no-optimize")
-    assert "none (nagindex optimize makes them)" in pool.run("info", "-i", "plain.nagindex").stdout
-    pool.build("c.jsonl", "-i", "quick.nagindex")
-    assert "all documents" in pool.run("info", "-i", "quick.nagindex").stdout
-    pool.write("d.jsonl", json.dumps({"id": "later", "text": words[9]}) + "\n")
-    pool.run("append", "d.jsonl", "-i", "quick.nagindex")
-    found = json.loads(pool.run("info", "--json", "-i", "quick.nagindex").stdout)
-    assert (found["documents"], found["sketches"]["documents"]) == (5, 5)

@@ -101,7 +101,7 @@ def make(into: Path, place: Path) -> None:
     )
     [target] = index.encode(place / "targets.jsonl")
     write_nags(place / "targets.nags.parquet", [target], index.manifest.fingerprint)
-    index.optimize(graph=True)
+    index.optimize()
     index.query(place / "targets.jsonl", n=4).to_parquet(place / "here.parquet")
     move(place / "here.parquet", place / "chosen.parquet", str(place))
 

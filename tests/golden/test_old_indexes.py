@@ -9,6 +9,7 @@ import duckdb
 import numpy as np
 import pytest
 
+from nagindex.errors import BadInputError
 from nagindex.index import Index
 from nagindex.query.export import settings_of
 from nagindex.storage.manifest import FORMAT_VERSION, versions
@@ -88,27 +89,24 @@ def test_its_older_versions_are_read(old):
     assert len(Index.open(folder / "index", version=1)) == 0
 
 
-@pytest.mark.parametrize("mode", ["scan", "sketch"])
-def test_every_query_gives_the_same_documents_with_the_same_sums(old, mode):
+def test_every_query_gives_the_same_documents_with_the_same_sums(old):
     folder, wanted = old
     index = Index.open(folder / "index")
     assert len(wanted["queries"]) == 4
     for query in wanted["queries"]:
-        if mode == "sketch" and "layers" in query["asked"]:
-            continue
-        found = index.query(folder / "targets.nags.parquet", **query["asked"], mode=mode)
+        found = index.query(folder / "targets.nags.parquet", **query["asked"])
         assert sums(found, *shape_of(query["asked"], wanted)) == query["answer"]
-        assert found.plan.engine == mode
-        assert not [line for line in found.warnings if "sketch" in line]
+        assert not [line for line in found.warnings if "sketch" in line or "graph" in line]
 
 
-def test_its_graph_answers(old):
+def test_its_sketches_and_graph_are_not_read_and_a_vacuum_removes_them(old):
     folder, wanted = old
-    index = Index.open(folder / "index")
+    index, derived = Index.open(folder / "index"), folder / "index" / "derived"
     [query] = [query for query in wanted["queries"] if query["asked"] == {"n": 5}]
-    found = index.query(folder / "targets.nags.parquet", n=5, mode="graph")
-    assert found.plan.engine == "graph"
-    assert sums(found, *shape_of({}, wanted)) == query["answer"]
+    former = list(derived.glob("sketch-*/*"))
+    assert {path.suffix for path in former} == {".json", ".npy", ".usearch"}
+    with pytest.raises(BadInputError, match="there are no graphs"):
+        index.query(folder / "targets.nags.parquet", n=5, approx=True)
     own = dict(zip((row["id"] for row in wanted["documents"]), wanted["codes"], strict=True))
     shared = {
         name: sum(len(set(a) & set(b)) for a, b in zip(own["a-7"], nag, strict=True))
@@ -116,7 +114,16 @@ def test_its_graph_answers(old):
         if name != "a-7"
     }
     best = min(shared, key=lambda name: (-shared[name], name))
-    assert index.neighbors("a-7", k=1).rows[0]["id"] == best
+    for _ in range(2):
+        assert index.neighbors("a-7", k=1).rows[0]["id"] == best
+        index.optimize()
+    found = index.query(folder / "targets.nags.parquet", n=5, approx=True)
+    assert found.plan.engine == "graph"
+    assert sums(found, *shape_of({}, wanted)) == query["answer"]
+    index.vacuum(keep=4, grace=0)
+    assert [path.name for path in derived.iterdir() if path.name.startswith(("sketch", "graph"))] == ["graph-000001"]
+    assert list(index.verify()) == []
+    assert index.query(folder / "targets.nags.parquet", n=5, approx=True).ids.tolist() == found.ids.tolist()
 
 
 def test_targets_encoded_then_are_in_its_cache(old):
@@ -186,8 +193,6 @@ def test_it_is_appended_to_compacted_and_vacuumed(old):
             assert {k: v for k, v in rows[row["id"]].items() if k[0] != "_"} == {
                 k: v for k, v in row.items() if k[0] != "_"
             }
-    for mode in ("scan", "sketch"):
-        found = index.query(folder / "targets.nags.parquet", n=30, mode=mode)
-        assert found.plan.engine == mode
-        same = dict(wanted["queries"][2]["answer"])
-        assert {n: total for n, total in sums(found, *shape_of({}, wanted)) if n in left} == {n: same[n] for n in left}
+    found = index.query(folder / "targets.nags.parquet", n=30)
+    same = dict(wanted["queries"][2]["answer"])
+    assert {n: total for n, total in sums(found, *shape_of({}, wanted)) if n in left} == {n: same[n] for n in left}

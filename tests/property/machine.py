@@ -19,7 +19,7 @@ from nagindex.ingest.duplicates import DUPLICATE
 from nagindex.ingest.windows import PreparedWindow, SourceReport
 from nagindex.maintenance import compact
 from nagindex.nag import CODE_DTYPE, NagSpec
-from nagindex.search import hnsw, plan
+from nagindex.search import hnsw
 from nagindex.storage import manifest as manifests
 from nagindex.storage import segment as segments
 
@@ -31,9 +31,8 @@ SMALL = (
     (writer, "SEGMENT_DOCUMENTS", 8),
     (compact, "SEGMENT_DOCUMENTS", 30),
     (hnsw, "GROUP_DOCUMENTS", 16),
-    (plan, "OVERHEAD", -1.0),
 )
-"""What makes an append of ten rows several commits, and sketches and graphs worth it for fifty documents."""
+"""What makes an append of ten rows several commits, and several graphs of fifty documents."""
 DUCKDB = duckdb.connect(config={"threads": 1})
 
 

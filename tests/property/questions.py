@@ -53,18 +53,14 @@ def approximates(answer, lists, n):
     return [hit[0] for hit in answer] == sorted(hit[0] for hit in answer)
 
 
-def refusal(error, path, state, mode, budget, options):
-    """Return whether a question is rightly refused: for want of candidates, of sketches or graphs, or by their nature."""
+def refusal(error, state, approx, budget, options):
+    """Return whether a question is rightly refused: for want of candidates or graphs, or by their nature."""
     if "no document" in str(error):
         keep = CONDITIONS[options["where"]] if "where" in options else lambda row: True
         return not any(map(keep, state.rows))
-    if "mean overlaps" in str(error):
-        return mode == "sketch" and "score" in options
     if "a budget of tokens" in str(error):
-        return mode == "graph" and "tokens" in budget
-    if "there are no sketches" in str(error):
-        return mode == "sketch" and not list(path.glob("derived/sketch-*/basis.json"))
-    return "there are no graphs" in str(error) and mode == "graph"
+        return approx and "tokens" in budget
+    return "there are no graphs" in str(error) and approx
 
 
 def drawn_corpus(dice, number):
@@ -88,7 +84,7 @@ def drawn_corpus(dice, number):
     return Corpus(name, f"{number:064x}", tuple(windows), dice.choice(("skip", "skip", "replace")))
 
 
-def ask(index, path, state, dice, mode=None):
+def ask(index, state, dice, approx=None):
     """Ask a drawn question of an index and hold the answer against the oracle's."""
     names = "xyz"[: dice.choice((1, 1, 2, 3))]
     targets = {name: [dice.choice(KINDS) for _ in range(dice.choice((1, 3)))] for name in names}
@@ -97,13 +93,13 @@ def ask(index, path, state, dice, mode=None):
     options = dice.choice(
         ({}, {}, {"layers": "last"}, {"score": "max"}, {"where": dice.choice(list(CONDITIONS))}, weighted, weighted)
     )
-    drawn = dice.choice(("scan", "sketch", "auto", "auto", "graph"))
-    mode = mode or drawn
+    drawn = dice.random() < 0.2
+    approx = drawn if approx is None else approx
     codes = {name: np.array(nags, CODE_DTYPE) for name, nags in targets.items()}
     try:
-        found = index.query(codes, mode=mode, threads=1, mix="merge", **budget, **options)
+        found = index.query(codes, approx=approx, threads=1, mix="merge", **budget, **options)
     except BadInputError as error:
-        if refusal(error, path, state, mode, budget, options):
+        if refusal(error, state, approx, budget, options):
             return
         raise
     of = found.column("target").tolist() if len(names) > 1 else ["x"] * len(found)
@@ -129,7 +125,6 @@ def unpublished(path):
         named.add(manifest)
         for entry in json.loads(manifest.read_bytes())["segments"]:
             named |= {path / "segments" / entry["id"] / name for name in entry["files"]}
-    for told in (path / "derived").glob("sketch-*/[!.]*.json"):
-        content = json.loads(told.read_bytes())
-        named |= {told, told.with_suffix(".npy"), told.with_suffix(".usearch"), told.parent / content.get("file", "")}
+    for told in (path / "derived").glob("graph-*/[!.]*.json"):
+        named |= {told, told.with_suffix(".npy"), told.with_suffix(".usearch")}
     return {file for file in path.rglob("*") if file.is_file()} - named

@@ -13,9 +13,8 @@ from nagindex.search.profile import Nearest, profile_of
 from nagindex.search.scorers import score
 from nagindex.search.view import View
 from nagindex.search.weights import Weighting
-from nagindex.sketches.graphs import graphs_of
+from nagindex.sketches.graphs import current_graphs
 from nagindex.sketches.popularity import popularity_of
-from nagindex.sketches.store import current_sketches
 
 LAYERS, TOP_K, WIDTH, TOPICS = 4, 5, 60, 9
 DOCUMENTS, CUTS = 3000, (1200, 2000, 2900)
@@ -42,7 +41,7 @@ def world(tmp_path_factory, write_index):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(hnsw, "GROUP_DOCUMENTS", 2100)  # two graphs: of the first two segments, and of the third
         patch.setattr("nagindex.sketches.build.Snapshot", lambda path, manifest: SimpleNamespace(segments=older))
-        index.optimize(graph=True)
+        index.optimize()
     index.refresh()
     assert index.segments[-1].entry.id == last.entry.id
     index.delete(ids=ids[5:3000:9])
@@ -72,7 +71,7 @@ def test_returned_scores_are_exact_and_the_true_recall_is_in_the_interval(world,
     if "weights" in options:
         pool, documents = popularity_of(index.segments, View.of(SPEC))
         target = Weighting.parse(options["weights"]).profile_of(own, pool, documents, SPEC)
-    found = index.query(own, n=60, mode="graph", **options)
+    found = index.query(own, n=60, approx=True, **options)
     ids, _ = exact(index, codes, target, 60)
     by_id = {f"{i:04d}": value for i, value in enumerate(score(codes, target) / target.scale)}
     assert found.scores.tolist() == [by_id[i] for i in found.ids]
@@ -89,17 +88,17 @@ def test_returned_scores_are_exact_and_the_true_recall_is_in_the_interval(world,
 
 def test_segments_without_a_graph_are_always_among_the_answer(world):
     index, codes = world
-    sketches = current_sketches(index.path, SPEC)
-    connected = {segment for own in graphs_of(sketches, [s.entry for s in index.segments]) for segment in own.segments}
+    graphs = current_graphs(index.path, SPEC).graphs([segment.entry for segment in index.segments])
+    connected = {segment for graph in graphs for segment in graph.segments}
     assert [segment.entry.id in connected for segment in index.segments] == [True, True, True, False]
-    found = index.query(codes[2950:2951], n=1, mode="graph")  # lies in the last segment
+    found = index.query(codes[2950:2951], n=1, approx=True)  # lies in the last segment
     assert found.ids.tolist() == ["2950"]
     assert found.scores.tolist() == [1.0]
 
 
 def test_deleted_documents_and_those_that_a_condition_rules_out_are_not_returned(world):
     index, codes = world
-    found = index.query(examples(2), n=200, mode="graph", where="id < '0700'")
+    found = index.query(examples(2), n=200, approx=True, where="id < '0700'")
     ids, _ = exact(index, codes, profile_of(examples(2), SPEC), DOCUMENTS)
     assert found.ids.tolist() == [i for i in ids if i < "0700"][:200]
     assert not set(found.ids) & {f"{i:04d}" for i in range(5, 3000, 9)}
@@ -107,7 +106,7 @@ def test_deleted_documents_and_those_that_a_condition_rules_out_are_not_returned
 
 def test_all_of_the_pool_can_be_asked_for(world):
     index, codes = world
-    found = index.query(examples(1), n=DOCUMENTS, mode="graph")
+    found = index.query(examples(1), n=DOCUMENTS, approx=True)
     ids, _ = exact(index, codes, profile_of(examples(1), SPEC), DOCUMENTS)
     assert found.ids.tolist() == ids
 
@@ -115,8 +114,8 @@ def test_all_of_the_pool_can_be_asked_for(world):
 def test_several_targets_and_layers(world):
     index, _ = world
     two = {"a": examples(0), "b": examples(5)}
-    found = index.query(two, n=80, mode="graph", layers="1-2", mix="merge")
-    whole = index.query(two, n=80, mode="scan", layers="1-2", mix="merge")
+    found = index.query(two, n=80, approx=True, layers="1-2", mix="merge")
+    whole = index.query(two, n=80, layers="1-2", mix="merge")
     for name in two:
         own, true = (s.scores[s.column("target") == name] for s in (found, whole))
         assert len(own) == 40
@@ -133,29 +132,26 @@ def test_several_targets_and_layers(world):
 )
 def test_what_graphs_cannot_answer_is_refused(world, asked, reason):
     with pytest.raises(BadInputError, match=reason):
-        world[0].query(examples(0), mode="graph", **asked)
+        world[0].query(examples(0), approx=True, **asked)
 
 
 def test_without_graphs_the_remedy_is_named(tmp_path, write_index, random_codes):
     codes = random_codes(np.random.default_rng(0), 5, LAYERS, TOP_K, WIDTH)
     index = write_index(tmp_path / "i", codes, list("abcde"), [1] * 5, width=WIDTH)
-    with pytest.raises(BadInputError, match=r"`optimize\(graph=True\)`"):
-        index.query(codes[:1], n=1, mode="graph")
+    with pytest.raises(BadInputError, match=r"`optimize\(\)`"):
+        index.query(codes[:1], n=1, approx=True)
     index.optimize()
-    with pytest.raises(BadInputError, match=r"`optimize\(graph=True\)`"):
-        index.query(codes[:1], n=1, mode="graph")
-    index.optimize(graph=True)
-    assert index.query(codes[:1], n=1, mode="graph").ids.tolist() == ["a"]
+    assert index.query(codes[:1], n=1, approx=True).ids.tolist() == ["a"]
 
 
 def test_a_cut_graph_is_not_used_and_verify_names_it(tmp_path, write_index, random_codes):
     codes = random_codes(np.random.default_rng(1), 50, LAYERS, TOP_K, WIDTH)
     index = write_index(tmp_path / "i", codes, [f"{i:02d}" for i in range(50)], [1] * 50, width=WIDTH)
-    index.optimize(graph=True)
-    [file] = (tmp_path / "i" / "derived").glob("sketch-*/graph-*.usearch")
+    index.optimize()
+    [file] = (tmp_path / "i" / "derived").glob("graph-*/graph-*.usearch")
     file.write_bytes(file.read_bytes()[:-7])
     with pytest.raises(BadInputError, match="there are no graphs"):
-        index.query(codes[:1], n=1, mode="graph")
+        index.query(codes[:1], n=1, approx=True)
     assert [str(file) in str(problem) for problem in index.verify()] == [True]
 
 
@@ -172,6 +168,16 @@ def test_neighbors_are_the_nearest_and_never_the_document_itself(world):
         assert near.plan["engine"] == "graph"
         assert [row["rank"] for row in near.rows] == [1, 2, 3, 4]
         assert near.rows[0]["score"] == found.rows[0]["score"]
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_neighbors_of_several_are_those_of_each_alone(world, exact):
+    """Also documents that are neighbors of two of them."""
+    index, _ = world
+    names = ["0003", "0003", "0040"]
+    together = index.neighbors(names, k=3, exact=exact).rows
+    alone = [row for name in names for row in index.neighbors(name, k=3, exact=exact).rows]
+    assert together == alone
 
 
 def test_neighbors_of_several_and_of_codes(world):
@@ -192,8 +198,40 @@ def test_one_graph_may_hold_the_whole_answer(tmp_path, write_index, monkeypatch)
     index = write_index(tmp_path / "i", codes, ids, [1] * len(ids), width=WIDTH, cuts=tuple(range(400, 3600, 400)))
     monkeypatch.setattr(hnsw, "GROUP_DOCUMENTS", 1200)
     monkeypatch.setattr(graph_search, "EXTRA_CANDIDATES", 4)
-    index.optimize(graph=True)
-    found = index.query(examples(4), n=250, mode="graph")
-    whole = index.query(examples(4), n=250, mode="scan")
+    index.optimize()
+    found = index.query(examples(4), n=250, approx=True)
+    whole = index.query(examples(4), n=250)
     assert np.mean([400 * 3 <= int(i) < 400 * 6 for i in whole.ids]) > 0.9
     assert len(set(found.ids) & set(whole.ids)) >= 245
+
+
+@pytest.mark.parametrize("sample", [50, 400])
+def test_the_recall_is_estimated_from_so_many_documents_and_they_are_counted(world, monkeypatch, sample):
+    """However large the pool is; documents that were returned, and that may not be, are no misses."""
+    index, codes = world
+    monkeypatch.setattr(graph_search, "SAMPLE", sample)
+    graphs = current_graphs(index.path, SPEC).graphs([segment.entry for segment in index.segments])
+    read, rescored = [], graph_search.rescore
+    monkeypatch.setattr(
+        graph_search,
+        "rescore",
+        lambda parts, at, *rest, **named: read.append(at) or rescored(parts, at, *rest, **named),
+    )
+    found = index.query(examples(3), n=100, approx=True)
+    [recall] = found.plan.actual["recall"]
+    assert recall["sampled"] == len(read[-1]) == sample
+    assert len(np.unique(read[-1])) == sample
+    assert {f"{i:04d}" for i in read[-1]}.isdisjoint(found.ids)
+    assert max(read[-1]) < CUTS[-1]
+    assert len(graphs) == 2
+    scanned = DOCUMENTS - CUTS[-1]
+    assert found.plan.actual["documents"] == sum(map(len, read)) + scanned
+    ids, _ = exact(index, codes, profile_of(examples(3), SPEC), 100)
+    assert recall["low"] <= len(set(ids) & set(found.ids)) / 100 <= recall["high"]
+
+
+def test_all_documents_are_sampled_where_there_are_few(world):
+    found = world[0].query(examples(3), n=100, approx=True)
+    [recall] = found.plan.actual["recall"]
+    assert recall["low"] == recall["recall"] == recall["high"]
+    assert recall["sampled"] == CUTS[-1] - sum(int(i) < CUTS[-1] for i in found.ids)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from nagindex.errors import NagIndexError
 from nagindex.index import Index
-from nagindex.storage.checksummed_json import digest
+from nagindex.storage.json_bytes import digest
 from nagindex.storage.manifest import read_latest
 
 TEXTS = [f"{word} and {word} of the {other}" for word in ("river", "proof", "salmon") for other in ("sea", "sum")]
@@ -27,7 +27,7 @@ TEXTS = [f"{word} and {word} of the {other}" for word in ("river", "proof", "sal
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory, tiny_backbone):
-    """A folder with a calibrated index of six documents in two segments, one deleted, with sketches and a graph, and files beside."""
+    """A folder with a calibrated index of six documents in two segments, one deleted, with a graph, and files beside."""
     from nagindex import Columns, build
 
     folder = tmp_path_factory.mktemp("stranger")
@@ -40,7 +40,7 @@ def template(tmp_path_factory, tiny_backbone):
     index = Index(folder / "i", read_latest(folder / "i"), backbone=tiny_backbone)
     index.append(folder / "corpus")
     index.delete(ids=["d1"])
-    index.optimize(dims=64, graph=True)
+    index.optimize()
     (folder / "more.jsonl").write_text(json.dumps({"id": "new", "text": "a new one", "label": 7}) + "\n")
     (folder / "deleted-00000000.npy").write_bytes(b"beside")
     (folder / "nags.npy").write_bytes(b"beside")
@@ -207,8 +207,7 @@ def use(folder, backbone, codes):
     found = {
         "info": attempt(lambda index: json.dumps(index.info())),
         "query": attempt(lambda index: list(index.query(codes, n=9, cache=False).ids)),
-        "sketch": attempt(lambda index: list(index.query(codes, n=9, cache=False, mode="sketch").ids)),
-        "graph": attempt(lambda index: list(index.query(codes, n=9, cache=False, mode="graph").ids)),
+        "graph": attempt(lambda index: list(index.query(codes, n=9, cache=False, approx=True).ids)),
         "sql": attempt(lambda index: [i for (i,) in index.sql("SELECT id FROM docs ORDER BY id").fetchall()]),
         "verify": attempt(lambda index: [str(error) for error in index.verify()]),
         "append": attempt(lambda index: index.append(folder / "more.jsonl", workers=0)),
@@ -229,11 +228,11 @@ def test_a_manifest_that_says_anything_is_right_or_refused(template, tiny_backbo
         reseal(max((folder / "i" / "manifests").glob("[0-9]*.json")), change)
         named = named_by(folder)
         found = use(folder, tiny_backbone, codes)
-    for way in ("query", "sketch", "graph", "sql"):
+    for way in ("query", "graph", "sql"):
         if isinstance(found[way], list):
             assert named is not None
             assert set(found[way]) <= set(named)
-    answers = [set(found[way]) for way in ("query", "sketch", "sql") if isinstance(found[way], list)]
+    answers = [set(found[way]) for way in ("query", "sql") if isinstance(found[way], list)]
     assert all(answer == answers[0] for answer in answers)
 
 
@@ -275,19 +274,18 @@ def test_a_lie_about_a_calibration_is_told_before_anything_is_encoded(template, 
         assert isinstance(found[way], NagIndexError) or set(found[way]) == LIVING
 
 
-@pytest.mark.parametrize("which", ["basis", "graph", "[0-9a-f]"])
+@pytest.mark.parametrize("which", ["basis", "graph"])
 @settings(max_examples=25)
 @given(change=changes())
-def test_what_describes_sketches_may_say_anything(template, tiny_backbone, which, change):
-    """Sketches and graphs are never the truth: what lies about them is told, or changes no document of an answer."""
+def test_what_describes_graphs_may_say_anything(template, tiny_backbone, which, change):
+    """Graphs are never the truth: what lies about them is told, or changes no document of an answer."""
     codes = np.array(Index.open(template / "i").codes[0][:2])
     with copied(template) as folder:
         reseal(sorted((folder / "i" / "derived").glob(f"*/{which}*.json"))[-1], change)
         found = use(folder, tiny_backbone, codes)
     assert set(found["query"]) == LIVING
     assert found["sql"] == sorted(LIVING)
-    for way in ("sketch", "graph"):
-        assert isinstance(found[way], NagIndexError) or set(found[way]) == LIVING
+    assert isinstance(found["graph"], NagIndexError) or set(found["graph"]) == LIVING
 
 
 def _hangs(number, frame):

@@ -27,7 +27,6 @@ from questions import CONDITIONS, IDS, ask, drawn_corpus, living, unpublished
 
 from nagindex.errors import BadInputError, InputNotFoundError, NagIndexError, SettingsMismatchError
 from nagindex.index import Index
-from nagindex.sketches.build import sketch_new_segments
 from nagindex.storage.manifest import versions
 
 EXAMPLES, STEPS, SEEDS = 14, 50, range(4)
@@ -83,17 +82,12 @@ class Machine(RuleBasedStateMachine):
             return Change(lambda: Index.open(self.path).delete(where=condition), lambda s: s.without(gone))
         if name == "compact":
             return Change(lambda: Index.open(self.path).compact())
-        asked = {
-            "graph": dice.random() < 0.5,
-            "refit": dice.random() < 0.2,
-            "dims": dice.choice((None, 64, 128)),
-            "dtype": dice.choice((None, None, "i8", "f16")),
-        }
-        return Change(lambda: self._optimize(asked))
+        refit = dice.random() < 0.2
+        return Change(lambda: self._optimize(refit))
 
-    def _optimize(self, asked):
+    def _optimize(self, refit):
         try:
-            Index.open(self.path).optimize(**asked)
+            Index.open(self.path).optimize(refit=refit)
         except BadInputError as error:
             if "holds no document" not in str(error) or self.current.rows:
                 raise
@@ -119,11 +113,9 @@ class Machine(RuleBasedStateMachine):
 
     # ---- rules ----
 
-    @rule(of=seeds, sketched=st.booleans())
-    def append(self, of, sketched):
+    @rule(of=seeds)
+    def append(self, of):
         self._run(self._operation("append", of))
-        if sketched:
-            sketch_new_segments(self.path, Index.open(self.path).segments)
 
     @precondition(lambda self: self.corpora)
     @rule(of=seeds)
@@ -206,13 +198,13 @@ class Machine(RuleBasedStateMachine):
 
     @rule(of=seeds)
     def query(self, of):
-        ask(Index.open(self.path), self.path, self.current, random.Random(of))
+        ask(Index.open(self.path), self.current, random.Random(of))
 
     @rule(of=seeds)
     def query_by_the_engines(self, of):
         index = Index.open(self.path)
-        for mode in ("scan", "sketch", "graph"):
-            ask(index, self.path, self.current, random.Random(of), mode=mode)
+        for approx in (False, True):
+            ask(index, self.current, random.Random(of), approx=approx)
 
     @rule(of=seeds)
     def pin(self, of):
@@ -264,7 +256,7 @@ class Machine(RuleBasedStateMachine):
             if self.random.random() < 0.7:
                 assert [codes.tobytes() for codes in pinned.index.codes] == pinned.bytes
             else:
-                ask(pinned.index, self.path, pinned.state, self.random)
+                ask(pinned.index, pinned.state, self.random)
         except NagIndexError as error:
             if pinned.index.manifest.version in self.versions or "missing, though segment" not in str(error):
                 raise

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nagindex.storage.checksummed_json import digest
+from nagindex.storage.json_bytes import digest
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -26,27 +26,20 @@ def file_rows(path):
     return FileRows.of(np.load(path, mmap_mode="r"))
 
 
-@pytest.mark.parametrize(
-    "rows", [slice(None), slice(3, 9), slice(9, 3), slice(990, 2000), slice(0, 0), slice(5, 900, 7)]
-)
-def test_slices_are_those_of_the_array(file_rows, array, rows):
-    assert isinstance(file_rows, FileRows)
-    assert file_rows[rows].dtype == array.dtype
-    assert np.array_equal(file_rows[rows], array[rows])
-
-
 @pytest.mark.parametrize("slow", [0.0, 1e9])
 @pytest.mark.parametrize("count", [0, 1, 128, 129, 1000])
 def test_single_rows_are_those_of_the_array_whether_the_disk_is_slow_or_not(file_rows, array, slow, count, monkeypatch):
     monkeypatch.setattr(module, "SLOW", slow)
     rows = np.random.default_rng(1).choice(1000, count)
+    assert isinstance(file_rows, FileRows)
+    assert file_rows[rows].dtype == array.dtype
     assert np.array_equal(file_rows[rows], array[rows])
 
 
 def test_a_file_that_shrinks_is_an_error_and_no_crash(file_rows, path):
     os.truncate(path, path.stat().st_size - 1)
-    assert len(file_rows[:999]) == 999
-    for rows in (slice(None), slice(999, 1000), np.array([999]), np.arange(1000)):
+    assert len(file_rows[np.arange(999)]) == 999
+    for rows in (np.array([999]), np.arange(1000)):
         with pytest.raises(DamagedIndexError, match="shorter than"):
             file_rows[rows]
 
@@ -59,7 +52,7 @@ def test_rows_beyond_the_array_are_refused(file_rows, row):
 
 def test_a_file_that_is_removed_is_read_to_the_end(file_rows, path, array):
     path.unlink()
-    assert np.array_equal(file_rows[:], array)
+    assert np.array_equal(file_rows[np.arange(1000)], array)
 
 
 def test_descriptors_are_given_back(path):

@@ -94,3 +94,31 @@ def test_messages_name_a_mirror_by_its_url():
     assert str(error).startswith("s3://pools/web/segments/a/nags.npy: cut")
     assert error.path == "s3://pools/web/segments/a/nags.npy"
     assert str(BadInputError("/cache/pool-0123/index: no")) == "s3://pools/web: no"
+
+
+def test_an_output_does_not_lie_in_an_index_that_has_no_document_yet(tmp_path):
+    (tmp_path / "i" / "manifests").mkdir(parents=True)
+    (tmp_path / "i" / "manifests" / "000000000001.json").touch()
+    with pytest.raises(BadInputError, match=f"lies inside the index {tmp_path}/i"):
+        nagindex.check_output(tmp_path / "i" / "best.parquet")
+
+
+@pytest.mark.parametrize(
+    ("url", "variable"),
+    [("az://pools/web", "AZURE_STORAGE_ACCOUNT_NAME"), ("abfss://c@own/web", "AZURE_"), ("gs://p", "GOOGLE_")],
+)
+def test_missing_credentials_are_named_for_each_store(url, variable):
+    from nagindex.storage.objects import ObjectStore
+
+    for text in ("Account must be specified", "error sending request for url (http://metadata.google.internal/x)"):
+        failure = ObjectStore(url)._failure(RuntimeError(text), "")
+        assert str(failure).startswith(
+            f"{url}: no credentials in the environment; set those of the store, such as {variable}"
+        )
+
+
+def test_urls_of_corpora_and_outputs_are_refused_with_what_to_do(tmp_path):
+    with pytest.raises(BadInputError, match=r"s3://pools/best.parquet: outputs are local files; name one"):
+        nagindex.check_output("s3://pools/best.parquet")
+    with pytest.raises(nagindex.InputNotFoundError, match=r"s3://pools/corpus: no such file.*: copy them"):
+        nagindex.build("s3://pools/corpus", tmp_path / "i", model="minilm")

@@ -63,7 +63,7 @@ def test_what_makes_no_sense_is_refused_in_a_line(message, given):
 DEFAULTS = {
     "score": "mean", "weights": "frequency", "background": "pool", "mix": "union",
     "quality-weight": 1.0, "lower-is-better": False, "normalize": "minmax", "ngram": 13,
-    "mode": "auto",
+    "approx": False,
 }  # fmt: skip
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "nagindex"
+PUBLIC = ("analysis",)
+"""Rooms that are imported by their own names, and import what they offer."""
 
 
 def listed():
@@ -47,5 +49,8 @@ def test_every_module_and_every_room_has_a_docstring_of_one_line_first():
         assert len(docstring.splitlines()[0]) <= 130, path
     for path in PACKAGE.glob("*/__init__.py"):
         tree = ast.parse(path.read_text())
-        assert len(tree.body) == 1, f"{path} holds more than a docstring"
+        rest = [
+            node for node in tree.body[1:] if path.parent.name not in PUBLIC or not isinstance(node, ast.ImportFrom)
+        ]
+        assert not rest, f"{path} holds more than a docstring"
         assert re.search(r"\bknow(s|ing)? (no|nothing)\b", ast.get_docstring(tree)), path

@@ -1,0 +1,101 @@
+"""`nagindex report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import nagindex
+
+from .messages import note, warn
+from .options import device_option, size
+from .query_output import check_outputs
+from .target_arguments import encoding_of, files_of, targets_of, text_columns_option
+
+
+@click.command()
+@click.argument("selection", type=click.Path(path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Page to write, which ends in .html. [default: beside the selection, under its name]",
+)
+@click.option(
+    "-i",
+    "--index",
+    type=click.Path(path_type=Path),
+    envvar="NAGINDEX",
+    help="Folder of the index. [default: the one the selection was made of, at its version if that is still there]",
+)
+@click.option("--title", metavar="TEXT", help="Title of the page. [default: its size and its targets]")
+@click.option("--no-text", is_flag=True, help="Leave the texts of documents and examples out.")
+@click.option("--targets", multiple=True, metavar="FILE", help="Where the targets lie now, if they were moved.")
+@click.option(
+    "--corpus-root", type=click.Path(path_type=Path, file_okay=False), help="Where the sources lie now, for the texts."
+)
+@text_columns_option
+@click.option("--model", help="Where the backbone lies now, if it was moved.")
+@device_option
+@click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
+def report(
+    selection: Path,
+    output: Path | None,
+    index: Path | None,
+    title: str | None,
+    no_text: bool,
+    targets: tuple[str, ...],
+    corpus_root: Path | None,
+    text_columns: tuple[str, ...],
+    model: str | None,
+    device: str,
+    threads: int | None,
+) -> None:
+    """Write a page about SELECTION, a Parquet file that nagindex query wrote.
+
+    The page is one HTML file that loads nothing: what was asked, what came out against the pool, scores and other cuts, layers and neurons,
+    documents with their texts and explanations, and the selection as a table.
+    """
+    page = output or selection.with_suffix(".html")
+    check_page(page)
+    opened = _recorded_index(selection) if index is None else nagindex.open(index)
+    encoding: dict[str, Any] = {"model": model, "device": device}
+    if text_columns:
+        encoding["text_column"] = encoding_of(text_columns, None, model, device)["text_column"]
+    given = targets_of(opened, targets, ()) if targets else None
+    check_outputs(opened, [page], [selection, *files_of(targets)], corpus_root)
+    found = opened.selection(selection, targets=given, **encoding)
+    for warning in found.warnings:
+        warn(warning)
+    write_report(found, page, title=title, with_text=not no_text, corpus_root=corpus_root, threads=threads)
+
+
+def check_page(page: Path) -> None:
+    """Raise click.UsageError unless a file's name is that of a page."""
+    if page.suffix.lower() not in (".html", ".htm"):
+        raise click.UsageError(f"{page}: a report is a page; name a file that ends in .html")
+
+
+def _recorded_index(selection: Path) -> nagindex.Index:
+    """Return the index that a selection was made of, at its version; at the current one where that is gone.
+
+    Raises:
+        InputNotFoundError: there is no such selection, or its index is gone.
+        BadInputError: the file is not a selection.
+    """
+    if not selection.is_file():
+        raise nagindex.InputNotFoundError(f"{selection}: no such file; name a selection that was written as Parquet")
+    record = nagindex.settings_of(selection)["index"]
+    try:
+        return nagindex.open(record["path"], version=record["version"])
+    except nagindex.InputNotFoundError:
+        return nagindex.open(record["path"])
+
+
+def write_report(selection: nagindex.Selection, page: Path, **options: Any) -> None:
+    """Write a selection's page and say so."""
+    selection.report(page, **options)
+    note(f"Wrote a report to {page} ({size(page.stat().st_size)})")

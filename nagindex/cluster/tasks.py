@@ -1,0 +1,116 @@
+"""Tasks: functions on parts of an index, run where a cluster has room, and run again where a node was lost."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from nagindex._version import __version__
+from nagindex.cluster.connection import Slots, connected, slots_of
+from nagindex.cluster.worker import DONE, FAILED, Outcome, other_version
+from nagindex.errors import NagIndexError
+from nagindex.progress import Progress, report
+from nagindex.workers.child import pack_error, unpack_error
+
+RETRIES = 20
+"""How often a task is run again whose node or process was lost."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task that was started.
+
+    Attributes:
+        answer: reference to what goes to the driver.
+        left: reference to what stays on the task's node until another task takes it.
+    """
+
+    answer: Any
+    left: Any
+
+
+class Tasks:
+    """Runs functions as tasks on a Ray cluster.
+
+    Attributes:
+        slots: what each task takes of the cluster.
+    """
+
+    def __init__(self, slots: Slots) -> None:
+        self.slots = slots
+
+    def share(self, value: Any) -> Any:
+        """Return a reference to a value that several tasks take, which is sent to each node once."""
+        import ray
+
+        return ray.put(value)
+
+    def start(self, function: str, *arguments: Any) -> Task:
+        """Start a task.
+
+        Args:
+            function: `module:function`; returns what goes to the driver, and what stays on the node.
+            arguments: values, references to shared ones, or what other tasks left.
+        """
+        import ray
+
+        options = {"num_cpus": self.slots.cpus, "num_returns": 2, "max_retries": RETRIES}
+        return Task(*ray.remote(run).options(**options).remote(__version__, function, *arguments))
+
+    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
+        """Yield the number of each task and its answer, as they come.
+
+        Raises:
+            NagIndexError: a task was lost too often, or the nodes differ. A task's own error is raised unchanged.
+        """
+        import ray
+
+        numbers = {task.answer: number for number, task in enumerate(tasks)}
+        try:
+            while numbers:
+                ready, _ = ray.wait([*numbers])
+                for reference in ready:
+                    state, value = ray.get(reference)
+                    if state == FAILED:
+                        raise unpack_error(value)
+                    yield numbers.pop(reference), value
+        except ray.exceptions.RayError as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise NagIndexError(f"a task of the Ray cluster was lost: {reason}; run the same command again") from error
+        finally:
+            for reference in numbers if ray.is_initialized() else ():
+                ray.cancel(reference, force=True)
+
+    def answer(self, task: Task) -> Any:
+        """Return the answer of a task; raises as `answers`."""
+        [(_, value)] = self.answers([task])
+        return value
+
+
+def run(version: str, function: str, *arguments: Any) -> tuple[Outcome, Any]:
+    """Run a function, and return how it ended and what it leaves; a task of `Tasks`."""
+    if version != __version__:
+        return other_version(version), None
+    module, _, name = function.partition(":")
+    try:
+        answer, left = getattr(importlib.import_module(module), name)(*arguments)
+    except Exception as error:  # must reach the driver as it is, and not be tried again
+        return (FAILED, pack_error(error)), None
+    return (DONE, answer), left
+
+
+@contextmanager
+def tasks(address: str) -> Iterator[Tasks]:
+    """Context in which tasks run on the CPUs of a Ray cluster; see `connected`.
+
+    Raises:
+        BadInputError, InputNotFoundError, MissingDependencyError: as `connected`.
+    """
+    report(Progress("connecting to the Ray cluster", 0, 1, ""))
+    with connected(address):
+        import ray
+
+        yield Tasks(slots_of(ray.nodes(), "cpu"))

@@ -1,0 +1,95 @@
+"""Rendering: the figures of a report become one HTML page, which loads nothing and runs nothing but its own script."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from nagindex.report.charts import histogram_chart
+from nagindex.report.figures import LEVELS, ColumnNumbers, Report
+
+ROWS_BEFORE_SCRIPT = 50
+"""Rows of the table that stand in the page itself: what is printed, and shown without JavaScript."""
+
+DROPPED_SHOWN = 100
+"""Contaminated documents and examples that are listed."""
+
+
+def render(report: Report) -> str:
+    """Return a report as HTML: one file that loads nothing.
+
+    What comes from documents, ids and names is escaped; a content security policy lets no script run but the page's own, and forbids
+    every request.
+
+    Args:
+        report: the figures.
+    """
+    script, style = (files("nagindex.report").joinpath("page", name).read_text() for name in ("script.js", "style.css"))
+    environment = Environment(
+        loader=PackageLoader("nagindex.report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"count": _count, "percent": _percent, "score": _score, "number": _number, "lift": _lift}
+    environment.tests["numbers"] = lambda column: isinstance(column, ColumnNumbers)
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html").render(
+        report=report,
+        script=Markup(script),  # noqa: S704 - a file of this package
+        style=Markup(style),  # noqa: S704 - a file of this package
+        script_hash=f"sha256-{digest}",
+        score_charts=[histogram_chart(own.scores, show=_score, cut=own.cut) for own in report.targets],
+        length_chart=None if report.lengths is None else histogram_chart(report.lengths, show=_count, logarithmic=True),
+        levels=LEVELS,
+        show_score=_score,
+        show_count=_count,
+        rows_before_script=ROWS_BEFORE_SCRIPT,
+        dropped_shown=DROPPED_SHOWN,
+        sections=_sections(report),
+    )
+
+
+def _sections(report: Report) -> dict[str, str]:
+    """Return the titles of the page's sections by their anchors, in order."""
+    titles = {
+        "asked": "What was asked",
+        "outcome": "What came out",
+        "scores": "Scores and the cut",
+        "layers": "Layers",
+        "neurons": "Neurons that decided",
+        "documents": "Documents to look at",
+        "lengths": "Lengths",
+        "dropped": "Left out",
+        "selection": "The selection",
+        "again": "The same again",
+    }
+    absent = {"neurons": not any(own.parts for own in report.targets), "lengths": report.lengths is None}
+    return {name: title for name, title in titles.items() if not absent.get(name)}
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+def _score(value: float) -> str:
+    return f"{value:.4f}"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.4g}"
+
+
+def _lift(selected: float, pool: float) -> str:
+    """Return by what a share of the pool is multiplied to give that of the selection."""
+    return "" if not pool else f"{selected / pool:.2f}"

@@ -1,0 +1,155 @@
+"""A query by tasks on a cluster answers as a local one, byte for byte; tasks are run here, with what they get and give pickled."""
+
+import pickle
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+import nagindex
+from nagindex.cluster.connection import Slots
+from nagindex.cluster.tasks import Task, Tasks, run
+from nagindex.query import remote
+from nagindex.search import top_n
+from nagindex.storage.manifest import read_latest
+
+LAYERS, TOP_K, WIDTH, DOCUMENTS = 3, 4, 30, 400
+KINDS = 40
+"""NAGs that the documents are copies of, so that ties are decided by ids."""
+QUESTIONS = {
+    **{f"n={n}": {"n": n} for n in (1, 25, 399, 1000)},
+    **{f"tokens={tokens}": {"tokens": tokens} for tokens in (1, 700, 10**6)},
+    "fraction": {"fraction": 0.3},
+    "min score": {"min_score": 0.2},
+    "where": {"n": 25, "where": "tokens < 30"},
+    "exclude": {"tokens": 500, "exclude": "seen.txt"},
+    "layers": {"n": 25, "layers": "0,2"},
+    "top-k": {"n": 25, "top_k": 2},
+    "nearest": {"n": 25, "score": "top:2"},
+    "contrast": {"n": 25, "contrast": 0.5},
+    "log-ratio": {"tokens": 700, "weights": "log-ratio"},
+    "background": {"n": 25, "weights": "log-odds", "where": "tokens < 30", "background": "candidates"},
+    "quality": {"n": 25, "quality": nagindex.Quality("worth")},
+    "quality by rank": {"tokens": 700, "quality": nagindex.Quality("worth", normalize="rank")},
+    "cap": {"n": 25, "cap": {"tongue": 0.5}},
+    "dedup": {"n": 25, "dedup": 0.9},
+    **{f"several, {mix}": {"n": 60, "mix": mix} for mix in ("union", "merge", "distinct", "max")},
+    "several, tokens": {"tokens": 900, "mix": "merge", "target_weights": {"a": 0.7}},
+    "several, contrast and quality": {"n": 60, "contrast": 0.3, "quality": nagindex.Quality("worth")},
+}
+
+
+class Here(Tasks):
+    """Tasks that run in this process when they are started, the last ones first to answer."""
+
+    started = 0
+
+    def share(self, value):
+        return value
+
+    def start(self, function, *arguments):
+        Here.started += 1
+        outcome, left = run(nagindex.__version__, function, *pickle.loads(pickle.dumps(arguments)))
+        return Task(pickle.loads(pickle.dumps(outcome)), left)
+
+    def answers(self, tasks):
+        for number, task in reversed([*enumerate(tasks)]):
+            assert task.answer[0] == "done", task.answer
+            yield number, task.answer[1]
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory, write_index, random_codes):
+    """An index of eight segments, one of them empty, with deleted documents; and a file of ids."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("pool")
+    codes = random_codes(rng, KINDS, LAYERS, TOP_K, WIDTH)[rng.integers(0, KINDS, DOCUMENTS)]
+    ids = [f"{number:03d}" for number in rng.permutation(DOCUMENTS)]
+    kept = [(float(rng.random()), "ab"[rng.integers(2)]) for _ in ids]
+    cuts = (30, 30, 90, 91, 200, 260, 390)
+    names = ("worth", "tongue")
+    tokens = rng.integers(0, 60, DOCUMENTS)
+    index = write_index(folder / "i", codes, ids, tokens, width=WIDTH, cuts=cuts, kept=kept, keep=names)
+    index.delete(ids=ids[10:20])
+    (folder / "seen.txt").write_text("".join(f"{own}\n" for own in ids[60:100]))
+    return folder, index, {"a": codes[[3, 40, 41]], "b": codes[300:310], "c": codes[[7]]}
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """`ray=` has tasks run in this process, on a cluster with room for two at a time."""
+
+    @contextmanager
+    def tasks(address):
+        yield Here(Slots(0, 1, 2))
+
+    monkeypatch.setattr(remote, "tasks", tasks)
+    monkeypatch.setattr(remote, "require_ray", lambda address: None)
+    monkeypatch.setattr(remote, "TASKS_PER_SLOT", 2)
+    Here.started = 0
+
+
+def answer(folder, index, targets, question, **where):
+    """Return the file that a query writes, and its warnings."""
+    selection = index.query(targets, **question, **where)
+    selection.to_parquet(folder / "answer.parquet")
+    return (folder / "answer.parquet").read_bytes(), selection.warnings
+
+
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+def test_the_answer_is_the_local_one(pool, cluster, monkeypatch, question):
+    folder, index, targets = pool
+    monkeypatch.chdir(folder)
+    asked = targets if "mix" in question or "several" in question else {"a": targets["a"]}
+    here, there = (answer(folder, index, asked, question, **where) for where in ({}, {"ray": "local"}))
+    assert there == here
+    assert Here.started >= 4
+
+
+def test_ties_beyond_the_room_of_a_task_are_cut_by_id(pool, cluster, monkeypatch):
+    monkeypatch.setattr(top_n, "CAPACITY", 8)
+    monkeypatch.setattr(top_n, "ROWS_PER_THRESHOLD", 4)
+    folder, index, targets = pool
+    for question in ({"n": 5}, {"tokens": 90}):
+        here, there = (answer(folder, index, targets["a"], question, **where) for where in ({}, {"ray": "local"}))
+        assert there == here
+
+
+def test_only_documents_that_reach_the_threshold_are_sent(pool, cluster, monkeypatch):
+    _, index, targets = pool
+    sent = []
+    whole = remote.reaching_hits
+    monkeypatch.setattr(remote, "reaching_hits", lambda *given: sent.append(whole(*given)) or sent[-1])
+    index.query(targets["a"], n=25, ray="local")
+    assert len(sent) == 4
+    assert 25 <= sum(len(hits.positions) for [hits], _ in sent) < 100
+
+
+def test_tasks_read_the_version_that_was_opened(pool, cluster, tmp_path, write_index, random_codes):
+    rng = np.random.default_rng(1)
+    index = write_index(
+        tmp_path / "i", random_codes(rng, 9, LAYERS, TOP_K, WIDTH), [*"abcdefghi"], [1] * 9, width=WIDTH
+    )
+    pinned = nagindex.open(index.path)
+    index.delete(ids=["a", "b"])
+    assert read_latest(index.path).version > pinned.manifest.version
+    assert len(pinned.query(pool[2]["a"], n=9, ray="local")) == 9
+    assert len(index.query(pool[2]["a"], n=9, ray="local")) == 7
+
+
+@pytest.mark.parametrize("question", [{"mode": "sketch"}, {"mode": "graph"}, {"threads": 2}], ids=str)
+def test_what_does_not_work_on_a_cluster_is_refused_by_name(pool, cluster, question):
+    _, index, targets = pool
+    with pytest.raises(nagindex.BadInputError, match=f"`{next(iter(question))}"):
+        index.query(targets["a"], n=5, ray="local", **question)
+
+
+def test_a_fault_of_a_task_is_raised_as_it_is_here(pool, cluster, tmp_path, write_index, random_codes):
+    codes = random_codes(np.random.default_rng(2), 9, LAYERS, TOP_K, WIDTH)
+    index = write_index(tmp_path / "i", codes, [*"abcdefghi"], [1] * 9, width=WIDTH)
+    path = index.path / "segments" / index.manifest.segments[0].id / "nags.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(AssertionError, match=r"nags\.npy"):
+        index.query(pool[2]["a"], n=5, ray="local")
