@@ -26,6 +26,9 @@ from nagindex.select.options import QueryOptions
 from nagindex.select.query_files import QueryFiles
 from nagindex.storage.segment import verify_segments
 
+LONGEST = 40_000
+"""Characters of a command, a configuration or a record that a page shows."""
+
 
 def report_of(
     selected: Selected,
@@ -81,6 +84,7 @@ def report_of(
         for number, own in shown.items()
     ]
 
+    command = command_of(record)
     tokens, alive = scored.scores.tokens, scored.scores.alive
     narrowed = None if candidates.documents == snapshot.manifest.documents else alive
     pool = Pool(snapshot, narrowed, selected.positions, selected.owners, chosen)
@@ -102,12 +106,17 @@ def report_of(
         lengths=lengths_of(tokens[alive], tokens[selected.positions]),
         dropped=selected.dropped,
         table=_table(selected, rows, texts, with_texts=with_texts),
-        command=command_of(record),
-        configuration=configuration_of(record),
-        record=json.dumps(selected.settings, indent=2, ensure_ascii=False),
+        command=command if len(command) <= LONGEST else "",
+        configuration=_beginning(configuration_of(record)),
+        record=_beginning(json.dumps(selected.settings, indent=2, ensure_ascii=False)),
         version=__version__,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _beginning(text: str) -> str:
+    """Return a text that a page shows in full, unless it is too long, as a record with thousands of examples."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}\n... cut here; the selection's file has all of it"
 
 
 def _query_files(options: QueryOptions, notes: list[str]) -> QueryFiles:

@@ -17,6 +17,9 @@ ROWS_BEFORE_SCRIPT = 50
 
 DROPPED_SHOWN = 100
 """Contaminated documents and examples that are listed."""
+NOTES_SHOWN = 30
+FILES_SHOWN = 10
+"""Files of each target that are listed."""
 
 
 def render(report: Report) -> str:
@@ -52,6 +55,8 @@ def render(report: Report) -> str:
         show_count=_count,
         rows_before_script=ROWS_BEFORE_SCRIPT,
         dropped_shown=DROPPED_SHOWN,
+        notes_shown=NOTES_SHOWN,
+        files_shown=FILES_SHOWN,
         sections=_sections(report),
     )
 

@@ -418,6 +418,22 @@ def test_a_page_of_many_documents_stays_below_3_mb(tmp_path, write_index, random
     assert shown in (tmp_path / "r.html").read_text()
 
 
+def test_long_records_many_warnings_and_long_labels_do_not_fill_a_page(tmp_path, write_index, random_codes):
+    codes = random_codes(np.random.default_rng(2), 30, LAYERS, K, WIDTH)
+    kept = [(f"{n}" + "long " * 4000,) for n in range(30)]
+    index = write_index(*(tmp_path / "i", codes, range(30), np.ones(30)), width=WIDTH, kept=kept, keep=("label",))
+    selection = index.query({"s": codes[:3]}, n=10)
+    selection.settings["query"]["text"] = ["an example of a task " * 20] * 10_000
+    selection.warnings += [f"not an example: row {n} of a file" for n in range(50_000)]
+    report = figures(selection, with_texts=False)
+    assert report.command == ""
+    assert report.record.endswith("cut here; the selection's file has all of it")
+    selection.report(tmp_path / "r.html", with_text=False)
+    page = (tmp_path / "r.html").read_text()
+    assert len(page.encode()) < 1_000_000
+    assert "and 49,970 more" in page
+
+
 def test_a_text_is_cut_by_its_size_once_escaped():
     assert exhibits._fitted("word", 100) == "word"
     assert 0 < len(exhibits._fitted("<" * 5000, 600)) <= 100
