@@ -367,7 +367,6 @@ def test_what_is_no_selection_or_no_page_is_refused(index, targets, tmp_path):
             exclude=["/a.txt", "/b c.txt"],
             quality=Quality("edu", scores="/s.csv", weight=0.5, lower_is_better=True, normalize="rank"),
             decontamination=Decontamination(["/e.jsonl"], "question", 8),
-            mode="scan",
         ),
     ],
 )
