@@ -27,18 +27,22 @@ def connect(*, threads: int | None = None) -> DuckDBPyConnection:
     return _database(os.getpid(), threads).cursor()  # a forked child must not use its parent's database
 
 
-def open_database(*, threads: int | None = None) -> DuckDBPyConnection:
+def open_database(*, threads: int | None = None, memory: int | None = None) -> DuckDBPyConnection:
     """Return a connection to a new in-memory database, which spills to the system's temporary folder.
 
     Args:
         threads: of the database; by default one a CPU.
+        memory: bytes that it takes for each thread before it spills; by default most of the machine's memory in all.
     """
     import duckdb
 
     # DuckDB creates and removes the folder. Each database needs its own: spilled files have the same names in all.
     spill = Path(tempfile.gettempdir(), f"nagindex-{secrets.token_hex(8)}")
     config: dict[str, Any] = {"temp_directory": str(spill), "preserve_insertion_order": True}
-    return duckdb.connect(config=config | {"threads": threads or available_cpus()})
+    threads = threads or available_cpus()
+    if memory is not None:
+        config["memory_limit"] = f"{memory * threads}B"
+    return duckdb.connect(config=config | {"threads": threads})
 
 
 def quote_name(name: str) -> str:

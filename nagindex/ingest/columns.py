@@ -68,7 +68,7 @@ def _notes(survey: Survey, kept: Mapping[str, str], index: Snapshot | None) -> l
     others = [name for name in survey.others if name not in kept.values()]
     if index.manifest.settings.keep_all and others:
         notes.append(f"columns that the index does not keep, as it was begun without them: {format_names(others)}")
-    return notes + survey.mixed(kept, kept_types(index)[0], index.path)
+    return notes + survey.mixed(kept, kept_types(index), index.path)
 
 
 def _is_new(begun: Snapshot | None) -> Callable[[Source], bool]:

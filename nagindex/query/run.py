@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,8 @@ from nagindex.errors import BadInputError, plural
 from nagindex.query.engines import Engine, open_engine
 from nagindex.query.pool import Passes, ScoredPool, score_pool, score_targets
 from nagindex.query.replay import hashed_files, index_record
-from nagindex.query.selection import Chosen, Selection
+from nagindex.query.rows import Chosen
+from nagindex.query.selection import Selection
 from nagindex.search.scan import Ranking
 from nagindex.search.top_n import Hits
 from nagindex.search.view import View
@@ -37,6 +38,9 @@ from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.saved import TargetSet
 
 logger = logging.getLogger(__name__)
+
+BATCH = 1 << 17
+"""Documents that are looked up at once."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +142,8 @@ def query(
     warnings += list(filter(None, [lost_version(snapshot.path)]))
     warnings += [*engine.notes, *library_warnings(snapshot), *notes, *outcome.notes]
     return Selection(
-        _chosen(outcome, pool, keys, candidates, names, options.quality),
+        _batches(outcome, pool, keys, candidates, names, options.quality),
+        columns=_further_columns(names, options),
         snapshot=snapshot,
         settings=_record(snapshot, targets, budget, asked, recorded or {})
         | ({"evaluation": files.evaluation.files} if files.evaluation else {})
@@ -206,36 +211,42 @@ def _rank(engine: Engine, keys: Sequence[RankingKey], snapshot: Snapshot, budget
     )
 
 
-def _chosen(
+def _batches(
     outcome: Outcome,
     pool: ScoredPool,
     ranking_keys: _Keys,
     candidates: Candidates,
     names: Sequence[str],
     quality: Quality | None,
-) -> Chosen:
-    """Return the chosen documents of all rankings with their scores and further columns."""
-    hits = outcome.hits
-    positions = np.concatenate([own.positions for own in hits])
-    keys = np.concatenate([own.keys for own in hits])
-    rankings = np.repeat(np.arange(len(hits)), [len(own.positions) for own in hits])
-    columns: dict[str, npt.NDArray[Any]] = {}
-    owners = rankings
-    if pool.kept is None:  # keys are then the sums themselves
-        sums = keys
-    else:
-        all_sums = pool.kept.sums[:, positions].astype(np.int64)
-        if ranking_keys.standardized is not None:
-            standardized = ranking_keys.standardized(all_sums)
-            owners, columns["standardized"] = standardized.argmax(axis=0), standardized.max(axis=0)
-        sums = all_sums[owners, np.arange(len(positions))]
-    scores = sums / np.array([target.scale for target in pool.targets], np.float64)[owners]
-    if quality is not None:
-        columns["quality_value"] = candidates.values_at(positions)
-        columns["combined"] = -keys
-    if len(names) > 1:
-        columns["target"] = np.array(names, dtype=object)[owners]
-    return Chosen(positions, rankings, keys, scores, columns)
+) -> Iterator[Chosen]:
+    """Yield the chosen documents of all rankings with their scores and further columns."""
+    scales = np.array([target.scale for target in pool.targets], np.float64)
+    for number, hits in enumerate(outcome.hits):
+        for first in range(0, len(hits.positions), BATCH):
+            positions, keys = (own[first : first + BATCH] for own in (hits.positions, hits.keys))
+            rankings = owners = np.full(len(positions), number)
+            columns: dict[str, npt.NDArray[Any]] = {}
+            if pool.kept is None:  # keys are then the sums themselves
+                sums = keys
+            else:
+                all_sums = pool.kept.sums[:, positions].astype(np.int64)
+                if ranking_keys.standardized is not None:
+                    standardized = ranking_keys.standardized(all_sums)
+                    owners, columns["standardized"] = standardized.argmax(axis=0), standardized.max(axis=0)
+                sums = all_sums[owners, np.arange(len(positions))]
+            if quality is not None:
+                columns["quality_value"] = candidates.values_at(positions)
+                columns["combined"] = -keys
+            if len(names) > 1:
+                columns["target"] = np.array(names, dtype=object)[owners]
+            yield Chosen(positions, rankings, keys, sums / scales[owners], columns)
+
+
+def _further_columns(names: Sequence[str], options: QueryOptions) -> list[str]:
+    """Return the names of the columns that batches add."""
+    several = len(names) > 1
+    standardized = ["standardized"] * (options.mix == "max")
+    return [*standardized, *["quality_value", "combined"] * (options.quality is not None), *["target"] * several]
 
 
 def target_warnings(targets: Sequence[TargetSet], *, nearest: int | None, score: str) -> list[str]:

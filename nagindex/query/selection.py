@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.arguments import checked
-from nagindex.corpus.sql import connect, quote_name
+from nagindex.corpus.sql import open_database, quote_name
 from nagindex.errors import BadInputError, MissingDependencyError
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.query.export import format_of, write_rows
 from nagindex.query.html import table
+from nagindex.query.rows import Chosen, create_rows
 from nagindex.search.plan import Plan
 from nagindex.select.recorded import recorded_options
-from nagindex.storage.docs import join_documents, kept_types
+from nagindex.storage.docs import kept_types
 from nagindex.storage.files import replacing
 from nagindex.storage.places import check_output, check_output_beside
 from nagindex.storage.snapshot import Snapshot
@@ -41,28 +41,11 @@ PLACE_COLUMNS = ("tokens", "file", "row")
 OLD_NAMES = {"standardised": "standardized"}
 """Older spellings of columns, which `Selection.column` understands."""
 TEXTS_PER_INSERT = 1000
+MEMORY = 128 << 20
+"""Bytes of rows in memory; more are kept in a temporary file."""
 ROWS_PER_FETCH = 10_000
 ROWS_SHOWN = 10
 """Rows that a notebook shows."""
-
-
-@dataclass(frozen=True)
-class Chosen:
-    """Chosen documents in no particular order, as arrays [m].
-
-    Attributes:
-        positions: int64, positions in the snapshot.
-        rankings: int64, number of the ranking that a document was chosen from; rankings follow one another in the selection.
-        keys: ranking keys, the best highest.
-        scores: float64, similarities.
-        columns: further columns, by name.
-    """
-
-    positions: npt.NDArray[np.int64]
-    rankings: npt.NDArray[np.int64]
-    keys: npt.NDArray[Any]
-    scores: npt.NDArray[np.float64]
-    columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
 
 
 class Selection:
@@ -78,8 +61,9 @@ class Selection:
 
     def __init__(
         self,
-        chosen: Chosen,
+        chosen: Iterable[Chosen],
         *,
+        columns: Sequence[str] = (),
         snapshot: Snapshot,
         settings: dict[str, Any],
         plan: Plan,
@@ -90,7 +74,8 @@ class Selection:
         """Order the documents by ranking, descending key and ascending id, and look up their columns.
 
         Args:
-            chosen: at least one document.
+            chosen: at least one document, in batches.
+            columns: names of the batches' further columns.
             snapshot: the version that was searched.
             settings: see above.
             plan: see above.
@@ -102,39 +87,22 @@ class Selection:
             BadInputError: the index keeps a column with the name of one that this selection needs.
         """
         self.settings, self.warnings, self.dropped, self.plan = settings, list(warnings), list(dropped or ()), plan
-        self._targets, self._knows_dropped, self._extra = targets, dropped is not None, tuple(chosen.columns)
+        self._targets, self._knows_dropped, self._extra = targets, dropped is not None, tuple(columns)
         kept = snapshot.manifest.settings.keep_columns
-        self.columns = (*SCORE_COLUMNS, *chosen.columns, *PLACE_COLUMNS, *kept)
+        self.columns = (*SCORE_COLUMNS, *columns, *PLACE_COLUMNS, *kept)
         for name in kept:
-            if name in chosen.columns:
+            if name in columns:
                 raise BadInputError(
                     f"the index keeps a column {name!r}, a name that this selection needs; rename it in the corpus"
                 )
         self._snapshot = snapshot
-        self._connection = connect()
-        self._create_table(chosen, *kept_types(snapshot))
-
-    def _create_table(self, chosen: Chosen, kept: Mapping[str, str], typed_as: Sequence[Path]) -> None:
-        arrays = {
-            "_position": chosen.positions,
-            "_list": chosen.rankings,
-            "_key": chosen.keys,
-            "_score": chosen.scores,
-            **{f"_extra{i}": values for i, values in enumerate(chosen.columns.values())},
-        }
-        documents = join_documents(self._connection, self._snapshot, chosen.positions, arrays, typed_as=typed_as)
-        listed = [f"hits._extra{i} AS {quote_name(name)}" for i, name in enumerate(chosen.columns)]
-        listed += [f"d.{name}" for name in PLACE_COLUMNS]
-        # The documents' own segments may have narrower types than the index.
-        listed += [f"d.{quote_name(name)}::{kind} AS {quote_name(name)}" for name, kind in kept.items()]
-        self._connection.execute(
-            f"""CREATE TEMP TABLE selection AS SELECT row_number() OVER (PARTITION BY _list ORDER BY _key DESC, d.id) AS rank,
-            d.id, _score AS score, {", ".join(listed)}, _position,
-            row_number() OVER (ORDER BY _list, _key DESC, d.id) AS _row {documents} ORDER BY _row"""
+        self._connection = open_database(memory=MEMORY)
+        self._length = create_rows(
+            self._connection, chosen, snapshot, columns=columns, places=PLACE_COLUMNS, kept=kept_types(snapshot)
         )
 
     def __len__(self) -> int:
-        return int(self._connection.execute("SELECT count(*) FROM selection").fetchall()[0][0])
+        return self._length
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the documents, best first, each as its values by column."""
@@ -205,7 +173,7 @@ class Selection:
         """
         if (name := OLD_NAMES.get(name, name)) not in self.columns:
             raise BadInputError(f"no column {name!r} in the selection; there are {', '.join(self.columns)}")
-        sql = f"SELECT {quote_name(name)} AS v FROM selection ORDER BY _row"
+        sql = f"SELECT {quote_name(name)} AS v FROM selection"
         return self._connection.execute(sql).fetchnumpy()["v"]
 
     @checked
@@ -281,9 +249,7 @@ class Selection:
 
         targets = list(self._targets())
         extra = "".join(f", {quote_name(name)}" for name in self._extra)
-        found = self._connection.execute(
-            f"SELECT _position, rank, score{extra} FROM selection ORDER BY _row"
-        ).fetchnumpy()
+        found = self._connection.execute(f"SELECT _position, rank, score{extra} FROM selection").fetchnumpy()
         numbers = {target.name: number for number, target in enumerate(targets)}
         owners = np.zeros(len(found["rank"]), np.int64)
         if len(targets) > 1 and "target" in found:
@@ -412,10 +378,10 @@ class Selection:
         return [*files, *filter(None, options)]
 
     def _select(self, *, with_text: bool = False, condition: str = "true") -> str:
-        columns, table = ", ".join(map(quote_name, self.columns)), "selection"
+        columns = ", ".join(map(quote_name, self.columns))
         if with_text:
-            columns, table = f"{columns}, text", "selection JOIN texts USING (_row)"
-        return f"SELECT {columns} FROM {table} WHERE {condition} ORDER BY _row"
+            return f"SELECT {columns}, text FROM selection JOIN texts USING (_row) WHERE {condition} ORDER BY _row"
+        return f"SELECT {columns} FROM selection WHERE {condition}"
 
     def _read_texts(self, corpus_root: str | Path | None, condition: str = "true", *, hashed: bool = True) -> None:
         """Fill a table `texts` (_row, text) beside the selection, for the rows that meet a SQL condition."""

@@ -13,7 +13,8 @@ import numpy as np
 from nagindex.corpus.sql import connect, quote_name, quote_path
 from nagindex.errors import BadInputError, InputNotFoundError, plural
 from nagindex.query.export import settings_of
-from nagindex.query.selection import Chosen, Selection
+from nagindex.query.rows import Chosen
+from nagindex.query.selection import Selection
 from nagindex.search.plan import Plan
 from nagindex.storage.docs import positions_of
 from nagindex.storage.snapshot import Snapshot
@@ -100,7 +101,8 @@ def read_selection(
     )
     plan = settings.get("plan") or {}
     return Selection(
-        chosen,
+        [chosen],
+        columns=further,
         snapshot=snapshot,
         settings=settings,
         plan=Plan(str(plan.get("engine", "scan")), str(plan.get("why", "not recorded"))),

@@ -7,8 +7,6 @@ that needs them more than once keeps them, and later passes read the sums and no
 from __future__ import annotations
 
 import math
-import os
-import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,9 +18,9 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.errors import BadInputError
 from nagindex.nag import Codes
 from nagindex.progress import step
+from nagindex.search import spill
 from nagindex.search.scorers import Scorer
 from nagindex.search.top_n import Collector, Cut, Hits
 from nagindex.search.view import View
@@ -127,13 +125,7 @@ class KeptSums:
         """
         kind = np.dtype(np.int32 if largest < 1 << 31 else np.int64)
         shape = (targets, max((part.start + part.documents for part in parts), default=0))
-        self.sums: npt.NDArray[Any] = np.empty(0)
-        if shape[0] * shape[1] * kind.itemsize > KEPT_IN_MEMORY:
-            with tempfile.TemporaryFile(prefix="nagindex-") as file:
-                _reserve(file.fileno(), shape[0] * shape[1] * kind.itemsize)
-                self.sums = np.memmap(file, kind, "r+", shape=shape)
-        else:
-            self.sums = np.empty(shape, kind)
+        self.sums = spill.empty(shape, kind, limit=KEPT_IN_MEMORY)
         sweep(parts, sums_of, self._keep, threads=threads)
 
     def _keep(self, part: Part, rows: slice, sums: Sums) -> None:
@@ -143,15 +135,6 @@ class KeptSums:
         """Open a part, as `SumsOf` does."""
         own = self.sums[:, part.start : part.start + part.documents]
         return lambda rows: own[:, rows].astype(np.int64)
-
-
-def _reserve(file: int, size: int) -> None:
-    """Reserve disk space for a file: writing to a mapping for which there is none kills the process."""
-    try:
-        os.posix_fallocate(file, 0, size)
-    except OSError as error:
-        message = f"{tempfile.gettempdir()}: no room for {size / 1e9:.1f} GB of scores"
-        raise BadInputError(f"{message} ({error.strerror}); set TMPDIR to a folder with more") from error
 
 
 Block = TypeVar("Block")
@@ -237,8 +220,9 @@ def collect(
         threads: number of threads; by default one per available core.
         rows: documents in a block; by default `ROWS_PER_TASK`.
     """
+    weighted = any(part.weights is not None for part in parts)
     collectors = [
-        Collector(ranking.low, ranking.high, ranking.budget, ranking.cut, minimum=ranking.minimum)
+        Collector(ranking.low, ranking.high, ranking.budget, ranking.cut, minimum=ranking.minimum, weighted=weighted)
         for ranking in rankings
     ]
     longest = max((part.documents for part in parts), default=0)

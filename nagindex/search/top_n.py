@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -10,10 +11,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.search import spill
+
 BINS = 1 << 16
 """Bins of the histogram of keys."""
 CAPACITY = 1 << 20
 """Hits collected before those below the threshold are dropped."""
+HITS_IN_MEMORY = 64 << 20
+"""Largest size in bytes of an array of hits in memory; larger ones go to a temporary file."""
+ROWS_PER_BLOCK = 1 << 18
+"""Hits that are looked through at once."""
 ROWS_PER_THRESHOLD = 8192
 """Hits collected between two updates of the threshold."""
 
@@ -50,9 +57,10 @@ def concatenate(hits: Sequence[Hits]) -> Hits:
 
 
 Cut = Callable[..., Hits]
-"""f(hits, final=True): the hits that fill a budget, ties by id; see `nagindex.select.budget.exact_cut`.
+"""f(hits): the hits that fill a ranking's budget, ties by id; see `nagindex.select.budget.exact_cut`.
 
-With `final=False` more hits may follow, and the one that exceeds the budget is kept, too.
+A collector calls it with the part of the budget that is left (`budget`), whether no hit was taken before these (`first`), and
+whether these are the last ones (`final`): if more may follow, the one that exceeds the budget is kept, too.
 """
 
 
@@ -80,25 +88,29 @@ class Collector:
     """Collects the hits of one ranking from blocks in any order, on any number of threads.
 
     A histogram of budget weights by key gives a threshold below which no document can be selected any more. Only hits
-    at or above it are kept.
+    at or above it are kept, at 16 bytes each (24 where documents have weights), in temporary files if they are many.
     """
 
-    def __init__(self, low: float, high: float, budget: int, cut: Cut, *, minimum: float = -np.inf) -> None:
+    def __init__(
+        self, low: float, high: float, budget: int, cut: Cut, *, minimum: float = -np.inf, weighted: bool = True
+    ) -> None:
         """Create an empty collector.
 
         Args:
             low: lower bound on the keys.
             high: upper bound on the keys.
             budget: the budget, in the unit of the weights.
-            cut: cuts hits at the budget; called for the result, and before that when the threshold leaves too many.
+            cut: cuts hits at the budget; called for those in the histogram's bin in which the budget ends.
             minimum: documents of a lower key are not collected.
+            weighted: whether documents have weights other than 1.
         """
         self.low, self.high, self.budget, self.minimum = low, high, budget, minimum
         self.cut, self.lock = cut, Lock()
         self.histogram = np.zeros(BINS, np.int64)
-        self.threshold = 0
-        self.kept: list[Hits] = []
-        self.size, self.capacity, self.since_threshold = 0, CAPACITY, 0
+        self.threshold = self.size = self.since_threshold = 0
+        self.weighted, self.capacity = weighted, 0
+        self.columns: list[npt.NDArray[Any]] = []
+        """Positions, keys and, if there are any, weights of the hits, in the first `size` places of each."""
 
     def add(
         self, start: int, keys: npt.NDArray[Any], alive: npt.NDArray[np.bool_], weights: npt.NDArray[np.int64]
@@ -118,22 +130,58 @@ class Collector:
         with self.lock:
             count = collect(bins, alive, weights, self.threshold, self.histogram, rows)
             rows = rows[:count]
-            self.kept.append(Hits(rows + start, keys[rows], weights[rows]))
-            self.size += count
+            self._append([rows + start, keys[rows], weights[rows]][: 3 if self.weighted else 2])
             self.since_threshold += count
             if self.since_threshold >= ROWS_PER_THRESHOLD:
                 self._raise_threshold()
-            if self.size > self.capacity:
-                self._shrink()
 
     def result(self) -> Hits:
-        """Return the hits of all documents that were added."""
-        return self.cut(self.possible())
+        """Return the hits of all documents that were added, in nearly the order in which they were."""
+        self._raise_threshold()
+        complete = self.threshold == 0 and int(self.histogram.sum()) <= self.budget
+        if not complete:
+            self._keep(self._cut(final=True))
+        return dataclasses.replace(self._hits(slice(0, self.size)), complete=complete)
 
     def possible(self) -> Hits:
-        """Return the documents at or above the threshold of all that were added, in no particular order."""
+        """Return the documents at or above the threshold of all that were added, in nearly the order in which they were."""
         self._raise_threshold()
-        return reaching(concatenate(self.kept), self.low, self.high, self.threshold)
+        self._keep(None)
+        return self._hits(slice(0, self.size))
+
+    def _append(self, values: Sequence[npt.NDArray[Any]]) -> None:
+        if not len(values[0]):
+            return
+        if self.size + len(values[0]) > self.capacity:
+            self._shrink()
+            self._make_room(2 * (self.size + len(values[0])), values)
+        end = self.size + len(values[0])
+        for column, own in zip(self.columns, values, strict=True):
+            column[self.size : end] = own
+        self.size = end
+
+    def _make_room(self, capacity: int, like: Sequence[npt.NDArray[Any]]) -> None:
+        """Let the columns, of the types of these, hold as many hits, if they do not yet."""
+        capacity = max(capacity, CAPACITY)
+        if capacity <= self.capacity:
+            return
+        columns = [spill.empty((capacity,), own.dtype, limit=HITS_IN_MEMORY) for own in like]
+        for column, old in zip(columns, self.columns, strict=False):
+            column[: self.size] = old[: self.size]
+        self.columns, self.capacity = columns, capacity
+
+    def _hits(self, rows: slice) -> Hits:
+        """Return some of the collected hits, as views."""
+        if not self.columns:
+            return concatenate([])
+        positions, keys, *weights = (column[rows] for column in self.columns)
+        return Hits(positions, keys, weights[0] if weights else np.broadcast_to(np.int64(1), len(keys)))
+
+    def _blocks(self) -> Iterator[tuple[Hits, npt.NDArray[np.int32]]]:
+        """Yield the collected hits and their bins, some at a time."""
+        for first in range(0, self.size, ROWS_PER_BLOCK):
+            own = self._hits(slice(first, min(first + ROWS_PER_BLOCK, self.size)))
+            yield own, bins_of_keys(own.keys, self.low, self.high)
 
     def _raise_threshold(self) -> None:
         """Raise the threshold to the highest bin at and above which the weights exceed the budget."""
@@ -141,8 +189,30 @@ class Collector:
 
     def _shrink(self) -> None:
         """Drop hits below the threshold; if ties leave too many, cut them by id."""
-        hits = reaching(concatenate(self.kept), self.low, self.high, self.threshold)
-        if len(hits.keys) > self.capacity // 2:
-            hits = self.cut(hits, final=False)
-        self.kept, self.size = [hits], len(hits.keys)
-        self.capacity = max(self.capacity, 2 * self.size)
+        self._raise_threshold()
+        self._keep(None)
+        if self.size > self.capacity // 2:
+            self._keep(self._cut(final=False))
+
+    def _cut(self, *, final: bool) -> npt.NDArray[np.int64]:
+        """Return the positions of the hits in the threshold's bin that fit into what those above it leave of the budget."""
+        ties, above = [], 0
+        for own, bins in self._blocks():
+            ties.append(own.take(bins == self.threshold))
+            above += int((bins > self.threshold).sum())
+        left = self.budget - int(self.histogram[self.threshold + 1 :].sum())
+        return self.cut(concatenate(ties), budget=left, first=not above, final=final).positions
+
+    def _keep(self, ties: npt.NDArray[np.int64] | None) -> None:
+        """Keep the hits above the threshold, and of those in its bin these positions, by default all. Their order stays."""
+        size = 0
+        for own, bins in self._blocks():
+            kept = bins >= self.threshold
+            if ties is not None:
+                here = np.flatnonzero(bins == self.threshold)
+                kept[here] = np.isin(own.positions[here], ties)
+            end = size + int(kept.sum())
+            for column, values in zip(self.columns, (own.positions, own.keys, own.weights), strict=False):
+                column[size:end] = values[kept]
+            size = end
+        self.size = size

@@ -148,16 +148,17 @@ IdsOf = Callable[[npt.NDArray[np.int64]], npt.NDArray[np.object_]]
 """From positions in the pool, int64 [m], to document ids, str [m]."""
 
 
-def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf, final: bool = True) -> Hits:
+def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf, first: bool = True, final: bool = True) -> Hits:
     """Return the documents that fit a budget, in no particular order.
 
     Documents are taken by descending key, equal keys by ascending id, while their cumulative weight is at most the budget; the
-    first one is always taken. Ids are looked up only for the one group of equal keys in which the budget ends.
+    first one of a ranking is always taken. Ids are looked up only for the one group of equal keys in which the budget ends.
 
     Args:
         hits: the documents to cut.
         budget: in the unit of the hits' weights.
         ids_of: looks ids up.
+        first: whether these are the first documents of the ranking.
         final: whether these are all documents of the ranking. If more may follow, the first document that does not fit is kept
             too: documents after it cannot be selected.
     """
@@ -172,10 +173,12 @@ def exact_cut(hits: Hits, *, budget: int, ids_of: IdsOf, final: bool = True) -> 
     start, stop = (np.searchsorted(-keys, -keys[over], side=side) for side in ("left", "right"))
     group = hits.take(order[start:stop])
     left = budget - (used[start - 1] if start else 0)
-    if len(group.keys) == 1 or (final and start and group.weights.min() > left):  # its order makes no difference
+    if len(group.keys) == 1 or (
+        final and (start or not first) and group.weights.min() > left
+    ):  # its order makes no difference
         by_id = np.arange(len(group.keys))
     else:
         by_id = np.argsort(ids_of(group.positions), kind="stable")
     fitting = int(np.searchsorted(np.cumsum(group.weights[by_id]), left, side="right"))
     kept = np.concatenate([order[:start], order[start:stop][by_id[: fitting if final else fitting + 1]]])
-    return hits.take(kept if len(kept) else order[start:stop][by_id[:1]])
+    return hits.take(kept if len(kept) or not first else order[start:stop][by_id[:1]])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -157,30 +156,21 @@ def columns_of(connection: DuckDBPyConnection) -> dict[str, str]:
     return {name: kind for name, kind, *_ in described if not name.startswith("_")}
 
 
-def kept_types(snapshot: Snapshot) -> tuple[dict[str, str], list[Path]]:
-    """Return the types of the kept columns by name, of all segments the widest, and tables that have all types among them.
-
-    Values are read through these tables too: a number that becomes text is then written in one way, whichever segments are read.
-    """
+def kept_types(snapshot: Snapshot) -> dict[str, str]:
+    """Return the types of the kept columns by name, of all segments the widest."""
     import duckdb
 
     names = snapshot.manifest.settings.keep_columns
     paths = [segment.docs_path for segment in snapshot.segments]
     if not names or not paths:
-        return {}, []
+        return {}
     listed = ", ".join(map(quote_name, names))
     with connect(threads=1) as connection:
         try:
             described = connection.execute(f"DESCRIBE SELECT {listed} FROM {scan_sql(paths)}").fetchall()
-            found = connection.execute(
-                f"""SELECT min(file_name) FROM parquet_schema([{", ".join(map(quote_path, paths))}])
-                WHERE list_contains(?::VARCHAR[], name) GROUP BY name, type, converted_type
-                QUALIFY count(*) OVER (PARTITION BY name) > 1""",
-                [list(names)],
-            ).fetchall()
         except duckdb.Error as error:
             raise _other_columns(snapshot, error) from error
-    return {name: kind for name, kind, *_ in described}, sorted({Path(path) for (path,) in found})
+    return {name: kind for name, kind, *_ in described}
 
 
 def _other_columns(snapshot: Snapshot, error: Exception) -> DamagedIndexError:
@@ -248,8 +238,6 @@ def join_documents(
     snapshot: Snapshot,
     positions: npt.NDArray[np.int64],
     columns: Mapping[str, npt.NDArray[Any]],
-    *,
-    typed_as: Sequence[Path] = (),
 ) -> str:
     """Return the FROM clause that joins documents `d` to columns of values; the connection gets views `hits` and `places`.
 
@@ -258,7 +246,6 @@ def join_documents(
         snapshot: the version.
         positions: int64 [m], of the documents; one may occur twice.
         columns: arrays [m] that become columns of `hits`.
-        typed_as: tables of other segments whose types count too, see `kept_types`.
     """
     numbers, rows = snapshot.locate(positions)
     distinct = np.unique(numbers)
@@ -266,8 +253,7 @@ def join_documents(
     paths = np.array([str(segment.docs_path) for segment in used], dtype=object)
     connection.register("hits", {"_segment": numbers, "_row": rows, **columns})
     connection.register("places", {"_segment": distinct, "path": paths})
-    tables = dict.fromkeys([*(segment.docs_path for segment in used), *typed_as])
-    docs = scan_sql(list(tables), extra=", filename = true, file_row_number = true")
+    docs = scan_sql([segment.docs_path for segment in used], extra=", filename = true, file_row_number = true")
     return f"""FROM hits JOIN places USING (_segment)
         JOIN {docs} d ON d.filename = places.path AND d.file_row_number = hits._row"""
 

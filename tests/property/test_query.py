@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pools import frozen
 
 from nagindex.errors import BadInputError
-from nagindex.search import scan
+from nagindex.search import scan, spill
 from nagindex.select.options import Decontamination, Quality
 
 LAYERS, TOP_K, WIDTH, DOCUMENTS = 4, 3, 7, 60
@@ -182,7 +182,7 @@ def test_sums_in_a_temporary_file_answer_the_same(world, monkeypatch):
     def full(file, offset, size):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(scan.os, "posix_fallocate", full)
+    monkeypatch.setattr(spill.os, "posix_fallocate", full)
     with pytest.raises(BadInputError, match=r"No space left on device.*TMPDIR"):
         world.index.query(given, n=9, mix="max")
 
