@@ -199,7 +199,7 @@ SECTIONS = {
     "Scoring": "preset score weights background contrast layers top_k quality_column scores quality_weight lower_is_better normalize",
     "Rules": "cap dedup",
     "Output": "output format_ with_text report corpus_root as_json",
-    "Search": "approx threads explain",
+    "Search": "approx ray threads explain",
     "Earlier queries": "config config_strict",
 }
 """The sections of the help, and the names of the options in them; options of no section come last."""

@@ -69,7 +69,7 @@ def test_a_column_that_some_files_lack_is_null_there_and_a_typo_is_refused_befor
     told = shell.build("c", "--keep-column", "url", "--keep-column", "stars").stderr
     assert "Warning" not in told
     assert shell.docs("url, stars") == [("u", None)] * 4 + [(None, 5), (None, 4), (None, None)]
-    monkeypatch.setattr("nagindex.builder._load", None)
+    monkeypatch.setattr("nagindex.ingest.prepare.load_model", None)
     for arguments in (["-i", "new.nagindex"], ["--dry-run"]):
         reason = shell.build_error("c", "--keep-column", "Stars", *arguments)
         found = "no column 'Stars' (--keep-column; did you mean stars?); available columns are text, url, stars"
