@@ -24,7 +24,7 @@ from benchmarks.report import emit, options
 from benchmarks.synthetic import kind_of, make_codes, write_pool
 from nagindex.nag import Codes, NagSpec
 from nagindex.query.engines import GraphEngine
-from nagindex.query.pool import ScoredPool, score_pool
+from nagindex.query.pool import Passes, ScoredPool, score_pool
 from nagindex.search import graph_search
 from nagindex.search.profile import Profile
 from nagindex.search.rescore import rescore
@@ -54,7 +54,7 @@ def pool_of(index: nagindex.Index, profile: Profile) -> ScoredPool:
     """Return all documents of an index, scored by a profile."""
     parts, view = Candidates(index.snapshot).parts(tokens=False), View.of(profile.spec)
     entries = index.manifest.segments
-    return score_pool(parts, entries, [profile], view, keep_sums=False, size=len(index), threads=None)
+    return score_pool(parts, entries, [profile], view, keep_sums=False, passes=Passes())
 
 
 def faiss_indexes(coordinates: npt.NDArray[np.float32]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def cache(action: str, as_json: bool) -> None:
     """
     found = nagindex.clear_cache() if action == "clear" else nagindex.cached_indexes()
     if as_json:
-        click.echo(json.dumps([vars(own) | {"path": str(own.path)} for own in found]))
+        click.echo(json.dumps({"indexes": [vars(own) | {"path": str(own.path)} for own in found]}))
         return
     if action == "list" and found:
         rows = [

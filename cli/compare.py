@@ -28,7 +28,7 @@ GROUPS = {"both": "in both", "only_a": "only in A", "only_b": "only in B"}
 @click.option("--values", type=click.IntRange(min=1), default=10, show_default=True, help="Values of a column to show.")
 @json_option
 def compare(a: Path, b: Path, index: str | Path, by: tuple[str, ...], values: int, as_json: bool) -> None:
-    """Compare two selections: what both have, what only one has, and what of.
+    """Compare two selections: shared documents, differences, and shares of column values.
 
     A and B are selections of the index, or other files with a column of ids, or one id a line.
     """

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     "--top",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Rows of each table. [default: 3 a layer; of one 20; of a neuron 10]",
+    help="Rows of each table. [default: 3 for each layer; 20 with --layer; 10 with --neuron]",
 )
 @click.option(
     "--column",

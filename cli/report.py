@@ -10,7 +10,7 @@ import click
 import nagindex
 
 from .messages import note, warn
-from .options import device_option, size
+from .options import IndexPath, device_option, size
 from .query_output import check_outputs
 from .target_arguments import encoding_of, files_of, targets_of, text_columns_option
 
@@ -27,9 +27,8 @@ from .target_arguments import encoding_of, files_of, targets_of, text_columns_op
 @click.option(
     "-i",
     "--index",
-    type=click.Path(path_type=Path),
-    envvar="NAGINDEX",
-    help="Folder of the index. [default: the one the selection was made of, at its version if that is still there]",
+    type=IndexPath(),
+    help="Folder of the index, or its URL. [default: the one that the selection was made of, at its version if that is still there]",
 )
 @click.option("--title", metavar="TEXT", help="Title of the page. [default: its size and its targets]")
 @click.option("--no-text", is_flag=True, help="Leave the texts of documents and examples out.")
@@ -44,7 +43,7 @@ from .target_arguments import encoding_of, files_of, targets_of, text_columns_op
 def report(
     selection: Path,
     output: Path | None,
-    index: Path | None,
+    index: str | Path | None,
     title: str | None,
     no_text: bool,
     targets: tuple[str, ...],
@@ -88,7 +87,9 @@ def _recorded_index(selection: Path) -> nagindex.Index:
     """
     if not selection.is_file():
         raise nagindex.InputNotFoundError(f"{selection}: no such file; name a selection that was written as Parquet")
-    record = nagindex.settings_of(selection)["index"]
+    record = nagindex.settings_of(selection).get("index")
+    if not isinstance(record, dict) or not {"path", "version"} <= record.keys():
+        raise nagindex.BadInputError(f"{selection}: its record names no index; name it with `index`")
     try:
         return nagindex.open(record["path"], version=record["version"])
     except nagindex.InputNotFoundError:

@@ -122,18 +122,18 @@ def _print_paged(parts: Iterator[str]) -> None:
     click.echo_via_pager(parts, color=not os.environ.get("NO_COLOR"))
 
 
-def _index_of(ctx: click.Context, selection: Path, index: Path) -> Path:
+def _index_of(ctx: click.Context, selection: Path, index: str | Path) -> str | Path:
     """Return the index of the command line, else the one that a selection was made from, else the default."""
     if ctx.get_parameter_source("index") is ParameterSource.COMMANDLINE or selection.suffix != ".parquet":
         return index
     try:
-        recorded = Path(nagindex.settings_of(selection)["query"]["index"])
+        recorded = str(nagindex.settings_of(selection)["query"]["index"])
     except (nagindex.BadInputError, LookupError, TypeError):
         return index
-    return recorded if recorded.exists() else index
+    return recorded if "://" in recorded or Path(recorded).exists() else index
 
 
-def _misses(index: Path, selection: Path, count: int, model: str | None, device: str) -> list[dict[str, Any]]:
+def _misses(index: str | Path, selection: Path, count: int, model: str | None, device: str) -> list[dict[str, Any]]:
     """Return the best documents that were not chosen; warn of what has changed since."""
     if selection.suffix not in ("", ".parquet"):
         raise nagindex.BadInputError(
@@ -155,7 +155,7 @@ def _with_misses(
     return [row for target in targets for row in marked if row["target"] == target]
 
 
-def _add_texts(rows: Sequence[dict[str, Any]], index: Path, corpus_root: Path | None) -> None:
+def _add_texts(rows: Sequence[dict[str, Any]], index: str | Path, corpus_root: Path | None) -> None:
     """Add the texts that documents lack; warn where they cannot be read."""
     lacking = [row for row in rows if "text" not in row]
     if not lacking:

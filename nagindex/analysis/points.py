@@ -13,6 +13,7 @@ from nagindex.corpus.sql import connect, quote_name
 from nagindex.errors import BadInputError, SourceChangedError
 from nagindex.nag import Codes, NagSpec
 from nagindex.storage.docs import join_documents
+from nagindex.storage.locations import location
 from nagindex.storage.segment import verify_segments
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
@@ -66,7 +67,7 @@ def require_label(snapshot: Snapshot, label: str | None) -> None:
     kept = snapshot.manifest.settings.keep_columns
     if label is not None and label not in kept:
         there = f"it keeps {', '.join(kept)}" if kept else "it keeps none; build it with `keep_columns`"
-        raise BadInputError(f"`label` {label!r}: no such column in {snapshot.path}; {there}")
+        raise BadInputError(f"`label` {label!r}: no such column in {location(snapshot.path)}; {there}")
 
 
 def sample_points(

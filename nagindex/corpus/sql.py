@@ -6,6 +6,7 @@ import atexit
 import os
 import secrets
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,22 +28,46 @@ def connect(*, threads: int | None = None) -> DuckDBPyConnection:
     return _database(os.getpid(), threads).cursor()  # a forked child must not use its parent's database
 
 
-def open_database(*, threads: int | None = None, memory: int | None = None) -> DuckDBPyConnection:
+def open_database(*, threads: int | None = None) -> DuckDBPyConnection:
     """Return a connection to a new in-memory database, which spills to the system's temporary folder.
 
     Args:
         threads: of the database; by default one a CPU.
-        memory: bytes that it takes for each thread before it spills; by default most of the machine's memory in all.
     """
     import duckdb
 
     # DuckDB creates and removes the folder. Each database needs its own: spilled files have the same names in all.
     spill = Path(tempfile.gettempdir(), f"nagindex-{secrets.token_hex(8)}")
     config: dict[str, Any] = {"temp_directory": str(spill), "preserve_insertion_order": True}
-    threads = threads or available_cpus()
-    if memory is not None:
-        config["memory_limit"] = f"{memory * threads}B"
-    return duckdb.connect(config=config | {"threads": threads})
+    return duckdb.connect(config=config | {"threads": threads or available_cpus()})
+
+
+def run_within(connection: DuckDBPyConnection, memory: int, sql: str) -> None:
+    """Run a statement in little memory: its database spills beyond a limit, and gets twice as much where the statement needs more.
+
+    Args:
+        connection: of a database of its own, whose limit is most of the machine's memory afterwards, as before.
+        memory: the first limit, in bytes for each of its threads.
+        sql: a statement that leaves nothing behind if it fails.
+
+    Raises:
+        duckdb.Error: the statement cannot be run, or the machine's memory is too small for it.
+    """
+    import duckdb
+
+    [(threads,)] = connection.execute("SELECT current_setting('threads')").fetchall()
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    limit = min(memory * threads, most // 2)
+    try:
+        while limit < most:
+            with suppress(duckdb.OutOfMemoryException):
+                connection.execute(f"SET memory_limit = '{limit}B'")
+                connection.execute(sql).fetchall()
+                return
+            limit *= 2
+    finally:
+        connection.execute("RESET memory_limit")
+    connection.execute(sql).fetchall()
 
 
 def quote_name(name: str) -> str:

@@ -14,6 +14,7 @@ from nagindex.errors import BadInputError
 from nagindex.query.html import table
 from nagindex.select.id_files import load_ids, load_values
 from nagindex.storage.docs import open_docs
+from nagindex.storage.locations import location
 from nagindex.storage.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ def compare(
     chosen = known if columns is None else list(columns)
     for name in chosen:
         if name not in known:
-            raise BadInputError(f"no column {name!r} in {snapshot.path}; there are {', '.join(known)}")
+            raise BadInputError(f"no column {name!r} in {location(snapshot.path)}; there are {', '.join(known)}")
     database = open_database()
     scored = [_load(database, name, path) for name, path in (("a", a), ("b", b))]
     connection = open_docs(snapshot, database=database)

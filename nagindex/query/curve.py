@@ -20,6 +20,7 @@ from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
 from nagindex.select.options import QueryOptions
 from nagindex.select.query_files import QueryFiles
+from nagindex.storage.locations import location
 from nagindex.storage.segment import verify_segments
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.saved import TargetSet
@@ -114,15 +115,15 @@ def score_curve(
         BadInputError: there is no candidate or no such column, or an option does not fit the index.
     """
     if not snapshot.manifest.documents:
-        raise BadInputError(f"{snapshot.path}: the index holds no document; append some")
+        raise BadInputError(f"{location(snapshot.path)}: the index holds no document; append some")
     view = View.of(snapshot.manifest.fingerprint.spec, options.written_layers, options.top_k)
     files = QueryFiles.read(options.excluded_files)
     described = ColumnValues.read(snapshot, columns, values)
     verify_segments(snapshot.segments, threads=threads)
     candidates = Candidates.find(snapshot, files, where=options.where)
     scored = score_targets(candidates, targets, view, options, passes=Passes(threads))
-    parts, segments, size = candidates.parts(tokens=False), snapshot.manifest.segments, candidates.documents
-    pool = score_pool(parts, segments, scored, view, keep_sums=False, size=size, passes=Passes(threads))
+    parts, segments = candidates.parts(tokens=False), snapshot.manifest.segments
+    pool = score_pool(parts, segments, scored, view, keep_sums=False, passes=Passes(threads))
     histograms = [_Histogram.of(target, [len(own.values) for own in described]) for target in scored]
 
     def open_part(part: Part) -> Callable[[slice], tuple[Sums, list[npt.NDArray[np.uint8]]]]:

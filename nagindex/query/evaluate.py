@@ -219,8 +219,7 @@ def _scored(sets: Sequence[Codes], setting: Setting, prepared: Prepared, *, thre
     for first in range(0, len(sets), SETS_AT_ONCE):
         named = [TargetSet(own, [], []) for own in sets[first : first + SETS_AT_ONCE]]
         scored = score_targets(candidates, named, view, setting.options, passes=Passes(threads))
-        size = candidates.documents
-        pool = score_pool(parts, manifest.segments, scored, view, keep_sums=True, size=size, passes=Passes(threads))
+        pool = score_pool(parts, manifest.segments, scored, view, keep_sums=True, passes=Passes(threads))
         for number, by in enumerate(scored):
             yield pool.kept.sums[number][prepared.order], by  # type: ignore[union-attr]  # they are kept
         del pool  # before the next sums are computed

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nagindex.corpus.parquet import metadata_value
-from nagindex.corpus.sql import quote_value
+from nagindex.corpus.sql import quote_value, run_within
 from nagindex.errors import BadInputError
 from nagindex.storage.files import replacing
 from nagindex.storage.tables import ROW_GROUP
@@ -50,6 +50,7 @@ def write_rows(
     *,
     format: str | None,  # noqa: A002 - the word users expect
     settings: dict[str, Any],
+    memory: int,
 ) -> None:
     """Write the rows of a SELECT statement as a file that appears whole or not at all.
 
@@ -61,6 +62,7 @@ def write_rows(
         path: the file; one that exists is replaced.
         format: one of `FORMATS`; by default as the file's name tells.
         settings: the selection's record.
+        memory: bytes for each thread that the statement gets first; see `run_within`.
 
     Raises:
         BadInputError: there is no such format, or an id does not fit a line.
@@ -77,7 +79,7 @@ def write_rows(
         _require_ids_on_lines(connection, select)
         select = f"SELECT id FROM ({select})"
     with replacing(path) as temporary:
-        connection.execute(f"COPY ({select}) TO {quote_value(temporary)} ({options[kind]})")
+        run_within(connection, memory, f"COPY ({select}) TO {quote_value(temporary)} ({options[kind]})")
 
 
 def _require_ids_on_lines(connection: DuckDBPyConnection, select: str) -> None:

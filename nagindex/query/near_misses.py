@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import re
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from nagindex.corpus.sql import connect, quote_path, quote_value
 from nagindex.errors import BadInputError
 from nagindex.query.selection import Selection
-from nagindex.select.options import Mix, Quality, QueryOptions
-from nagindex.targets.given import EncodeKeywords, Targets
-
-NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
-"""A target of a record that has a name of its own."""
+from nagindex.select.options import QueryOptions
+from nagindex.select.recorded import recorded_options
+from nagindex.targets.given import EncodeKeywords, Targets, rewritten
 
 
 @dataclass(frozen=True)
@@ -48,47 +45,23 @@ class Asked:
         """
         query = record.get("query")
         query = query if isinstance(query, Mapping) else {}
-        files, texts = list(query.get("targets") or ()), list(query.get("text") or ())
-        if not files and not texts:
+        if not query.get("targets") and not query.get("text"):
             raise BadInputError(
                 f"{path}: its record names no file of targets, as it was made from codes; query again for more"
             )
-        named = [NAMED.fullmatch(file) for file in files if not os.path.exists(file)]
-        targets: dict[str, Any] | list[Any]
-        if any(named):
-            targets = {match[1]: Path(match[2]) for match in named if match} | ({"text": texts} if texts else {})
-        else:
-            targets = [*map(Path, files), *([texts] if texts else [])]
-        mix = str(query.get("mix", "union"))
-        options = QueryOptions.of(
-            **{name: query[key] for name, key in PLAIN.items() if key in query},
-            quality=_quality(query),
-            mix=cast(Mix, mix if mix == "max" else "merge"),
+        targets, encoding = rewritten(query)
+        recorded = recorded_options(query)
+        options = dataclasses.replace(
+            recorded,
+            mix="max" if recorded.mix == "max" else "merge",
+            target_weights={},
+            cap={},
+            dedup=None,
+            decontamination=None,
+            min_score=None,
+            approx=False,
         )
-        encoding: EncodeKeywords = {
-            "text_column": query.get("text-column"),
-            "target_column": query.get("target-column"),
-        }
-        return cls(targets, encoding, options, mix != "merge")
-
-
-PLAIN = {
-    "layers": "layers", "top_k": "top-k", "score": "score", "weights": "weights", "background": "background", "where": "where",
-    "exclude": "exclude",
-}  # fmt: skip
-"""Options of a ranking, and their names in a record."""
-
-
-def _quality(query: Mapping[str, Any]) -> Quality | None:
-    if query.get("quality-column") is None and query.get("scores") is None:
-        return None
-    return Quality(
-        query.get("quality-column"),
-        query.get("scores"),
-        query.get("quality-weight", 1.0),
-        query.get("lower-is-better", False),
-        query.get("normalize", "minmax"),
-    )
+        return cls(targets, encoding, options, recorded.mix != "merge")
 
 
 def chosen_ids(path: Path) -> dict[str, set[str]]:

@@ -18,6 +18,7 @@ from nagindex.select.candidates import Candidates
 from nagindex.select.query_files import QueryFiles
 from nagindex.sketches.popularity import popularity_of
 from nagindex.storage.docs import ids_at
+from nagindex.storage.locations import location
 from nagindex.storage.segment import verify_segments
 from nagindex.storage.snapshot import Snapshot
 
@@ -141,7 +142,7 @@ def neuron_of(
 
 def _view(snapshot: Snapshot, layer: int | None) -> View:
     if not snapshot.manifest.documents:
-        raise BadInputError(f"{snapshot.path}: the index holds no document; append some")
+        raise BadInputError(f"{location(snapshot.path)}: the index holds no document; append some")
     return View.of(snapshot.manifest.fingerprint.spec, None if layer is None else str(layer))
 
 

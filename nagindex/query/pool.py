@@ -68,7 +68,6 @@ class ScoredPool:
         targets: what documents are scored by.
         sums_of: gives the documents' sums for all targets.
         kept: the sums of all documents, where the query needs the score of every candidate.
-        size: what all candidates together take of a budget, documents or tokens.
         passes: makes the passes over the codes.
     """
 
@@ -78,7 +77,6 @@ class ScoredPool:
     targets: Sequence[Target]
     sums_of: SumsOf
     kept: KeptSums | None
-    size: int
     passes: Passes
 
     @property
@@ -137,7 +135,6 @@ def score_pool(
     view: View,
     *,
     keep_sums: bool,
-    size: int,
     passes: Passes,
 ) -> ScoredPool:
     """Return candidates with what scores them.
@@ -148,7 +145,6 @@ def score_pool(
         targets: what documents are scored by.
         view: the codes that count.
         keep_sums: whether to compute the sums of all documents now, and keep them.
-        size: what all candidates together take of a budget.
         passes: makes the passes over the codes.
     """
     sums_of = passes.sums_of(parts, targets, view)
@@ -156,4 +152,4 @@ def score_pool(
     if keep_sums:
         largest = max(max(-target.low, target.high) for target in targets)
         sums_of = kept = KeptSums(parts, sums_of, targets=len(targets), largest=largest, threads=passes.threads)
-    return ScoredPool(parts, segments, view, targets, sums_of, kept, size, passes)
+    return ScoredPool(parts, segments, view, targets, sums_of, kept, passes)

@@ -9,15 +9,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.corpus.sql import quote_name
+from nagindex.corpus.sql import quote_name, run_within
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.tables import scan_sql
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-SELECTS_AT_ONCE = 64
+SELECTS_AT_ONCE = 8
 """Segments that one statement reads."""
+MEMORY = 64 << 20
+"""Bytes of rows in memory for each thread; more are kept in a temporary file."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +66,22 @@ def create_rows(
     own = [f"hits._extra{number} AS {quote_name(name)}" for number, name in enumerate(columns)]
     own += [f"d.{name}" for name in places]
     own += [f"d.{quote_name(name)}::{kind} AS {quote_name(name)}" for name, kind in kept.items()]
-    listed = f"hits._list, hits._key, d.id, hits._score AS score, {', '.join(own)}, hits._position"
+    listed = f"hits._list AS _segment, hits._key AS _sum, d.id, hits._score AS score, {', '.join(own)}, hits._position"
     verb = "CREATE TEMP TABLE chosen AS"
     for batch in batches:
         for selects in _selects(connection, batch, snapshot, listed):
-            connection.execute(f"{verb} {selects}")
+            run_within(connection, MEMORY, f"{verb} {selects}")
             verb = "INSERT INTO chosen"
     connection.unregister("hits")
-    counts = dict(connection.execute("SELECT _list, count(*) FROM chosen GROUP BY _list").fetchall())
+    counts = dict(connection.execute("SELECT _segment, count(*) FROM chosen GROUP BY _segment").fetchall())
     before = np.cumsum([0, *(counts.get(number, 0) for number in range(max(counts) + 1))]).tolist()
     names = ", ".join(map(quote_name, ["id", "score", *columns, *places, *kept, "_position"]))
     # Rows keep the order in which they are inserted: nothing that reads the table has to sort again.
-    connection.execute(
-        f"""CREATE TEMP TABLE selection AS SELECT _row - ({before}::BIGINT[])[_list + 1] AS rank, {names}, _row
-        FROM (SELECT row_number() OVER () AS _row, * FROM (FROM chosen ORDER BY _list, _key DESC, id))"""
+    run_within(
+        connection,
+        MEMORY,
+        f"""CREATE TEMP TABLE selection AS SELECT _row - ({before}::BIGINT[])[_segment + 1] AS rank, {names}, _row
+        FROM (SELECT row_number() OVER () AS _row, * FROM (FROM chosen ORDER BY _segment, _sum DESC, id))""",
     )
     connection.execute("DROP TABLE chosen")
     return int(before[-1])

@@ -113,9 +113,8 @@ def query(
     parts = candidates.parts(
         tokens=budget.counts_tokens, values=options.quality is not None, changing=files.evaluation is not None
     )
-    size = candidates.tokens if budget.counts_tokens else candidates.documents
     segments, keep_sums = snapshot.manifest.segments, options.needs_all_scores
-    pool = score_pool(parts, segments, scored, view, keep_sums=keep_sums, size=size, passes=passes)
+    pool = score_pool(parts, segments, scored, view, keep_sums=keep_sums, passes=passes)
     engine = open_engine(snapshot, pool, approx=options.approx)
     keys = _ranking_keys(pool, options)
     caps = {column: exact_decimal(share) for column, share in options.cap.items()}
@@ -159,10 +158,10 @@ def _require_counted(snapshot: Snapshot, budget: Budget) -> None:
     """Raise BadInputError if the index is empty, or the budget is of tokens and its tokens were not counted."""
     manifest = snapshot.manifest
     if not manifest.documents:
-        raise BadInputError(f"{snapshot.path}: the index holds no document; append some")
+        raise BadInputError(f"{location(snapshot.path)}: the index holds no document; append some")
     if budget.counts_tokens and not (manifest.tokens or manifest.settings.count_tokens):
         remedy = "ask for documents with `n`, or build without `count_tokens=False`"
-        raise BadInputError(f"{snapshot.path}: its tokens were not counted; {remedy}")
+        raise BadInputError(f"{location(snapshot.path)}: its tokens were not counted; {remedy}")
 
 
 def _shares(names: Sequence[str], options: QueryOptions, budget: Budget, *, documents: int, tokens: int) -> list[int]:
@@ -221,7 +220,7 @@ def _batches(
 ) -> Iterator[Chosen]:
     """Yield the chosen documents of all rankings with their scores and further columns."""
     scales = np.array([target.scale for target in pool.targets], np.float64)
-    for number, hits in enumerate(outcome.hits):
+    for number, hits in enumerate(map(_in_pool_order, outcome.hits)):
         for first in range(0, len(hits.positions), BATCH):
             positions, keys = (own[first : first + BATCH] for own in (hits.positions, hits.keys))
             rankings = owners = np.full(len(positions), number)
@@ -240,6 +239,12 @@ def _batches(
             if len(names) > 1:
                 columns["target"] = np.array(names, dtype=object)[owners]
             yield Chosen(positions, rankings, keys, sums / scales[owners], columns)
+
+
+def _in_pool_order(hits: Hits) -> Hits:
+    """Return hits in the order of the pool, unless they are nearly in it: a batch of them is then of few segments."""
+    nearly = (np.diff(hits.positions[:: BATCH // 8]) >= 0).all()
+    return hits if nearly else hits.take(np.argsort(hits.positions))
 
 
 def _further_columns(names: Sequence[str], options: QueryOptions) -> list[str]:

@@ -17,7 +17,7 @@ from nagindex.errors import BadInputError, MissingDependencyError
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.query.export import format_of, write_rows
 from nagindex.query.html import table
-from nagindex.query.rows import Chosen, create_rows
+from nagindex.query.rows import MEMORY, Chosen, create_rows
 from nagindex.search.plan import Plan
 from nagindex.select.recorded import recorded_options
 from nagindex.storage.docs import kept_types
@@ -25,6 +25,7 @@ from nagindex.storage.files import replacing
 from nagindex.storage.places import check_output, check_output_beside
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
+from nagindex.workers.cpus import available_cpus
 
 if TYPE_CHECKING:
     import pandas
@@ -40,9 +41,11 @@ SCORE_COLUMNS = ("rank", "id", "score")
 PLACE_COLUMNS = ("tokens", "file", "row")
 OLD_NAMES = {"standardised": "standardized"}
 """Older spellings of columns, which `Selection.column` understands."""
-TEXTS_PER_INSERT = 1000
-MEMORY = 128 << 20
-"""Bytes of rows in memory; more are kept in a temporary file."""
+TEXTS_PER_INSERT, BYTES_PER_INSERT = 1000, 1 << 26
+THREADS = 8
+"""Most threads of the database that holds a selection; each selection has its own."""
+MEMORY_WITH_TEXTS = 1 << 30
+"""Bytes for each thread in which rows are written with their texts; see `run_within`."""
 ROWS_PER_FETCH = 10_000
 ROWS_SHOWN = 10
 """Rows that a notebook shows."""
@@ -96,7 +99,7 @@ class Selection:
                     f"the index keeps a column {name!r}, a name that this selection needs; rename it in the corpus"
                 )
         self._snapshot = snapshot
-        self._connection = open_database(memory=MEMORY)
+        self._connection = open_database(threads=min(THREADS, available_cpus()))
         self._length = create_rows(
             self._connection, chosen, snapshot, columns=columns, places=PLACE_COLUMNS, kept=kept_types(snapshot)
         )
@@ -354,9 +357,9 @@ class Selection:
         check_output_beside(path, self._snapshot, corpus_root)
         if with_text:
             self._read_texts(corpus_root)
-        write_rows(
-            self._connection, self._select(with_text=with_text), Path(path), format=format, settings=self.settings
-        )
+        select = self._select(with_text=with_text)
+        memory = MEMORY_WITH_TEXTS if with_text else MEMORY
+        write_rows(self._connection, select, Path(path), format=format, settings=self.settings, memory=memory)
 
     @checked
     def write_dropped(self, path: str | Path) -> None:
@@ -389,6 +392,7 @@ class Selection:
         found = self._connection.execute(f"SELECT _position, _row FROM selection WHERE {condition}").fetchnumpy()
         rows = found["_row"].tolist()
         batch: list[tuple[int, str]] = []
+        size = 0
 
         def insert() -> None:
             self._connection.execute(
@@ -399,8 +403,10 @@ class Selection:
 
         for index, text in SourceTexts(self._snapshot, corpus_root, hashed=hashed).read(found["_position"]):
             batch.append((rows[index], text))
-            if len(batch) == TEXTS_PER_INSERT:
+            size += len(text)
+            if len(batch) == TEXTS_PER_INSERT or size >= BYTES_PER_INSERT:
                 insert()
+                size = 0
         if batch:
             insert()
 

@@ -17,6 +17,7 @@ from nagindex.query.rows import Chosen
 from nagindex.query.selection import Selection
 from nagindex.search.plan import Plan
 from nagindex.storage.docs import positions_of
+from nagindex.storage.locations import location
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.saved import TargetSet
 
@@ -88,7 +89,9 @@ def read_selection(
     positions = positions_of(snapshot, [str(one) for one in found["id"]])
     known = np.array([str(one) in positions for one in found["id"]], bool)
     if not known.any():
-        raise BadInputError(f"{path}: none of its documents is in {snapshot.path}; name the index it was made of")
+        raise BadInputError(
+            f"{path}: none of its documents is in {location(snapshot.path)}; name the index it was made of"
+        )
     missing = int((~known).sum())
     order = np.flatnonzero(known)
     rankings = np.cumsum(np.diff(found["rank"], prepend=0) <= 0)  # ranks begin again with each ranking

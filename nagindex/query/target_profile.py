@@ -18,6 +18,7 @@ from nagindex.select.candidates import Candidates
 from nagindex.select.options import QueryOptions
 from nagindex.select.query_files import QueryFiles
 from nagindex.sketches.popularity import popularity_of
+from nagindex.storage.locations import location
 from nagindex.storage.segment import verify_segments
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.saved import TargetSet
@@ -94,7 +95,7 @@ def profiles_of(
         BadInputError: the index is empty, or an option does not fit it.
     """
     if not snapshot.manifest.documents:
-        raise BadInputError(f"{snapshot.path}: the index holds no document to compare with; append some")
+        raise BadInputError(f"{location(snapshot.path)}: the index holds no document to compare with; append some")
     view = View.of(snapshot.manifest.fingerprint.spec, options.written_layers, options.top_k)
     verify_segments(snapshot.segments, threads=threads)
     candidates = Candidates.find(snapshot, QueryFiles.read(options.excluded_files), where=options.where)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from nagindex.corpus.sql import quote_name
 from nagindex.errors import BadInputError
 from nagindex.storage.docs import open_docs
+from nagindex.storage.locations import location
 from nagindex.storage.snapshot import Snapshot
 
 MOST_VALUES = 250
@@ -80,4 +81,4 @@ def require_columns(snapshot: Snapshot, columns: Sequence[str] | None) -> None:
     known = [*snapshot.manifest.settings.keep_columns, "file"]
     for name in columns or ():
         if name not in known:
-            raise BadInputError(f"no column {name!r} in {snapshot.path}; there are {', '.join(known)}")
+            raise BadInputError(f"no column {name!r} in {location(snapshot.path)}; there are {', '.join(known)}")

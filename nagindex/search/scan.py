@@ -220,9 +220,17 @@ def collect(
         threads: number of threads; by default one per available core.
         rows: documents in a block; by default `ROWS_PER_TASK`.
     """
-    weighted = any(part.weights is not None for part in parts)
+    weighted, documents = any(part.weights is not None for part in parts), sum(part.documents for part in parts)
     collectors = [
-        Collector(ranking.low, ranking.high, ranking.budget, ranking.cut, minimum=ranking.minimum, weighted=weighted)
+        Collector(
+            ranking.low,
+            ranking.high,
+            ranking.budget,
+            ranking.cut,
+            minimum=ranking.minimum,
+            weighted=weighted,
+            documents=documents,
+        )
         for ranking in rankings
     ]
     longest = max((part.documents for part in parts), default=0)

@@ -29,7 +29,10 @@ def empty(shape: tuple[int, ...], kind: npt.DTypeLike, *, limit: int) -> npt.NDA
 def _reserve(file: int, size: int) -> None:
     """Reserve disk space for a file: writing to a mapping for which there is none kills the process."""
     try:
-        os.posix_fallocate(file, 0, size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file, 0, size)
+        else:  # macOS
+            os.ftruncate(file, size)
     except OSError as error:
-        message = f"{tempfile.gettempdir()}: no room for {size / 1e9:.1f} GB of scores"
+        message = f"{tempfile.gettempdir()}: no room for {size / 1e9:.1f} GB of a query's scores"
         raise BadInputError(f"{message} ({error.strerror}); set TMPDIR to a folder with more") from error

@@ -17,7 +17,7 @@ BINS = 1 << 16
 """Bins of the histogram of keys."""
 CAPACITY = 1 << 20
 """Hits collected before those below the threshold are dropped."""
-HITS_IN_MEMORY = 64 << 20
+HITS_IN_MEMORY = 32 << 20
 """Largest size in bytes of an array of hits in memory; larger ones go to a temporary file."""
 ROWS_PER_BLOCK = 1 << 18
 """Hits that are looked through at once."""
@@ -92,7 +92,15 @@ class Collector:
     """
 
     def __init__(
-        self, low: float, high: float, budget: int, cut: Cut, *, minimum: float = -np.inf, weighted: bool = True
+        self,
+        low: float,
+        high: float,
+        budget: int,
+        cut: Cut,
+        *,
+        minimum: float = -np.inf,
+        weighted: bool = True,
+        documents: int = 1 << 40,
     ) -> None:
         """Create an empty collector.
 
@@ -103,12 +111,13 @@ class Collector:
             cut: cuts hits at the budget; called for those in the histogram's bin in which the budget ends.
             minimum: documents of a lower key are not collected.
             weighted: whether documents have weights other than 1.
+            documents: how many may be added at most.
         """
         self.low, self.high, self.budget, self.minimum = low, high, budget, minimum
         self.cut, self.lock = cut, Lock()
         self.histogram = np.zeros(BINS, np.int64)
         self.threshold = self.size = self.since_threshold = 0
-        self.weighted, self.capacity = weighted, 0
+        self.weighted, self.documents, self.capacity = weighted, documents, 0
         self.columns: list[npt.NDArray[Any]] = []
         """Positions, keys and, if there are any, weights of the hits, in the first `size` places of each."""
 
@@ -162,7 +171,7 @@ class Collector:
 
     def _make_room(self, capacity: int, like: Sequence[npt.NDArray[Any]]) -> None:
         """Let the columns, of the types of these, hold as many hits, if they do not yet."""
-        capacity = max(capacity, CAPACITY)
+        capacity = min(max(capacity, CAPACITY), self.documents)
         if capacity <= self.capacity:
             return
         columns = [spill.empty((capacity,), own.dtype, limit=HITS_IN_MEMORY) for own in like]

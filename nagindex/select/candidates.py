@@ -20,6 +20,7 @@ from nagindex.search.view import View
 from nagindex.select.options import Quality
 from nagindex.select.query_files import QueryFiles
 from nagindex.storage.docs import columns_of, open_docs, select_candidates, tokens_of
+from nagindex.storage.locations import location
 from nagindex.storage.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Candidates:
             self._check_values(connection, str(quality.scores or f"column {quality.column}"), without_value)
         if not self.documents:
             reasons = "".join(f" ({note})" for note in self.notes)
-            raise BadInputError(f"{self.snapshot.path}: no document is left to select from{reasons}")
+            raise BadInputError(f"{location(self.snapshot.path)}: no document is left to select from{reasons}")
         for number, segment in enumerate(self.snapshot.segments):
             alive = np.zeros(segment.entry.documents, bool)
             rows = connection.execute(f"SELECT position FROM candidates WHERE segment = {number}").fetchnumpy()
@@ -147,8 +148,9 @@ class Candidates:
 
     def values(self, number: int) -> npt.NDArray[np.float64]:
         """Return the quality of a segment's documents, float64 [documents]; 0 for those that are no candidates."""
-        if self._last_read is not None and self._last_read[0] == number:  # each ranking of a scan needs them
-            return self._last_read[1]
+        last = self._last_read  # another thread may replace it
+        if last is not None and last[0] == number:  # each ranking of a scan needs them
+            return last[1]
         values = np.zeros(self.snapshot.segments[number].entry.documents)
         if self._values is not None:
             sql = f"SELECT position, value FROM candidates WHERE segment = {number}"

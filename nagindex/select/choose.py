@@ -114,12 +114,12 @@ def choose(
             else (rank(shares), [], [])
         )
         outcome.hits = _without_repetitions(hits) if constraints.mix == "distinct" else hits
-        positions = np.concatenate([own.positions for own in outcome.hits])
-        if not len(positions):
+        if not any(len(own.positions) for own in outcome.hits):
             raise BadInputError(f"no document can be selected: {_why_none(constraints)}")
         if constraints.evaluation is None:
             break
-        unchecked = np.array(sorted({*positions.tolist(), *ended_by} - clean), np.int64)
+        positions = np.concatenate([own.positions for own in outcome.hits]).tolist()
+        unchecked = np.array(sorted({*positions, *ended_by} - clean), np.int64)
         contaminated = _contaminated(unchecked, texts, constraints.evaluation) if len(unchecked) else {}
         if not contaminated:
             break

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 ROWS_LISTED = 1000
-SELECTS_AT_ONCE = 64
+SELECTS_AT_ONCE = 8
 
 
 def open_docs(snapshot: Snapshot, *, database: DuckDBPyConnection | None = None) -> DuckDBPyConnection:

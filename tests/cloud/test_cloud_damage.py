@@ -106,7 +106,7 @@ def test_optimize_replaces_damaged_graphs_in_the_store(url, index, tiny_backbone
 
 
 @pytest.fixture
-def sketched(url):
+def connected(url):
     writer.start(url)
     for name in ("a", "b", "c"):
         writer.append(url, name)
@@ -114,23 +114,23 @@ def sketched(url):
     return url
 
 
-def test_a_description_of_sketches_that_was_damaged_in_the_cache_is_not_uploaded(sketched):
-    stored, place = objects_of(sketched), locations.index_folder(sketched)
-    files = [*place.glob("derived/sketch-*/*.json")]
+def test_a_description_of_graphs_that_was_damaged_in_the_cache_is_not_uploaded(connected):
+    stored, place = objects_of(connected), locations.index_folder(connected)
+    files = [*place.glob("derived/graph-*/*.json")]
     assert len(files) >= 2
     for path in files:
         path.write_bytes(damaged(path.read_bytes(), "flip"))
     locations.mirror_of(place).push_derived()
-    assert objects_of(sketched) == stored
+    assert objects_of(connected) == stored
 
 
-def test_sketches_of_a_process_killed_before_their_mark_are_heard_of_when_its_command_runs_again(
+def test_graphs_of_a_process_killed_before_their_mark_are_heard_of_when_its_command_runs_again(
     url, elsewhere, monkeypatch
 ):
     writer.start(url)
     writer.append(url, "a")
     elsewhere()
-    assert nagindex.open(url).info()["sketches"] is None
+    assert nagindex.open(url).info()["graphs"] is None
     other, real = locations.cache_root(), mirror.Mirror.mark_derived
     elsewhere()
 
@@ -143,12 +143,12 @@ def test_sketches_of_a_process_killed_before_their_mark_are_heard_of_when_its_co
     monkeypatch.setattr(mirror.Mirror, "mark_derived", real)
     nagindex.open(url).optimize()
     monkeypatch.setenv("NAGINDEX_CACHE", str(other))
-    assert nagindex.open(url).info()["sketches"]["documents"] == 1
+    assert nagindex.open(url).info()["graphs"]["documents"] == 1
 
 
-def test_a_full_disk_is_reported_with_the_file_of_the_cache(sketched, elsewhere, monkeypatch):
+def test_a_full_disk_is_reported_with_the_file_of_the_cache(connected, elsewhere, monkeypatch):
     elsewhere()
-    opened = nagindex.open(sketched)
+    opened = nagindex.open(connected)
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")

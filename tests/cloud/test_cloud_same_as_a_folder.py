@@ -147,7 +147,7 @@ def test_the_command_line_takes_urls(url, corpus, tmp_path, tiny_backbone):
     run("delete", "-i", url, "--ids", tmp_path / "ids")
     assert "9" in run("sql", "SELECT count(*) FROM docs", "-i", url).stdout
     run("verify", "-i", url)
-    assert json.loads(run("cache", "--json").stdout)[0]["url"] == url
+    assert json.loads(run("cache", "--json").stdout)["indexes"][0]["url"] == url
     assert url in run("cache").stdout
     assert str(tmp_path) not in run("info", "-i", url).stdout
 

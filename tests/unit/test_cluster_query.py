@@ -137,7 +137,7 @@ def test_tasks_read_the_version_that_was_opened(pool, cluster, tmp_path, write_i
     assert len(index.query(pool[2]["a"], n=9, ray="local")) == 7
 
 
-@pytest.mark.parametrize("question", [{"mode": "sketch"}, {"mode": "graph"}, {"threads": 2}], ids=str)
+@pytest.mark.parametrize("question", [{"approx": True}, {"threads": 2}], ids=str)
 def test_what_does_not_work_on_a_cluster_is_refused_by_name(pool, cluster, question):
     _, index, targets = pool
     with pytest.raises(nagindex.BadInputError, match=f"`{next(iter(question))}"):
