@@ -186,7 +186,7 @@ def test_a_query_is_written_once_and_overridden_where_it_must_be(ready: Shell) -
 
 BAD_CONFIGS = {
     "weights: log-ratio\ncontrast: 0.5": "weights log-ratio and contrast 0.5 are given",
-    "layer: last": "no option 'layer'; there are background, cap, ",
+    "layer: last": "no option 'layer'; there are approx, background, cap, ",
     "[1, 2]": "not a query",
     "n: [": "not YAML",
     "tokens: many\nn: null": "'many' is not a whole number",
