@@ -24,7 +24,7 @@ import numpy as np
 import nagindex
 from benchmarks.memory import memory_mb
 from benchmarks.report import emit, options
-from benchmarks.synthetic import make_codes, write_pool
+from benchmarks.synthetic import kind_of, make_codes, write_pool
 from nagindex.arguments import parse_count
 from nagindex.corpus.sql import connect
 from nagindex.nag import NagSpec
@@ -113,9 +113,14 @@ def main() -> None:
         index = arguments.index or folder / "pool.nagindex"
         if arguments.index is None:
             write_pool(index, 200_000 if arguments.quick else arguments.documents, spec=SPEC)
-        spec, documents = nagindex.open(index).manifest.fingerprint.spec, len(nagindex.open(index))
-        write_pool(folder / "tiny.nagindex", 1000, spec=spec)
-        np.save(folder / "target.npy", make_codes(200, seed=900, topic=3, spec=spec))
+        opened = nagindex.open(index)
+        spec, kind, documents = (
+            opened.manifest.fingerprint.spec,
+            kind_of(opened.manifest.fingerprint.backbone),
+            len(opened),
+        )
+        write_pool(folder / "tiny.nagindex", 1000, spec=spec, kind=kind)
+        np.save(folder / "target.npy", make_codes(200, seed=900, topic=3, spec=spec, kind=kind))
         rows, results = [], {}
         for n in (min(SMALL, documents // 100), *(int(share * documents) for share in SHARES)):
             own, peer = (_in_a_process(case, n, index, folder) for case in ("query", "join"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from corpora import texts_of
 
-from nagindex import build, builder
+from nagindex import build
 from nagindex import open as open_index
 from nagindex.builder import build_types
 from nagindex.errors import SettingsMismatchError
@@ -63,7 +63,7 @@ def no_model(monkeypatch):
     def loaded(*args, **options):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(builder, "_load", loaded)
+    monkeypatch.setattr("nagindex.ingest.prepare.load_model", loaded)
 
 
 def codes_of(index):

@@ -121,7 +121,7 @@ def test_a_calibration_is_never_written_over_what_is_needed(made, tmp_path, mode
     def loaded(*args, **options):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(builder, "_load", loaded)
+    monkeypatch.setattr(builder, "load_model", loaded)
     shutil.copytree(made / "i", tmp_path / "i")
     (tmp_path / "corpus").mkdir()
     shutil.copy(made / "c.jsonl", tmp_path / "corpus" / "a.jsonl")

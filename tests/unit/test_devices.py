@@ -258,14 +258,14 @@ def test_the_real_probe_gives_a_candidate(tiny_backbone):
 
 def test_a_budget_is_measured_for_new_indexes_of_large_corpora_only(corpus, tiny_backbone, tmp_path, monkeypatch):
     """What the user gives comes first, then what the index has, then what is measured, then the default."""
-    monkeypatch.setattr("nagindex.builder.measure_batch_tokens", lambda *arguments, **options: 777)
+    monkeypatch.setattr("nagindex.ingest.prepare.measure_batch_tokens", lambda *arguments, **options: 777)
 
     def budget_of(name, **options):
         index, _ = build(corpus, tmp_path / name, backbone=tiny_backbone, workers=0, **options)
         return index.manifest.settings.batch_tokens
 
     assert budget_of("small") == encoder.BATCH_TOKENS["cpu"]
-    monkeypatch.setattr("nagindex.builder.SMALL_CORPUS", 1)
+    monkeypatch.setattr("nagindex.ingest.prepare.SMALL_CORPUS", 1)
     assert budget_of("large") == 777
     assert budget_of("given", batch_tokens=555) == 555
     assert budget_of("small") == encoder.BATCH_TOKENS["cpu"], "an index that exists keeps its own"

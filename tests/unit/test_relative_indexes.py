@@ -218,7 +218,7 @@ def test_a_preset_of_a_query_is_that_of_the_build(corpus, tmp_path, tiny_backbon
 
 
 def test_layers_that_cannot_be_read_are_told_before_a_model_is_loaded(corpus, tmp_path, monkeypatch):
-    monkeypatch.setattr(builder, "_load", None)
+    monkeypatch.setattr("nagindex.ingest.prepare.load_model", None)
     for layers, said in (("foo", "write last, first, all"), ("9-3", "the range 9-3 is descending")):
         with pytest.raises(nagindex.BadInputError, match=said):
             build(corpus, tmp_path / "l", layers=layers)
