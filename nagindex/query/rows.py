@@ -1,4 +1,4 @@
-"""The table of a selection's rows: chosen documents joined with their columns, batch by batch, and sorted on disk where they are many."""
+"""The table of a selection's rows: chosen documents joined with their columns in batches, and sorted, on disk where they are many."""
 
 from __future__ import annotations
 
