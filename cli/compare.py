@@ -24,7 +24,14 @@ GROUPS = {"both": "in both", "only_a": "only in A", "only_b": "only in B"}
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
 @index_option
-@click.option("--by", multiple=True, metavar="C", help="Kept column, or file; may be repeated. [default: all of these]")
+@click.option(
+    "--column",
+    "--by",
+    "by",
+    multiple=True,
+    metavar="C",
+    help="Kept column, or file; may be repeated. [default: all of these]",
+)
 @click.option("--values", type=click.IntRange(min=1), default=10, show_default=True, help="Values of a column to show.")
 @json_option
 def compare(a: Path, b: Path, index: str | Path, by: tuple[str, ...], values: int, as_json: bool) -> None:

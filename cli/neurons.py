@@ -12,7 +12,7 @@ import click
 import nagindex
 
 from .messages import warn
-from .options import index_option, json_option
+from .options import index_option, json_option, require_with
 from .query_output import TEXT_SHOWN
 from .tables import table, terminal_width
 
@@ -46,7 +46,10 @@ if TYPE_CHECKING:
     "--corpus-root", type=click.Path(path_type=Path, file_okay=False), help="Where the sources lie now, for the texts."
 )
 @json_option
+@click.pass_context
 def neurons(
+    ctx: click.Context,
+    /,
     layer: int | None,
     neuron: int | None,
     top: int | None,
@@ -65,6 +68,8 @@ def neurons(
         raise click.UsageError("--neuron is a number in a layer; name the layer, too, with --layer")
     if columns and neuron is None:
         raise click.UsageError("--column is about one neuron; name it with --layer and --neuron, or leave it out")
+    if neuron is None:
+        require_with(ctx, "--neuron", "values", "corpus_root")
     opened = nagindex.open(index)
     width = terminal_width()
     if neuron is None or layer is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 import nagindex
 from nagindex.errors import plural as plural
@@ -113,6 +114,15 @@ corpus_root_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder that source names are relative to. [default: the deepest that holds all that is named]",
 )
+
+
+def require_with(ctx: click.Context, option: str, *names: str) -> None:
+    """Raise a usage error if one of some options, by their parameters' names, was typed without the one that it belongs to."""
+    for name in names:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(
+                f"--{name.replace('_', '-')} belongs to {option}; give that as well, or leave it out"
+            )
 
 
 def require_no_other(ray: str | None, **others: object) -> None:

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 import nagindex
 
 from .messages import note, warn
-from .options import device_option, index_option, json_option, plural
+from .options import device_option, index_option, json_option, plural, require_with
 from .tables import printable, terminal_width, wrapped
 
 AROUND_CUT = 10
@@ -92,6 +92,12 @@ def show(
     """
     if sum(given is not None for given in (ranks, around_cut, sample)) > 1:
         raise click.UsageError("--rank, --around-cut and --random are three choices of documents; give one of them")
+    if sample is None:
+        require_with(ctx, "--random", "seed")
+    if around_cut is None:
+        require_with(ctx, "--around-cut", "model", "device")
+    if full and ctx.get_parameter_source("lines") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--full shows whole texts, whatever --lines says; leave one of the two out")
     found = nagindex.selected_documents(
         selection, ranks=ranks, last=around_cut, sample=sample, targets=targets, seed=seed
     )

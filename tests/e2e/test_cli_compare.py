@@ -14,7 +14,7 @@ def test_tables_and_json(ready: Shell) -> None:
     ready.run("query", "even.jsonl", "-n", "4", "-o", "b.csv")
     found = json.loads(ready.run("compare", "a.parquet", "b.csv", "--json").stdout)
     assert found == nagindex.open("index.nagindex").compare("a.parquet", "b.csv").to_json()
-    shown = ready.run("compare", "a.parquet", "b.csv", "--by", "label").stdout
+    shown = ready.run("compare", "a.parquet", "b.csv", "--column", "label").stdout
     sizes, label, examples = shown.split("\n\n")
     assert sizes.startswith("A  3 documents, ")
     assert f"{found['documents']['both']} document" in sizes.splitlines()[2]

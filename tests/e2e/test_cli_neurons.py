@@ -43,4 +43,5 @@ def test_what_is_wrong_is_named(ready: Shell) -> None:
     assert "neurons 0 to 63" in ready.error("neurons", "--layer", "1", "--neuron", "64")
     assert "no column 'nix'" in ready.error("neurons", "--layer", "1", "--neuron", "6", "--column", "nix")
     assert "with --layer" in ready.error("neurons", "--neuron", "6", status=2)
+    assert "--values belongs to --neuron" in ready.error("neurons", "--values", "3", status=2)
     assert "--column is about one neuron" in ready.error("neurons", "--column", "label", status=2)

@@ -74,6 +74,9 @@ def test_what_is_wrong_is_named(chosen: Shell) -> None:
     assert "no target 'x'; there are odd, even" in chosen.error("show", "two.parquet", "--target", "x")
     assert "'5-2': write a rank" in chosen.error("show", "a.csv", "--rank", "5-2", status=2)
     assert "give one of them" in chosen.error("show", "a.csv", "--rank", "1", "--random", "1", status=2)
+    assert "--seed belongs to --random" in chosen.error("show", "a.csv", "--seed", "1", status=2)
+    assert "--model belongs to --around-cut" in chosen.error("show", "a.csv", "--model", "m", status=2)
+    assert "leave one of the two out" in chosen.error("show", "a.csv", "--full", "--lines", "2", status=2)
     assert "No document of these ranks" in chosen.run("show", "a.csv", "--rank", "7-9").stderr
 
 
