@@ -2,6 +2,7 @@
 
 import json
 import math
+from inspect import signature
 
 import numpy as np
 import pytest
@@ -99,9 +100,12 @@ def test_the_error_of_a_change_is_the_one_that_resampling_texts_gives():
     losses = DeactivationLosses("", 1, size, [Loss("untouched", 0, bits, np.empty((0, 60)))])
     change, error = losses.change(bits + more)
     assert change == pytest.approx(more.sum() / size.sum())
-    resampled = bootstrap(
-        (more, size), lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, n_resamples=4000, rng=1
-    )
+
+    def ratio(a, b, axis):
+        return a.sum(axis) / b.sum(axis)
+
+    seed = {"rng" if "rng" in signature(bootstrap).parameters else "random_state": 1}  # scipy renamed it in 1.15
+    resampled = bootstrap((more, size), ratio, paired=True, n_resamples=4000, **seed)
     assert error == pytest.approx(resampled.standard_error, rel=0.08)
     one = DeactivationLosses("", 1, size[:1], [Loss("untouched", 0, bits[:1], np.empty((0, 1)))])
     assert one.to_json()["rows"][0]["error"] is None
