@@ -55,8 +55,8 @@ def report(
 ) -> None:
     """Write a page about SELECTION, a Parquet file that nagindex query wrote.
 
-    The page is one HTML file that loads nothing: what was asked, what came out against the pool, scores and other cuts, layers and neurons,
-    documents with their texts and explanations, and the selection as a table.
+    The page is one self-contained HTML file: the query and the index, the composition of the selection against the pool, score
+    distributions and other cutoffs, contributions of layers and neurons, example documents with explanations, and a table.
     """
     page = output or selection.with_suffix(".html")
     check_page(page)

@@ -13,10 +13,10 @@ from nagindex._version import __version__
 from nagindex.errors import NagIndexError, plural
 from nagindex.progress import step
 from nagindex.query import exhibits
-from nagindex.query.asked import asked_of, command_of, configuration_of, index_of
 from nagindex.query.contributions import overlaps_of
 from nagindex.query.makeup import Pool, columns_of_pool, lengths_of
 from nagindex.query.passed_over import Reasons
+from nagindex.query.record_text import command_of, configuration_of, index_of, query_of
 from nagindex.query.replay import changes_since
 from nagindex.query.report_targets import Scored, Selected, shown_of, target_figures
 from nagindex.report.figures import Report, Size, Table
@@ -91,7 +91,7 @@ def report_of(
     names = " and ".join(target.name for target in selected.targets)
     return Report(
         title=title or f"{plural(len(selected.positions), 'document')} for {names}",
-        asked=asked_of(selected.settings),
+        query=query_of(selected.settings),
         index=index_of(snapshot),
         notes=list(dict.fromkeys(notes)),
         stored=snapshot.manifest.documents,

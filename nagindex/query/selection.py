@@ -110,10 +110,11 @@ class Selection(SelectedRows):
         threads: int | None = None,
         progress: ProgressCallback | None = None,
     ) -> None:
-        """Write a page about the selection: one HTML file that loads nothing, and appears whole or not at all.
+        """Write a page about the selection: one self-contained HTML file, which appears whole or not at all.
 
-        It shows what was asked, what came out against the pool, scores and other cuts, layers and neurons, documents with their texts and
-        explanations, and the selection as a table. All candidates are scored again for it.
+        It shows the query and the index, the composition of the selection against the pool, score distributions and other cutoffs,
+        contributions of layers and neurons, example documents with their texts and explanations, and the selected documents as a table.
+        All candidates are scored again for it.
 
         Args:
             path: the file, whose name ends in .html; one that exists is replaced, unless it is an input or a source of the index.

@@ -46,7 +46,7 @@ class Chart:
         bars: those of the pool, then those of the selection.
         across: ticks of the horizontal axis.
         up: ticks of the vertical axis.
-        line: where the cut stands; None without one.
+        line: where the cutoff stands; None without one.
         line_label: what stands beside it.
     """
 

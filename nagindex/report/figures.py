@@ -105,12 +105,12 @@ class CutAt:
 
 @dataclass(frozen=True)
 class Cuts:
-    """A target's ranking by score alone, cut at several ranks.
+    """A target's ranking by score alone, down to several ranks.
 
     Attributes:
         column: the column whose values are counted; None where the index keeps none.
         values: its commonest values in the ranking.
-        rows: the cuts, in the order of their ranks.
+        rows: the cutoffs, in the order of their ranks.
         own: number of the row that is the selection's.
     """
 
@@ -212,7 +212,7 @@ class Group:
 
 @dataclass(frozen=True)
 class PassedOver:
-    """Documents at or above a target's cut that were not selected.
+    """Documents at or above a target's cutoff that were not selected.
 
     Attributes:
         documents: how many there are.
@@ -236,7 +236,7 @@ class TargetFigures:
         selected: what was selected for it.
         cut: the lowest score among these.
         scores: documents by score.
-        cuts: the ranking at other cuts.
+        cuts: the ranking at other cutoffs.
         parts: what the scores are made of; None for scores that weigh no neurons.
         passed_over: documents that were not selected despite their scores.
         groups: documents to look at.
@@ -261,7 +261,7 @@ class TargetOverlap:
     Attributes:
         a, b: their names.
         examples: mean overlap of an example of one with an example of the other.
-        documents: of the documents that reach A's cut, the share that reaches B's cut too.
+        documents: of the documents that reach A's cutoff, the share that reaches B's too.
     """
 
     a: str
@@ -293,7 +293,7 @@ class Report:
 
     Attributes:
         title: its title.
-        asked: what was asked, by name, as text.
+        query: the budget, the options and the engine of the query, by name, as text.
         index: what the index is, by name, as text.
         notes: sentences for the reader, such as warnings of the query.
         stored: documents of the index.
@@ -314,7 +314,7 @@ class Report:
     """
 
     title: str
-    asked: Mapping[str, str]
+    query: Mapping[str, str]
     index: Mapping[str, str]
     notes: Sequence[str]
     stored: int

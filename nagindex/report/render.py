@@ -1,4 +1,4 @@
-"""Rendering: the figures of a report become one HTML page, which loads nothing and runs nothing but its own script."""
+"""Rendering: the figures of a report become one HTML page, self-contained, with a short script of its own."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILES_SHOWN = 10
 
 
 def render(report: Report) -> str:
-    """Return a report as HTML: one file that loads nothing.
+    """Return a report as HTML: one self-contained file.
 
     What comes from documents, ids and names is escaped; a content security policy lets no script run but the page's own, and forbids
     every request.
@@ -64,16 +64,16 @@ def render(report: Report) -> str:
 def _sections(report: Report) -> dict[str, str]:
     """Return the titles of the page's sections by their anchors, in order."""
     titles = {
-        "asked": "What was asked",
-        "outcome": "What came out",
-        "scores": "Scores and the cut",
+        "asked": "Query and index",
+        "outcome": "Composition",
+        "scores": "Score distributions and cutoff",
         "layers": "Layers",
-        "neurons": "Neurons that decided",
-        "documents": "Documents to look at",
-        "lengths": "Lengths",
-        "dropped": "Left out",
-        "selection": "The selection",
-        "again": "The same again",
+        "neurons": "Neurons with the largest contributions",
+        "documents": "Example documents",
+        "lengths": "Document lengths",
+        "dropped": "Excluded documents",
+        "selection": "Selected documents",
+        "again": "Reproducing the selection",
     }
     absent = {"neurons": not any(own.parts for own in report.targets), "lengths": report.lengths is None}
     return {name: title for name, title in titles.items() if not absent.get(name)}

@@ -10,7 +10,7 @@ import pytest
 from nagindex import Decontamination, Quality, QueryOptions
 from nagindex.errors import BadInputError, InputNotFoundError
 from nagindex.query import exhibits
-from nagindex.query.asked import command_of
+from nagindex.query.record_text import command_of
 from nagindex.query.reports import report_of
 from nagindex.select.recorded import recorded_options
 
@@ -164,7 +164,7 @@ def test_the_pool_is_what_the_options_left(index, targets):
     for target in report.targets:
         assert {own.labels["label"] for group in target.groups for own in group.exhibits} == {"law"}
         assert target.scores.pool.sum() == report.pool.documents
-    assert report.asked["Where"] == "label = 'law'"
+    assert report.query["Where"] == "label = 'law'"
 
 
 def test_why_documents_above_the_cut_were_left_out(tmp_path, write_index, random_codes):
@@ -223,8 +223,8 @@ def test_quality_and_tokens_have_a_page(index, targets, tmp_path):
     selection = index.query(targets, tokens=900, quality=Quality("number"), cap={"label": 0.6}, dedup=0.9)
     report = figures(selection)
     assert "combined" in report.table.columns
-    assert report.asked["Budget"] == "900 tokens"
-    assert "near misses above" not in report.asked
+    assert report.query["Budget"] == "900 tokens"
+    assert "near misses above" not in report.query
     selection.report(tmp_path / "r.html")
 
 

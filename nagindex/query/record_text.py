@@ -1,4 +1,4 @@
-"""What was asked of which index, in words, from a selection's record: for readers, for the command line, for a config file."""
+"""The query and the index of a selection's record as text: for people, for the command line, for a config file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOT_OPTIONS = ("index", "targets", "text")
 """Entries of a record that are no options of the same name."""
 
 
-def asked_of(settings: Mapping[str, Any]) -> dict[str, str]:
+def query_of(settings: Mapping[str, Any]) -> dict[str, str]:
     """Return what a query asked for, by name, in words: the budget, the scoring, and the options that are not the defaults.
 
     Args:
