@@ -21,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.nag import Codes, NagSpec
+from nagindex.storage.commit import publish
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
-from nagindex.storage.manifest import Manifest, Settings, now, publish, read_latest
+from nagindex.storage.manifest import Manifest, Settings, now, read_latest
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Rows, SourceSpan, write_segment
 
 if TYPE_CHECKING:

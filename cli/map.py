@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from .tables import table, terminal_width
 from .target_arguments import encoding_of, files_of, targets_of, text_columns_option, text_option
 
 if TYPE_CHECKING:
-    from nagindex import Index
+    from nagindex.analysis import Agreement
 
 POOL, SWEPT = 20_000, 5_000
 
@@ -112,7 +111,7 @@ def map(  # noqa: A001 - the word users expect
     given = targets_of(opened, targets, texts, **encoding) if targets or texts else ()
     common: dict[str, Any] = {"label": label, "seed": seed, **encoding}
     if sweep:
-        _sweep(opened, given, as_json, pool=pool or SWEPT, layers=layers, top_k=top_k, **common)
+        _print_agreement(opened.map_sweep(given, pool=pool or SWEPT, layers=layers, top_k=top_k, **common), as_json)
         return
     from nagindex.analysis import require_map_file
 
@@ -142,9 +141,8 @@ def map(  # noqa: A001 - the word users expect
     note(f"Drew {plural(len(found.ids), 'point')} of {plural(len(counts), 'label')} to {', '.join(outputs)}")
 
 
-def _sweep(opened: Index, given: Any, as_json: bool, *, top_k: Sequence[int], **options: Any) -> None:
+def _print_agreement(found: Agreement, as_json: bool) -> None:
     """Print how well clusters agree with labels."""
-    found = opened.map_sweep(given, top_k=[*top_k], **options)
     for warning in found.warnings:
         warn(warning)
     if as_json:

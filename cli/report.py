@@ -96,7 +96,15 @@ def _recorded_index(selection: Path) -> nagindex.Index:
         return nagindex.open(record["path"])
 
 
-def write_report(selection: nagindex.Selection, page: Path, **options: Any) -> None:
+def write_report(
+    selection: nagindex.Selection,
+    page: Path,
+    *,
+    title: str | None = None,
+    with_text: bool,
+    corpus_root: Path | None,
+    threads: int | None,
+) -> None:
     """Write a selection's page and say so."""
-    selection.report(page, **options)
+    selection.report(page, title=title, with_text=with_text, corpus_root=corpus_root, threads=threads)
     note(f"Wrote a report to {page} ({size(page.stat().st_size)})")

@@ -18,6 +18,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny models lose more to thread
 from nagindex import build
 from nagindex.index import Index
 from nagindex.nag import CODE_DTYPE, NagSpec
+from nagindex.storage import commit as commits
 from nagindex.storage import manifest as manifests
 from nagindex.storage import segment as segments
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
@@ -139,7 +140,7 @@ def write_index():
             entries.append(_write_segment(path, spec, source, codes, ids, tokens, kept, keep, part))
         settings = manifests.Settings(keep_columns=tuple(keep))
         created = manifests.Manifest(1, "create", manifests.now(), found, settings, tuple(entries))
-        assert manifests.publish(path, created)
+        assert commits.publish(path, created)
         return Index.open(path)
 
     return write

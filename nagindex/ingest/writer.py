@@ -19,8 +19,9 @@ from nagindex.ingest.coverage import Coverage
 from nagindex.ingest.duplicates import DUPLICATE, DuplicateRows, SourceOrder, find_duplicates
 from nagindex.ingest.windows import UNREADABLE, PreparedWindow
 from nagindex.nag import Codes
+from nagindex.storage.commit import commit
 from nagindex.storage.fingerprint import installed_libraries
-from nagindex.storage.manifest import Manifest, SegmentEntry, commit
+from nagindex.storage.manifest import Manifest, SegmentEntry
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Rows, SkippedRow, SourceSpan, write_segment
 from nagindex.storage.settings import Settings
 

@@ -13,8 +13,9 @@ import numpy.typing as npt
 from nagindex.corpus.sql import connect, quote_value
 from nagindex.progress import step
 from nagindex.storage import segment as segments
+from nagindex.storage.commit import commit
 from nagindex.storage.disk_errors import writing
-from nagindex.storage.manifest import Manifest, SegmentEntry, commit, require_newest
+from nagindex.storage.manifest import Manifest, SegmentEntry, require_newest
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SourceSpan
 from nagindex.storage.tables import DOCS_ROW_GROUP, scan_sql
 

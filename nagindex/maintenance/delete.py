@@ -8,8 +8,9 @@ from pathlib import Path
 from nagindex.corpus.sql import open_database
 from nagindex.errors import BadInputError
 from nagindex.storage import segment as segments
+from nagindex.storage.commit import commit
 from nagindex.storage.docs import open_docs, rows_where
-from nagindex.storage.manifest import Manifest, commit, require_newest
+from nagindex.storage.manifest import Manifest, require_newest
 from nagindex.storage.snapshot import Snapshot
 
 

@@ -9,13 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast, get_args
+from typing import Any, Literal, TypedDict, Unpack, get_args
 
 from nagindex.arguments import check_fields, written_layers
 from nagindex.errors import BadInputError
 from nagindex.ingest.options import ENCODINGS, PresetName
 from nagindex.search.weights import Weighting
-from nagindex.targets.given import EncodeKeywords
 
 NGRAM = 13
 """Words of the n-grams that decontamination compares by default, as in GPT-3 (appendix C of arXiv 2005.14165)."""
@@ -113,18 +112,6 @@ class QueryKeywords(TypedDict, total=False):
     approx: bool
 
 
-class AskKeywords(QueryKeywords, EncodeKeywords, total=False):
-    """The fields of `QueryOptions`, and how targets are encoded, as keyword arguments of one method."""
-
-
-def split_keywords(keywords: AskKeywords) -> tuple[QueryKeywords, EncodeKeywords]:
-    """Return the fields of `QueryOptions` among keyword arguments, and those that say how targets are encoded."""
-    parts: tuple[dict[str, Any], dict[str, Any]] = {}, {}
-    for name, value in keywords.items():
-        parts[name in EncodeKeywords.__annotations__][name] = value
-    return cast(QueryKeywords, parts[0]), cast(EncodeKeywords, parts[1])
-
-
 @dataclass(frozen=True)
 class QueryOptions:
     """Options of a query; the defaults are the paper's, but for `mix`, where the paper's is `merge`.
@@ -172,7 +159,7 @@ class QueryOptions:
     approx: bool = False
 
     @classmethod
-    def of(cls, **given: Any) -> QueryOptions:
+    def of(cls, **given: Unpack[QueryKeywords]) -> QueryOptions:
         """Return options by name; values may be of any type that stands for the field's, such as a list of layers.
 
         Raises:

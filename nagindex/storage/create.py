@@ -10,10 +10,11 @@ import numpy.typing as npt
 
 from nagindex.errors import BadInputError, DamagedIndexError, plural
 from nagindex.storage.calibration import write_calibration
+from nagindex.storage.commit import publish
 from nagindex.storage.files import make_folders
 from nagindex.storage.fingerprint import Fingerprint
 from nagindex.storage.locations import mirror_of
-from nagindex.storage.manifest import Manifest, has_segments, newest_version, now, publish, read_latest, require_newest
+from nagindex.storage.manifest import Manifest, has_segments, newest_version, now, read_latest, require_newest
 from nagindex.storage.mirror import FOLDERS as STORED_FOLDERS
 from nagindex.storage.settings import Settings
 

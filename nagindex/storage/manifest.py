@@ -6,7 +6,6 @@ import dataclasses
 import glob
 import re
 import textwrap
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,20 +15,18 @@ from typing import Any
 from nagindex._version import __version__
 from nagindex.corpus.columns import RESERVED
 from nagindex.errors import (
-    BadInputError,
     DamagedIndexError,
     InputNotFoundError,
     UnknownFormatError,
 )
 from nagindex.storage.checksummed_json import damage_error, load_json
-from nagindex.storage.files import FileEntry, create_exclusively
+from nagindex.storage.files import FileEntry
 from nagindex.storage.fingerprint import Fingerprint
-from nagindex.storage.json_bytes import dump_json
 from nagindex.storage.locations import location, mirror_of
 from nagindex.storage.schema import LARGEST, from_json
 from nagindex.storage.settings import Settings
 from nagindex.storage.verified import require_folder
-from nagindex.storage.version_hint import hint_path, read_hint, write_hint
+from nagindex.storage.version_hint import hint_path, read_hint
 
 FORMAT_VERSION = 1
 COLUMNS_FLAG = "columns"
@@ -103,11 +100,40 @@ class Manifest:
         """Tokens of the documents, without deleted ones."""
         return sum(s.tokens - s.deleted_tokens for s in self.segments)
 
-    def following(self, operation: str, segments: tuple[SegmentEntry, ...], **changes: Any) -> Manifest:
-        """Return the next version, with these segments and with `changes` to other fields."""
-        return dataclasses.replace(
-            self, version=self.version + 1, operation=operation, created=now(), segments=segments, **changes
+    def following(
+        self,
+        operation: str,
+        segments: tuple[SegmentEntry, ...],
+        *,
+        settings: Settings | None = None,
+        flags: tuple[str, ...] | None = None,
+    ) -> Manifest:
+        """Return the next version, with these segments; settings and flags are this one's unless others are given."""
+        return Manifest(
+            version=self.version + 1,
+            operation=operation,
+            created=now(),
+            fingerprint=self.fingerprint,
+            settings=self.settings if settings is None else settings,
+            segments=segments,
+            flags=self.flags if flags is None else flags,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the manifest as JSON values, with the flags that its content needs and the writer."""
+        fields = dataclasses.asdict(self)
+        settings = fields["settings"]
+        later = {name: settings.pop(name) for name in ("keep_paths", "keep_all", "calibrate", "sample")}
+        # What an index does without is left out, so that earlier versions of nagindex read it.
+        used = {name: value for name, value in later.items() if value}
+        needed = {
+            COLUMNS_FLAG: used.keys() - {"calibrate", "sample"},
+            CALIBRATION_FLAG: self.fingerprint.calibration,
+            LAYERS_FLAG: self.fingerprint.spec.numbers,
+        }
+        flags = {*fields.pop("flags"), *(flag for flag, reason in needed.items() if reason)}
+        fields |= {"fingerprint": self.fingerprint.to_json(), "settings": settings | used}
+        return {"format_version": FORMAT_VERSION, "flags": sorted(flags), "writer": f"nagindex {__version__}"} | fields
 
 
 def now() -> str:
@@ -262,84 +288,6 @@ def read_manifest(index: Path, version: int) -> Manifest:
     return manifest
 
 
-def publish(index: Path, manifest: Manifest) -> bool:
-    """Publish a version, which makes it current; return False, without any change, if another writer took its number."""
-    path = manifest_path(index, manifest.version)
-    content, remote = dump_json(_to_json(manifest)), mirror_of(index)
-    if not (create_exclusively(path, content) if remote is None else remote.create(path, content)):
-        return False
-    numbers = versions(index)
-    if numbers[-1] > manifest.version and manifest.version - 1 not in numbers:
-        # another writer published this number, and it was vacuumed since
-        path.unlink(missing_ok=True) if remote is None else remote.delete([path])
-        return False
-    write_hint(index, manifest.version)
-    return True
-
-
-def commit(index: Path, change: Callable[[Manifest], Manifest | None]) -> Manifest:
-    """Publish a change to the current version; if another writer publishes first, apply it again to the new version.
-
-    Args:
-        index: the index's folder.
-        change: returns the version that follows a given one, or None if there is nothing to change.
-
-    Returns:
-        The published version; the current one if there was nothing to change.
-
-    Raises:
-        BadInputError: a file of the new version has been removed before publication.
-    """
-    uploaded = set[Path]()
-    while True:
-        current = read_latest(index)
-        following = change(current)
-        if following is None:
-            return current
-        _require_files(index, current, following)
-        new = _new_files(index, current, following)
-        if (remote := mirror_of(index)) is not None:
-            remote.upload(path for path in new if path not in uploaded)  # those of a lost race are there
-            uploaded.update(new)
-        if publish(index, following):
-            _restore_files(index, new)
-            return following
-
-
-def _require_files(index: Path, current: Manifest, following: Manifest) -> None:
-    """Raise BadInputError if a file written for the following version is gone, so that no version names a missing file."""
-    known = {(entry.id, entry.deleted) for entry in current.segments}
-    for entry in following.segments:
-        if (entry.id, entry.deleted) not in known:
-            for name in entry.files:
-                path = index / "segments" / entry.id / name
-                if not path.exists() and not _is_stored(index, current, entry.id, name):
-                    cause = "by a vacuum whose clock is ahead of this one, or by somebody"
-                    raise BadInputError(f"{path}: removed before it was published, {cause}; run the same command again")
-
-
-def _is_stored(index: Path, current: Manifest, segment: str, name: str) -> bool:
-    """Return whether an object store holds a file of the current version, which the mirror may lack."""
-    return mirror_of(index) is not None and any(e.id == segment and name in e.files for e in current.segments)
-
-
-def _new_files(index: Path, current: Manifest, following: Manifest) -> list[Path]:
-    """Return the files of segments that the current version does not name."""
-    known = {(entry.id, name) for entry in current.segments for name in entry.files}
-    new = [(e.id, name) for e in following.segments for name in e.files if (e.id, name) not in known]
-    return [index / "segments" / segment / name for segment, name in new]
-
-
-def _restore_files(index: Path, paths: Sequence[Path]) -> None:
-    """Write files of the version just published again that a vacuum elsewhere removed: the upload took longer than its grace."""
-    remote = mirror_of(index)
-    if remote is not None:
-        there = {
-            own.name for folder in {p.parent for p in paths} for own in remote.store.listing(remote.name_of(folder))
-        }
-        remote.upload(path for path in paths if remote.name_of(path) not in there)
-
-
 def _quoted(value: object) -> str:
     """Return an untrusted value as one short line of ASCII."""
     return textwrap.shorten(ascii(value).strip("'"), 80, placeholder=" ...")
@@ -347,22 +295,6 @@ def _quoted(value: object) -> str:
 
 def _damaged(path: Path) -> DamagedIndexError:
     return damage_error(path, "the manifest")
-
-
-def _to_json(manifest: Manifest) -> dict[str, Any]:
-    fields = dataclasses.asdict(manifest)
-    settings = fields["settings"]
-    later = {name: settings.pop(name) for name in ("keep_paths", "keep_all", "calibrate", "sample")}
-    # What an index does without is left out, so that earlier versions of nagindex read it.
-    used = {name: value for name, value in later.items() if value}
-    needed = {
-        COLUMNS_FLAG: used.keys() - {"calibrate", "sample"},
-        CALIBRATION_FLAG: manifest.fingerprint.calibration,
-        LAYERS_FLAG: manifest.fingerprint.spec.numbers,
-    }
-    flags = {*fields.pop("flags"), *(flag for flag, reason in needed.items() if reason)}
-    fields |= {"fingerprint": manifest.fingerprint.to_json(), "settings": settings | used}
-    return {"format_version": FORMAT_VERSION, "flags": sorted(flags), "writer": f"nagindex {__version__}"} | fields
 
 
 def _from_json(content: dict[str, Any]) -> Manifest:

@@ -10,9 +10,9 @@ import numpy as np
 
 from nagindex.nag import CODE_DTYPE, NagSpec
 from nagindex.storage import locations, mirror
+from nagindex.storage.commit import commit
 from nagindex.storage.create import create_index
 from nagindex.storage.fingerprint import Fingerprint
-from nagindex.storage.manifest import commit
 from nagindex.storage.segment import Rows, SourceSpan, write_segment
 from nagindex.storage.settings import Settings
 

@@ -36,6 +36,7 @@ from nagindex.ingest.windows import PreparedWindow, SourceReport
 from nagindex.ingest.writer import Destination, SegmentWriter
 from nagindex.nag import CODE_DTYPE, NagSpec
 from nagindex.search import hnsw, plan
+from nagindex.storage import commit as commits
 from nagindex.storage import manifest as manifests
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 from nagindex.storage.segment import Rows, SourceSpan
@@ -89,7 +90,7 @@ def append(path: Path, name: str, ids: list[str], on_duplicate: str) -> None:
 def announced(note: Note) -> dict[str, Any]:
     """Have each version that this process publishes noted; what is in the returned dictionary then belongs to the note."""
     about: dict[str, Any] = {}
-    publish = manifests.publish
+    publish = commits.publish
 
     def published(index: Path, manifest: manifests.Manifest) -> bool:
         done = publish(index, manifest)
@@ -97,7 +98,7 @@ def announced(note: Note) -> dict[str, Any]:
             note(version=manifest.version, **about)
         return done
 
-    manifests.publish = published
+    commits.publish = published
     return about
 
 

@@ -20,6 +20,7 @@ from nagindex.ingest.windows import PreparedWindow, SourceReport
 from nagindex.maintenance import compact
 from nagindex.nag import CODE_DTYPE, NagSpec
 from nagindex.search import hnsw
+from nagindex.storage import commit as commits
 from nagindex.storage import manifest as manifests
 from nagindex.storage import segment as segments
 
@@ -187,7 +188,7 @@ class Disk:
             patch.setattr(os, name, self._watched(getattr(os, name)))
         patch.setattr(os, "fsync", self._watched(lambda descriptor: None))
         patch.setattr(segments, "write_table", self._watched(segments.write_table))
-        plain, publish = builtins.open, manifests.publish
+        plain, publish = builtins.open, commits.publish
         writing = self._watched(plain)
 
         def opened(file, mode="r", *args, **named):
@@ -198,7 +199,7 @@ class Disk:
             return publish(*args)
 
         patch.setattr(builtins, "open", opened)
-        patch.setattr(manifests, "publish", published)
+        patch.setattr(commits, "publish", published)
 
     def _watched(self, function):
         @wraps(function)

@@ -15,6 +15,7 @@ from nagindex.errors import BadInputError, DamagedIndexError, NagIndexError
 from nagindex.index import Index
 from nagindex.nag import CODE_DTYPE, MAX_WIDTH, NagSpec, invalid_rows
 from nagindex.search.profile import contrast_of, profile_of
+from nagindex.storage import commit as commits
 from nagindex.storage import manifest as manifests
 from nagindex.storage.files import FileEntry
 from nagindex.storage.manifest import Manifest, SegmentEntry, Settings
@@ -98,7 +99,7 @@ def test_the_manifest_of_a_billion_documents_is_ten_megabytes_that_come_back_who
     made = Manifest(1, "append", manifests.now(), fingerprint(SPEC), Settings(), entries)
     assert made.documents >= LIMIT - 7_630 * 1000
     assert made.tokens == 7_630 * 10**9
-    assert manifests.publish(tmp_path, made)
+    assert commits.publish(tmp_path, made)
     size = manifests.manifest_path(tmp_path, 1).stat().st_size
     assert size < 12_000_000
     assert manifests.read_manifest(tmp_path, 1) == made
@@ -142,7 +143,7 @@ def many_segments(write_index, random_codes, folder, count):
                 (place / file).write_bytes((source / file).read_bytes())
         group.append(name)
     entries = (first, *(SegmentEntry(**{**vars(first), "id": name}) for name in names))
-    assert manifests.publish(folder, index.manifest.following("append", entries))
+    assert commits.publish(folder, index.manifest.following("append", entries))
 
 
 def opened_in_a_child(folder):

@@ -12,9 +12,10 @@ from nagindex.index import Index
 from nagindex.nag import NagSpec
 from nagindex.storage import manifest as manifests
 from nagindex.storage.arrays import data_offset, map_array, write_array
+from nagindex.storage.commit import commit, publish
 from nagindex.storage.files import create_exclusively, replacing
 from nagindex.storage.json_bytes import digest
-from nagindex.storage.manifest import Manifest, Settings, commit, manifest_path, publish, read_latest, read_manifest
+from nagindex.storage.manifest import Manifest, Settings, manifest_path, read_latest, read_manifest
 
 SPEC = NagSpec("up", (8, 8), 3)
 

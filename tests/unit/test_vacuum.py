@@ -6,7 +6,8 @@ import pytest
 from nagindex.errors import BadInputError
 from nagindex.index import Index
 from nagindex.maintenance import vacuum
-from nagindex.storage.manifest import commit, publish, read_latest
+from nagindex.storage.commit import commit, publish
+from nagindex.storage.manifest import read_latest
 from nagindex.storage.segment import with_deleted
 
 

@@ -10,8 +10,9 @@ from nagindex.errors import DamagedIndexError
 from nagindex.index import Index
 from nagindex.storage import manifest as manifests
 from nagindex.storage import version_hint
+from nagindex.storage.commit import commit
 from nagindex.storage.json_bytes import dump_json
-from nagindex.storage.manifest import commit, manifest_path, missing_version, read_latest
+from nagindex.storage.manifest import manifest_path, missing_version, read_latest
 from nagindex.storage.version_hint import hint_path, read_hint, write_hint
 
 
