@@ -23,7 +23,7 @@ from benchmarks.report import emit, median_seconds, options
 from nagindex.corpus.reading import read_documents
 from nagindex.corpus.sources import find_sources
 from nagindex.select.decontaminate import EvaluationTexts
-from nagindex.select.options import NGRAM
+from nagindex.select.signals import NGRAM
 
 DISTINCT = 200_000
 DOCUMENT_WORDS = 500

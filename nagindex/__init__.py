@@ -64,8 +64,9 @@ if TYPE_CHECKING:
     from nagindex.search.plan import Plan as Plan
     from nagindex.select.options import BACKGROUNDS as BACKGROUNDS
     from nagindex.select.options import MIXES as MIXES
-    from nagindex.select.options import NORMALIZATIONS as NORMALIZATIONS
-    from nagindex.select.options import Decontamination, Quality, QueryOptions
+    from nagindex.select.options import QueryOptions
+    from nagindex.select.signals import NORMALIZATIONS as NORMALIZATIONS
+    from nagindex.select.signals import Decontamination, Quality
     from nagindex.storage.cache_room import cached_indexes as cached_indexes
     from nagindex.storage.cache_room import clear_cache as clear_cache
     from nagindex.storage.places import check_output as check_output
@@ -125,8 +126,11 @@ _HOMES = {
         "nagindex.query.target_profile": ["TargetProfile"],
         "nagindex.search.plan": ["Plan"],
         "nagindex.select.options": [
-            *("BACKGROUNDS", "MIXES", "NORMALIZATIONS", "Decontamination", "Quality", "QueryOptions"),
+            "BACKGROUNDS",
+            "MIXES",
+            "QueryOptions",
         ],
+        "nagindex.select.signals": ["NORMALIZATIONS", "Decontamination", "Quality"],
         "nagindex.storage.cache_room": ["cached_indexes", "clear_cache"],
         "nagindex.storage.places": ["check_output"],
         "nagindex.targets.lm_eval": ["Harness", "PRESETS"],

@@ -10,8 +10,7 @@ from nagindex.arguments import checked
 from nagindex.errors import BadInputError
 from nagindex.facade.encoding import EncodingIndex
 from nagindex.progress import ProgressCallback, reports_progress
-from nagindex.select.keywords import AskKeywords
-from nagindex.select.options import QueryOptions
+from nagindex.select.options import AskKeywords, QueryOptions
 from nagindex.storage.docs import positions_of, require_ids
 from nagindex.storage.places import check_output_beside
 from nagindex.storage.source_texts import SourceTexts

@@ -15,8 +15,7 @@ from nagindex.errors import BadInputError
 from nagindex.facade.opened import OpenedIndex
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.select.fit import require_fit
-from nagindex.select.keywords import AskKeywords, split_keywords
-from nagindex.select.options import QueryOptions
+from nagindex.select.options import AskKeywords, QueryOptions, split_keywords
 from nagindex.storage.calibration import read_calibration
 from nagindex.storage.fingerprint import installed_libraries
 from nagindex.storage.places import check_output, check_output_beside

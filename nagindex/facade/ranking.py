@@ -13,9 +13,8 @@ from nagindex.nag import Codes
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.query.selection import Selection
 from nagindex.select.budget import Budget
-from nagindex.select.keywords import AskKeywords
 from nagindex.select.labels import Relevant, RelevantIds, labels_of
-from nagindex.select.options import QueryOptions
+from nagindex.select.options import AskKeywords, QueryOptions
 from nagindex.targets.given import EncodeKeywords, Targets, repeatable, rewritten, written
 from nagindex.targets.load import require_encodable
 from nagindex.targets.saved import TargetSet

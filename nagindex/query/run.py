@@ -26,9 +26,10 @@ from nagindex.search.view import View
 from nagindex.select.budget import Budget, exact_cut, shares_of
 from nagindex.select.candidates import Candidates
 from nagindex.select.choose import Constraints, Outcome, choose, contaminated_examples
-from nagindex.select.options import Quality, QueryOptions, exact_decimal
+from nagindex.select.options import QueryOptions, exact_decimal
 from nagindex.select.query_files import QueryFiles
 from nagindex.select.ranking_key import RankingKey, Standardized, by_best, by_target, with_minimum, with_quality
+from nagindex.select.signals import Quality
 from nagindex.storage.docs import ids_at
 from nagindex.storage.fingerprint import installed_libraries
 from nagindex.storage.locations import location

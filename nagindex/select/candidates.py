@@ -17,8 +17,8 @@ from nagindex.nag import Codes
 from nagindex.progress import step
 from nagindex.search.scan import Part
 from nagindex.search.view import View
-from nagindex.select.options import Quality
 from nagindex.select.query_files import QueryFiles
+from nagindex.select.signals import Quality
 from nagindex.storage.docs import columns_of, open_docs, select_candidates, tokens_of
 from nagindex.storage.locations import location
 from nagindex.storage.snapshot import Snapshot

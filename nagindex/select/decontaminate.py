@@ -24,7 +24,7 @@ from nagindex.corpus.sources import Paths, Source, content_hash, find_sources
 from nagindex.errors import BadInputError
 from nagindex.progress import step
 from nagindex.search.kernels import compiled
-from nagindex.select.options import NGRAM
+from nagindex.select.signals import NGRAM
 
 SPACE = np.uint32(ord(" "))
 DELETED = np.uint32(0xFFFFFFFF)

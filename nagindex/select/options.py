@@ -9,85 +9,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, TypedDict, Unpack, get_args
+from typing import Any, Literal, TypedDict, Unpack, cast, get_args
 
 from nagindex.arguments import check_fields, written_layers
 from nagindex.errors import BadInputError
 from nagindex.ingest.options import ENCODINGS, PresetName
 from nagindex.search.weights import Weighting
-
-NGRAM = 13
-"""Words of the n-grams that decontamination compares by default, as in GPT-3 (appendix C of arXiv 2005.14165)."""
+from nagindex.select.signals import NGRAM, Decontamination, Quality, paths_of, require_choice
+from nagindex.targets.given import EncodeKeywords
 
 Mix = Literal["union", "merge", "distinct", "max"]
-Normalization = Literal["minmax", "rank"]
 Background = Literal["pool", "candidates"]
 MIXES: tuple[str, ...] = get_args(Mix)
-NORMALIZATIONS: tuple[str, ...] = get_args(Normalization)
 BACKGROUNDS: tuple[str, ...] = get_args(Background)
-
-
-@dataclass(frozen=True)
-class Quality:
-    """A quality signal, by which documents are ranked together with their similarity to the examples.
-
-    Attributes:
-        column: a kept column of the index, or a column of `scores`.
-        scores: file with an id and a value for each document; by default the values are the index's.
-        weight: weight of quality, above 0; similarity has the weight 1.
-        lower_is_better: whether a small value means high quality.
-        normalize: `minmax` or `rank`: how similarity and quality become comparable.
-
-    Raises:
-        BadInputError: neither `column` nor `scores` is given, or a value is out of range.
-    """
-
-    column: str | None = None
-    scores: str | Path | None = None
-    weight: float = 1.0
-    lower_is_better: bool = False
-    normalize: Normalization = "minmax"
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        object.__setattr__(self, "scores", None if self.scores is None else str(self.scores))
-        object.__setattr__(self, "weight", float(self.weight))
-        _require_choice("normalize", self.normalize, NORMALIZATIONS)
-        if not (math.isfinite(self.weight) and self.weight > 0):
-            raise BadInputError(
-                f"quality weight {self.weight:g}: a number above 0; leave quality out of the query to ignore it"
-            )
-        if self.column is None and self.scores is None:
-            raise BadInputError(
-                "settings of quality without quality: name a column with `column`, or a file with `scores`"
-            )
-
-
-@dataclass(frozen=True)
-class Decontamination:
-    """Evaluation texts; documents that share an n-gram with one of them are not selected.
-
-    Attributes:
-        files: files, globs or folders of the evaluation texts, in any corpus format.
-        column: column of the texts; by default found in each file.
-        ngram: words of an n-gram, at least 1.
-
-    Raises:
-        BadInputError: a value is out of range.
-    """
-
-    files: str | Path | Iterable[str | Path]
-    column: str | None = None
-    ngram: int = NGRAM
-
-    def __post_init__(self) -> None:
-        check_fields(self)
-        object.__setattr__(self, "files", _paths(self.files))
-        object.__setattr__(self, "ngram", int(self.ngram))
-        if not self.files:
-            raise BadInputError("decontaminate: no file of evaluation texts; name at least one")
-        if self.ngram < 1:
-            raise BadInputError(f"ngram {self.ngram}: an n-gram has at least one word")
 
 
 class QueryKeywords(TypedDict, total=False):
@@ -110,6 +44,18 @@ class QueryKeywords(TypedDict, total=False):
     dedup: float | None
     decontamination: Decontamination | None
     approx: bool
+
+
+class AskKeywords(QueryKeywords, EncodeKeywords, total=False):
+    """The fields of `QueryOptions`, and how targets are encoded, as keyword arguments of one method."""
+
+
+def split_keywords(keywords: AskKeywords) -> tuple[QueryKeywords, EncodeKeywords]:
+    """Return the fields of `QueryOptions` among keyword arguments, and those that say how targets are encoded."""
+    parts: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+    for name, value in keywords.items():
+        parts[name in EncodeKeywords.__annotations__][name] = value
+    return cast(QueryKeywords, parts[0]), cast(EncodeKeywords, parts[1])
 
 
 @dataclass(frozen=True)
@@ -174,7 +120,7 @@ class QueryOptions:
     def __post_init__(self) -> None:
         check_fields(self)
         for name, plain in (
-            ("exclude", _paths(self.exclude)),
+            ("exclude", paths_of(self.exclude)),
             ("target_weights", _numbers(self.target_weights)),
             ("cap", _numbers(self.cap)),
             ("layers", written_layers(self.layers)),
@@ -192,10 +138,10 @@ class QueryOptions:
         self._check()
 
     def _check(self) -> None:
-        _require_choice("mix", self.mix, MIXES)
+        require_choice("mix", self.mix, MIXES)
         if self.preset is not None:
-            _require_choice("preset", self.preset, tuple(ENCODINGS))
-        _require_choice("background", self.background, BACKGROUNDS)
+            require_choice("preset", self.preset, tuple(ENCODINGS))
+        require_choice("background", self.background, BACKGROUNDS)
         if self.nearest is not None and self.weighting.compares_with_pool:
             raise BadInputError(
                 f"weights {self.weights} go with score mean: score {self.score} has no frequencies to weigh"
@@ -222,7 +168,7 @@ class QueryOptions:
     @property
     def excluded_files(self) -> tuple[str, ...]:
         """The files of `exclude`."""
-        return _paths(self.exclude)
+        return paths_of(self.exclude)
 
     @property
     def written_layers(self) -> str | None:
@@ -281,7 +227,7 @@ class QueryOptions:
                 **_quality_record(self.quality),
                 "where": self.where,
                 "cap": dict(self.cap),
-                "exclude": list(map(os.path.abspath, _paths(self.exclude))),
+                "exclude": list(map(os.path.abspath, paths_of(self.exclude))),
                 "dedup": self.dedup,
                 **_decontamination_record(self.decontamination),
                 "approx": self.approx,
@@ -303,7 +249,7 @@ def _quality_record(quality: Quality | None) -> dict[str, Any]:
 
 def _decontamination_record(decontamination: Decontamination | None) -> dict[str, Any]:
     return {
-        "decontaminate": [] if decontamination is None else list(map(os.path.abspath, _paths(decontamination.files))),
+        "decontaminate": [] if decontamination is None else list(map(os.path.abspath, paths_of(decontamination.files))),
         "evaluation-column": None if decontamination is None else decontamination.column,
         "ngram": NGRAM if decontamination is None else decontamination.ngram,
     }
@@ -325,15 +271,5 @@ def exact_decimal(number: float) -> Fraction:
     return Fraction(str(number))
 
 
-def _paths(given: Any) -> tuple[str, ...]:
-    listed = [given] if isinstance(given, str) or hasattr(given, "__fspath__") else given
-    return tuple(map(str, listed))
-
-
 def _numbers(given: Mapping[str, float]) -> dict[str, float]:
     return {str(key): float(value) for key, value in given.items()}
-
-
-def _require_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise BadInputError(f"{name} {value!r}: one of {', '.join(choices)}")

@@ -11,7 +11,7 @@ from nagindex.corpus.sql import open_database
 from nagindex.errors import BadInputError
 from nagindex.select.decontaminate import EvaluationTexts
 from nagindex.select.id_files import load_ids, load_values
-from nagindex.select.options import Decontamination, Quality
+from nagindex.select.signals import Decontamination, Quality
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from nagindex.search.profile import Target
 from nagindex.search.scan import ROWS_PER_TASK, Part, SumsOf
-from nagindex.select.options import Quality
+from nagindex.select.signals import Quality
 
 EXACT_SQUARES = 1 << 44
 """Sums below this can be added up by the block in 64 bits, and so can the products of their halves, of `HALF` bits and more."""

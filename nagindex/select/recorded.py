@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from nagindex.select.options import NGRAM, Decontamination, Quality, QueryOptions
+from nagindex.select.options import QueryOptions
+from nagindex.select.signals import NGRAM, Decontamination, Quality
 
 OTHER_NAMES = {"target-weight": "target_weights"}
 """Names on the command line that are not those of fields."""

@@ -11,7 +11,7 @@ import pytest
 from shell import Shell, jsonl
 
 import nagindex
-from nagindex.query import selection as selection_module
+from nagindex.query import selected_rows
 from nagindex.storage import source_texts
 
 RECORDS = [{"id": f"d{i}", "text": f"river {i} garden", "label": "ab"[i % 2]} for i in range(8)]
@@ -134,7 +134,7 @@ def test_the_best_of_each_target_are_at_the_head(index: nagindex.Index) -> None:
 
 
 def test_a_notebook_shows_the_first_rows(index: nagindex.Index, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection_module, "ROWS_SHOWN", 6)
+    monkeypatch.setattr(selected_rows, "ROWS_SHOWN", 6)
     shown = index.query("t.jsonl", n=8)._repr_html_()
     assert shown.count("<tr>") == 7
     assert "<td>1.0000</td>" in shown
@@ -148,8 +148,8 @@ def test_a_missing_package_is_named_with_its_command(
     index: nagindex.Index, monkeypatch: pytest.MonkeyPatch, package: str, method: str
 ) -> None:
     selection = index.query("t.jsonl", n=1)
-    real = selection_module.find_spec
-    monkeypatch.setattr(selection_module, "find_spec", lambda name: None if name == package else real(name))
+    real = selected_rows.find_spec
+    monkeypatch.setattr(selected_rows, "find_spec", lambda name: None if name == package else real(name))
     with pytest.raises(
         nagindex.MissingDependencyError, match=rf"{package} is not installed; run: pip install 'nagindex\["
     ):

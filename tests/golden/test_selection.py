@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import reference_data as data
 
-from nagindex.select.options import Quality
+from nagindex.select.signals import Quality
 
 ABSOLUTE = 1e-12
 LAYERS = {"last": "last", "first": "first", "0_2": "0,2"}

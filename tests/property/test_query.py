@@ -15,7 +15,7 @@ from pools import frozen
 
 from nagindex.errors import BadInputError
 from nagindex.search import scan, spill
-from nagindex.select.options import Decontamination, Quality
+from nagindex.select.signals import Decontamination, Quality
 
 LAYERS, TOP_K, WIDTH, DOCUMENTS = 4, 3, 7, 60
 SOURCES = ("web", "books", "code", None)

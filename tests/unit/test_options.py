@@ -12,7 +12,8 @@ from nagindex.nag import NagSpec
 from nagindex.search.profile import contrast_of
 from nagindex.search.view import View, layers_of
 from nagindex.select.budget import shares_of
-from nagindex.select.options import Decontamination, Quality, QueryOptions, exact_decimal
+from nagindex.select.options import QueryOptions, exact_decimal
+from nagindex.select.signals import Decontamination, Quality
 
 REFUSED = {
     "mix 'both': one of union, merge, distinct, max": {"mix": "both"},

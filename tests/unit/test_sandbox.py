@@ -15,7 +15,7 @@ from nagindex.backbone import locate as models
 from nagindex.backbone.load import load_backbone
 from nagindex.backbone.options import ModelOptions
 from nagindex.errors import BadInputError, NagIndexError
-from nagindex.select.options import Quality
+from nagindex.select.signals import Quality
 from nagindex.storage.docs import open_docs, run_select
 from nagindex.targets.templates import fill_template
 

@@ -8,6 +8,7 @@ import pytest
 
 from nagindex.errors import DamagedIndexError
 from nagindex.index import Index
+from nagindex.storage import commit as commits
 from nagindex.storage import manifest as manifests
 from nagindex.storage import version_hint
 from nagindex.storage.commit import commit
@@ -101,7 +102,7 @@ def test_a_writer_killed_before_the_hint_has_published(index, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(manifests, "write_hint", killed)
+        patch.setattr(commits, "write_hint", killed)
         with pytest.raises(KeyboardInterrupt):
             index.delete(ids=["c"])
     assert (read_latest(index.path).version, read_hint(index.path)) == (4, 3)
