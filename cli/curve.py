@@ -13,14 +13,13 @@ import click
 import nagindex
 
 from .messages import note
-from .options import device_option, index_option, json_option
-from .query_options import target_column_option
+from .options import index_option, json_option
 from .query_output import check_outputs, print_curve
 from .tables import printable, table, terminal_width, wrapped
-from .target_arguments import encoding_of, files_of, targets_of, text_columns_option, text_option
+from .target_arguments import encoding_options, files_of, targets_of, text_option
 
 if TYPE_CHECKING:
-    from nagindex import ScoreCurve
+    from nagindex import EncodeKeywords, ScoreCurve
 
 WIDTH = 80
 """Columns of a line where stdout is no terminal."""
@@ -53,10 +52,7 @@ MARKS = "*o+x#@%&"
 @click.option("--top-k", type=click.IntRange(min=1), metavar="K", help="As in the query. [default: the index's]")
 @click.option("--where", metavar="SQL", help="Rank only documents that meet a condition on the columns of docs.")
 @click.option("--exclude", multiple=True, metavar="FILE", help="Leave out ids of a file, as in the query.")
-@text_columns_option
-@target_column_option
-@click.option("--model", help="Where the backbone lies now, if it was moved.")
-@device_option
+@encoding_options
 @json_option
 def curve(
     targets: tuple[str, ...],
@@ -71,10 +67,7 @@ def curve(
     top_k: int | None,
     where: str | None,
     exclude: tuple[str, ...],
-    text_columns: tuple[str, ...],
-    target_column: str | None,
-    model: str | None,
-    device: str,
+    encoding: EncodeKeywords,
     as_json: bool,
 ) -> None:
     """Show how scores and columns change down the ranking for TARGETS.
@@ -86,7 +79,6 @@ def curve(
         raise click.UsageError(f"-o {output}: the image is written as SVG; name a file that ends in .svg")
     opened = nagindex.open(index)
     check_outputs(opened, [output], [*files_of(targets), *exclude])
-    encoding = encoding_of(text_columns, target_column, model, device)
     options = nagindex.QueryOptions(
         weights=weights, score=score, layers=layers, top_k=top_k, where=where, exclude=exclude
     )

@@ -12,12 +12,12 @@ import nagindex
 
 from .messages import note, warn
 from .options import COUNT, device_option, index_option, json_option, plural, text_column_option, trust_option
-from .query_options import target_column_option
 from .query_output import check_outputs
 from .tables import table, terminal_width
-from .target_arguments import encoding_of, files_of, targets_of, text_columns_option, text_option
+from .target_arguments import encoding_options, files_of, targets_of, text_option
 
 if TYPE_CHECKING:
+    from nagindex import EncodeKeywords
     from nagindex.analysis import DeactivationLosses, TaskScores
 
 METHODS = "frequency, contrast[:A], log-odds[:M], log-ratio[:M], impact or random"
@@ -32,10 +32,7 @@ METHODS = "frequency, contrast[:A], log-odds[:M], log-ratio[:M], impact or rando
 @click.option("--layers", metavar="L", help="Layers whose neurons are chosen, as in nagindex query. [default: all]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random choice.")
 @click.option("-o", "--output", default="-", metavar="FILE", help="JSON file to write. [default: stdout]")
-@text_columns_option
-@target_column_option
-@click.option("--model", help="Where the backbone lies now, if it was moved.")
-@device_option
+@encoding_options
 def deactivate(
     target: tuple[str, ...],
     texts: tuple[str, ...],
@@ -45,10 +42,7 @@ def deactivate(
     layers: str | None,
     seed: int,
     output: str,
-    text_columns: tuple[str, ...],
-    target_column: str | None,
-    model: str | None,
-    device: str,
+    encoding: EncodeKeywords,
 ) -> None:
     """Choose the neurons of each layer that stand most for a target.
 
@@ -60,7 +54,6 @@ def deactivate(
     """
     opened = nagindex.open(index)
     check_outputs(opened, [output], files_of(target))
-    encoding = encoding_of(text_columns, target_column, model, device)
     given = targets_of(opened, target, texts, **encoding)
     listed = [*given.values()] if isinstance(given, dict) else [*given]
     if len(listed) > 1:

@@ -16,9 +16,8 @@ import nagindex
 
 from .messages import note, warn, with_flags_in
 from .options import device_option, index_option, json_option, plural
-from .query_options import target_column_option
 from .tables import table, terminal_width
-from .target_arguments import encoding_of, targets_of, text_columns_option, text_option
+from .target_arguments import encoding_of, target_column_option, targets_of, text_columns_option, text_option
 
 if TYPE_CHECKING:
     from nagindex import Evaluation

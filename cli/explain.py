@@ -12,14 +12,13 @@ import click
 import nagindex
 
 from .messages import warn
-from .options import device_option, index_option, json_option
-from .query_options import target_column_option
+from .options import index_option, json_option
 from .query_output import TEXT_SHOWN
 from .tables import printable, table, terminal_width
-from .target_arguments import encoding_of, targets_of, text_columns_option, text_option
+from .target_arguments import encoding_options, targets_of, text_option
 
 if TYPE_CHECKING:
-    from nagindex import Explanation, Index
+    from nagindex import EncodeKeywords, Explanation, Index
 
 BAR = 20
 """Characters of the longest bar."""
@@ -39,10 +38,7 @@ BAR = 20
 @click.option(
     "--corpus-root", type=click.Path(path_type=Path, file_okay=False), help="Where the sources lie now, for the texts."
 )
-@text_columns_option
-@target_column_option
-@click.option("--model", help="Where the backbone lies now, if it was moved.")
-@device_option
+@encoding_options
 @json_option
 def explain(
     ids: tuple[str, ...],
@@ -52,10 +48,7 @@ def explain(
     neurons: int,
     examples: int,
     corpus_root: Path | None,
-    text_columns: tuple[str, ...],
-    target_column: str | None,
-    model: str | None,
-    device: str,
+    encoding: EncodeKeywords,
     as_json: bool,
     weights: str,
     score: str,
@@ -70,7 +63,6 @@ def explain(
     if not targets and not texts:
         raise click.UsageError("Missing option '--targets'; name files of examples, or give --text")
     opened = nagindex.open(index)
-    encoding = encoding_of(text_columns, target_column, model, device)
     given = targets_of(opened, targets, texts, **encoding)
     options = nagindex.QueryOptions(weights=weights, score=score, layers=layers, top_k=top_k)
     found = opened.explain(ids, given, options=options, **encoding)

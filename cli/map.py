@@ -12,13 +12,13 @@ import click
 import nagindex
 
 from .messages import note, warn
-from .options import COUNT, device_option, index_option, json_option, plural
-from .query_options import target_column_option
+from .options import COUNT, index_option, json_option, plural
 from .query_output import check_outputs
 from .tables import table, terminal_width
-from .target_arguments import encoding_of, files_of, targets_of, text_columns_option, text_option
+from .target_arguments import encoding_options, files_of, targets_of, text_option
 
 if TYPE_CHECKING:
+    from nagindex import EncodeKeywords
     from nagindex.analysis import Agreement
 
 POOL, SWEPT = 20_000, 5_000
@@ -64,10 +64,7 @@ POOL, SWEPT = 20_000, 5_000
 @click.option(
     "--corpus-root", type=click.Path(path_type=Path, file_okay=False), help="Where the sources lie now, for the texts."
 )
-@text_columns_option
-@target_column_option
-@click.option("--model", help="Where the backbone lies now, if it was moved.")
-@device_option
+@encoding_options
 @json_option
 def map(  # noqa: A001 - the word users expect
     targets: tuple[str, ...],
@@ -83,10 +80,7 @@ def map(  # noqa: A001 - the word users expect
     seed: int,
     sweep: bool,
     corpus_root: Path | None,
-    text_columns: tuple[str, ...],
-    target_column: str | None,
-    model: str | None,
-    device: str,
+    encoding: EncodeKeywords,
     as_json: bool,
 ) -> None:
     """Draw targets and a sample of the pool: t-SNE on 1 - overlap of NAGs.
@@ -107,7 +101,6 @@ def map(  # noqa: A001 - the word users expect
     if not sweep and (len(layers) > 1 or len(top_k) > 1):
         raise click.UsageError("a map has one --layers and one --top-k; give --sweep to compare several")
     opened = nagindex.open(index)
-    encoding = encoding_of(text_columns, target_column, model, device)
     given = targets_of(opened, targets, texts, **encoding) if targets or texts else ()
     common: dict[str, Any] = {"label": label, "seed": seed, **encoding}
     if sweep:

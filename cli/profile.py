@@ -11,14 +11,13 @@ import click
 import nagindex
 
 from .messages import note
-from .options import device_option, index_option, json_option, plural
-from .query_options import target_column_option
+from .options import index_option, json_option, plural
 from .query_output import check_outputs
 from .tables import printable, table, terminal_width
-from .target_arguments import encoding_of, files_of, targets_of, text_columns_option, text_option
+from .target_arguments import encoding_options, files_of, targets_of, text_option
 
 if TYPE_CHECKING:
-    from nagindex import TargetProfile
+    from nagindex import EncodeKeywords, TargetProfile
 
 
 @click.command()
@@ -38,10 +37,7 @@ if TYPE_CHECKING:
 @click.option("--weights", default="log-odds", show_default=True, metavar="W", help="As in the query.")
 @click.option("--layers", metavar="L", help="As in the query. [default: all]")
 @click.option("--top-k", type=click.IntRange(min=1), metavar="K", help="As in the query. [default: the index's]")
-@text_columns_option
-@target_column_option
-@click.option("--model", help="Where the backbone lies now, if it was moved.")
-@device_option
+@encoding_options
 @json_option
 def profile(
     targets: tuple[str, ...],
@@ -52,10 +48,7 @@ def profile(
     weights: str,
     layers: str | None,
     top_k: int | None,
-    text_columns: tuple[str, ...],
-    target_column: str | None,
-    model: str | None,
-    device: str,
+    encoding: EncodeKeywords,
     as_json: bool,
 ) -> None:
     """Show the neurons that tell TARGETS from the pool, layer by layer.
@@ -67,7 +60,6 @@ def profile(
         raise click.UsageError(f"-o {output}: profiles are saved as JSON; name a file that ends in .json")
     opened = nagindex.open(index)
     check_outputs(opened, [output], files_of(targets))
-    encoding = encoding_of(text_columns, target_column, model, device)
     options = nagindex.QueryOptions(weights=weights, layers=layers, top_k=top_k)
     found = opened.profile(targets_of(opened, targets, texts, **encoding), options=options, **encoding)
     if output is not None:

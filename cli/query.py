@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,11 +21,13 @@ from .query_options import (
     query_options,
     query_options_of,
     require_options_of_curve,
-    target_column_option,
 )
 from .query_output import check_outputs, described, explained, format_of, print_best, print_curve, summary, write
 from .report import check_page, write_report
-from .target_arguments import encoding_of, files_of, targets_of, text_columns_option, text_option
+from .target_arguments import encoding_of, encoding_options, files_of, targets_of, text_columns_option, text_option
+
+if TYPE_CHECKING:
+    from nagindex import EncodeKeywords
 
 
 @click.command(cls=QueryCommand)
@@ -184,26 +186,19 @@ def query(
 @text_option
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Parquet file to write.")
 @index_option
-@text_columns_option
-@target_column_option
-@click.option("--model", help="Where the backbone lies now, if it was moved.")
-@device_option
+@encoding_options
 def encode(
     targets: tuple[str, ...],
     texts: tuple[str, ...],
     output: Path,
     index: str | Path,
-    text_columns: tuple[str, ...],
-    target_column: str | None,
-    model: str | None,
-    device: str,
+    encoding: EncodeKeywords,
 ) -> None:
     """Encode TEXTS once, to stand wherever TARGETS is; each file, or value of --target-column, stays a target of its own."""
     if output.suffix != ".parquet":
         raise nagindex.BadInputError(f"{output}: NAGs are saved as Parquet; name a file that ends in .parquet")
     opened = nagindex.open(index)
     check_outputs(opened, [output], files_of(targets))
-    encoding = encoding_of(text_columns, target_column, model, device)
     encoded = opened.encode(targets_of(opened, targets, texts, **encoding), **encoding)
     for target in encoded:
         for reason in target.skipped:

@@ -15,6 +15,7 @@ import nagindex
 
 from .options import COUNT, SHARE
 from .query_config import ALIASES, CONFIG, KEYS, read_config
+from .target_arguments import target_column_option
 
 SEVERAL = "--decontaminate"
 BUDGETS = ("documents", "tokens", "fraction")
@@ -42,9 +43,6 @@ class NamedNumber(click.ParamType):  # type: ignore[type-arg]  # generic only si
         return name, found
 
 
-target_column_option = click.option(
-    "--target-column", metavar="C", help="Column that says which target an example belongs to."
-)
 config_option = click.option(
     "--config",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),

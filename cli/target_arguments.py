@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from glob import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 import click
 
 import nagindex
+
+from .options import device_option
 
 if TYPE_CHECKING:
     from nagindex import EncodeKeywords, Index, TargetSet
@@ -22,6 +25,9 @@ STDIN = "-"
 
 text_option = click.option(
     "--text", "texts", multiple=True, metavar="TEXT", help="An example itself, in place of a file; may be repeated."
+)
+target_column_option = click.option(
+    "--target-column", metavar="C", help="Column that says which target an example belongs to."
 )
 text_columns_option = click.option(
     "--text-column",
@@ -57,6 +63,25 @@ def encoding_of(
         "device": device,
         "cache": not no_cache,
     }
+
+
+def encoding_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that say how targets are read and encoded to a command, which gets them as one argument `encoding`."""
+
+    @functools.wraps(command)
+    def run(
+        *given: Any,
+        text_columns: tuple[str, ...],
+        target_column: str | None,
+        model: str | None,
+        device: str,
+        **others: Any,
+    ) -> None:
+        command(*given, encoding=encoding_of(text_columns, target_column, model, device), **others)
+
+    moved = click.option("--model", help="Where the backbone lies now, if it was moved.")
+    options = (text_columns_option, target_column_option, moved, device_option)
+    return functools.reduce(lambda made, option: option(made), reversed(options), run)
 
 
 def targets_of(

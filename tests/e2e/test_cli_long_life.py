@@ -29,7 +29,14 @@ COMMANDS = {
 }
 
 
-WITH_LIBRARIES = ("backbone.load", "index", "ingest.writer", "maintenance.info", "maintenance.reencode", "query.run")
+WITH_LIBRARIES = (
+    "backbone.load",
+    "facade.encoding",
+    "ingest.writer",
+    "maintenance.info",
+    "maintenance.reencode",
+    "query.run",
+)
 WITH_LIBRARIES += ("storage.fingerprint", "storage.snapshot")
 
 
