@@ -17,16 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from nagindex.cli.tables import table
 
 from benchmarks.quality.arms import Arm, SumArm, impact_arms, nag_arms, setting_arms, trial_arms
 from benchmarks.quality.codes import IMPACTS, MAX_LENGTH, CodeCache, Encoded
 from benchmarks.quality.impacts import REDUCTIONS
 from benchmarks.quality.metrics import METRICS, bootstrap, figures, random_figures
-from benchmarks.quality.peers import ClassifierArm, WordPeers, save, sentence_vectors, state_arms, vector_arms
-from benchmarks.quality.texts import POOL_OPTIONS, Case, Texts, limit, mapping_of, read_cases, read_texts
+from benchmarks.quality.peers import ClassifierArm, WordPeers, sentence_vectors, state_arms, vector_arms
+from benchmarks.quality.rankings import keep_rankings
+from benchmarks.quality.texts import POOL_OPTIONS, Case, limit, mapping_of, read_cases, read_texts
 from benchmarks.report import emit, options
 from nagindex.progress import step
 from nagindex.search.metrics import interval, resamples
@@ -142,19 +141,6 @@ def cell(figure: dict[str, float], column: str) -> str:
     """Return a figure, and half its interval where the column is a mean."""
     half = f" ± {figure['high'] - figure['value']:.3f}" if "high" in figure and column in {"mean", CLOSE} else ""
     return f"{figure['value']:.3f}{half}"
-
-
-def keep_rankings(folder: Path, documents: Texts, cases: dict[str, Case], rankings: dict[str, np.ndarray]) -> None:
-    """Write what `benchmarks.pretrain` reads: documents, examples with whether they are held out, and rankings."""
-    columns = {"id": documents.ids, "text": documents.texts, "label": documents.labels}
-    pq.write_table(pa.table(columns), folder / "documents.parquet")
-    rows = [
-        {"target": target, "id": own, "text": text, "held_out": bool(out)}
-        for target, case in cases.items()
-        for own, text, out in zip(case.examples.ids, case.examples.texts, case.held_out, strict=True)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows), folder / "examples.parquet")
-    save(folder / "rankings.npz", **rankings)
 
 
 def main() -> None:

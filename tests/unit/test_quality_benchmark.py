@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from benchmarks.pareto import Encoding, Point, layer_counts, with_front
+from benchmarks.pareto import Encoding, Point, best_by_cost, layer_counts, paper_of, with_front
 from benchmarks.quality.arms import MeanArm, NearestArm, ProfileArm, SumArm, neuron_counts, overlaps
 from benchmarks.quality.codes import coded
 from benchmarks.quality.impacts import REDUCTIONS, batch_impacts, supported
@@ -215,6 +215,21 @@ def test_the_front_has_what_nothing_is_faster_and_better_than():
     found = [(p.rate, p.precision) for p in with_front(points) if p.front]
     assert found == [(10, 0.1), (9, 0.2), (3, 0.7)]
     assert len(with_front(points)) == len(points)
+
+
+def test_the_best_for_a_part_of_the_cost_is_of_relative_impact_and_fast_enough():
+    paper = Point(Encoding("smollm2", 30, 120), "absolute", "frequency", 20, 0.35, 10, 1200)
+    small = Point(Encoding("minilm", 6, 120), "absolute", "frequency", 20, 0.9, 90, 240)
+    quantized = Point(Encoding("smollm2, int8", 30, 120), "absolute", "frequency", 20, 0.9, 90, 1200)
+    points = [quantized, small, paper, point(10, 0.6), point(25, 0.5), point(29, 0.4), point(101, 0.2)]
+    assert paper_of(points) is paper
+    found = best_by_cost(points, paper)
+    assert {cost: (p.rate, p.precision) for cost, p in found.items()} == {
+        1: (10, 0.6),
+        1 / 2: (25, 0.5),
+        1 / 3: (101, 0.2),
+        1 / 10: (101, 0.2),
+    }
 
 
 def test_layer_counts_are_first_parts_of_all_layers():
