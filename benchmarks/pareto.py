@@ -95,22 +95,24 @@ def loaded(model: str, device: str = "cpu") -> Backbone:
     return wrap_model(model, quantized, backbone.tokenizer, weights_hash="int8")
 
 
-def codes_of(model: str, folder: Path, documents: Texts, cases: dict[str, Case]) -> dict[int, tuple[Encoded, str]]:
+def codes_of(
+    model: str, folder: Path, lengths: Sequence[int], documents: Texts, cases: dict[str, Case]
+) -> dict[int, tuple[Encoded, str]]:
     """Return the codes of a model by the number of tokens, each with the name of its impact; encodes what is missing.
 
     One pass over the longest texts has those of all lengths where the model is causal.
     """
-    names = {length: f"up, {length} tokens" for length in LENGTHS}
+    names = {length: f"up, {length} tokens" for length in lengths}
     place = folder / model.replace(", ", "-")
     if loaded(model).causal:
-        codes = kept(CodeCache(place, model, [*names.values()], max(LENGTHS), CALIBRATE, loaded), documents, cases)
+        codes = kept(CodeCache(place, model, [*names.values()], max(lengths), CALIBRATE, loaded), documents, cases)
         return {length: (codes, name) for length, name in names.items()}
     return {
         length: (
             kept(CodeCache(place / f"{length}", model, IMPACTS, length, CALIBRATE, loaded), documents, cases),
             "up",
         )
-        for length in LENGTHS
+        for length in lengths
     }
 
 
@@ -226,6 +228,13 @@ def main() -> None:
         (__doc__ or "").splitlines()[0],
         **{name: own for name, own in POOL_OPTIONS.items() if name != "model"},
         models={"nargs": "+", "default": ["smollm2", "minilm"], "help": "backbones"},
+        lengths={
+            "nargs": "+",
+            "type": int,
+            "choices": LENGTHS,
+            "default": LENGTHS,
+            "help": "tokens read of a document",
+        },
         types={"nargs": "+", "choices": TYPES, "default": ["float32"], "help": "types of the backbones' weights"},
         cache={"type": Path, "help": "folder that keeps codes and rankings"},
         timed={"type": int, "default": 64, "help": "documents that rates are measured on"},
@@ -235,19 +244,19 @@ def main() -> None:
     mapping = mapping_of(arguments)
     if arguments.quick:
         arguments.models, arguments.types, arguments.documents = ["minilm"], ["float32", "int8"], 8
-        arguments.timed, arguments.rounds = 8, 1
+        arguments.lengths, arguments.timed, arguments.rounds = (32, 120), 8, 1
     models = [name if own == "float32" else f"{name}, {own}" for own in arguments.types for name in arguments.models]
     documents = limit(read_texts(arguments.pool, arguments.label), arguments.documents)
     cases = read_cases(mapping, arguments.targets, arguments.examples, labeled=True)
     labels = np.array(documents.labels)
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.cache or Path(temporary)
-        codes = {model: codes_of(model, folder, documents, cases) for model in models}
+        codes = {model: codes_of(model, folder, arguments.lengths, documents, cases) for model in models}
         encodings = [
             Encoding(model, count, tokens)
             for model in models
             for count in layer_counts(len(loaded(model).widths))
-            for tokens in LENGTHS
+            for tokens in arguments.lengths
         ]
         sample = documents.take(pool_order(len(documents.ids))[: arguments.timed].tolist()).texts
         measured = rates(encodings, sample, arguments.rounds)
