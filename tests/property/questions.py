@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack, contextmanager, nullcontext
 from itertools import count
+from unittest import mock
 
 import numpy as np
 import oracle
@@ -12,6 +14,8 @@ from machine import LAYERS, TOP_K, WIDTH, Corpus, Row
 
 from nagindex.errors import BadInputError
 from nagindex.nag import CODE_DTYPE
+from nagindex.query import rows
+from nagindex.search import top_n
 
 KINDS = np.random.default_rng(0).random((14, LAYERS, WIDTH)).argsort(axis=-1)[..., :TOP_K].tolist()
 IDS = [*(f"d{i:02d}" for i in range(24)), "007", "7", "1e3", "é", "文", "a'b", "a\nb", '"', " "]
@@ -84,11 +88,26 @@ def drawn_corpus(dice, number):
     return Corpus(name, f"{number:064x}", tuple(windows), dice.choice(("skip", "skip", "replace")))
 
 
+@contextmanager
+def little_memory():
+    """Let collectors keep every hit in files, look through them two at a time, and sort rows in a database of 8 MB."""
+    limits = {
+        (top_n, "HITS_IN_MEMORY"): 0,
+        (top_n, "CAPACITY"): 1,
+        (top_n, "ROWS_PER_BLOCK"): 2,
+        (rows, "MEMORY"): 1 << 20,
+    }
+    with ExitStack() as stack:
+        for (module, name), value in limits.items():
+            stack.enter_context(mock.patch.object(module, name, value))
+        yield
+
+
 def ask(index, state, dice, approx=None):
-    """Ask a drawn question of an index and hold the answer against the oracle's."""
+    """Ask a drawn question of an index, half the time with little memory, and hold the answer against the oracle's."""
     names = "xyz"[: dice.choice((1, 1, 2, 3))]
     targets = {name: [dice.choice(KINDS) for _ in range(dice.choice((1, 3)))] for name in names}
-    budget = dice.choice(({"n": dice.randint(3, 60)}, {"n": dice.randint(3, 9)}, {"tokens": dice.randint(30, 400)}))
+    budget = dice.choice(({"n": dice.randint(3, 60)}, {"n": dice.randint(3, 9)}, {"tokens": dice.randint(30, 2000)}))
     weighted = {"weights": dice.choice(("log-ratio", "log-odds:3"))}
     options = dice.choice(
         ({}, {}, {"layers": "last"}, {"score": "max"}, {"where": dice.choice(list(CONDITIONS))}, weighted, weighted)
@@ -97,7 +116,8 @@ def ask(index, state, dice, approx=None):
     approx = drawn if approx is None else approx
     codes = {name: np.array(nags, CODE_DTYPE) for name, nags in targets.items()}
     try:
-        found = index.query(codes, approx=approx, threads=1, mix="merge", **budget, **options)
+        with little_memory() if dice.random() < 0.5 else nullcontext():
+            found = index.query(codes, approx=approx, threads=1, mix="merge", **budget, **options)
     except BadInputError as error:
         if refusal(error, state, approx, budget, options):
             return
