@@ -25,8 +25,6 @@ NAMES_SIZE = 700_000
 """Bytes of all ids and labels together, escaped."""
 LONGEST_NAME = 60
 """Characters of an id or a label."""
-ONE_THREAD = 5_000
-"""Points up to which one thread lays them out: more would mostly wait for one another, and long where CPUs are busy."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +58,7 @@ def point_map(scored: Scored, pool: int, threads: int | None = None) -> PointMap
     spec, perplexity = scored.view.spec, min(PERPLEXITY, (len(codes) - 1) / 3)
     matrix = as_matrix(codes, spec)
     graph = neighbor_graph(matrix, int(3 * perplexity + 1), spec.layers * spec.top_k)
-    few = len(codes) <= ONE_THREAD
-    places = lay_out(matrix, graph, seed=SEED, perplexity=perplexity, threads=1 if few else threads)
+    places = lay_out(matrix, graph, seed=SEED, perplexity=perplexity, threads=threads)
 
     owners = np.repeat(np.arange(len(drawn)), [len(own.members) for own in drawn])
     nearest = graph.indices.reshape(len(codes), -1)[:, 1 : NEAREST + 1]

@@ -16,6 +16,8 @@ FEWEST = 10
 """Points that a map needs."""
 ROWS = 512
 """Rows of distances that are computed at a time."""
+ONE_THREAD = 5_000
+"""Points up to which one thread lays them out: more would mostly wait for one another, and long where CPUs are busy."""
 
 
 def require_layout() -> None:
@@ -72,7 +74,7 @@ def lay_out(
         graph: distances of the nearest 3 * perplexity + 1 others; see `neighbor_graph`.
         seed: of the layout.
         perplexity: at most a third of the other points.
-        threads: threads of the layout; by default one for each CPU.
+        threads: threads of the layout of more than `ONE_THREAD` points; by default one for each CPU.
 
     Source: van der Maaten, "Accelerating t-SNE using Tree-Based Algorithms", JMLR 15, 2014; the distance, arXiv 2604.15706.
     """
@@ -82,6 +84,7 @@ def lay_out(
 
     start = PCA(2, svd_solver="arpack", random_state=seed).fit_transform(matrix)
     start = start / max(float(start[:, 0].std()), 1e-12) * 1e-4
+    threads = 1 if matrix.shape[0] <= ONE_THREAD else threads
     limited = nullcontext() if threads is None else threadpool_limits(threads, user_api="openmp")
     with step("laying points out"), limited:
         layout = TSNE(
