@@ -86,13 +86,16 @@ class MapChart:
 
 
 def map_chart(found: PointMap) -> MapChart:
-    """Return a map, drawn with one scale for both directions."""
+    """Return a map, drawn with one scale for both directions, the longer of which goes across: they have no meaning of their own."""
     everything = np.concatenate([own.places for own in found.groups])
+    across_first = slice(None) if np.ptp(everything[:, 0]) >= np.ptp(everything[:, 1]) else slice(None, None, -1)
+    everything = everything[:, across_first]
     low, high = everything.min(axis=0), everything.max(axis=0)
     room = np.array([WIDTH - 2 * EDGE, HEIGHT - 2 * EDGE])
     scale = float((room / np.maximum(high - low, 1e-12)).min())
     middle = (low + high) / 2
     drawn = [
-        np.rint((own.places - middle) * scale + (WIDTH / 2, HEIGHT / 2)).astype(int).tolist() for own in found.groups
+        np.rint((own.places[:, across_first] - middle) * scale + (WIDTH / 2, HEIGHT / 2)).astype(int).tolist()
+        for own in found.groups
     ]
     return MapChart(["".join(f"M{x} {y}h0" for x, y in own) for own in drawn], found.points > MANY)
