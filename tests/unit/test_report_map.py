@@ -62,13 +62,12 @@ def test_neighbors_are_counted_by_overlap(index, targets):
     """By hand, for each point: the ten that overlap most with it. Ties are left to the order of the points."""
     selection = index.query(targets, n=20)
     found = figures(selection, pool_points=40).map
-    ids = [row[0] for row in index.sql("SELECT id FROM docs").fetchall()]
-    stored = dict(zip(ids, np.concatenate([own[alive] for own, alive in _alive(index)]), strict=True))
+    stored = np.concatenate(index.codes)
     kinds, codes = [], []
     for own in found.groups:
         for place, one in enumerate(own.ids):
             name = own.name.removeprefix("examples of ")
-            codes.append(targets[name][int(place)] if own.kind == "examples" else stored[one])
+            codes.append(targets[name][int(place)] if own.kind == "examples" else stored[int(one[1:])])
             kinds.append(own.kind)
     overlaps = np.array([[dice(a, b) if a is not b else 2 for b in codes] for a in codes])
     nearest = np.argsort(-overlaps, axis=1, kind="stable")[:, 1 : found.nearest + 1]
@@ -78,10 +77,6 @@ def test_neighbors_are_counted_by_overlap(index, targets):
         assert own.near == {kind: pytest.approx((around == kind).mean()) for kind in ("pool", "selected", "examples")}
         begin += len(own.ids)
     assert found.nearest == 10
-
-
-def _alive(index):
-    return [(segment.codes(), segment.alive()) for segment in index.snapshot.segments]
 
 
 def test_the_same_selection_has_the_same_map(index, targets):
