@@ -14,7 +14,7 @@ import nagindex
 from .messages import warn
 from .options import index_option, json_option
 from .query_output import TEXT_SHOWN
-from .tables import printable, table, terminal_width
+from .tables import printable, table, terminal_width, wrapped
 from .target_arguments import encoding_options, targets_of, text_option
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 BAR = 20
 """Characters of the longest bar."""
+TEXT_LINES = 3
+"""Lines of a document's text on a terminal."""
 
 
 @click.command()
@@ -88,7 +90,9 @@ def _page(own: Explanation, told: Mapping[str, Any]) -> str:
     width = terminal_width()
     parts = [f"{own.id}, for {own.target}: score {own.score:.4f} ({own.scoring})"]
     if told["text"] is not None:
-        parts[0] += f"\n{printable(told['text'][:TEXT_SHOWN])}"
+        start = told["text"][:TEXT_SHOWN]
+        lines = [printable(start)] if width is None else wrapped(start, width, TEXT_LINES)
+        parts[0] = "\n".join([parts[0], *lines])
     largest = max(max((abs(row["contribution"]) for row in told["layers"]), default=0.0), 1e-300)
     layers = [
         [str(row["layer"]), f"{row['contribution']:.4f}", _bar(row["contribution"] / largest)] for row in told["layers"]

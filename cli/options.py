@@ -43,6 +43,7 @@ class IndexPath(click.Path):
 
 
 COUNT = Number("number", nagindex.parse_count)
+COUNT_OR_NONE = Number("number", lambda value: 0 if value in (0, "0") else nagindex.parse_count(value))
 SHARE = Number("share", nagindex.parse_share)
 
 index_option = click.option(

@@ -23,7 +23,7 @@ from .query_options import (
     require_options_of_curve,
 )
 from .query_output import check_outputs, described, explained, format_of, print_best, print_curve, summary, write
-from .report import check_page, write_report
+from .report import MAP, check_page, write_report
 from .target_arguments import encoding_of, encoding_options, files_of, targets_of, text_columns_option, text_option
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Also write a page about the selection, one .html file; see nagindex report.",
 )
+@MAP
 @click.option(
     "--score-curve", is_flag=True, help="Print the score at each rank, to choose a budget by, and select nothing."
 )
@@ -89,6 +90,7 @@ def query(
     format_: str | None,
     with_text: bool | None,
     report: Path | None,
+    pool_points: int | None,
     score_curve: bool,
     dropped: Path | None,
     corpus_root: Path | None,
@@ -134,8 +136,7 @@ def query(
         raise click.UsageError(
             "--dropped lists what --decontaminate finds; name evaluation texts with --decontaminate FILE"
         )
-    if report is not None:
-        check_page(report)
+    check_page(report, pool_points)
     kind = format_of(output, format_)
     opened = nagindex.open(chosen_index(ctx, index))
     inputs = [*files_of(targets), *asked.excluded_files, *evaluation_texts, *config_file(ctx)]
@@ -162,7 +163,14 @@ def query(
         write(selection, output or "-", kind, with_text, corpus_root)
     if report is not None:
         text = with_text is not False
-        write_report(selection, report, with_text=text, corpus_root=corpus_root, threads=options["threads"])
+        write_report(
+            selection,
+            report,
+            with_text=text,
+            pool_points=pool_points,
+            corpus_root=corpus_root,
+            threads=options["threads"],
+        )
     found = summary(selection)
     if as_json:
         click.echo(

@@ -196,7 +196,7 @@ SECTIONS = {
     "Candidates": "index where exclude decontaminate evaluation_column ngram dropped",
     "Scoring": "preset score weights background contrast layers top_k quality_column scores quality_weight lower_is_better normalize",
     "Rules": "cap dedup",
-    "Output": "output format_ with_text report corpus_root as_json",
+    "Output": "output format_ with_text report pool_points corpus_root as_json",
     "Search": "approx ray threads explain",
     "Earlier queries": "config config_strict",
 }

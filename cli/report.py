@@ -10,9 +10,17 @@ import click
 import nagindex
 
 from .messages import note, warn
-from .options import IndexPath, device_option, size
+from .options import COUNT_OR_NONE, IndexPath, device_option, size
 from .query_output import check_outputs
 from .target_arguments import encoding_of, files_of, targets_of, text_columns_option
+
+MAP = click.option(
+    "--map",
+    "pool_points",
+    type=COUNT_OR_NONE,
+    metavar="N",
+    help="Documents of the pool on the page's map, 0 for no map. [default: 1,000; no map without nagindex[map]]",
+)
 
 
 @click.command()
@@ -33,6 +41,7 @@ from .target_arguments import encoding_of, files_of, targets_of, text_columns_op
 @click.option("--title", metavar="TEXT", help="Title of the page. [default: its size and its targets]")
 @click.option("--no-text", is_flag=True, help="Leave the texts of documents and examples out.")
 @click.option("--targets", multiple=True, metavar="FILE", help="Where the targets lie now, if they were moved.")
+@MAP
 @click.option(
     "--corpus-root", type=click.Path(path_type=Path, file_okay=False), help="Where the sources lie now, for the texts."
 )
@@ -46,6 +55,7 @@ def report(
     index: str | Path | None,
     title: str | None,
     no_text: bool,
+    pool_points: int | None,
     targets: tuple[str, ...],
     corpus_root: Path | None,
     text_columns: tuple[str, ...],
@@ -56,10 +66,10 @@ def report(
     """Write a page about SELECTION, a Parquet file that nagindex query wrote.
 
     The page is one self-contained HTML file: the query and the index, the composition of the selection against the pool, score
-    distributions and other cutoffs, contributions of layers and neurons, example documents with explanations, and a table.
+    distributions and other cutoffs, a map, contributions of layers and neurons, example documents with explanations, and a table.
     """
     page = output or selection.with_suffix(".html")
-    check_page(page)
+    check_page(page, pool_points)
     opened = _recorded_index(selection) if index is None else nagindex.open(index)
     encoding: dict[str, Any] = {"model": model, "device": device}
     if text_columns:
@@ -69,13 +79,34 @@ def report(
     found = opened.selection(selection, targets=given, **encoding)
     for warning in found.warnings:
         warn(warning)
-    write_report(found, page, title=title, with_text=not no_text, corpus_root=corpus_root, threads=threads)
+    write_report(
+        found,
+        page,
+        title=title,
+        with_text=not no_text,
+        pool_points=pool_points,
+        corpus_root=corpus_root,
+        threads=threads,
+    )
 
 
-def check_page(page: Path) -> None:
-    """Raise click.UsageError unless a file's name is that of a page."""
+def check_page(page: Path | None, pool_points: int | None) -> None:
+    """Raise an error, before anything is computed, unless a page of this name and with such a map can be written.
+
+    Raises:
+        click.UsageError: the name is not that of a page, or a map is asked for and no page.
+        MissingDependencyError: a map is asked for, and scikit-learn is not installed.
+    """
+    if page is None:
+        if pool_points is not None:
+            raise click.UsageError("--map is about the page that --report writes; give --report FILE, or leave it out")
+        return
     if page.suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"{page}: a report is a page; name a file that ends in .html")
+    if pool_points:
+        from nagindex.analysis import require_layout
+
+        require_layout()
 
 
 def _recorded_index(selection: Path) -> nagindex.Index:
@@ -102,9 +133,10 @@ def write_report(
     *,
     title: str | None = None,
     with_text: bool,
+    pool_points: int | None,
     corpus_root: Path | None,
     threads: int | None,
 ) -> None:
     """Write a selection's page and say so."""
-    selection.report(page, title=title, with_text=with_text, corpus_root=corpus_root, threads=threads)
+    selection.report(page, title=title, with_text=with_text, map=pool_points, corpus_root=corpus_root, threads=threads)
     note(f"Wrote a report to {page} ({size(page.stat().st_size)})")

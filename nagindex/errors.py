@@ -4,6 +4,7 @@ The command line prints `str(error)` as one line, so every message names the fil
 """
 
 import copyreg
+import importlib.util
 from typing import Any
 
 
@@ -99,3 +100,15 @@ class SourceChangedError(NagIndexError, ValueError):
 
 class MissingDependencyError(NagIndexError, ImportError):
     """An optional package is not installed; the message names the install command."""
+
+
+def require_package(module: str, extra: str, missing: str) -> None:
+    """Raise MissingDependencyError unless a package is installed.
+
+    Args:
+        module: the module that is imported.
+        extra: the extra of nagindex that installs it.
+        missing: what the message says, such as `pandas is not installed`.
+    """
+    if importlib.util.find_spec(module) is None:
+        raise MissingDependencyError(f"{missing}; run: pip install 'nagindex[{extra}]'")

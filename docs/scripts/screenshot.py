@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-SIZE = {"width": 1200, "height": 2300}
+SIZE = {"width": 1200, "height": 2990}
 QUALITY = 70
 
 

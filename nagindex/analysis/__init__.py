@@ -12,3 +12,4 @@ from nagindex.analysis.maps import NagMap as NagMap
 from nagindex.analysis.maps import require_map_file as require_map_file
 from nagindex.analysis.tasks import TaskScores as TaskScores
 from nagindex.analysis.tasks import evaluate_deactivation_tasks as evaluate_deactivation_tasks
+from nagindex.search.tsne import require_layout as require_layout

@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.analysis.points import as_matrix, sample_points
+from nagindex.analysis.points import sample_points
 from nagindex.errors import BadInputError
 from nagindex.nag import Codes, NagSpec
 from nagindex.progress import step
+from nagindex.search.tsne import as_matrix
 from nagindex.search.view import View
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.saved import TargetSet

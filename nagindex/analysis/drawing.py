@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.analysis.extras import require_package
 from nagindex.analysis.points import POOL
+from nagindex.errors import require_package
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def draw(places: npt.NDArray[np.float64], labels: Sequence[str | None], examples
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    require_package("matplotlib", "matplotlib")
+    require_package("matplotlib", "map", "maps need matplotlib, which is not installed")
     from matplotlib import colormaps, rc_context
     from matplotlib.figure import Figure
 

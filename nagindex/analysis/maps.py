@@ -11,20 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.analysis.drawing import draw
-from nagindex.analysis.extras import require_package
-from nagindex.analysis.points import Points, as_matrix, require_label, sample_points
+from nagindex.analysis.points import require_label, sample_points
 from nagindex.errors import BadInputError
-from nagindex.progress import step
+from nagindex.search.tsne import FEWEST, as_matrix, lay_out, neighbor_graph, require_layout
 from nagindex.search.view import View
 from nagindex.storage.files import replacing
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.tables import write_table
 from nagindex.targets.saved import TargetSet
 
-FEWEST = 10
-"""Points that a map needs."""
-ROWS = 512
-"""Rows of distances that are computed at a time."""
 PICTURES = (".svg", ".png")
 TABLE = ".parquet"
 
@@ -84,7 +79,7 @@ def require_map_file(path: Path) -> None:
 
 def require_mappable(snapshot: Snapshot, pool: int, label: str | None, perplexity: float) -> None:
     """Raise an error if a map can be refused before a model is loaded."""
-    require_package("sklearn", "scikit-learn")
+    require_layout()
     require_label(snapshot, label)
     if pool < 0:
         raise BadInputError(f"`pool` {pool}: a number of documents from 0 up")
@@ -109,53 +104,8 @@ def make_map(
     if len(points.ids) < FEWEST:
         raise BadInputError(f"{len(points.ids)} points: a map needs {FEWEST}; give more targets, or a larger `pool`")
     texts, warnings = points.texts(snapshot, corpus_root) if with_text else ([], [])
-    places = lay_out(points, view, seed=seed, perplexity=min(perplexity, (len(points.ids) - 1) / 3))
-    return NagMap(places, points.ids, points.labels, points.examples, texts, warnings)
-
-
-def lay_out(points: Points, view: View, *, seed: int, perplexity: float) -> npt.NDArray[np.float64]:
-    """Return t-SNE of points on d = 1 - overlap, float64 [n, 2].
-
-    It starts from the first two principal components. The neighbors are exact; what pulls points apart is approximated (Barnes-Hut).
-
-    Source: van der Maaten, "Accelerating t-SNE using Tree-Based Algorithms", JMLR 15, 2014; the distance, arXiv 2604.15706.
-    """
-    from sklearn.decomposition import PCA
-    from sklearn.manifold import TSNE
-
+    perplexity = min(perplexity, (len(points.ids) - 1) / 3)
     matrix = as_matrix(view(points.codes), view.spec)
     graph = neighbor_graph(matrix, int(3 * perplexity + 1), view.spec.layers * view.top_k)
-    start = PCA(2, svd_solver="arpack", random_state=seed).fit_transform(matrix)
-    start = start / max(float(start[:, 0].std()), 1e-12) * 1e-4
-    with step("laying points out"):
-        layout = TSNE(
-            metric="precomputed", perplexity=perplexity, init=start.astype(np.float32), random_state=seed, n_jobs=-1
-        )
-        places: npt.NDArray[np.float64] = layout.fit_transform(graph).astype(np.float64)
-    return places
-
-
-def neighbor_graph(matrix: Any, count: int, nnz: int) -> Any:
-    """Return the distances 1 - overlap of each point to itself and its nearest others, as a CSR matrix with rows in ascending order.
-
-    Args:
-        matrix: the NAGs as 0/1 vectors; see `as_matrix`.
-        count: number of others, at most n - 1.
-        nnz: ones of a vector, L * K.
-    """
-    from scipy.sparse import csr_array
-
-    n = matrix.shape[0]
-    count = min(count, n - 1)
-    columns, distances = np.empty((n, count + 1), np.int64), np.zeros((n, count + 1), np.float32)
-    transposed = matrix.T.tocsr()
-    with step("comparing points", n, "points") as advance:
-        for first in range(0, n, ROWS):
-            rows = np.arange(first, min(first + ROWS, n))
-            shared = (matrix[rows] @ transposed).toarray()
-            shared[np.arange(len(rows)), rows] = nnz + 1  # a point comes first among its equals
-            nearest = np.argsort(-shared, axis=1, kind="stable")[:, : count + 1]
-            columns[rows], distances[rows] = nearest, 1 - np.take_along_axis(shared, nearest, axis=1) / nnz
-            advance(len(rows))
-    distances[:, 0] = 0
-    return csr_array((distances.ravel(), columns.ravel(), np.arange(0, n * (count + 1) + 1, count + 1)), shape=(n, n))
+    places = lay_out(matrix, graph, seed=seed, perplexity=perplexity)
+    return NagMap(places, points.ids, points.labels, points.examples, texts, warnings)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nagindex.corpus.sql import connect, quote_name
 from nagindex.errors import BadInputError, SourceChangedError
-from nagindex.nag import Codes, NagSpec
+from nagindex.nag import Codes
 from nagindex.storage.docs import join_documents
 from nagindex.storage.locations import location
 from nagindex.storage.segment import verify_segments
@@ -114,14 +114,3 @@ def _sample(snapshot: Snapshot, count: int, seed: int) -> npt.NDArray[np.int64]:
         positions.append(start + rows[own])
         before += len(rows)
     return np.concatenate(positions)
-
-
-def as_matrix(codes: Codes, spec: NagSpec) -> Any:
-    """Return NAGs, uint16 [n, L, K], as 0/1 vectors: a scipy matrix float32 [n, sum of d_l] in CSR form."""
-    from scipy.sparse import csr_array
-
-    n, layers, top_k = codes.shape
-    columns = np.sort((codes + spec.offsets[:-1, None].astype(np.int32)).reshape(n, -1), axis=1)
-    starts = np.arange(0, n * layers * top_k + 1, layers * top_k, dtype=np.int32)  # k-means takes no wider indices
-    ones = np.ones(columns.size, np.float32)
-    return csr_array((ones, columns.ravel(), starts), shape=(n, int(spec.offsets[-1])))

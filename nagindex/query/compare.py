@@ -100,8 +100,9 @@ def compare(
     database = open_database()
     scored = [_load(database, name, path) for name, path in (("a", a), ("b", b))]
     connection = open_docs(snapshot, database=database)
+    listed = "".join(f", {quote_name(name)}" for name in dict.fromkeys(chosen))
     connection.execute(
-        """CREATE TEMP TABLE chosen AS SELECT docs.*, in_a, in_b FROM docs JOIN (
+        f"""CREATE TEMP TABLE chosen AS SELECT id, tokens{listed}, in_a, in_b FROM docs JOIN (
         SELECT coalesce(a.id, b.id) AS id, a.id IS NOT NULL AS in_a, b.id IS NOT NULL AS in_b FROM a FULL JOIN b USING (id)) USING (id)"""
     )
     listed = ", ".join(
@@ -148,13 +149,13 @@ def _rank_correlation(connection: DuckDBPyConnection) -> float | None:
 
 def _commonest(connection: DuckDBPyConnection, column: str, count: int) -> list[dict[str, Any]]:
     """Return the values of a column that most chosen documents have, with numbers of documents."""
-    name = f"{quote_name(column)}::VARCHAR"
+    name = quote_name(column)
     rows = connection.execute(
         f"""WITH own AS (SELECT {name} AS value, count(*) FILTER (in_a) AS a, count(*) FILTER (in_b) AS b FROM chosen
-        GROUP BY value ORDER BY count(*) DESC, value LIMIT {int(count)}),
+        GROUP BY value ORDER BY count(*) DESC, value::VARCHAR LIMIT {int(count)}),
         pool AS (SELECT {name} AS value FROM docs)
-        SELECT own.value, count(*), a, b FROM pool JOIN own ON own.value IS NOT DISTINCT FROM pool.value
-        GROUP BY own.value, a, b ORDER BY a + b DESC, own.value"""
+        SELECT own.value::VARCHAR, count(*), a, b FROM pool JOIN own ON own.value IS NOT DISTINCT FROM pool.value
+        GROUP BY own.value, a, b ORDER BY a + b DESC, own.value::VARCHAR"""
     ).fetchall()
     return [dict(zip(("value", "pool", "a", "b"), row, strict=True)) for row in rows]
 

@@ -149,9 +149,9 @@ def table_of(names: Sequence[str], rows: Sequence[Sequence[Any]], texts: Sequenc
         cells = [_cell(value) for value in row]
         if texts:
             text = texts[number] or "" if number < len(texts) else ""
-            room_of_texts -= _escaped_size(text)
+            room_of_texts -= escaped_size(text)
             cells.append(text if room_of_texts >= 0 else "")
-        room -= _escaped_size(json.dumps(cells, ensure_ascii=False)) + 1
+        room -= escaped_size(json.dumps(cells, ensure_ascii=False)) + 1
         if room < 0:
             break
         fitting.append(cells)
@@ -162,12 +162,12 @@ def table_of(names: Sequence[str], rows: Sequence[Sequence[Any]], texts: Sequenc
 def _fitted(text: str, size: int) -> str:
     """Return the beginning of a text that takes at most so many bytes once it is escaped."""
     text = text[:size]
-    while (length := _escaped_size(text)) > size:
+    while (length := escaped_size(text)) > size:
         text = text[: min(len(text) - 1, len(text) * size // length)]
     return text
 
 
-def _escaped_size(text: str) -> int:
+def escaped_size(text: str) -> int:
     """Return an upper bound on the bytes of a text whose markup is escaped, in HTML or JSON."""
     return len(text.encode()) + 5 * sum(map(text.count, "<>&'\""))
 

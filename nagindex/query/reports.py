@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex._version import __version__
-from nagindex.errors import NagIndexError, plural
+from nagindex.errors import BadInputError, NagIndexError, plural
 from nagindex.progress import step
 from nagindex.query import exhibits
 from nagindex.query.contributions import overlaps_of
@@ -18,8 +18,11 @@ from nagindex.query.makeup import Pool, columns_of_pool, lengths_of
 from nagindex.query.passed_over import Reasons
 from nagindex.query.record_text import command_of, configuration_of, index_of, query_of
 from nagindex.query.replay import changes_since
+from nagindex.query.report_map import POOL, point_map
 from nagindex.query.report_targets import Scored, Selected, shown_of, target_figures
 from nagindex.report.figures import Report, Size, Table
+from nagindex.report.point_map import PointMap
+from nagindex.search.tsne import require_layout
 from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
 from nagindex.select.options import QueryOptions
@@ -36,6 +39,7 @@ def report_of(
     title: str | None = None,
     with_texts: bool = True,
     corpus_root: str | Path | None = None,
+    pool_points: int | None = None,
     threads: int | None = None,
 ) -> Report:
     """Return the figures of a selection's report.
@@ -45,12 +49,18 @@ def report_of(
         title: the page's title; by default one of its size and targets.
         with_texts: whether texts of documents and examples are shown.
         corpus_root: where the sources lie now; by default where they were read.
+        pool_points: documents of the pool that the map shows, 0 for no map; by default `report_map.POOL`, or none where a map
+            cannot be made.
         threads: threads of the scan; by default one for each CPU.
 
     Raises:
+        BadInputError: `pool_points` is negative, or there are too few points for a map that was asked for.
+        MissingDependencyError: it was asked for, and scikit-learn is not installed.
         InputNotFoundError: a file of excluded ids or scores is gone.
         DamagedIndexError: a file of the index is damaged.
     """
+    if pool_points:
+        _require_map(pool_points)
     snapshot, options, record = selected.snapshot, selected.options, selected.settings["query"]
     verify_segments(snapshot.segments, threads=threads)
     notes = [*selected.warnings, *changes_since(selected.settings, snapshot)]
@@ -62,6 +72,8 @@ def report_of(
     grams = {row["id"]: row["ngram"] for row in selected.dropped or () if row["kind"] == "document"}
     weights = scored.scores.tokens if counts_tokens else None
     reasons = Reasons(snapshot, view, options, selected.positions, files.evaluation, grams, weights)
+
+    found_map = _map_of(scored, pool_points, threads)
 
     chosen = sorted(set(selected.owners.tolist()))
     with step("choosing what to show", len(chosen), "targets") as advance:
@@ -103,6 +115,7 @@ def report_of(
             selected.targets, scored.scores, dict(zip(chosen, [own.cut for own in targets], strict=True)), view
         ),
         columns=columns_of_pool(pool),
+        map=found_map,
         lengths=lengths_of(tokens[alive], tokens[selected.positions]),
         dropped=selected.dropped,
         table=_table(selected, rows, texts, with_texts=with_texts),
@@ -112,6 +125,23 @@ def report_of(
         version=__version__,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def _require_map(pool_points: int) -> None:
+    """Raise an error if a map that was asked for can be refused before anything is scored."""
+    if pool_points < 0:
+        raise BadInputError(f"`map` {pool_points}: a number of documents from 0 up")
+    require_layout()
+
+
+def _map_of(scored: Scored, pool_points: int | None, threads: int | None) -> PointMap | str | None:
+    """Return the map, a sentence that says why there is none, or None where none was asked for."""
+    if pool_points == 0:
+        return None
+    found = point_map(scored, POOL if pool_points is None else pool_points, threads)
+    if pool_points is not None and isinstance(found, str):
+        raise BadInputError(f"`map` {pool_points}: {found}")
+    return found
 
 
 def _beginning(text: str) -> str:

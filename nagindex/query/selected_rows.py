@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from nagindex.arguments import checked
 from nagindex.corpus.sql import open_database, quote_name
-from nagindex.errors import BadInputError, MissingDependencyError
+from nagindex.errors import BadInputError, require_package
 from nagindex.query.html import table
 from nagindex.query.rows import Chosen, create_rows
 from nagindex.storage.docs import kept_types
@@ -155,7 +154,7 @@ class SelectedRows:
         Raises:
             MissingDependencyError: pyarrow is not installed.
         """
-        _require("pyarrow", "arrow")
+        require_package("pyarrow", "arrow", "pyarrow is not installed")
         return self.to_duckdb().to_arrow_table()
 
     def to_pandas(self) -> pandas.DataFrame:
@@ -164,7 +163,7 @@ class SelectedRows:
         Raises:
             MissingDependencyError: pandas is not installed.
         """
-        _require("pandas", "pandas")
+        require_package("pandas", "pandas", "pandas is not installed")
         return self.to_duckdb().df()
 
     def to_polars(self) -> polars.DataFrame:
@@ -173,8 +172,8 @@ class SelectedRows:
         Raises:
             MissingDependencyError: polars or pyarrow is not installed.
         """
-        _require("polars", "polars")
-        _require("pyarrow", "polars")
+        require_package("polars", "polars", "polars is not installed")
+        require_package("pyarrow", "polars", "pyarrow is not installed")
         return self.to_duckdb().pl()
 
     def _select(self, *, with_text: bool = False, condition: str = "true") -> str:
@@ -206,9 +205,3 @@ class SelectedRows:
                 size = 0
         if batch:
             insert()
-
-
-def _require(package: str, extra: str) -> None:
-    """Raise MissingDependencyError unless a package is installed."""
-    if find_spec(package) is None:
-        raise MissingDependencyError(f"{package} is not installed; run: pip install 'nagindex[{extra}]'")

@@ -106,26 +106,31 @@ class Selection(SelectedRows):
         *,
         title: str | None = None,
         with_text: bool = True,
+        map: int | None = None,  # noqa: A002 - the word users expect
         corpus_root: str | Path | None = None,
         threads: int | None = None,
         progress: ProgressCallback | None = None,
     ) -> None:
         """Write a page about the selection: one self-contained HTML file, which appears whole or not at all.
 
-        It shows the query and the index, the composition of the selection against the pool, score distributions and other cutoffs,
-        contributions of layers and neurons, example documents with their texts and explanations, and the selected documents as a table.
-        All candidates are scored again for it.
+        It shows the query and the index, the composition of the selection against the pool, score distributions and other cutoffs, a
+        map, contributions of layers and neurons, example documents with their texts and explanations, and the selected documents as a
+        table. All candidates are scored again for it.
 
         Args:
             path: the file, whose name ends in .html; one that exists is replaced, unless it is an input or a source of the index.
             title: the page's title; by default one of its size and targets.
             with_text: whether to show texts of documents and examples; where sources have changed, texts are left out with a note.
+            map: documents of the pool that the map shows beside selected documents and examples, 0 for no map; by default 1,000, or none,
+                with a sentence that says why, where a map cannot be made.
             corpus_root: where the sources lie now; by default where they were read.
             threads: threads of the scan; by default one for each CPU.
             progress: called with a `Progress` as each step begins, advances and ends.
 
         Raises:
-            BadInputError: the name does not end in .html, or the file must not be overwritten.
+            BadInputError: the name does not end in .html, the file must not be overwritten, or there are too few points for the map
+                that `map` asks for.
+            MissingDependencyError: `map` asks for a map, and scikit-learn is not installed.
             InputNotFoundError: a file of excluded ids or scores is gone.
         """
         from nagindex.query.reports import report_of
@@ -137,7 +142,9 @@ class Selection(SelectedRows):
         check_output(file, inputs=self._inputs())
         check_output_beside(file, self._snapshot, corpus_root)
         selected = self._selected()
-        page = report_of(selected, title=title, with_texts=with_text, corpus_root=corpus_root, threads=threads)
+        page = report_of(
+            selected, title=title, with_texts=with_text, corpus_root=corpus_root, pool_points=map, threads=threads
+        )
         with replacing(file) as temporary:
             temporary.write_text(render(page), encoding="utf-8")
 

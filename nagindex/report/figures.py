@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.report.point_map import PointMap
+
 
 @dataclass(frozen=True)
 class Size:
@@ -303,6 +305,7 @@ class Report:
         targets: the targets.
         overlaps: each two targets, in both directions.
         columns: the kept columns and the sources.
+        map: the map; a sentence that says why there is none; None where none was asked for.
         lengths: documents by tokens; None where tokens were not counted.
         dropped: contaminated documents and examples, as `Selection.dropped` lists them; None where that is not recorded.
         table: the selection's rows.
@@ -324,6 +327,7 @@ class Report:
     targets: Sequence[TargetFigures]
     overlaps: Sequence[TargetOverlap]
     columns: Sequence[ColumnValues | ColumnNumbers]
+    map: PointMap | str | None
     lengths: Histogram | None
     dropped: Sequence[Mapping[str, Any]] | None
     table: Table

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from nagindex.report.charts import histogram_chart
 from nagindex.report.figures import LEVELS, ColumnNumbers, Report
+from nagindex.report.point_map import COLORS, PointMap, map_chart
 
 ROWS_BEFORE_SCRIPT = 50
 """Rows of the table that stand in the page itself: what is printed, and shown without JavaScript."""
@@ -50,6 +51,8 @@ def render(report: Report) -> str:
         script_hash=f"sha256-{digest}",
         score_charts=[histogram_chart(own.scores, show=_score, cut=own.cut) for own in report.targets],
         length_chart=None if report.lengths is None else histogram_chart(report.lengths, show=_count, logarithmic=True),
+        map_chart=map_chart(report.map) if isinstance(report.map, PointMap) else None,
+        map_colors=COLORS,
         levels=LEVELS,
         show_score=_score,
         show_count=_count,
@@ -67,6 +70,7 @@ def _sections(report: Report) -> dict[str, str]:
         "asked": "Query and index",
         "outcome": "Composition",
         "scores": "Score distributions and cutoff",
+        "map": "Map",
         "layers": "Layers",
         "neurons": "Neurons with the largest contributions",
         "documents": "Example documents",
@@ -75,7 +79,11 @@ def _sections(report: Report) -> dict[str, str]:
         "selection": "Selected documents",
         "again": "Reproducing the selection",
     }
-    absent = {"neurons": not any(own.parts for own in report.targets), "lengths": report.lengths is None}
+    absent = {
+        "map": report.map is None,
+        "neurons": not any(own.parts for own in report.targets),
+        "lengths": report.lengths is None,
+    }
     return {name: title for name, title in titles.items() if not absent.get(name)}
 
 

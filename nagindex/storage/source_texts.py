@@ -85,6 +85,8 @@ class SourceTexts:
 
     def _rows(self, positions: npt.NDArray[np.int64]) -> list[tuple[int, str, int, int]]:
         """Return (segment, file, row in the file, index in `positions`) of documents, in the order of the files."""
+        if not len(positions):
+            return []
         with connect() as connection:
             documents = join_documents(connection, self.snapshot, positions, {"_at": np.arange(len(positions))})
             return connection.execute(

@@ -92,6 +92,8 @@ def column_of(page, name):
 
 def test_it_opens_in_under_two_seconds_says_nothing_and_asks_for_nothing(open_page, report):
     page, seen = open_page()
+    assert 0 < page.evaluate("document.querySelectorAll('*').length") < 40_000
+    assert report.stat().st_size < 3_000_000
     page.locator("#open-all").click()
     page.locator("#close-all").click()
     taken = page.evaluate("performance.getEntriesByType('navigation')[0].loadEventEnd")
@@ -145,6 +147,37 @@ def test_the_table_is_searched_and_turned_over(open_page):
     assert page.locator("#page").inner_text() == "no row"
     page.get_by_label("Search").fill("")
     assert cells(page, 2) == before
+
+
+def test_the_map_names_the_point_under_the_pointer(open_page):
+    page, seen = open_page()
+    chart = page.locator("#points")
+    chart.scroll_into_view_if_needed()
+    drawn = chart.locator("g.examples.target-1 .dots").get_attribute("d")
+    x, y = map(int, re.match(r"M(\d+) (\d+)h0", drawn).groups())
+    box = chart.bounding_box()
+    page.mouse.move(box["x"] + x * box["width"] / 1000, box["y"] + y * box["width"] / 1000)
+    assert page.locator("#about-point").inner_text().endswith("examples of second")
+    assert page.locator("#point").is_visible()
+    page.get_by_label("examples of second").uncheck()
+    assert not page.locator("#point").is_visible()
+    assert not chart.locator("g.examples.target-1").is_visible()
+    page.get_by_label("examples of second").focus()
+    page.keyboard.press("Space")
+    assert chart.locator("g.examples.target-1").is_visible()
+
+    drawn = chart.locator("g.pool .dots").get_attribute("d")
+    for other in ("selected for first", "selected for second", "examples of first", "examples of second"):
+        page.get_by_label(other).uncheck()
+    x, y = map(int, re.match(r"M(\d+) (\d+)h0", drawn).groups())
+    page.mouse.move(box["x"] + x * box["width"] / 1000, box["y"] + y * box["width"] / 1000)
+    named = page.locator("#about-point").inner_text().splitlines()
+    assert named[0].startswith("<i>d</i>-")
+    assert named[1].startswith("label: label <b>")
+    assert named[2] == "pool"
+    page.mouse.move(box["x"] - 5, box["y"] - 5)
+    assert not page.locator("#about-point").is_visible()
+    assert seen.messages == []
 
 
 def test_documents_open_by_mouse_and_by_keyboard(open_page):
@@ -201,9 +234,9 @@ def test_it_prints(open_page):
     """What only a screen can use is not printed; figures are, in light colors."""
     page, _ = open_page(color_scheme="dark")
     page.emulate_media(media="print")
-    for hidden in ("nav", ".tools", ".skip"):
+    for hidden in ("nav", ".tools", ".map input", ".skip"):
         assert not page.locator(hidden).first.is_visible()
-    for shown in ("#outcome table", "#scores svg", "#rows"):
+    for shown in ("#outcome table", "#scores svg", "#points", "#rows"):
         assert page.locator(shown).first.is_visible()
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
     assert page.pdf(format="A4").startswith(b"%PDF")
@@ -212,6 +245,7 @@ def test_it_prints(open_page):
 def test_without_javascript_figures_and_documents_are_there(open_page):
     page, seen = open_page(java_script_enabled=False)
     assert page.locator("#rows tbody tr").count() == 50
+    assert page.locator("#points").is_visible()
     assert not page.locator("#search").is_visible()
     page.locator(".exhibit summary").first.click()
     assert page.locator(".exhibit pre.text").first.is_visible()

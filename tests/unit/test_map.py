@@ -9,10 +9,11 @@ import pytest
 pytest.importorskip("sklearn", reason="the extra [map] is not installed")
 pytest.importorskip("matplotlib", reason="the extra [map] is not installed")
 
-from nagindex.analysis import agreement, drawing, maps
-from nagindex.analysis.points import as_matrix, sample_points
+from nagindex.analysis import agreement, drawing
+from nagindex.analysis.points import sample_points
 from nagindex.errors import BadInputError, MissingDependencyError
 from nagindex.nag import NagSpec, dice
+from nagindex.search import tsne
 
 LAYERS, TOP_K, WIDTH, DOCUMENTS = 3, 4, 30, 80
 SPEC = NagSpec("up", (WIDTH,) * LAYERS, TOP_K)
@@ -47,10 +48,10 @@ def examples():
 
 def test_neighbors_and_distances_are_those_of_all_pairs(random_codes, monkeypatch):
     """A point is its own first neighbor, also among equals; the others follow by 1 - Dice overlap."""
-    monkeypatch.setattr(maps, "ROWS", 7)
+    monkeypatch.setattr(tsne, "ROWS", 7)
     codes = random_codes(np.random.default_rng(3), 25, LAYERS, TOP_K, WIDTH)
     codes[4] = codes[11]
-    graph = maps.neighbor_graph(as_matrix(codes, SPEC), 6, LAYERS * TOP_K)
+    graph = tsne.neighbor_graph(tsne.as_matrix(codes, SPEC), 6, LAYERS * TOP_K)
     for n in range(25):
         row = slice(graph.indptr[n], graph.indptr[n + 1])
         found, distances = graph.indices[row], graph.data[row]

@@ -73,6 +73,7 @@ def test_a_neuron_that_no_document_holds(tmp_path, write_index):
     index = write_index(tmp_path / "i", codes, list("abcdef"), np.ones(6), width=9)
     found = index.neuron(0, 8)
     assert (found.documents, found.strongest, found.together) == (0, [], [])
+    assert index.texts([]) == {}, "as the command asks for them"
 
 
 def test_what_there_is_not_is_named(index):
