@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nagindex.arguments import checked
 from nagindex.errors import BadInputError
-from nagindex.storage.urls import is_url
+from nagindex.stores.urls import is_url
 
 if TYPE_CHECKING:
     from nagindex.storage.snapshot import Snapshot

@@ -49,7 +49,7 @@ def s3() -> Iterator[Proxy]:
 @pytest.fixture
 def proxy(s3: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """The proxy, and an environment in which nagindex finds it, with an empty cache and short pauses."""
-    from nagindex.storage import objects
+    from nagindex.stores import objects
 
     environment = {
         "AWS_ENDPOINT_URL": s3.url,

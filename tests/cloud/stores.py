@@ -90,7 +90,7 @@ class Proxy:
 
 def objects_of(url: str) -> dict[str, bytes]:
     """Return the content of each object of an index, by name."""
-    from nagindex.storage.objects import ObjectStore
+    from nagindex.stores.objects import ObjectStore
 
     store = ObjectStore(url)
     return {found.name: store.get(found.name)[0] for found in store.listing()}
