@@ -20,7 +20,7 @@ from .target_arguments import encoding_of, files_of, targets_of, text_columns_op
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     metavar="FILE",
     help="Page to write, which ends in .html. [default: beside the selection, under its name]",
 )
@@ -42,7 +42,7 @@ from .target_arguments import encoding_of, files_of, targets_of, text_columns_op
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
 def report(
     selection: Path,
-    output: Path | None,
+    output: str | None,
     index: str | Path | None,
     title: str | None,
     no_text: bool,
@@ -58,7 +58,7 @@ def report(
     The page is one self-contained HTML file: the query and the index, the composition of the selection against the pool, score
     distributions and other cutoffs, contributions of layers and neurons, example documents with explanations, and a table.
     """
-    page = output or selection.with_suffix(".html")
+    page = output or str(selection.with_suffix(".html"))
     check_page(page)
     opened = _recorded_index(selection) if index is None else nagindex.open(index)
     encoding: dict[str, Any] = {"model": model, "device": device}
@@ -72,9 +72,9 @@ def report(
     write_report(found, page, title=title, with_text=not no_text, corpus_root=corpus_root, threads=threads)
 
 
-def check_page(page: Path) -> None:
+def check_page(page: str) -> None:
     """Raise click.UsageError unless a file's name is that of a page."""
-    if page.suffix.lower() not in (".html", ".htm"):
+    if Path(page).suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"{page}: a report is a page; name a file that ends in .html")
 
 
@@ -98,7 +98,7 @@ def _recorded_index(selection: Path) -> nagindex.Index:
 
 def write_report(
     selection: nagindex.Selection,
-    page: Path,
+    page: str,
     *,
     title: str | None = None,
     with_text: bool,
@@ -107,4 +107,5 @@ def write_report(
 ) -> None:
     """Write a selection's page and say so."""
     selection.report(page, title=title, with_text=with_text, corpus_root=corpus_root, threads=threads)
-    note(f"Wrote a report to {page} ({size(page.stat().st_size)})")
+    where = Path(page)
+    note(f"Wrote a report to {page}" + (f" ({size(where.stat().st_size)})" if where.is_file() else ""))

@@ -30,6 +30,8 @@ TIMEOUT = 120.0
 CHUNK = 8 << 20
 CONNECTIONS, PARTS = 8, 4
 """Objects that are read or written at a time, and parts of one."""
+MOST_PARTS = 10_000
+"""Parts of an object; S3 takes no more."""
 
 T = TypeVar("T")
 
@@ -144,7 +146,8 @@ class ObjectStore:
         import obstore
 
         store = self._store(write=True)
-        parts: dict[str, Any] = {"chunk_size": CHUNK, "max_concurrency": PARTS}
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        parts: dict[str, Any] = {"chunk_size": max(CHUNK, -(-size // MOST_PARTS)), "max_concurrency": PARTS}
         written = self._attempt(lambda: obstore.put(store, name, content, mode="overwrite", **parts), name)
         return written["e_tag"] or ""
 
