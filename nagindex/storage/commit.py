@@ -55,6 +55,8 @@ def commit(index: Path, change: Callable[[Manifest], Manifest | None]) -> Manife
         if publish(index, following):
             _restore_files(index, new)
             return following
+        if remote is not None:
+            remote.await_listed(following.version)
 
 
 def _require_files(index: Path, current: Manifest, following: Manifest) -> None:

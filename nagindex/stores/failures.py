@@ -30,6 +30,10 @@ def failure_of(error: Exception, url: str, name: str = "", *, attempts: int) -> 
             f"{place}: no credentials in the environment; set those of the store, such as {credentials(url)}"
         )
     reason = _reason(text) or kind
+    if page_expired(error):
+        return ObjectStoreError(
+            f"{place}: the store does not list it to the end after {attempts} attempts ({reason}); run the same command again"
+        )
     if kind in ("PermissionDeniedError", "UnauthenticatedError", "PermissionError") or "HTTP 40" in reason:
         return ObjectStoreError(
             f"{place}: the store refuses ({reason}); check the credentials in the environment and their rights"
@@ -50,6 +54,12 @@ def is_transient(error: Exception) -> bool:
     if _lacks_credentials(text):
         return False
     return type(error).__name__ == "GenericError" and ("HTTP error" in text or "Http(" in text)
+
+
+def page_expired(error: Exception) -> bool:
+    """Return whether a store no longer knows the page of a listing that it was asked to go on from."""
+    text = str(error)
+    return "status code: 400" in text and "continuation-token" in text
 
 
 def _lacks_credentials(text: str) -> bool:

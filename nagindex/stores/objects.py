@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from nagindex.errors import BadInputError, MissingDependencyError
 from nagindex.stores.entries import changed
-from nagindex.stores.failures import failure_of, is_transient
+from nagindex.stores.failures import failure_of, is_transient, page_expired
 from nagindex.stores.urls import endpoint
 
 ATTEMPTS = 6
@@ -184,7 +184,7 @@ class ObjectStore:
             except (
                 FileNotFoundError
             ):  # nobody's: a conflict of two writers of which none won, or a request that was lost
-                _pause(attempt)
+                pause(attempt)
                 continue
             return found == content
         raise failure_of(failure, self.url, name, attempts=ATTEMPTS)
@@ -206,7 +206,7 @@ class ObjectStore:
             return [_stored(own) for chunk in chunks for own in chunk]
 
         try:
-            return sorted(self._attempt(read, folder), key=lambda found: found.name)
+            return sorted(self._attempt(read, folder, again=page_expired), key=lambda found: found.name)
         except FileNotFoundError:
             return []
 
@@ -278,8 +278,10 @@ class ObjectStore:
         except Exception as error:
             raise failure_of(error, self.url, attempts=ATTEMPTS) from None
 
-    def _attempt(self, action: Callable[[], T], name: str) -> T:
-        """Return what an action returns, which is repeated after failures that may pass."""
+    def _attempt(
+        self, action: Callable[[], T], name: str, *, again: Callable[[Exception], bool] = lambda error: False
+    ) -> T:
+        """Return what an action returns, which is repeated after failures that may pass, or of which `again` says so."""
         from obstore.exceptions import PreconditionError
 
         for attempt in range(ATTEMPTS):
@@ -290,9 +292,9 @@ class ObjectStore:
                     raise FileNotFoundError(self.url_of(name)) from None
                 if isinstance(error, PreconditionError):
                     raise
-                if not is_transient(error) or attempt == ATTEMPTS - 1:
+                if not (is_transient(error) or again(error)) or attempt == ATTEMPTS - 1:
                     raise failure_of(error, self.url, name, attempts=ATTEMPTS) from None
-            _pause(attempt)
+            pause(attempt)
         raise AssertionError
 
 
@@ -306,7 +308,8 @@ def require_obstore() -> None:
         ) from error
 
 
-def _pause(attempt: int) -> None:
+def pause(attempt: int) -> None:
+    """Wait before another attempt, the longer the more there were."""
     time.sleep(FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries of several writers
 
 

@@ -223,7 +223,7 @@ def test_a_table_that_changes_while_it_is_read_stops_the_build_too(remote, build
         build(f"{remote}/b/table.parquet")
 
 
-@pytest.mark.parametrize("fault", ["500", "500 after", "lost", "lost after"])
+@pytest.mark.parametrize("fault", ["500", "500 after", "lost", "lost after", "503", "429"])
 def test_a_read_survives_a_failure_of_each_of_its_requests(fault, remote, proxy):
     from nagindex.corpus.reading import read_documents
 
