@@ -23,12 +23,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from nagindex.errors import BadInputError, DamagedIndexError, ObjectStoreError
+from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage import verified
 from nagindex.storage.cache_room import Pins, make_room
 from nagindex.storage.disk_errors import writing
 from nagindex.storage.json_bytes import is_intact
-from nagindex.stores.objects import ATTEMPTS, CONNECTIONS, ObjectStore, StoredObject, pause
+from nagindex.stores.objects import CONNECTIONS, ObjectStore, StoredObject
 
 FOLDERS = frozenset({"manifests", "segments", "calibration", "derived"})
 HINT, DERIVED_MARK = "manifests/latest.json", "manifests/derived.json"
@@ -107,19 +107,6 @@ class Mirror:
         return max(
             self._take_in(self.store.listing("manifests")), default=0
         )  # without a hint, or with one that is too high
-
-    def await_listed(self, version: int) -> None:
-        """Wait until the store lists a version that another writer has published.
-
-        Raises:
-            ObjectStoreError: the store's listings are too old.
-        """
-        for attempt in range(ATTEMPTS):
-            if self.newest_version() >= version:
-                return
-            pause(attempt)
-        manifest = self.store.url_of(_manifest_name(version))
-        raise ObjectStoreError(f"{manifest}: exists, and the store does not list it; run the same command again later")
 
     def versions(self) -> list[int]:
         """Ask the store for the numbers of all versions, ascending; manifests of others leave the mirror."""
