@@ -36,7 +36,7 @@ MARKS = "*o+x#@%&"
 @click.command()
 @click.argument("targets", nargs=-1, metavar="TARGETS...")
 @text_option
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE.svg", help="Image to write.")
+@click.option("-o", "--output", type=click.Path(), metavar="FILE.svg", help="Image to write.")
 @click.option(
     "--column",
     "columns",
@@ -57,7 +57,7 @@ MARKS = "*o+x#@%&"
 def curve(
     targets: tuple[str, ...],
     texts: tuple[str, ...],
-    output: Path | None,
+    output: str | None,
     columns: tuple[str, ...],
     values: int,
     index: Path,
@@ -75,7 +75,7 @@ def curve(
     A help to choose how much to select: a plot of the scores by rank, these as a table, and for kept columns the shares of their
     commonest values among the best 1, 10, 100 documents, and so on. TARGETS are those of a query.
     """
-    if output is not None and output.suffix != ".svg":
+    if output is not None and Path(output).suffix != ".svg":
         raise click.UsageError(f"-o {output}: the image is written as SVG; name a file that ends in .svg")
     opened = nagindex.open(index)
     check_outputs(opened, [output], [*files_of(targets), *exclude])
@@ -85,7 +85,7 @@ def curve(
     given = targets_of(opened, targets, texts, **encoding)
     found = opened.score_curve(given, options=options, columns=columns or None, values=values, fine=True, **encoding)
     if output is not None:
-        output.write_text(found.to_svg(), encoding="utf-8")
+        found.write(output)
         note(f"Drawn to {output}")
     if as_json:
         click.echo(json.dumps(found.to_json()))

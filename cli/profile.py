@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     metavar="FILE.json",
     help="File to write, which stands wherever TARGETS is.",
 )
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 def profile(
     targets: tuple[str, ...],
     texts: tuple[str, ...],
-    output: Path | None,
+    output: str | None,
     neurons: int,
     index: Path,
     weights: str,
@@ -56,7 +56,7 @@ def profile(
     TARGETS are those of a query. Neurons are in order of z: their log-odds ratio of examples to pool, in standard deviations. The file
     that -o writes holds the profiles and the NAGs of the examples, with which it stands wherever a command takes targets.
     """
-    if output is not None and output.suffix != ".json":
+    if output is not None and Path(output).suffix != ".json":
         raise click.UsageError(f"-o {output}: profiles are saved as JSON; name a file that ends in .json")
     opened = nagindex.open(index)
     check_outputs(opened, [output], files_of(targets))

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--report",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     metavar="FILE",
     help="Also write a page about the selection, one .html file; see nagindex report.",
 )
@@ -63,9 +63,7 @@ if TYPE_CHECKING:
 @click.option(
     "--score-curve", is_flag=True, help="Print the score at each rank, to choose a budget by, and select nothing."
 )
-@click.option(
-    "--dropped", type=click.Path(path_type=Path), metavar="FILE", help="List what --decontaminate found, as JSON lines."
-)
+@click.option("--dropped", type=click.Path(), metavar="FILE", help="List what --decontaminate found, as JSON lines.")
 @click.option(
     "--corpus-root",
     type=click.Path(path_type=Path, file_okay=False),
@@ -89,10 +87,10 @@ def query(
     output: str | None,
     format_: str | None,
     with_text: bool | None,
-    report: Path | None,
+    report: str | None,
     pool_points: int | None,
     score_curve: bool,
-    dropped: Path | None,
+    dropped: str | None,
     corpus_root: Path | None,
     config_strict: bool,
     ray: str | None,
@@ -192,18 +190,18 @@ def query(
 @click.command()
 @click.argument("targets", nargs=-1, metavar="TEXTS...")
 @text_option
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Parquet file to write.")
+@click.option("-o", "--output", type=click.Path(), metavar="FILE", required=True, help="Parquet file to write.")
 @index_option
 @encoding_options
 def encode(
     targets: tuple[str, ...],
     texts: tuple[str, ...],
-    output: Path,
+    output: str,
     index: str | Path,
     encoding: EncodeKeywords,
 ) -> None:
     """Encode TEXTS once, to stand wherever TARGETS is; each file, or value of --target-column, stays a target of its own."""
-    if output.suffix != ".parquet":
+    if Path(output).suffix != ".parquet":
         raise nagindex.BadInputError(f"{output}: NAGs are saved as Parquet; name a file that ends in .parquet")
     opened = nagindex.open(index)
     check_outputs(opened, [output], files_of(targets))

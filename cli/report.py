@@ -28,7 +28,7 @@ MAP = click.option(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     metavar="FILE",
     help="Page to write, which ends in .html. [default: beside the selection, under its name]",
 )
@@ -51,7 +51,7 @@ MAP = click.option(
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
 def report(
     selection: Path,
-    output: Path | None,
+    output: str | None,
     index: str | Path | None,
     title: str | None,
     no_text: bool,
@@ -68,7 +68,7 @@ def report(
     The page is one self-contained HTML file: the query and the index, the composition of the selection against the pool, score
     distributions and other cutoffs, a map, contributions of layers and neurons, example documents with explanations, and a table.
     """
-    page = output or selection.with_suffix(".html")
+    page = output or str(selection.with_suffix(".html"))
     check_page(page, pool_points)
     opened = _recorded_index(selection) if index is None else nagindex.open(index)
     encoding: dict[str, Any] = {"model": model, "device": device}
@@ -90,7 +90,7 @@ def report(
     )
 
 
-def check_page(page: Path | None, pool_points: int | None) -> None:
+def check_page(page: str | None, pool_points: int | None) -> None:
     """Raise an error, before anything is computed, unless a page of this name and with such a map can be written.
 
     Raises:
@@ -101,7 +101,7 @@ def check_page(page: Path | None, pool_points: int | None) -> None:
         if pool_points is not None:
             raise click.UsageError("--map is about the page that --report writes; give --report FILE, or leave it out")
         return
-    if page.suffix.lower() not in (".html", ".htm"):
+    if Path(page).suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"{page}: a report is a page; name a file that ends in .html")
     if pool_points:
         from nagindex.analysis import require_layout
@@ -129,7 +129,7 @@ def _recorded_index(selection: Path) -> nagindex.Index:
 
 def write_report(
     selection: nagindex.Selection,
-    page: Path,
+    page: str,
     *,
     title: str | None = None,
     with_text: bool,
@@ -139,4 +139,5 @@ def write_report(
 ) -> None:
     """Write a selection's page and say so."""
     selection.report(page, title=title, with_text=with_text, map=pool_points, corpus_root=corpus_root, threads=threads)
-    note(f"Wrote a report to {page} ({size(page.stat().st_size)})")
+    where = Path(page)
+    note(f"Wrote a report to {page}" + (f" ({size(where.stat().st_size)})" if where.is_file() else ""))

@@ -59,7 +59,8 @@ def build(
     """Encode a corpus into an index, or continue one that was begun with the same settings; return it and a report.
 
     Args:
-        corpus: files, globs or folders of .parquet, .jsonl, .ndjson, .json, .csv, .tsv or .txt, text formats also .gz and .zst.
+        corpus: files, globs or folders of .parquet, .jsonl, .ndjson, .json, .csv, .tsv or .txt, text formats also .gz and .zst;
+            local ones, or URLs: s3://, gs://, az://, hf:// or file://.
         index: the index's folder, or its URL in an object store: s3://BUCKET/PREFIX, gs://, az:// or file://.
         neuron_type: the projection whose neurons are used: up, down, gate, q, k, v or o; k_repeated and v_repeated have keys and
             values once for every query head, as the published code does.
@@ -202,7 +203,7 @@ def calibrate(
     if file.suffix != SUFFIX:
         raise BadInputError(f"{file}: a calibration is a file that ends in {SUFFIX}")
     sources = corpus_sources(corpus, root=chosen.corpus_root, on_error=chosen.on_error)
-    check_output(file, inputs=[source.path for source in sources])
+    check_output(file, inputs=[str(source.path) for source in sources])
     columns, _ = columns_of_build(sources, chosen.columns, on_error=chosen.on_error)
     loaded = backbone or load_model(chosen, neuron_type, visible_devices(chosen.device)[0])
     [view] = views_of(loaded, [neuron_type], chosen)

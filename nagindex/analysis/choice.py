@@ -66,7 +66,7 @@ class NeuronChoice:
         Raises:
             BadInputError: there is no such folder.
         """
-        with replacing(Path(path)) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text(json.dumps(self.to_json()) + "\n")
 
     @classmethod

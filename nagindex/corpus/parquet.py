@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from nagindex.corpus.columns import Fields, by_path, format_names
-from nagindex.corpus.sources import Position, Source
-from nagindex.corpus.sql import connect, quote_name, quote_path, quote_value
+from nagindex.corpus.remote_parquet import quote_file, raise_failure, without_token
+from nagindex.corpus.sources import Position, Source, SourcePath
+from nagindex.corpus.sql import connect, quote_name, quote_value
 from nagindex.errors import BadInputError
 
 ROWS_PER_FETCH = 512
@@ -49,14 +49,15 @@ def row_count(source: Source) -> int:
     return int(count)
 
 
-def metadata_value(path: Path, key: str) -> str | None:
+def metadata_value(path: SourcePath, key: str) -> str | None:
     """Return a value of a Parquet file's key-value metadata, None where the key or the file is missing."""
     import duckdb
 
-    sql = f"SELECT value FROM parquet_kv_metadata({quote_path(path)}) WHERE key = {quote_value(key)}::BLOB"
+    sql = f"SELECT value FROM parquet_kv_metadata({quote_file(path)}) WHERE key = {quote_value(key)}::BLOB"
     try:
         rows = connect(threads=1).execute(sql).fetchall()
     except duckdb.Error:
+        raise_failure(path)
         return None
     return rows[0][0].decode(errors="replace") if rows else None
 
@@ -226,7 +227,7 @@ def _id_sql(sql: str, kind: str) -> str:
 def _scan(source: Source, validation: str = "strict", *, binary_as_string: bool = False) -> str:
     binary = f"binary_as_string = {str(binary_as_string).lower()}"
     options = f"file_row_number = true, {binary}, hive_partitioning = false, utf8_validation = '{validation}'"
-    return f"read_parquet({quote_path(source.path)}, {options})"
+    return f"read_parquet({quote_file(source.path)}, {options})"
 
 
 def _query(source: Source, sql: str) -> Any:
@@ -239,7 +240,8 @@ def _query(source: Source, sql: str) -> Any:
 
 
 def _unreadable(source: Source, error: Exception, where: str) -> BadInputError:
-    reason = f"{where} " * bool(where) + f"({str(error).splitlines()[0]})"
+    raise_failure(source.path)
+    reason = f"{where} " * bool(where) + f"({without_token(str(error).splitlines()[0], source.path)})"
     remedy = "the file may be truncated or corrupt: replace or remove it"
     if "file_row_number" in str(error).splitlines()[0]:
         remedy = "rename its column file_row_number, a name that DuckDB keeps for itself"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from nagindex.corpus.columns import Columns, Fields, missing_column
 from nagindex.corpus.reading import fields_of
-from nagindex.corpus.sources import OnError, Source
+from nagindex.corpus.sources import OnError, Source, SourcePath
 from nagindex.errors import BadInputError
 
 
@@ -24,10 +22,10 @@ class Survey:
         types: for each column and nested field, by path: the SQL types it is stored with if kept, and where each was found first.
     """
 
-    paths: list[Path] = field(default_factory=list)
+    paths: list[SourcePath] = field(default_factory=list)
     columns: dict[str, None] = field(default_factory=dict)
     used: set[str] = field(default_factory=set)
-    types: dict[str, dict[str, Path]] = field(default_factory=dict)
+    types: dict[str, dict[str, object]] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -55,7 +53,7 @@ class Survey:
         for source in sorted(sources, key=is_new, reverse=True):
             if not is_new(source) and not survey.lacking(columns.kept.values()):
                 break
-            if source.problem is not None or not os.path.isfile(source.path):  # a pipe gives its content once
+            if source.problem is not None or not source.path.is_file():  # a pipe gives its content once
                 continue
             try:
                 fields = fields_of(source)
@@ -98,7 +96,7 @@ class Survey:
             more = f" and {len(self.paths) - 1:,} more" * (len(self.paths) > 1)
             raise missing_column(path, self.types, where=f"{self.paths[0]}{more}", parameter="keep_columns")
 
-    def mixed(self, kept: Mapping[str, str], stored: Mapping[str, str], index: Path) -> list[str]:
+    def mixed(self, kept: Mapping[str, str], stored: Mapping[str, str], index: object) -> list[str]:
         """Return a sentence for each kept column that holds text in one place and numbers or booleans in another.
 
         Args:

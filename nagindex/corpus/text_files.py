@@ -11,7 +11,8 @@ from itertools import count
 from typing import IO, Any, BinaryIO, cast
 
 from nagindex.corpus.sources import Position, Source
-from nagindex.errors import BadInputError, MissingDependencyError
+from nagindex.errors import BadInputError, MissingDependencyError, NagIndexError
+from nagindex.stores.remote_files import RangeReader, RemoteFile
 
 MAX_RECORD = 1 << 28
 """Most characters of a line, JSON value, CSV field or text; a decompression bomb would not fit into memory."""
@@ -52,17 +53,25 @@ def too_long(where: str) -> BadInputError:
     return BadInputError(f"{where}: more than {MAX_RECORD >> 20} MiB in one record; {remedy}")
 
 
-class _CountingFile(io.FileIO):
+class _CountingFile(io.RawIOBase):
     """A file that counts the bytes read from it."""
 
-    def __init__(self, path: object, position: Position) -> None:
-        super().__init__(str(path), "rb")
-        self.position = position
+    def __init__(self, source: Source, position: Position) -> None:
+        super().__init__()
+        self._file = RangeReader(source.path) if isinstance(source.path, RemoteFile) else io.FileIO(source.path, "rb")
+        self._position = position
+
+    def readable(self) -> bool:
+        return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        read = super().readinto(buffer)
-        self.position.bytes += read or 0
+        read = self._file.readinto(buffer)
+        self._position.bytes += read or 0
         return read
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class open_text:
@@ -78,7 +87,7 @@ class open_text:
 
     def __enter__(self) -> IO[str]:
         try:
-            self.file = io.BufferedReader(_CountingFile(self.source.path, self.position))
+            self.file = io.BufferedReader(_CountingFile(self.source, self.position))
         except OSError as error:
             raise BadInputError(
                 f"{self.source.path}: cannot be read ({error.strerror}); make it readable or remove it"
@@ -90,6 +99,8 @@ class open_text:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         self.stream.close()
         self.file.close()
+        if isinstance(error, NagIndexError):  # of the store that the file lies in
+            return
         if isinstance(error, (EOFError, OSError, zlib.error)) or type(error).__name__ == "ZstdError":
             reason = str(error).splitlines()[0]
             raise BadInputError(

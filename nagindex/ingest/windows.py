@@ -17,15 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus.reading import EXCLUDED, Document, find_columns, naming_skip, read_documents, reason_of
-from nagindex.corpus.sources import Position, Source, content_hash, require_readable
+from nagindex.corpus.sources import Position, Source, digest_of, require_readable
 from nagindex.encode.tokenize import PrefixTokenizer
-from nagindex.errors import BadInputError, SettingsMismatchError, SourceChangedError
+from nagindex.errors import BadInputError, SettingsMismatchError
 from nagindex.ingest.coverage import Coverage, JointCoverage, Key
 from nagindex.ingest.options import IngestOptions
 from nagindex.ingest.sharding import group_sources, shards_take_groups, windows_of_shard
 from nagindex.storage.segment import Rows, SkippedRow, SourceSpan
 from nagindex.storage.settings import Settings
+from nagindex.stores.entries import changed
+from nagindex.stores.remote_files import RemoteFile
 
+State = tuple[int, int] | RemoteFile | None
 SKIP_EMPTY = "no tokens"
 UNREADABLE = "unreadable"
 
@@ -206,7 +209,12 @@ class _GroupReader:
                 raise
             self._pass_over(source, sha256, reason_of(error, source))
         else:
-            yield from self._read(source, sha256, before)
+            try:
+                yield from self._read(source, sha256, before)
+            except BadInputError:
+                if source.version is not None and _state(source) != before:  # parts of two versions
+                    raise changed(str(source.path)) from None
+                raise
 
     def _pass_over(self, source: Source, sha256: str, reason: str) -> None:
         """List a source as unreadable, unless the index lists it already with this content."""
@@ -217,11 +225,11 @@ class _GroupReader:
             self.window.spans.append(span)
             self.window.unreadable.append(SkippedRow(source.name, 0, "", f"{UNREADABLE}: {reason}"))
 
-    def _read(self, source: Source, sha256: str, before: tuple[int, int]) -> Iterator[Window]:
+    def _read(self, source: Source, sha256: str, before: State) -> Iterator[Window]:
         """Yield the windows that end within a source that can be read.
 
         Raises:
-            SourceChangedError: its length or time of change is not what it was `before`.
+            SourceChangedError: its state is not what it was `before`.
         """
         bytes_before, key, position = self.report.bytes_done, (source.name, sha256), Position()
         self.report.read += 1
@@ -246,9 +254,8 @@ class _GroupReader:
             if document.problem is not EXCLUDED:
                 self.window.documents.append((source.name, document))
             stop = document.row + 1
-        if _size_and_mtime(source) != before:
-            remedy = "run the same command again when nothing writes to it"
-            raise SourceChangedError(f"{source.path}: changed while it was read; {remedy}")
+        if _state(source) != before:
+            raise changed(str(source.path))
         if stop == 0:
             self.report.empty.append(source.name)
         yield from self.close((self.base + max(stop, 1) - 1) // self.size)
@@ -280,21 +287,26 @@ class _GroupReader:
             self.window.spans.append(SourceSpan(*self.origin, start, stop, complete, self.text_column))
 
 
-def _identified(source: Source) -> tuple[tuple[int, int], str]:
-    """Return a source's size and time of change, and the SHA-256 of its bytes.
+def _identified(source: Source) -> tuple[State, str]:
+    """Return a source's state, and what its content is known by.
 
     Raises:
         BadInputError: it cannot be read.
     """
     require_readable(source)
+    if isinstance(source.path, RemoteFile):  # as it was found: its version is what is read, or nothing
+        return source.path, digest_of(source)
     try:
-        return _size_and_mtime(source), content_hash(source.path)
+        return _state(source), digest_of(source)
     except OSError as error:
         require_readable(dataclasses.replace(source, problem=error.strerror))
         raise
 
 
-def _size_and_mtime(source: Source) -> tuple[int, int]:
+def _state(source: Source) -> State:
+    """Return what changes when a source does: length and time of a local file, the version of a remote one."""
+    if isinstance(source.path, RemoteFile):
+        return source.path.current()
     status = os.stat(source.path)
     return status.st_size, status.st_mtime_ns
 

@@ -18,7 +18,7 @@ from nagindex.storage.files import sync_folder
 from nagindex.storage.locations import mirror_of
 from nagindex.storage.manifest import Manifest, manifest_path, read_manifest, require_newest, versions
 from nagindex.storage.mirror import Mirror
-from nagindex.storage.objects import StoredObject
+from nagindex.stores.objects import StoredObject
 
 GRACE_SECONDS = 3600.0
 

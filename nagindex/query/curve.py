@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -20,6 +21,7 @@ from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
 from nagindex.select.options import QueryOptions
 from nagindex.select.query_files import QueryFiles
+from nagindex.storage.files import replacing
 from nagindex.storage.locations import location
 from nagindex.storage.segment import verify_segments
 from nagindex.storage.snapshot import Snapshot
@@ -75,6 +77,15 @@ class ScoreCurve:
         scores = {name: own.tolist() for name, own in self.scores.items()}
         columns = {"columns": {name: own.to_json() for name, own in self.columns.items()}} if self.columns else {}
         return {"documents": self.documents, "ranks": self.ranks.tolist(), "scores": scores, **columns}
+
+    def write(self, path: str | Path) -> None:
+        """Write the curve as an SVG image, which appears whole or not at all.
+
+        Args:
+            path: the file; one that exists is replaced.
+        """
+        with replacing(path) as temporary:
+            temporary.write_text(self.to_svg(), encoding="utf-8")
 
     def to_svg(self) -> str:
         """Return the curve as an SVG image, for light and dark pages: the scores, and a chart for each column and target."""

@@ -16,6 +16,7 @@ from nagindex.errors import NagIndexError
 from nagindex.storage.fingerprint import Fingerprint
 from nagindex.storage.locations import location
 from nagindex.storage.snapshot import Snapshot
+from nagindex.stores.urls import is_remote
 
 FILES = {"targets": "targets", "decontaminate": "evaluation", "exclude": "exclude", "scores": "scores"}
 """Options that name files, and the entries of a record that hold the checksums of these files."""
@@ -110,7 +111,7 @@ def _changed_files(recorded: Mapping[str, set[str]], paths: Sequence[str]) -> li
     files = []
     for path in paths:
         with suppress(NagIndexError, OSError):  # its files are then among those that are not there
-            files += hashed_files([path if os.path.exists(path) else path.partition("=")[2] or path])
+            files += hashed_files([path if os.path.exists(path) or is_remote(path) else path.partition("=")[2] or path])
     present, when = _by_name(files), "when the selection was made"
     changed = [name for name in recorded if name in present and recorded[name] != present[name]]
     return [

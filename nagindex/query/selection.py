@@ -240,7 +240,7 @@ class Selection(SelectedRows):
         """
         check_output_beside(path, self._snapshot)
         lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.dropped)
-        with replacing(Path(path)) as temporary:
+        with replacing(path) as temporary:
             temporary.write_text(lines)
 
     def _inputs(self) -> list[str]:

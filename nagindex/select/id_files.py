@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from nagindex.corpus import parquet, streams
 from nagindex.corpus.columns import ID_COLUMNS
 from nagindex.corpus.reading import is_utf8
+from nagindex.corpus.remote_parquet import quote_file, raise_failure, without_token
 from nagindex.corpus.sources import Position, Source, find_sources
-from nagindex.corpus.sql import quote_name, quote_path
+from nagindex.corpus.sql import quote_name
 from nagindex.corpus.text_files import read_lines
 from nagindex.errors import BadInputError
 
@@ -100,9 +101,12 @@ def _load(connection: DuckDBPyConnection, table: str, source: Source, columns: S
         parquet.require_scalar_ids(source, columns[0])
         listed = ", ".join(f"CAST({quote_name(name)} AS VARCHAR)" for name in columns)
         try:
-            connection.execute(f"INSERT INTO {table} SELECT {listed} FROM read_parquet({quote_path(source.path)})")
+            connection.execute(
+                f"INSERT INTO {table} SELECT {listed} FROM read_parquet({quote_file(source.path, connection)})"
+            )
         except duckdb.Error as error:
-            reason = str(error).splitlines()[0]
+            raise_failure(source.path)
+            reason = without_token(str(error).splitlines()[0], source.path)
             raise BadInputError(f"{source.path}: cannot be read as Parquet ({reason}); replace or remove it") from None
         return
     rows = streams.read_rows(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,6 +15,7 @@ from nagindex.errors import BadInputError
 from nagindex.ingest.options import ENCODINGS, PresetName
 from nagindex.search.weights import Weighting
 from nagindex.select.signals import NGRAM, Decontamination, Quality, paths_of, require_choice
+from nagindex.stores.urls import absolute
 from nagindex.targets.given import EncodeKeywords
 
 Mix = Literal["union", "merge", "distinct", "max"]
@@ -227,7 +227,7 @@ class QueryOptions:
                 **_quality_record(self.quality),
                 "where": self.where,
                 "cap": dict(self.cap),
-                "exclude": list(map(os.path.abspath, paths_of(self.exclude))),
+                "exclude": list(map(absolute, paths_of(self.exclude))),
                 "dedup": self.dedup,
                 **_decontamination_record(self.decontamination),
                 "approx": self.approx,
@@ -237,7 +237,7 @@ class QueryOptions:
 
 
 def _quality_record(quality: Quality | None) -> dict[str, Any]:
-    scores = None if quality is None or quality.scores is None else os.path.abspath(quality.scores)
+    scores = None if quality is None or quality.scores is None else absolute(quality.scores)
     return {
         "quality-column": None if quality is None else quality.column,
         "scores": scores,
@@ -249,7 +249,7 @@ def _quality_record(quality: Quality | None) -> dict[str, Any]:
 
 def _decontamination_record(decontamination: Decontamination | None) -> dict[str, Any]:
     return {
-        "decontaminate": [] if decontamination is None else list(map(os.path.abspath, paths_of(decontamination.files))),
+        "decontaminate": [] if decontamination is None else list(map(absolute, paths_of(decontamination.files))),
         "evaluation-column": None if decontamination is None else decontamination.column,
         "ngram": NGRAM if decontamination is None else decontamination.ngram,
     }

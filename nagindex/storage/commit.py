@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nagindex.errors import BadInputError
+from nagindex.errors import BadInputError, ObjectStoreError
 from nagindex.storage.files import create_exclusively
 from nagindex.storage.json_bytes import dump_json
-from nagindex.storage.locations import mirror_of
-from nagindex.storage.manifest import Manifest, manifest_path, read_latest, versions
+from nagindex.storage.locations import location, mirror_of
+from nagindex.storage.manifest import Manifest, manifest_path, newest_version, read_latest, versions
 from nagindex.storage.version_hint import write_hint
+from nagindex.stores.objects import ATTEMPTS, pause
 
 
 def publish(index: Path, manifest: Manifest) -> bool:
@@ -55,6 +56,22 @@ def commit(index: Path, change: Callable[[Manifest], Manifest | None]) -> Manife
         if publish(index, following):
             _restore_files(index, new)
             return following
+        if remote is not None:
+            _await_listed(index, following.version)
+
+
+def _await_listed(index: Path, version: int) -> None:
+    """Wait until the version that another writer has published is listed.
+
+    Raises:
+        ObjectStoreError: the store's listings are too old.
+    """
+    for attempt in range(ATTEMPTS):
+        if newest_version(index) >= version:
+            return
+        pause(attempt)
+    place = f"{location(index)}/manifests/{version:012d}.json"
+    raise ObjectStoreError(f"{place}: exists, and the store does not list it; run the same command again later")
 
 
 def _require_files(index: Path, current: Manifest, following: Manifest) -> None:

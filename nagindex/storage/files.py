@@ -14,6 +14,8 @@ from pathlib import Path
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage import locations, verified
 from nagindex.storage.disk_errors import writing
+from nagindex.storage.remote_outputs import uploading
+from nagindex.stores.urls import is_remote, source_place
 
 SHA_SHOWN = 12
 """Hexadecimal digits of a checksum in messages."""
@@ -82,12 +84,23 @@ def create_exclusively(path: Path, content: bytes) -> bool:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: str | Path) -> Iterator[Path]:
     """Provide a temporary path whose file replaces `path` atomically when the block ends; if it raises, the file is removed.
+
+    Args:
+        path: the file, or the URL of an object.
 
     Raises:
         BadInputError: `path` is a folder, or its folder does not exist.
+        ObjectStoreError: the store of an object does not answer, or refuses.
     """
+    place = source_place(path)
+    with uploading(str(place)) if is_remote(place) else _replacing(Path(place)) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
     if path.is_dir() or not path.absolute().parent.is_dir():
         fault = "is a folder" if path.is_dir() else "its folder does not exist"
         raise BadInputError(f"{path}: {fault}; name a file in a folder that exists")

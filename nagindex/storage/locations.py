@@ -20,8 +20,8 @@ from pathlib import Path
 from nagindex.errors import show_folder, show_folder_as
 from nagindex.storage.cache_room import SEPARATE, cache_root, locked, remove_abandoned
 from nagindex.storage.mirror import Mirror
-from nagindex.storage.objects import require_obstore
-from nagindex.storage.urls import account, is_url, normalized_url
+from nagindex.stores.objects import require_obstore
+from nagindex.stores.urls import account, is_url, normalized_url
 
 _ROOTS: set[str] = set()
 """Cache folders with mirrors that this process works on."""

@@ -28,7 +28,7 @@ from nagindex.storage import verified
 from nagindex.storage.cache_room import Pins, make_room
 from nagindex.storage.disk_errors import writing
 from nagindex.storage.json_bytes import is_intact
-from nagindex.storage.objects import CONNECTIONS, ObjectStore, StoredObject
+from nagindex.stores.objects import CONNECTIONS, ObjectStore, StoredObject
 
 FOLDERS = frozenset({"manifests", "segments", "calibration", "derived"})
 HINT, DERIVED_MARK = "manifests/latest.json", "manifests/derived.json"

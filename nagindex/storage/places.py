@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from nagindex.arguments import checked
 from nagindex.errors import BadInputError
-from nagindex.storage.urls import is_url
+from nagindex.storage.remote_outputs import check_remote_output
+from nagindex.stores.urls import is_remote, source_place
 
 if TYPE_CHECKING:
     from nagindex.storage.snapshot import Snapshot
@@ -29,22 +30,25 @@ def check_output(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> None
     Links count as what they lead to, hard links too.
 
     Args:
-        path: the file; one that exists will be replaced.
+        path: the file, or the URL of an object; one that exists will be replaced.
         inputs: files, globs and folders that must not be overwritten.
 
     Raises:
         BadInputError: the path is an input, lies in an index, or cannot be written.
+        ObjectStoreError: the store of a URL does not answer, or refuses.
     """
-    if is_url(path):
-        raise BadInputError(f"{path}: outputs are local files; name one, and copy it to the store")
-    file = Path(path)
+    place = source_place(path)
+    if is_remote(place):
+        check_remote_output(str(place), inputs)
+        return
+    file = Path(place)
     require_replaceable(file)
     if (owner := _index_around(file)) is not None:
         raise BadInputError(f"{file}: lies inside the index {owner}; name a file outside of it")
     if not file.exists():
         return
     for one in inputs:
-        if any(_is_same(file, own) for own in _files_of(one)):
+        if not is_remote(one) and any(_is_same(file, own) for own in _files_of(one)):
             same = "is an input" if str(one) == str(path) else f"is the same file as, or in, the input {one}"
             raise BadInputError(f"{file}: {same}, which would be overwritten; name another file")
 
@@ -58,11 +62,16 @@ def check_output_beside(path: str | Path, snapshot: Snapshot, corpus_root: str |
         corpus_root: where the sources lie now, if they were moved.
     """
     check_output(path)
-    if not Path(path).exists():
+    place = source_place(path)
+    if not is_remote(place) and not Path(place).exists():
         return
     for span in {span for segment in snapshot.segments for span in segment.spans()}:
-        for root in (span.root, span.root if corpus_root is None else corpus_root):
-            if _is_same(Path(path), Path(root, span.name)):
+        for root in (span.root, span.root if corpus_root is None else source_place(corpus_root)):
+            if is_remote(place) or is_remote(root):
+                same = str(place) == f"{root}/{span.name}"
+            else:
+                same = _is_same(Path(place), Path(root, span.name))
+            if same:
                 raise BadInputError(f"{path}: is a source of the index {snapshot.path}; name another file")
 
 
@@ -127,7 +136,7 @@ def _index_around(file: Path) -> Path | None:
 
 def _files_of(given: str | Path) -> Iterator[Path]:
     """Yield the files that a path or glob names, and those in folders."""
-    path = Path(given).expanduser()
+    path = Path(source_place(given)).expanduser()
     for found in [path] if path.exists() else map(Path, glob.glob(str(path), recursive=True)):
         if not found.is_dir():
             yield found

@@ -13,12 +13,14 @@ import numpy.typing as npt
 
 from nagindex.corpus.columns import Columns, SourceColumns
 from nagindex.corpus.reading import find_columns, read_documents
-from nagindex.corpus.sources import Source, format_of, still_holds
+from nagindex.corpus.sources import Source, digest_of, format_of, still_holds
 from nagindex.corpus.sql import connect
 from nagindex.errors import SourceChangedError
 from nagindex.progress import step
 from nagindex.storage.docs import join_documents
 from nagindex.storage.snapshot import Snapshot
+from nagindex.stores.remote_files import remote_file
+from nagindex.stores.urls import is_remote, source_place
 
 if TYPE_CHECKING:
     from nagindex.storage.segment import SourceSpan
@@ -43,7 +45,7 @@ class SourceTexts:
 
     def __init__(self, snapshot: Snapshot, corpus_root: str | Path | None = None, *, hashed: bool = True) -> None:
         self.snapshot = snapshot
-        self.root = None if corpus_root is None else Path(corpus_root)
+        self.root = None if corpus_root is None else source_place(corpus_root)
         self.hashed = hashed
         self._spans: dict[int, dict[str, SourceSpan]] = {}
         self._sources: dict[Key, Source] = {}
@@ -101,25 +103,50 @@ class SourceTexts:
         return self._spans[number][name]
 
 
-def _located(span: SourceSpan, corpus_root: Path | None, *, hashed: bool) -> Source:
+def _located(span: SourceSpan, corpus_root: str | Path | None, *, hashed: bool) -> Source:
     """Return the file that a source is in now, once its content is known to be what was encoded, or to begin with that.
 
     Raises:
         SourceChangedError: it is missing or differs.
     """
-    path = (corpus_root or Path(span.root)) / span.name
-    kind = format_of(path)
-    if kind is None or not os.path.isfile(path):
-        raise SourceChangedError(
-            f"{path}: the source is not there any more, and its texts are needed; name the folder it lies in with `corpus_root`"
-        )
-    if not os.access(path, os.R_OK):
-        raise SourceChangedError(f"{path}: the source cannot be read, and its texts are needed; make it readable")
-    source = Source(span.name, path, kind[0], kind[1], path.stat().st_size)
-    hashed = hashed or source.size <= HASHED_ALWAYS
-    if (hashed or source.size != span.bytes) and not still_holds(source, span.bytes, span.sha256):
+    root = corpus_root or span.root
+    source = _remote_source(span, str(root)) if is_remote(root) else _local_source(span, Path(root))
+    path = source.path
+    if is_remote(span.root):
+        # What a remote source is known by is of one store alone: copies of it elsewhere are compared by their size.
+        known = source.version is not None and str(root) == span.root
+        same = source.size == span.bytes and (not known or digest_of(source) == span.sha256)
+    else:
+        hashed = hashed or source.size <= HASHED_ALWAYS
+        same = not hashed and source.size == span.bytes
+        same = same or still_holds(source, span.bytes, span.sha256)
+    if not same:
         remedy = "restore it, or name another folder with `corpus_root`"
         raise SourceChangedError(
             f"{path}: the source has changed since it was encoded, and its texts are needed; {remedy}"
         )
     return source
+
+
+def _local_source(span: SourceSpan, root: Path) -> Source:
+    path = root / span.name
+    kind = format_of(path)
+    if kind is None or not os.path.isfile(path):
+        raise _gone(path)
+    if not os.access(path, os.R_OK):
+        raise SourceChangedError(f"{path}: the source cannot be read, and its texts are needed; make it readable")
+    return Source(span.name, path, kind[0], kind[1], path.stat().st_size)
+
+
+def _remote_source(span: SourceSpan, root: str) -> Source:
+    file = remote_file(f"{root.rstrip('/')}/{span.name}")
+    kind = None if file is None else format_of(file)
+    if file is None or kind is None:
+        raise _gone(f"{root}/{span.name}")
+    return Source(span.name, file, kind[0], kind[1], file.entry.size)
+
+
+def _gone(path: object) -> SourceChangedError:
+    return SourceChangedError(
+        f"{path}: the source is not there any more, and its texts are needed; name the folder it lies in with `corpus_root`"
+    )

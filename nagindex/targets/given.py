@@ -15,6 +15,7 @@ import numpy.typing as npt
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.sources import format_of
 from nagindex.errors import BadInputError
+from nagindex.stores.urls import absolute, is_remote
 from nagindex.targets.saved import TargetSet
 
 TargetFiles = str | Path | Sequence[str] | Sequence[str | Path] | npt.NDArray[np.integer[Any]] | TargetSet
@@ -49,11 +50,7 @@ def written(targets: Targets, encoding: EncodeKeywords) -> dict[str, Any]:
     columns = {"text-column": encoding.get("text_column"), "target-column": encoding.get("target_column")}
     recorded = {name: column for name, column in columns.items() if column is not None}
     named = targets.items() if isinstance(targets, Mapping) else [("", given) for given in as_list(targets)]
-    files = [
-        (f"{name}=" if name else "") + os.path.abspath(str(given))
-        for name, given in named
-        if isinstance(given, (str, Path))
-    ]
+    files = [(f"{name}=" if name else "") + absolute(given) for name, given in named if isinstance(given, (str, Path))]
     texts = [given for name, given in named if name in ("", "text") and are_texts(given)]
     if len(texts) > 1 or len(files) + len(texts) < len(named):
         return {"targets": []} | recorded
@@ -119,7 +116,7 @@ def are_texts(given: object) -> TypeGuard[Sequence[str]]:
 
 def _is_file_name(text: str) -> bool:
     """Return whether a text is a path that exists, or one word that ends like a file of texts."""
-    named = len(text.split()) == 1 and format_of(Path(text)) is not None
+    named = len(text.split()) == 1 and (format_of(Path(text)) is not None or is_remote(text))
     return named or os.path.exists(os.path.expanduser(text))
 
 

@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus.parquet import metadata_value
-from nagindex.corpus.sql import connect, quote_path, quote_value
+from nagindex.corpus.remote_parquet import quote_file
+from nagindex.corpus.sources import SourcePath
+from nagindex.corpus.sql import connect, quote_value
 from nagindex.errors import BadInputError
 from nagindex.nag import CODE_DTYPE, Codes, invalid_rows
 from nagindex.storage.files import replacing
@@ -68,10 +70,10 @@ class Example:
     codes: Codes
 
 
-def is_saved_nags(path: Path) -> bool:
+def is_saved_nags(path: SourcePath) -> bool:
     """Return whether a file holds NAGs written by `write_nags` or `write_profiles`."""
     if path.suffix == ".json":
-        with suppress(OSError), path.open("rb") as file:
+        with suppress(IsADirectoryError, PermissionError, FileNotFoundError), path.open("rb") as file:
             return file.read(len(JSON_START)) == JSON_START
         return False
     return path.suffix == ".parquet" and metadata_value(path, NAGS_KEY) is not None
@@ -109,7 +111,7 @@ def write_profiles(
         temporary.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
-def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> list[Example]:
+def read_nags(path: SourcePath, fingerprint: Fingerprint, name: str = "target") -> list[Example]:
     """Return the examples of a file of saved NAGs.
 
     Codes are in order of impact, so that of NAGs with a larger K the first K neurons of each layer are the NAG.
@@ -131,7 +133,7 @@ def read_nags(path: Path, fingerprint: Fingerprint, name: str = "target") -> lis
     return [Example(target or name, i, None, own) for (target, i), own in zip(owners, codes, strict=True)]
 
 
-def _read_file(path: Path) -> tuple[Fingerprint, list[tuple[str | None, str]], Codes]:
+def _read_file(path: SourcePath) -> tuple[Fingerprint, list[tuple[str | None, str]], Codes]:
     """Return the fingerprint of a file of saved NAGs, (target, id) of each example, and uint16 [n, L, K].
 
     Raises:
@@ -161,12 +163,12 @@ Rows = list[tuple[str | None, str, list[int]]]
 """Target, id and neurons of each example of a file."""
 
 
-def _parquet_rows(path: Path) -> tuple[str, str | None, Rows]:
+def _parquet_rows(path: SourcePath) -> tuple[str, str | None, Rows]:
     """Return the fingerprint, the checksum (files of earlier versions state none) and the rows of a Parquet file."""
     metadata = metadata_value(path, NAGS_KEY) or ""
     json.loads(metadata)
     with connect() as connection:
-        scan = f"read_parquet({quote_path(path)}, file_row_number = true)"
+        scan = f"read_parquet({quote_file(path, connection)}, file_row_number = true)"
         types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
         if any(types.get(name, kind) != kind or (name not in types and name != "target") for name, kind in COLUMNS):
             raise ValueError("its columns are others")
@@ -175,7 +177,7 @@ def _parquet_rows(path: Path) -> tuple[str, str | None, Rows]:
     return metadata, metadata_value(path, CHECKSUM_KEY), rows
 
 
-def _json_rows(path: Path) -> tuple[str, str | None, Rows]:
+def _json_rows(path: SourcePath) -> tuple[str, str | None, Rows]:
     """Return the fingerprint, the checksum and the rows of a JSON file."""
     record = json.loads(path.read_bytes())
     rows = [(target, identifier, nag) for target, identifier, nag in record["nags"]]

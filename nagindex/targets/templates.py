@@ -58,7 +58,7 @@ def write_examples(sets: Iterable[ExampleSet], path: str | Path) -> None:
     check_output(path)
     if (kind := format_of(Path(path))) is not None and kind != ("jsonl", "none"):
         raise BadInputError(f"{path}: examples are written as JSON lines; name a file that ends in .jsonl")
-    with replacing(Path(path)) as temporary, open(temporary, "wb") as file:
+    with replacing(path) as temporary, open(temporary, "wb") as file:
         for each in sets:
             each.write(file)
 

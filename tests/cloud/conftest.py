@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import importlib.util
 import json
+import os
 import random
 import socket
 import subprocess
@@ -22,6 +23,10 @@ collect_ignore_glob = [] if INSTALLED else ["test_*.py"]
 
 @pytest.fixture(scope="session")
 def s3() -> Iterator[Proxy]:
+    """The proxy before moto, or before the server at the port of NAGINDEX_TEST_S3_PORT, which has the bucket and the credentials."""
+    if running := os.environ.get("NAGINDEX_TEST_S3_PORT"):
+        yield Proxy(int(running))
+        return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -49,7 +54,7 @@ def s3() -> Iterator[Proxy]:
 @pytest.fixture
 def proxy(s3: Proxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     """The proxy, and an environment in which nagindex finds it, with an empty cache and short pauses."""
-    from nagindex.storage import objects
+    from nagindex.stores import objects
 
     environment = {
         "AWS_ENDPOINT_URL": s3.url,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 SECRET = "kLsecretKEY0123456789"
 BUCKET = "pool-bucket"
+CODES = {"500": "Injected", "409": "Injected", "403": "Injected", "503": "SlowDown", "429": "TooManyRequests"}
+"""Statuses that the proxy answers with in place of the store, each with the code in its answer."""
 WORDS = ("river", "mountain", "solver", "kettle", "proof", "garden", "violin", "planet", "engine")
 
 
@@ -18,13 +21,16 @@ class Proxy:
 
     Attributes:
         requests: (method, path with query) of each request since `reset`.
-        fault: f(number, method, path) returns what happens to a request: None, `500`, `409`, `403`, `500 after` it was carried out,
-            `lost` without an answer, `lost after` it was carried out, `late`, carried out 2.5 s
-            later, or `unconditional` without its If-None-Match.
+        fault: f(number, method, path) returns what happens to a request: None, `500`, `409`, `403`, `503` (slow down), `429`,
+            `500 after` it was carried out, `lost` without an answer, `lost after` it was carried out, `late`, carried out 2.5 s
+            later, `unconditional` without its If-None-Match, `stale`: a listing without the newest manifest, `blind`: nor the version
+            hint, or `expired`: a listing that is continued is refused.
+        page: objects on each page of a listing; None for the store's number.
     """
 
     def __init__(self, port: int) -> None:
         self.requests: list[tuple[str, str]] = []
+        self.page: int | None = None
         self.fault: Callable[[int, str, str], str | None] = lambda *_: None
         self.lock = threading.Lock()
         proxy = self
@@ -37,8 +43,11 @@ class Proxy:
                 with proxy.lock:
                     proxy.requests.append((self.command, self.path))
                     fault = proxy.fault(len(proxy.requests), self.command, self.path)
-                if fault in ("500", "409", "403"):
-                    self.answer(int(fault), {}, b"<Error><Code>Injected</Code></Error>")
+                if fault in CODES:
+                    self.answer(int(fault), {}, f"<Error><Code>{CODES[fault]}</Code></Error>".encode())
+                    return
+                if fault == "expired" and "continuation-token" in self.path:
+                    self.answer(400, {}, b"<Error><Code>InvalidArgument</Code></Error>")
                     return
                 if fault == "lost":
                     self.close_connection = True
@@ -49,10 +58,14 @@ class Proxy:
                 if fault == "unconditional":
                     headers.pop("If-None-Match", headers.pop("if-none-match", None))
                 connection = http.client.HTTPConnection("127.0.0.1", port)
-                connection.request(self.command, self.path, body, headers)
+                listing = "list-type=2" in self.path
+                paged = f"{self.path}&max-keys={proxy.page}" if listing and proxy.page else self.path
+                connection.request(self.command, paged, body, headers)
                 response = connection.getresponse()
                 content = response.read()
                 found = dict(response.getheaders())
+                if listing and fault in ("stale", "blind"):
+                    content = without_newest(content, hint=fault == "blind")
                 connection.close()
                 if fault == "lost after":
                     self.close_connection = True
@@ -85,12 +98,22 @@ class Proxy:
 
     def reset(self, fault: Callable[[int, str, str], str | None] = lambda *_: None) -> None:
         with self.lock:
-            self.requests, self.fault = [], fault
+            self.requests, self.fault, self.page = [], fault, None
+
+
+def without_newest(listing: bytes, *, hint: bool) -> bytes:
+    """Return a listing's XML without the newest manifest in it, and without the version hint if that is to go, too."""
+    entries = re.findall(rb"<Contents>.*?</Contents>", listing, re.DOTALL)
+    manifests = [own for own in entries if re.search(rb"manifests/\d{12}\.json", own)]
+    gone = sorted(manifests)[-1:] + [own for own in entries if hint and b"manifests/latest.json" in own]
+    for own in gone:
+        listing = listing.replace(own, b"")
+    return listing
 
 
 def objects_of(url: str) -> dict[str, bytes]:
     """Return the content of each object of an index, by name."""
-    from nagindex.storage.objects import ObjectStore
+    from nagindex.stores.objects import ObjectStore
 
     store = ObjectStore(url)
     return {found.name: store.get(found.name)[0] for found in store.listing()}

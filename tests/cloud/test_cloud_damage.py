@@ -8,8 +8,9 @@ from stores import objects_of
 
 import nagindex
 from nagindex.errors import DamagedIndexError
-from nagindex.storage import locations, mirror, objects
-from nagindex.storage.objects import ObjectStore
+from nagindex.storage import locations, mirror
+from nagindex.stores import objects
+from nagindex.stores.objects import ObjectStore
 
 FLIPS = ("cut", "flip", "remove")
 

@@ -5,9 +5,10 @@ import writer
 
 import nagindex
 from nagindex.errors import ObjectStoreError
-from nagindex.storage import locations, objects
+from nagindex.storage import locations
+from nagindex.stores import objects
 
-FAULTS = ("500", "500 after", "lost", "lost after", "409")
+FAULTS = ("500", "500 after", "lost", "lost after", "409", "503", "429")
 
 
 def ids(url):

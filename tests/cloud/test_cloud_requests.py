@@ -48,7 +48,7 @@ def test_a_cold_query_asks_for_the_hint_lists_once_and_fetches_each_file_once(
 
 def test_a_hint_saves_the_listing_of_old_versions_and_is_never_trusted(url, proxy, elsewhere):
     from nagindex.storage.json_bytes import dump_json
-    from nagindex.storage.objects import ObjectStore
+    from nagindex.stores.objects import ObjectStore
 
     writer.start(url)
     for number in range(5):

@@ -111,7 +111,7 @@ def test_an_older_version_is_opened_until_it_is_vacuumed(url, corpus, tiny_backb
 
 
 def test_another_index_made_at_the_same_url_is_not_mixed_with_the_first(url, corpus, tiny_backbone):
-    from nagindex.storage.objects import ObjectStore
+    from nagindex.stores.objects import ObjectStore
 
     nagindex.build(corpus("a.jsonl", 0, 10), url, backbone=tiny_backbone, preset="paper")
     store = ObjectStore(url)
@@ -124,7 +124,7 @@ def test_another_index_made_at_the_same_url_is_not_mixed_with_the_first(url, cor
 
 
 def test_a_prefix_that_holds_something_else_is_refused(url, corpus, tiny_backbone):
-    from nagindex.storage.objects import ObjectStore
+    from nagindex.stores.objects import ObjectStore
 
     ObjectStore(url).put("letters/one.txt", b"dear")
     with pytest.raises(BadInputError, match="exists and is not an index"):

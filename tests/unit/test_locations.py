@@ -1,5 +1,6 @@
 """URLs of indexes: one spelling, no credentials, and an error that says what to install."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 import nagindex
 from nagindex.errors import BadInputError, DamagedIndexError, MissingDependencyError, show_folder_as
 from nagindex.storage import locations
-from nagindex.storage.urls import is_url, normalized_url
+from nagindex.stores.failures import failure_of
+from nagindex.stores.urls import absolute, is_url, normalized_url, source_place
 
 SECRET = "kLsecretKEY0123456789"
 
@@ -108,17 +110,38 @@ def test_an_output_does_not_lie_in_an_index_that_has_no_document_yet(tmp_path):
     [("az://pools/web", "AZURE_STORAGE_ACCOUNT_NAME"), ("abfss://c@own/web", "AZURE_"), ("gs://p", "GOOGLE_")],
 )
 def test_missing_credentials_are_named_for_each_store(url, variable):
-    from nagindex.storage.objects import ObjectStore
-
     for text in ("Account must be specified", "error sending request for url (http://metadata.google.internal/x)"):
-        failure = ObjectStore(url)._failure(RuntimeError(text), "")
+        failure = failure_of(RuntimeError(text), url, attempts=6)
         assert str(failure).startswith(
             f"{url}: no credentials in the environment; set those of the store, such as {variable}"
         )
 
 
-def test_urls_of_corpora_and_outputs_are_refused_with_what_to_do(tmp_path):
-    with pytest.raises(BadInputError, match=r"s3://pools/best.parquet: outputs are local files; name one"):
-        nagindex.check_output("s3://pools/best.parquet")
-    with pytest.raises(nagindex.InputNotFoundError, match=r"s3://pools/corpus: no such file.*: copy them"):
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ("s3a://pools/web/", "s3://pools/web"),
+        (Path("s3://pools/web"), "s3://pools/web"),
+        (Path("hf://datasets/o/n@main/x.parquet"), "hf://datasets/o/n@main/x.parquet"),
+        ("file:///data/a%20b", Path("/data/a b")),
+        ("data/x.jsonl", "data/x.jsonl"),
+    ],
+)
+def test_a_source_lies_on_the_disk_or_behind_a_url(given, place):
+    assert source_place(given) == place
+    assert absolute(given) == (str(place) if "://" in str(place) else os.path.abspath(place))
+
+
+@pytest.mark.parametrize(
+    "url", [f"hf://{SECRET}@datasets/o/n", f"hf://datasets/o/n?token={SECRET}", f"s3://a:{SECRET}@b/x"]
+)
+def test_credentials_of_a_source_are_refused_and_not_shown(url):
+    with pytest.raises(BadInputError, match="not in the URL") as refused:
+        source_place(url)
+    assert SECRET not in str(refused.value)
+
+
+def test_a_corpus_in_a_bucket_names_the_package_that_reads_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'nagindex\[cloud\]'"):
         nagindex.build("s3://pools/corpus", tmp_path / "i", model="minilm")

@@ -157,7 +157,7 @@ def _spans(sources, spans):
 
 
 def _sha(source):
-    return windows.content_hash(source.path)
+    return windows.digest_of(source)
 
 
 @pytest.mark.parametrize(("group_bytes", "dealt"), [(1, "groups"), (1 << 20, "windows")])

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import re
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -18,8 +17,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from nagindex.errors import BadInputError, MissingDependencyError, ObjectStoreError
-from nagindex.storage.urls import credentials, endpoint
+from nagindex.errors import BadInputError, MissingDependencyError
+from nagindex.stores.entries import changed
+from nagindex.stores.failures import failure_of, is_transient, page_expired
+from nagindex.stores.urls import endpoint
 
 ATTEMPTS = 6
 FIRST_PAUSE = 0.25
@@ -29,7 +30,8 @@ TIMEOUT = 120.0
 CHUNK = 8 << 20
 CONNECTIONS, PARTS = 8, 4
 """Objects that are read or written at a time, and parts of one."""
-_TRANSIENT = {"408", "409", "425", "429", "500", "502", "503", "504"}
+MOST_PARTS = 10_000
+"""Parts of an object; S3 takes no more."""
 
 T = TypeVar("T")
 
@@ -75,6 +77,33 @@ class ObjectStore:
 
         return self._attempt(read, name)
 
+    def head(self, name: str) -> StoredObject:
+        """Return an object as a listing shows it.
+
+        Raises:
+            FileNotFoundError: there is no such object.
+            ObjectStoreError: the store does not answer, or refuses.
+        """
+        import obstore
+
+        return _stored(self._attempt(lambda: obstore.head(self._store(), name), name))
+
+    def read_range(self, name: str, start: int, stop: int, *, etag: str) -> bytes:
+        """Return the bytes from `start` up to `stop` of the version of an object that has an ETag.
+
+        Raises:
+            SourceChangedError: the object has another ETag by now, or is gone.
+            ObjectStoreError: the store does not answer, or refuses.
+        """
+        import obstore
+        from obstore.exceptions import PreconditionError
+
+        options: dict[str, Any] = {"range": (start, stop), **({"if_match": etag} if etag else {})}
+        try:
+            return self._attempt(lambda: bytes(obstore.get(self._store(), name, options=options).bytes()), name)
+        except (PreconditionError, FileNotFoundError):
+            raise changed(self.url_of(name)) from None
+
     def download(self, name: str, path: Path, expected: int) -> int:
         """Write the content of an object to a file, unless it has another length than expected; return its length.
 
@@ -117,7 +146,8 @@ class ObjectStore:
         import obstore
 
         store = self._store(write=True)
-        parts: dict[str, Any] = {"chunk_size": CHUNK, "max_concurrency": PARTS}
+        size = content.stat().st_size if isinstance(content, Path) else len(content)
+        parts: dict[str, Any] = {"chunk_size": max(CHUNK, -(-size // MOST_PARTS)), "max_concurrency": PARTS}
         written = self._attempt(lambda: obstore.put(store, name, content, mode="overwrite", **parts), name)
         return written["e_tag"] or ""
 
@@ -146,18 +176,18 @@ class ObjectStore:
             except Exception as error:
                 if "status code: 501" in str(error):
                     raise BadInputError(self.no_conditional_put()) from None
-                if not _is_transient(error):
-                    raise self._failure(error, name) from None
+                if not is_transient(error):
+                    raise failure_of(error, self.url, name, attempts=ATTEMPTS) from None
                 failure = error
             try:
                 found, _ = self.get(name)
             except (
                 FileNotFoundError
             ):  # nobody's: a conflict of two writers of which none won, or a request that was lost
-                _pause(attempt)
+                pause(attempt)
                 continue
             return found == content
-        raise self._failure(failure, name)
+        raise failure_of(failure, self.url, name, attempts=ATTEMPTS)
 
     def no_conditional_put(self) -> str:
         """Return the message for a store without create-if-absent."""
@@ -173,14 +203,10 @@ class ObjectStore:
 
         def read() -> list[StoredObject]:
             chunks = obstore.list(self._store(), folder or None, offset=after, chunk_size=1000)
-            return [
-                StoredObject(own["path"], own["size"], own["e_tag"] or "", own["last_modified"])
-                for chunk in chunks
-                for own in chunk
-            ]
+            return [_stored(own) for chunk in chunks for own in chunk]
 
         try:
-            return sorted(self._attempt(read, folder), key=lambda found: found.name)
+            return sorted(self._attempt(read, folder, again=page_expired), key=lambda found: found.name)
         except FileNotFoundError:
             return []
 
@@ -250,43 +276,26 @@ class ObjectStore:
                 retry_config={"max_retries": 0, "retry_timeout": timedelta(seconds=TIMEOUT)},
             )
         except Exception as error:
-            raise self._failure(error, "") from None
+            raise failure_of(error, self.url, attempts=ATTEMPTS) from None
 
-    def _attempt(self, action: Callable[[], T], name: str) -> T:
-        """Return what an action returns, which is repeated after failures that may pass."""
+    def _attempt(
+        self, action: Callable[[], T], name: str, *, again: Callable[[Exception], bool] = lambda error: False
+    ) -> T:
+        """Return what an action returns, which is repeated after failures that may pass, or of which `again` says so."""
+        from obstore.exceptions import PreconditionError
+
         for attempt in range(ATTEMPTS):
             try:
                 return action()
             except Exception as error:
                 if isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error):
                     raise FileNotFoundError(self.url_of(name)) from None
-                if not _is_transient(error) or attempt == ATTEMPTS - 1:
-                    raise self._failure(error, name) from None
-            _pause(attempt)
+                if isinstance(error, PreconditionError):
+                    raise
+                if not (is_transient(error) or again(error)) or attempt == ATTEMPTS - 1:
+                    raise failure_of(error, self.url, name, attempts=ATTEMPTS) from None
+            pause(attempt)
         raise AssertionError
-
-    def _failure(self, error: Exception, name: str) -> Exception:
-        """Return the error to raise for one of obstore: it names the object, the reason and the remedy, and nothing secret."""
-        if isinstance(error, (ObjectStoreError, BadInputError, MissingDependencyError)):
-            return error
-        text, kind = str(error), type(error).__name__
-        url = self.url_of(name) if name else self.url
-        if "NoSuchBucket" in text or "ContainerNotFound" in text:
-            return BadInputError(f"{self.url}: the bucket does not exist; make it first, or name another")
-        if _lacks_credentials(text):
-            return ObjectStoreError(
-                f"{url}: no credentials in the environment; set those of the store, such as {credentials(self.url)}"
-            )
-        reason = _reason(text) or kind
-        if kind in ("PermissionDeniedError", "UnauthenticatedError", "PermissionError") or "HTTP 40" in reason:
-            return ObjectStoreError(
-                f"{url}: the store refuses ({reason}); check the credentials in the environment and their rights"
-            )
-        if _is_transient(error):
-            return ObjectStoreError(
-                f"{url}: the store does not answer after {ATTEMPTS} attempts ({reason}); run the same command again"
-            )
-        return ObjectStoreError(f"{url}: the store cannot be used ({reason}); check the URL and the environment")
 
 
 def require_obstore() -> None:
@@ -295,40 +304,14 @@ def require_obstore() -> None:
         import obstore  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError(
-            f"indexes in object stores are read by obstore ({error}); run: pip install 'nagindex[cloud]'"
+            f"object stores are read and written by obstore ({error}); run: pip install 'nagindex[cloud]'"
         ) from error
 
 
-def _is_transient(error: Exception) -> bool:
-    """Return whether a request may succeed when it is repeated."""
-    text = str(error)
-    status = re.search(r"status code: (\d{3})", text)
-    if status is not None:
-        return status[1] in _TRANSIENT
-    if _lacks_credentials(text):
-        return False
-    return type(error).__name__ == "GenericError" and ("HTTP error" in text or "Http(" in text)
-
-
-def _lacks_credentials(text: str) -> bool:
-    """Return whether an error tells that the environment holds no credentials, so that the machine's role was asked for, in vain."""
-    return any(mark in text for mark in ("169.254.169.254", "metadata.google", "Account must be specified"))
-
-
-def _reason(text: str) -> str:
-    """Return the reason in an error's text: a status and a code, or what happened to the connection; nothing else of it."""
-    status, code = re.search(r"status code: (\d{3}[ \w]*)", text), re.search(r"<Code>(\w+)</Code>", text)
-    if status is not None:
-        return " ".join(["HTTP", status[1].strip(), *([code[1]] if code else [])])
-    for mark, reason in {
-        "kind: Timeout": "timed out",
-        "TimedOut": "timed out",
-        "kind: Connect": "no connection",
-    }.items():
-        if mark in text:
-            return reason
-    return "the connection was lost" if "HTTP error" in text else ""
-
-
-def _pause(attempt: int) -> None:
+def pause(attempt: int) -> None:
+    """Wait before another attempt, the longer the more there were."""
     time.sleep(FIRST_PAUSE * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries of several writers
+
+
+def _stored(found: Any) -> StoredObject:
+    return StoredObject(found["path"], found["size"], found["e_tag"] or "", found["last_modified"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from nagindex.errors import BadInputError
 
@@ -17,11 +17,49 @@ _CREDENTIALS = {
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
 _URL = re.compile(rf"({'|'.join([*SCHEMES, 'file'])}):/+")
+HUB = "hf"
+"""Scheme of files of the Hugging Face Hub, which are read and never written."""
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")
 
 
 def is_url(path: str | Path) -> bool:
     """Return whether a path is the URL of a place in an object store; a `Path` made of one counts, too."""
     return _URL.match(str(path)) is not None
+
+
+def is_remote(path: str | Path) -> bool:
+    """Return whether a path is the URL of files that lie elsewhere: in an object store, or on the Hugging Face Hub."""
+    found = _SCHEME.match(str(path))
+    return found is not None and found[1] in (*SCHEMES, HUB)
+
+
+def source_place(path: str | Path) -> str | Path:
+    """Return where files to read lie: a local path as it is, that of a file URL, or another URL in one spelling.
+
+    Raises:
+        BadInputError: it is a URL of no known kind, or holds credentials or parameters.
+    """
+    if isinstance(path, str) and "://" in path and not (is_url(path) or is_remote(path)):
+        known = ", ".join([*SCHEMES, HUB, "file"])
+        raise BadInputError(f"{path.partition(':')[0]}://...: no URL that nagindex reads files from; known are {known}")
+    if is_url(path) and not is_remote(path):
+        return Path(unquote(urlsplit(normalized_url(path)).path))
+    if not is_remote(path):
+        return path
+    if not str(path).startswith(f"{HUB}:"):
+        return normalized_url(path)
+    rest = str(path)[len(HUB) + 1 :].strip("/")
+    if "@" in rest.partition("/")[0] or "?" in rest or "#" in rest:
+        raise BadInputError(
+            f"{HUB}://...: a token belongs in HF_TOKEN, not in the URL; names with ? or # cannot be used"
+        )
+    return f"{HUB}://{rest}"
+
+
+def absolute(path: str | Path) -> str:
+    """Return an absolute path as text; a URL in one spelling."""
+    place = source_place(path) if is_url(path) or is_remote(path) else path
+    return str(place) if is_remote(place) else os.path.abspath(place)
 
 
 def normalized_url(url: str | Path) -> str:

@@ -1,0 +1,81 @@
+"""Outputs behind URLs: written to a temporary file, and uploaded as one object, which appears when all of it is there."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from nagindex.corpus.remote_globs import expand_url
+from nagindex.errors import BadInputError, InputNotFoundError
+from nagindex.storage.disk_errors import writing
+from nagindex.stores.objects import ObjectStore, require_obstore
+from nagindex.stores.urls import HUB, is_remote, source_place
+
+_MANIFEST = re.compile(r"manifests/\d{12}\.json")
+
+
+@contextmanager
+def uploading(url: str) -> Iterator[Path]:
+    """Provide a temporary path whose file becomes the object of a URL when the block ends; if it raises, nothing is uploaded.
+
+    Raises:
+        ObjectStoreError: the store does not answer, or refuses.
+    """
+    store, name = _object(url)
+    with tempfile.TemporaryDirectory(prefix="nagindex-") as folder:
+        temporary = Path(folder, name)
+        with writing(temporary):
+            yield temporary
+        store.put(name, temporary)
+
+
+def check_remote_output(url: str, inputs: Iterable[str | Path]) -> None:
+    """Raise BadInputError unless an object can be written at a URL, and nothing that is needed is lost by it.
+
+    Args:
+        url: of the object; one that exists will be replaced.
+        inputs: files, globs and folders that must not be overwritten.
+
+    Raises:
+        BadInputError: the URL is an input, lies in an index, or names no object or no bucket that exists.
+        ObjectStoreError: the store does not answer, or refuses.
+    """
+    store, name = _object(url)
+    folder = store.url
+    while folder.count("/") > 1 and not folder.endswith("/"):
+        if any(_MANIFEST.fullmatch(found.name) for found in ObjectStore(folder).listing("manifests")):
+            raise BadInputError(f"{url}: lies inside the index {folder}; name an object outside of it")
+        folder = folder.rpartition("/")[0]
+    try:
+        store.head(name)
+    except FileNotFoundError:
+        return
+    for one in filter(is_remote, inputs):
+        if url in _files_of(str(source_place(one))):
+            same = "is an input" if str(source_place(one)) == url else f"is in the input {one}"
+            raise BadInputError(f"{url}: {same}, which would be overwritten; name another object")
+
+
+def _files_of(url: str) -> set[str]:
+    try:
+        return {str(file) for file in expand_url(url)[0]}
+    except InputNotFoundError:
+        return set()
+
+
+def _object(url: str) -> tuple[ObjectStore, str]:
+    """Return the folder of a URL as a store, and the object's name in it.
+
+    Raises:
+        BadInputError: the URL is of the Hub, or names no object.
+    """
+    if url.startswith(f"{HUB}:"):
+        raise BadInputError(f"{url}: files of the Hugging Face Hub are read, and not written; name another output")
+    folder, _, name = url.rpartition("/")
+    if folder.endswith("/"):
+        raise BadInputError(f"{url}: names a bucket; name an object in it")
+    require_obstore()
+    return ObjectStore(folder), name

@@ -1,0 +1,118 @@
+"""Files of the Hugging Face Hub: data sets, models and buckets behind `hf://` URLs, read through its own file system."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from nagindex.errors import NagIndexError, ObjectStoreError
+from nagindex.stores.entries import Entry, changed
+
+T = TypeVar("T")
+
+
+class Hub:
+    """Files of the Hugging Face Hub; a token comes from HF_TOKEN or a login."""
+
+    def find_one(self, url: str) -> Entry | None:
+        """Return the file of a URL as it is now; None if it is a folder, or nothing."""
+
+        def info() -> dict[str, Any] | None:
+            system = _system()
+            system.invalidate_cache()
+            try:
+                return dict(system.info(_path(url)))
+            except FileNotFoundError as error:
+                if _status(error) in (401, 403):
+                    raise
+                return None
+
+        found = _attempt(info, url)
+        return None if found is None or found["type"] != "file" else _entry(url, found)
+
+    def find_below(self, url: str) -> list[Entry]:
+        """Return the files below a folder, sorted by name."""
+
+        def find() -> dict[str, dict[str, Any]]:
+            try:
+                found: dict[str, dict[str, Any]] = _system().find(_path(url), detail=True)
+            except FileNotFoundError as error:
+                if _status(error) in (401, 403):
+                    raise
+                return {}
+            return found
+
+        found = _attempt(find, url)
+        depth = len(_path(url).split("/"))  # names have the revision in another spelling
+        return [
+            _entry("/".join([url, *name.split("/")[depth:]]), own)
+            for name, own in sorted(found.items())
+            if own["type"] == "file"
+        ]
+
+    def read(self, entry: Entry, start: int, stop: int) -> bytes:
+        """Return some bytes of a file; whether it is still the same is known from `find_one` alone."""
+
+        def read() -> bytes:
+            with _system().open(_path(entry.url), "rb", cache_type="none") as opened:
+                opened.seek(start)
+                return bytes(opened.read(stop - start))
+
+        try:
+            content = _attempt(read, entry.url)
+        except FileNotFoundError:
+            raise changed(entry.url) from None
+        if len(content) != stop - start:
+            raise changed(entry.url)
+        return content
+
+
+def _path(url: str) -> str:
+    return url.partition("://")[2]
+
+
+def _entry(url: str, found: dict[str, Any]) -> Entry:
+    lfs = found.get("lfs")
+    version = (getattr(lfs, "sha256", None) if lfs else None) or found.get("blob_id") or found.get("xet_hash") or ""
+    return Entry(url, found["size"], str(version))
+
+
+def _system() -> Any:
+    from huggingface_hub import HfFileSystem
+
+    return HfFileSystem()
+
+
+def _status(error: BaseException) -> int | None:
+    """Return the status of the Hub's answer, of an error or of its cause."""
+    for own in (error, error.__cause__):
+        status = getattr(getattr(own, "response", None), "status_code", None)
+        if isinstance(status, int):
+            return status
+    return None
+
+
+def _attempt(action: Callable[[], T], url: str) -> T:
+    """Return what an action returns; its library repeats requests itself.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ObjectStoreError: the Hub does not answer, or refuses.
+    """
+    try:
+        return action()
+    except NagIndexError:
+        raise
+    except Exception as error:
+        status = _status(error)
+        if status in (401, 403):
+            raise ObjectStoreError(
+                f"{url}: the Hugging Face Hub refuses (HTTP {status}): it has no such data set, or yours have no access; "
+                "check the name, or set HF_TOKEN"
+            ) from None
+        if isinstance(error, FileNotFoundError):
+            raise
+        reason = f"HTTP {status}" if status is not None else type(error).__name__
+        raise ObjectStoreError(
+            f"{url}: the Hugging Face Hub does not answer ({reason}); run the same command again"
+        ) from None

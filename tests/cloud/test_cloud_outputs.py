@@ -1,0 +1,142 @@
+"""Outputs behind URLs appear whole or not at all, and overwrite nothing that is needed."""
+
+import json
+import os
+import random
+
+import pytest
+from stores import BUCKET, SECRET
+
+import nagindex
+from nagindex.errors import BadInputError, ObjectStoreError
+from nagindex.storage.files import replacing
+from nagindex.stores.objects import CHUNK, ObjectStore
+
+TARGETS = ["river mountain solver"]
+
+
+@pytest.fixture
+def folder(proxy):
+    """The URL of a folder of outputs, as a store."""
+    return ObjectStore(f"s3://{BUCKET}/{random.randbytes(6).hex()}/out")
+
+
+@pytest.fixture
+def index(corpus, tmp_path, tiny_backbone):
+    built, _ = nagindex.build(corpus("a.jsonl", 0, 60), tmp_path / "i.nagindex", backbone=tiny_backbone, preset="paper")
+    return built
+
+
+def names(folder):
+    return [found.name for found in folder.listing()]
+
+
+def test_a_selection_is_written_to_a_url_as_to_a_file(folder, index, tmp_path):
+    selection = index.query(TARGETS, n=20)
+    for name in ("best.parquet", "best.jsonl", "best.csv.gz", "ids.txt"):
+        selection.write(tmp_path / name)
+        selection.write(folder.url_of(name))
+        if not name.endswith(".gz"):  # which holds the time
+            assert folder.get(name)[0] == (tmp_path / name).read_bytes()
+    selection.report(folder.url_of("best.html"))
+    index.score_curve(TARGETS).write(folder.url_of("curve.svg"))
+    index.save_targets(index.encode(TARGETS), folder.url_of("own.parquet"))
+    assert names(folder) == [
+        "best.csv.gz",
+        "best.html",
+        "best.jsonl",
+        "best.parquet",
+        "curve.svg",
+        "ids.txt",
+        "own.parquet",
+    ]
+    again = index.query(folder.url_of("own.parquet"), n=20, exclude=folder.url_of("best.jsonl"))
+    assert not set(again.ids.tolist()) & set(selection.ids.tolist())
+
+
+@pytest.mark.parametrize("fault", ["500", "403", "lost"])
+def test_an_upload_of_parts_that_fails_at_any_request_leaves_the_former_object(fault, folder, proxy, monkeypatch):
+    monkeypatch.setattr("nagindex.stores.objects.ATTEMPTS", 2)
+    url, large = folder.url_of("best.jsonl"), os.urandom(CHUNK + 1000)
+    folder.put("best.jsonl", b"former")
+
+    def write():
+        with replacing(url) as temporary:
+            temporary.write_bytes(large)
+
+    proxy.reset()
+    folder.put("other", large[: CHUNK + 1])
+    proxy.reset()
+    write()
+    number = len(proxy.requests)
+    assert number >= 4  # begun, two parts, completed
+    folder.put("best.jsonl", b"former")
+    for place in range(1, number + 1):
+        proxy.reset(lambda count, method, path, place=place: fault if count >= place else None)
+        with pytest.raises(ObjectStoreError, match=f"{url}: the store"):
+            write()
+        proxy.reset()
+        assert folder.get("best.jsonl")[0] == b"former"
+    for place in range(1, number + 1) if fault != "403" else ():
+        folder.put("best.jsonl", b"former")
+        proxy.reset(lambda count, method, path, place=place: fault if count == place else None)
+        write()
+        proxy.reset()
+        assert folder.get("best.jsonl")[0] == large
+
+
+def test_what_raises_while_it_writes_uploads_nothing(folder):
+    def write():
+        with replacing(folder.url_of("x.txt")) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write()
+    assert names(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("s3://no-such-bucket-here/best.parquet", "the bucket does not exist"),
+        (f"s3://{BUCKET}", "names a bucket"),
+        ("hf://datasets/o/n/best.parquet", "read, and not written"),
+        (f"s3://u:{SECRET}@{BUCKET}/best.parquet", "in the environment"),
+        ("ftp://x/best.parquet", "no URL"),
+    ],
+)
+def test_outputs_that_cannot_be_written_are_refused_before_anything_is_computed(url, said, proxy):
+    with pytest.raises(BadInputError, match=said) as raised:
+        nagindex.check_output(url)
+    assert SECRET not in str(raised.value)
+
+
+def test_inputs_sources_and_indexes_are_not_overwritten(folder, url, corpus, tmp_path, tiny_backbone):
+    folder.put("a.jsonl", corpus("a.jsonl", 0, 9).read_bytes())
+    index, _ = nagindex.build(folder.url_of("a.jsonl"), url, backbone=tiny_backbone, preset="paper")
+    source = folder.url_of("a.jsonl")
+    with pytest.raises(BadInputError, match="is a source of the index"):
+        index.check_output(source)
+    for given in (source, folder.url, f"{folder.url}/*.jsonl"):
+        with pytest.raises(BadInputError, match="which would be overwritten"):
+            nagindex.check_output(source, inputs=[given])
+    nagindex.check_output(folder.url_of("new.jsonl"), inputs=[folder.url])
+    with pytest.raises(BadInputError, match=f"lies inside the index {url}"):
+        nagindex.check_output(f"{url}/deep/best.parquet")
+    with pytest.raises(BadInputError, match="is a source of the index"):
+        index.query(TARGETS, n=2).write(source)
+
+
+def test_the_command_line_writes_to_urls(folder, index, tmp_path, tiny_backbone):
+    from click.testing import CliRunner
+    from nagindex.cli import main
+
+    (tmp_path / "t.jsonl").write_text(json.dumps({"text": TARGETS[0]}) + "\n")
+    arguments = ["query", tmp_path / "t.jsonl", "-n", 3, "-i", index.path, "--model", tiny_backbone.name]
+    output, page = folder.url_of("best.jsonl"), folder.url_of("best.html")
+    done = CliRunner().invoke(main, [*map(str, arguments), "-o", output, "--report", page], prog_name="nagindex")
+    assert done.exit_code == 0, done.output
+    assert f"to {output}" in done.stderr
+    assert len(folder.get("best.jsonl")[0].splitlines()) == 3
+    assert names(folder) == ["best.html", "best.jsonl"]
