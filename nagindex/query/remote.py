@@ -195,22 +195,19 @@ class _RemoteSums:
 
 
 @contextmanager
-def passes_on(ray: str | None, snapshot: Snapshot, *, approx: bool, threads: int | None) -> Iterator[Passes]:
-    """Context with the passes of a query: on a Ray cluster, or in this process.
+def passes_on(ray: str, snapshot: Snapshot, *, approx: bool, threads: int | None) -> Iterator[Passes]:
+    """Context with the passes of a query on a Ray cluster.
 
     Args:
-        ray: the address of a cluster; None for this process.
+        ray: the address of a cluster.
         snapshot: the version of the index.
         approx: whether graphs may answer.
-        threads: threads in this process.
+        threads: threads in this process, which a cluster does not need.
 
     Raises:
         BadInputError: an option cannot work on a cluster, or there is none at the address.
         MissingDependencyError: Ray is not installed.
     """
-    if ray is None:
-        yield Passes(threads)
-        return
     require_ray(ray)
     if approx:
         raise BadInputError("`approx`: the tasks of a cluster scan; leave `approx` or `ray` out")

@@ -66,11 +66,19 @@ whether these are the last ones (`final`): if more may follow, the one that exce
 
 def bins_of_keys(keys: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.int32]:
     """Return the bin of each key, int32 [n], in histograms of keys between two bounds."""
-    from nagindex.search.kernels import bins_of
+    return _bins_at(_places(keys, low, high))
 
-    bins = np.empty(len(keys), np.int32)
-    bins_of(keys, float(low), (BINS - 1) / (high - low) if high > low else 0.0, BINS - 1, bins)
-    return bins
+
+def _places(keys: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.float64]:
+    """Return where keys lie among the bins, float64 [n]."""
+    places: npt.NDArray[np.float64] = np.subtract(keys, low, dtype=np.float64)
+    places *= (BINS - 1) / (high - low) if high > low else 0.0
+    return places
+
+
+def _bins_at(places: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
+    bounded = np.minimum(np.maximum(places, 0.0), BINS - 1.0)  # sums of damaged codes can lie outside the range
+    return bounded.astype(np.int32)
 
 
 def reaching(hits: Hits, low: float, high: float, threshold: int) -> Hits:
@@ -132,15 +140,16 @@ class Collector:
             alive: bool [n], whether a document may be selected.
             weights: int64 [n], what each takes of the budget.
         """
-        from nagindex.search.kernels import collect
-
-        rows, bins = np.empty(len(keys), np.int64), bins_of_keys(keys, self.low, self.high)
-        alive = alive if self.minimum == -np.inf else alive[: len(keys)] & (keys >= self.minimum)
+        alive = alive[: len(keys)]
+        if self.minimum != -np.inf:
+            alive = alive & (keys >= self.minimum)
+        places = _places(keys, self.low, self.high)
         with self.lock:
-            count = collect(bins, alive, weights, self.threshold, self.histogram, rows)
-            rows = rows[:count]
+            rows = np.flatnonzero(alive & (places >= self.threshold) if self.threshold else alive)
+            bins = _bins_at(places[rows])
+            np.add.at(self.histogram, bins, weights[rows])
             self._append([rows + start, keys[rows], weights[rows]][: 3 if self.weighted else 2])
-            self.since_threshold += count
+            self.since_threshold += len(rows)
             if self.since_threshold >= ROWS_PER_THRESHOLD:
                 self._raise_threshold()
 
