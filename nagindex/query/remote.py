@@ -141,7 +141,8 @@ class ClusterPasses(Passes):
         thresholds = [threshold_of(own, limit.budget) for own, limit in zip(histograms, limits, strict=True)]
         asked = [self.cluster.start(f"{HERE}:reaching_hits", task.left, limits, thresholds) for task in started]
         found = list(zip(*(hits for _, hits in self.cluster.answers(asked)), strict=True))
-        return [ranking.cut(concatenate(own)) for ranking, own in zip(rankings, found, strict=True)]
+        hits = map(concatenate, found)
+        return [own if ranking.cut is None else ranking.cut(own) for ranking, own in zip(rankings, hits, strict=True)]
 
     def _query(self, view: View, targets: Sequence[Target]) -> Query:
         place = location(Path(self.snapshot.path).absolute())

@@ -71,7 +71,8 @@ class Ranking:
             the best highest.
         low, high: bounds on the keys.
         budget: the budget, in the unit of the parts' weights.
-        cut: cuts hits at the budget, ties by id; see `nagindex.select.budget.exact_cut`.
+        cut: cuts hits at the budget, ties by id; see `nagindex.select.budget.exact_cut`. None leaves hits about the budget's end
+            to be cut when they are ordered.
         minimum: documents of a lower key are no hits.
     """
 
@@ -79,7 +80,7 @@ class Ranking:
     low: float
     high: float
     budget: int
-    cut: Cut
+    cut: Cut | None
     minimum: float = -math.inf
 
 

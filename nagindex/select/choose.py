@@ -71,6 +71,12 @@ class Constraints:
         checked = self.evaluation is not None and self.counts_tokens
         return bool(self.caps) or self.dedup is not None or self.mix == "union" or checked
 
+    @property
+    def end_by_count(self) -> bool:
+        """Whether each ranking's choice is its first documents, a number that is known before their order is."""
+        alone = not self.depend_on_order and self.evaluation is None and self.mix != "distinct"
+        return alone and not self.counts_tokens
+
 
 @dataclass
 class Outcome:
