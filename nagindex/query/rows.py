@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,9 +94,11 @@ def create_rows(
     own += [f"d.{quote_name(name)}::{kind} AS {quote_name(name)}" for name, kind in kept.items()]
     listed = f"hits._part, hits._key AS _sum, d.id, hits._score AS score, {', '.join(own)}, hits._position"
     names = ", ".join(map(quote_name, ["id", "score", *columns, *places, *kept, "_position"]))
-    length, ranked = 0, dict.fromkeys(range(len(limits or ())), 0)
-    with tempfile.TemporaryDirectory(prefix="nagindex-") as folder:
-        sizes = _distribute(connection, batches, snapshot, listed, Path(folder))
+    batches = iter(batches)
+    head, length, ranked = list(islice(batches, 2)), 0, dict[int, int]()
+    # One batch fits memory, and needs no files.
+    with nullcontext() if len(head) < 2 else tempfile.TemporaryDirectory(prefix="nagindex-") as folder:
+        sizes = _distribute(connection, chain(head, batches), snapshot, listed, folder)
         verb = "CREATE TEMP TABLE selection AS"
         for part, (ranking, size) in sorted(sizes.items()):
             before = ranked.get(ranking, 0)
@@ -104,43 +108,45 @@ def create_rows(
                 connection,
                 MEMORY,
                 f"""{verb} SELECT {before} + row_number() OVER () AS rank, {names}, {length} + row_number() OVER () AS _row
-                FROM (FROM {_files_of(Path(folder), part)} ORDER BY _sum DESC, id LIMIT {taken})""",
+                FROM (FROM {_rows_of(folder, part)} ORDER BY _sum DESC, id LIMIT {taken})""",
             )
             verb, length, ranked[ranking] = "INSERT INTO selection", length + taken, before + taken
+    connection.execute("DROP TABLE IF EXISTS chosen")
     return length
 
 
 def _distribute(
-    connection: DuckDBPyConnection, batches: Iterable[Chosen], snapshot: Snapshot, listed: str, folder: Path
+    connection: DuckDBPyConnection, batches: Iterable[Chosen], snapshot: Snapshot, listed: str, folder: str | None
 ) -> dict[int, tuple[int, int]]:
-    """Write the rows of batches, joined with their documents, as files of a folder by part; return each part's ranking and rows.
+    """Write the rows of batches, joined with their documents, as files by part; return each part's ranking and rows.
 
     Args:
         connection: gets the view `hits`, for a time.
         batches: the documents.
         snapshot: the version that they are of.
         listed: the columns of the rows in SQL.
-        folder: an empty folder.
+        folder: an empty folder; None for a table `chosen` in place of files.
     """
     sizes: dict[int, tuple[int, int]] = {}
+    verb = "CREATE TEMP TABLE chosen AS"
     for batch in batches:
         parts = batch.rankings if batch.parts is None else batch.parts
         for part in np.flatnonzero(np.bincount(parts)).tolist():
             own = batch.rankings[parts == part]
             sizes[part] = int(own[0]), sizes.get(part, (0, 0))[1] + len(own)
         for selects in _selects(connection, batch, parts, snapshot, listed):
-            run_within(
-                connection,
-                MEMORY,
-                f"COPY ({selects}) TO {quote_value(folder)} (FORMAT parquet, COMPRESSION lz4_raw, PARTITION_BY (_part), APPEND)",
-            )
+            to_files = f"COPY ({selects}) TO {quote_value(folder)} (FORMAT parquet, COMPRESSION lz4_raw, PARTITION_BY (_part), APPEND)"
+            run_within(connection, MEMORY, f"{verb} {selects}" if folder is None else to_files)
+            verb = "INSERT INTO chosen"
     connection.unregister("hits")
     return sizes
 
 
-def _files_of(folder: Path, part: int) -> str:
-    """Return the SQL table expression over the files of a part."""
-    return f"read_parquet({quote_path(folder / f'_part={part}')} || '/*.parquet', hive_partitioning = false)"
+def _rows_of(folder: str | None, part: int) -> str:
+    """Return the SQL table expression of the rows of a part."""
+    if folder is None:
+        return f"(FROM chosen WHERE _part = {part})"
+    return f"read_parquet({quote_path(Path(folder, f'_part={part}'))} || '/*.parquet', hive_partitioning = false)"
 
 
 def _selects(
