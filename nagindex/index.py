@@ -14,23 +14,15 @@ import numpy.typing as npt
 from nagindex.arguments import checked
 from nagindex.backbone.devices import require_devices
 from nagindex.backbone.options import ModelKeywords, ModelOptions
-from nagindex.cluster.ingest import append_on_cluster, require_cluster
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import corpus_sources
 from nagindex.corpus.sources import OnError, Paths
 from nagindex.facade.analyzing import AnalyzingIndex
 from nagindex.facade.describing import DescribingIndex
 from nagindex.facade.ranking import RankingIndex
-from nagindex.ingest.columns import check_append
-from nagindex.ingest.estimate import require_place
-from nagindex.ingest.jobs import Job, run_job, visible_devices
 from nagindex.ingest.options import IngestOptions, OnDuplicate, Shard
-from nagindex.ingest.writer import IngestReport
-from nagindex.maintenance.compact import compact
-from nagindex.maintenance.delete import delete
 from nagindex.maintenance.vacuum import GRACE_SECONDS, Vacuumed, vacuum
 from nagindex.progress import ProgressCallback, reports_progress
-from nagindex.sketches.build import Optimized, optimize
 from nagindex.storage.create import create_index
 from nagindex.storage.fingerprint import Fingerprint
 from nagindex.storage.locations import index_folder
@@ -38,7 +30,9 @@ from nagindex.storage.settings import Settings
 
 if TYPE_CHECKING:
     from nagindex.backbone.load import Backbone
+    from nagindex.ingest.writer import IngestReport
     from nagindex.maintenance.reencode import Reencoding
+    from nagindex.sketches.build import Optimized
 
 
 class Index(RankingIndex, DescribingIndex, AnalyzingIndex):
@@ -118,6 +112,11 @@ class Index(RankingIndex, DescribingIndex, AnalyzingIndex):
             SettingsMismatchError: the model or the libraries are not the index's.
             DuplicateIdError: an id occurs twice and `on_duplicate` is `error`.
         """
+        from nagindex.cluster.ingest import append_on_cluster, require_cluster
+        from nagindex.ingest.columns import check_append
+        from nagindex.ingest.estimate import require_place
+        from nagindex.ingest.jobs import Job, run_job, visible_devices
+
         if ray is not None:
             require_cluster(ray, device=model.get("device", "auto"), shard=shard, loaded=False)
         sources = tuple(corpus_sources(corpus, root=corpus_root, on_error=on_error))
@@ -164,6 +163,7 @@ class Index(RankingIndex, DescribingIndex, AnalyzingIndex):
             SourceChangedError: a source is missing or no longer holds what was encoded.
             SettingsMismatchError: the model is another one; names both values.
         """
+        from nagindex.ingest.jobs import visible_devices
         from nagindex.maintenance.reencode import reencode
 
         options = ModelOptions(**model)
@@ -181,6 +181,8 @@ class Index(RankingIndex, DescribingIndex, AnalyzingIndex):
         Raises:
             BadInputError: neither or both are given, or the condition is not SQL.
         """
+        from nagindex.maintenance.delete import delete
+
         removed = delete(self.path, ids=ids, where=where)
         self.refresh()
         return removed
@@ -193,6 +195,8 @@ class Index(RankingIndex, DescribingIndex, AnalyzingIndex):
         Args:
             progress: called with a `Progress` as each step begins, advances and ends.
         """
+        from nagindex.maintenance.compact import compact
+
         self.refresh()
         compact(self.path, self.manifest)
         self.refresh()
@@ -214,6 +218,8 @@ class Index(RankingIndex, DescribingIndex, AnalyzingIndex):
         Raises:
             BadInputError: the index is empty.
         """
+        from nagindex.sketches.build import optimize
+
         return optimize(self.path, refit=refit)
 
     @checked

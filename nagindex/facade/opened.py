@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nagindex.arguments import checked
 from nagindex.errors import NagIndexError, plural
-from nagindex.maintenance.info import info
-from nagindex.maintenance.verify import verify
 from nagindex.nag import Codes
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.storage.docs import open_docs, run_select
@@ -127,6 +125,8 @@ class OpenedIndex:
 
     def info(self) -> dict[str, Any]:
         """Return the size, encoding, graphs and warnings of the pinned version, as JSON values."""
+        from nagindex.maintenance.info import info
+
         return info(self.snapshot)
 
     @checked
@@ -137,4 +137,6 @@ class OpenedIndex:
         Args:
             progress: called with a `Progress` as each step begins, advances and ends.
         """
+        from nagindex.maintenance.verify import verify
+
         return list(verify(self.snapshot))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from nagindex.query.curve import ScoreCurve
     from nagindex.query.evaluate import Evaluation
     from nagindex.query.neighbors import Neighbors
+    from nagindex.query.pool import Passes
+    from nagindex.storage.snapshot import Snapshot
 
 
 class RankingIndex(EncodingIndex):
@@ -63,13 +66,12 @@ class RankingIndex(EncodingIndex):
             BadInputError: the budget, the targets or the options are out of range or contradict each other.
             MissingDependencyError: `ray` is given, and Ray is not installed.
         """
-        from nagindex.query.remote import passes_on
         from nagindex.query.run import prepare, query
 
         targets, chosen, encoding = self._asked(targets, options, keywords)
         budget = Budget.parse(n, tokens, fraction, unlimited=chosen.min_score is not None)
         root = {} if corpus_root is None else {"corpus-root": str(Path(corpus_root).absolute())}
-        with passes_on(ray, self.snapshot, approx=chosen.approx, threads=threads) as passes:
+        with _passes(ray, self.snapshot, approx=chosen.approx, threads=threads) as passes:
             prepared = prepare(self.snapshot, budget, chosen, passes)  # before a model is loaded
             return query(
                 self.snapshot,
@@ -306,3 +308,16 @@ class RankingIndex(EncodingIndex):
 
         names, codes = named_codes(self.snapshot, of)
         return neighbors(self.snapshot, names, codes, k, exact=exact, threads=threads)
+
+
+def _passes(
+    ray: str | None, snapshot: Snapshot, *, approx: bool, threads: int | None
+) -> AbstractContextManager[Passes]:
+    """Return a context with the passes of a query: on a Ray cluster if one is named, or in this process."""
+    if ray is None:
+        from nagindex.query.pool import Passes
+
+        return nullcontext(Passes(threads))
+    from nagindex.query.remote import passes_on
+
+    return passes_on(ray, snapshot, approx=approx, threads=threads)

@@ -65,9 +65,10 @@ class PoolScores:
         """
         snapshot = candidates.snapshot
         scored = score_targets(candidates, targets, view, options, passes=Passes(threads))
-        sums_of = sums_from_codes(scorer_of(scored, view), len(scored))
-        largest = max(max(-target.low, target.high) for target in scored)
         parts = candidates.parts(tokens=False)
+        scorer = scorer_of(scored, view, documents=sum(part.documents for part in parts))
+        sums_of = sums_from_codes(scorer, len(scored))
+        largest = max(max(-target.low, target.high) for target in scored)
         kept = KeptSums(parts, sums_of, targets=len(scored), largest=largest, threads=threads)
         numbers = range(len(snapshot.segments))
         return cls(

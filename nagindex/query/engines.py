@@ -14,7 +14,6 @@ import numpy.typing as npt
 
 from nagindex.errors import BadInputError
 from nagindex.nag import Codes
-from nagindex.query.derived import open_graphs
 from nagindex.query.pool import ScoredPool
 from nagindex.search.plan import Plan
 from nagindex.search.profile import Profile
@@ -112,6 +111,8 @@ class GraphEngine:
             raise BadInputError(
                 f"graphs cannot answer this query: they are of all {kept} neurons of a layer; {EXACT_REMEDY}"
             )
+        from nagindex.query.derived import open_graphs
+
         notes: list[str] = []
         basis, graphs = open_graphs(snapshot, pool, notes)
         if basis is None or not graphs:

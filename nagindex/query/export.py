@@ -54,7 +54,7 @@ def write_rows(
 ) -> None:
     """Write the rows of a SELECT statement as a file that appears whole or not at all.
 
-    Parquet files have row groups of 100,000 rows and hold the settings as JSON under the metadata key `nagindex`.
+    Parquet files have row groups of about 100,000 rows and hold the settings as JSON under the metadata key `nagindex`.
 
     Args:
         connection: where the statement runs.

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from nagindex.errors import BadInputError
 from nagindex.query.values import ColumnValues
-from nagindex.search.scan import Part, flattened, sweep
+from nagindex.search.scan import Part, flattened, neuron_counter, sweep
 from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
 from nagindex.select.query_files import QueryFiles
@@ -170,7 +170,7 @@ class _Found:
             numbers: for each column, uint8 [documents], which value each document has.
             threads: threads of the pass.
         """
-        from nagindex.search.kernels import count
+        count = neuron_counter(sum(part.documents for part in parts) * self.view.spec.layers * self.view.top_k)
 
         def open_part(part: Part) -> Callable[[slice], Any]:
             codes, flat = part.codes(), flattened(part.codes())

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.progress import step
 from nagindex.search.profile import Nearest, Target
-from nagindex.search.scan import KeptSums, Part, Ranking, SumsOf, counts_of, scan, sums_from_codes
+from nagindex.search.scan import KeptSums, Part, Ranking, SumsOf, counts_of, flattened, scan, sums_from_codes
 from nagindex.search.scorers import scorer_of
 from nagindex.search.top_n import Hits
 from nagindex.search.view import View
@@ -50,7 +51,12 @@ class Passes:
 
     def sums_of(self, parts: Sequence[Part], targets: Sequence[Target], view: View) -> SumsOf:
         """Return what gives the documents' sums; see `score_pool`."""
-        return sums_from_codes(scorer_of(targets, view), len(targets))
+        scorer = scorer_of(targets, view, documents=sum(part.documents for part in parts))
+        first = next((part for part in parts if part.documents), None)
+        if first is not None:
+            with step("loading the scan's loops"):  # which compiles them the first time on a machine
+                scorer(flattened(first.codes())[:0], np.empty((len(targets), 0), np.int64))
+        return sums_from_codes(scorer, len(targets))
 
     def rank(self, pool: ScoredPool, rankings: Sequence[Ranking]) -> list[Hits]:
         """Return the hits of each ranking, from the sums of all candidates; see `scan`."""

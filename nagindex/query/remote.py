@@ -141,7 +141,8 @@ class ClusterPasses(Passes):
         thresholds = [threshold_of(own, limit.budget) for own, limit in zip(histograms, limits, strict=True)]
         asked = [self.cluster.start(f"{HERE}:reaching_hits", task.left, limits, thresholds) for task in started]
         found = list(zip(*(hits for _, hits in self.cluster.answers(asked)), strict=True))
-        return [ranking.cut(concatenate(own)) for ranking, own in zip(rankings, found, strict=True)]
+        hits = map(concatenate, found)
+        return [own if ranking.cut is None else ranking.cut(own) for ranking, own in zip(rankings, hits, strict=True)]
 
     def _query(self, view: View, targets: Sequence[Target]) -> Query:
         place = location(Path(self.snapshot.path).absolute())
@@ -195,22 +196,19 @@ class _RemoteSums:
 
 
 @contextmanager
-def passes_on(ray: str | None, snapshot: Snapshot, *, approx: bool, threads: int | None) -> Iterator[Passes]:
-    """Context with the passes of a query: on a Ray cluster, or in this process.
+def passes_on(ray: str, snapshot: Snapshot, *, approx: bool, threads: int | None) -> Iterator[Passes]:
+    """Context with the passes of a query on a Ray cluster.
 
     Args:
-        ray: the address of a cluster; None for this process.
+        ray: the address of a cluster.
         snapshot: the version of the index.
         approx: whether graphs may answer.
-        threads: threads in this process.
+        threads: threads in this process, which a cluster does not need.
 
     Raises:
         BadInputError: an option cannot work on a cluster, or there is none at the address.
         MissingDependencyError: Ray is not installed.
     """
-    if ray is None:
-        yield Passes(threads)
-        return
     require_ray(ray)
     if approx:
         raise BadInputError("`approx`: the tasks of a cluster scan; leave `approx` or `ray` out")

@@ -1,15 +1,22 @@
-"""The table of a selection's rows: chosen documents joined with their columns in batches, and sorted, on disk where they are many."""
+"""The table of a selection's rows: chosen documents joined with their columns in batches, and sorted, on disk where they are many.
+
+Many documents are first distributed by their keys: each part is sorted in memory, and the parts follow one another.
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from itertools import chain, islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.corpus.sql import quote_name, run_within
+from nagindex.corpus.sql import quote_name, quote_path, quote_value, run_within
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.tables import scan_sql
 
@@ -20,6 +27,8 @@ SELECTS_AT_ONCE = 8
 """Segments that one statement reads."""
 MEMORY = 64 << 20
 """Bytes of rows in memory for each thread; more are kept in a temporary file."""
+ROWS_PER_PART = 1 << 18
+KEYS_SAMPLED = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,7 @@ class Chosen:
         keys: ranking keys, the best highest.
         scores: float64, similarities.
         columns: further columns, by name; every batch has the same ones.
+        parts: int64, of which part of its ranking a document is; parts follow one another. By default a ranking is one.
     """
 
     positions: npt.NDArray[Any]
@@ -39,6 +49,20 @@ class Chosen:
     keys: npt.NDArray[Any]
     scores: npt.NDArray[np.float64]
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    parts: npt.NDArray[np.int64] | None = None
+
+
+def part_edges(keys: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return the least keys, ascending, of all parts but the last, of a ranking with these keys; parts are of about `ROWS_PER_PART`."""
+    parts = len(keys) // ROWS_PER_PART + 1
+    sample = np.sort(keys[:: len(keys) // KEYS_SAMPLED + 1])
+    edges = sample[np.arange(1, parts) * len(sample) // parts]
+    return edges[np.flatnonzero(np.diff(edges, prepend=edges[:1] - 1))]
+
+
+def parts_of(keys: npt.NDArray[Any], edges: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return the number of the part that each key belongs to, int64 [m], the best one 0."""
+    return len(edges) - np.searchsorted(edges, keys, side="right").astype(np.int64)
 
 
 def create_rows(
@@ -49,11 +73,12 @@ def create_rows(
     columns: Sequence[str],
     places: Sequence[str],
     kept: Mapping[str, str],
+    limits: Sequence[int] | None = None,
 ) -> int:
     """Create the table `selection` of the chosen documents, by ranking, descending key and ascending id; return its length.
 
     Its columns are rank (in the ranking), id, score, `columns`, `places`, those of `kept`, and `_position` and `_row` (from 1).
-    Memory does not grow with the documents: each batch is joined on its own, and the database sorts them, on disk if it must.
+    Memory does not grow with the documents: each batch is joined on its own, and each part sorted on its own.
 
     Args:
         connection: where the table is made, as a temporary one.
@@ -62,41 +87,80 @@ def create_rows(
         columns: the batches' further columns.
         places: columns of the documents that the index has always.
         kept: types of the kept columns by name. Segments may have narrower ones.
+        limits: of each ranking, how many of its documents are kept, the first ones; by default all.
     """
     own = [f"hits._extra{number} AS {quote_name(name)}" for number, name in enumerate(columns)]
     own += [f"d.{name}" for name in places]
     own += [f"d.{quote_name(name)}::{kind} AS {quote_name(name)}" for name, kind in kept.items()]
-    listed = f"hits._list AS _segment, hits._key AS _sum, d.id, hits._score AS score, {', '.join(own)}, hits._position"
+    listed = f"hits._part, hits._key AS _sum, d.id, hits._score AS score, {', '.join(own)}, hits._position"
+    names = ", ".join(map(quote_name, ["id", "score", *columns, *places, *kept, "_position"]))
+    batches = iter(batches)
+    head, length, ranked = list(islice(batches, 2)), 0, dict[int, int]()
+    # One batch fits memory, and needs no files.
+    with nullcontext() if len(head) < 2 else tempfile.TemporaryDirectory(prefix="nagindex-") as folder:
+        sizes = _distribute(connection, chain(head, batches), snapshot, listed, folder)
+        verb = "CREATE TEMP TABLE selection AS"
+        for part, (ranking, size) in sorted(sizes.items()):
+            before = ranked.get(ranking, 0)
+            taken = size if limits is None else max(0, min(size, limits[ranking] - before))
+            # Rows keep the order in which they are inserted: nothing that reads the table has to sort again.
+            run_within(
+                connection,
+                MEMORY,
+                f"""{verb} SELECT {before} + row_number() OVER () AS rank, {names}, {length} + row_number() OVER () AS _row
+                FROM (FROM {_rows_of(folder, part)} ORDER BY _sum DESC, id LIMIT {taken})""",
+            )
+            verb, length, ranked[ranking] = "INSERT INTO selection", length + taken, before + taken
+    connection.execute("DROP TABLE IF EXISTS chosen")
+    return length
+
+
+def _distribute(
+    connection: DuckDBPyConnection, batches: Iterable[Chosen], snapshot: Snapshot, listed: str, folder: str | None
+) -> dict[int, tuple[int, int]]:
+    """Write the rows of batches, joined with their documents, as files by part; return each part's ranking and rows.
+
+    Args:
+        connection: gets the view `hits`, for a time.
+        batches: the documents.
+        snapshot: the version that they are of.
+        listed: the columns of the rows in SQL.
+        folder: an empty folder; None for a table `chosen` in place of files.
+    """
+    sizes: dict[int, tuple[int, int]] = {}
     verb = "CREATE TEMP TABLE chosen AS"
     for batch in batches:
-        for selects in _selects(connection, batch, snapshot, listed):
-            run_within(connection, MEMORY, f"{verb} {selects}")
+        parts = batch.rankings if batch.parts is None else batch.parts
+        for part in np.flatnonzero(np.bincount(parts)).tolist():
+            own = batch.rankings[parts == part]
+            sizes[part] = int(own[0]), sizes.get(part, (0, 0))[1] + len(own)
+        for selects in _selects(connection, batch, parts, snapshot, listed):
+            to_files = f"COPY ({selects}) TO {quote_value(folder)} (FORMAT parquet, COMPRESSION lz4_raw, PARTITION_BY (_part), APPEND)"
+            run_within(connection, MEMORY, f"{verb} {selects}" if folder is None else to_files)
             verb = "INSERT INTO chosen"
     connection.unregister("hits")
-    counts = dict(connection.execute("SELECT _segment, count(*) FROM chosen GROUP BY _segment").fetchall())
-    before = np.cumsum([0, *(counts.get(number, 0) for number in range(max(counts) + 1))]).tolist()
-    names = ", ".join(map(quote_name, ["id", "score", *columns, *places, *kept, "_position"]))
-    # Rows keep the order in which they are inserted: nothing that reads the table has to sort again.
-    run_within(
-        connection,
-        MEMORY,
-        f"""CREATE TEMP TABLE selection AS SELECT _row - ({before}::BIGINT[])[_segment + 1] AS rank, {names}, _row
-        FROM (SELECT row_number() OVER () AS _row, * FROM (FROM chosen ORDER BY _segment, _sum DESC, id))""",
-    )
-    connection.execute("DROP TABLE chosen")
-    return int(before[-1])
+    return sizes
 
 
-def _selects(connection: DuckDBPyConnection, batch: Chosen, snapshot: Snapshot, listed: str) -> Iterator[str]:
+def _rows_of(folder: str | None, part: int) -> str:
+    """Return the SQL table expression of the rows of a part."""
+    if folder is None:
+        return f"(FROM chosen WHERE _part = {part})"
+    return f"read_parquet({quote_path(Path(folder, f'_part={part}'))} || '/*.parquet', hive_partitioning = false)"
+
+
+def _selects(
+    connection: DuckDBPyConnection, batch: Chosen, parts: npt.NDArray[np.int64], snapshot: Snapshot, listed: str
+) -> Iterator[str]:
     """Yield SELECT statements that together join a batch, the view `hits`, with its documents `d`; each reads some segments."""
     numbers, rows = snapshot.locate(batch.positions)
     extras = {f"_extra{number}": values for number, values in enumerate(batch.columns.values())}
-    columns = {"_list": batch.rankings, "_key": batch.keys, "_score": batch.scores, "_position": batch.positions}
+    columns = {"_part": parts, "_key": batch.keys, "_score": batch.scores, "_position": batch.positions}
     connection.register("hits", {"_segment": numbers, "file_row_number": rows, **columns, **extras})
     selects = [
         f"SELECT {listed} FROM hits JOIN {scan_sql([snapshot.segments[number].docs_path], extra=', file_row_number = true')} d "
         f"USING (file_row_number) WHERE hits._segment = {number}"
-        for number in np.unique(numbers).tolist()
+        for number in np.flatnonzero(np.bincount(numbers)).tolist()
     ]
     for first in range(0, len(selects), SELECTS_AT_ONCE):
         yield " UNION ALL ".join(selects[first : first + SELECTS_AT_ONCE])

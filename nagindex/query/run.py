@@ -18,12 +18,12 @@ from nagindex.errors import BadInputError, plural
 from nagindex.query.engines import Engine, open_engine
 from nagindex.query.pool import Passes, ScoredPool, score_pool, score_targets
 from nagindex.query.replay import hashed_files, index_record
-from nagindex.query.rows import Chosen
+from nagindex.query.rows import Chosen, part_edges, parts_of
 from nagindex.query.selection import Selection
 from nagindex.search.scan import Ranking
 from nagindex.search.top_n import Hits
 from nagindex.search.view import View
-from nagindex.select.budget import Budget, exact_cut, shares_of
+from nagindex.select.budget import Budget, IdsOf, exact_cut, shares_of
 from nagindex.select.candidates import Candidates
 from nagindex.select.choose import Constraints, Outcome, choose, contaminated_examples
 from nagindex.select.options import QueryOptions, exact_decimal
@@ -40,7 +40,7 @@ from nagindex.targets.saved import TargetSet
 
 logger = logging.getLogger(__name__)
 
-BATCH = 1 << 17
+BATCH = 1 << 18
 """Documents that are looked up at once."""
 
 
@@ -131,7 +131,8 @@ def query(
         unlimited=budget.unlimited,
         min_score=options.min_score,
     )
-    rank = partial(_rank, engine, keys.keys, snapshot)
+    limits = shares if constraints.end_by_count and not options.approx else None
+    rank = partial(_rank, engine, keys.keys, None if limits else partial(ids_at, snapshot))
     outcome = choose(rank, shares, candidates, constraints, SourceTexts(snapshot, corpus_root))
 
     logger.info("engine %s: %s", engine.plan.engine, engine.plan.why)
@@ -144,6 +145,7 @@ def query(
     return Selection(
         _batches(outcome, pool, keys, candidates, names, options.quality),
         columns=_further_columns(names, options),
+        limits=limits,
         snapshot=snapshot,
         settings=_record(snapshot, targets, budget, asked, recorded or {})
         | ({"evaluation": files.evaluation.files} if files.evaluation else {})
@@ -200,12 +202,17 @@ def _ranking_keys(pool: ScoredPool, options: QueryOptions) -> _Keys:
     return _Keys(keys, standardized)
 
 
-def _rank(engine: Engine, keys: Sequence[RankingKey], snapshot: Snapshot, budgets: Sequence[int]) -> list[Hits]:
-    """Return the best candidates of each ranking within budgets."""
-    ids_of = partial(ids_at, snapshot)
+def _rank(engine: Engine, keys: Sequence[RankingKey], ids_of: IdsOf | None, budgets: Sequence[int]) -> list[Hits]:
+    """Return the best candidates of each ranking within budgets; without ids, those that may be among them."""
     return engine.rank(
         [
-            Ranking(key.key, *key.bounds, budget, partial(exact_cut, budget=budget, ids_of=ids_of), key.minimum)
+            Ranking(
+                key.key,
+                *key.bounds,
+                budget,
+                None if ids_of is None else partial(exact_cut, budget=budget, ids_of=ids_of),
+                key.minimum,
+            )
             for key, budget in zip(keys, budgets, strict=True)
         ]
     )
@@ -221,7 +228,9 @@ def _batches(
 ) -> Iterator[Chosen]:
     """Yield the chosen documents of all rankings with their scores and further columns."""
     scales = np.array([target.scale for target in pool.targets], np.float64)
+    first_part = 0
     for number, hits in enumerate(map(_in_pool_order, outcome.hits)):
+        edges = part_edges(hits.keys)
         for first in range(0, len(hits.positions), BATCH):
             positions, keys = (own[first : first + BATCH] for own in (hits.positions, hits.keys))
             rankings = owners = np.full(len(positions), number)
@@ -239,12 +248,14 @@ def _batches(
                 columns["combined"] = -keys
             if len(names) > 1:
                 columns["target"] = np.array(names, dtype=object)[owners]
-            yield Chosen(positions, rankings, keys, sums / scales[owners], columns)
+            parts = first_part + parts_of(keys, edges)
+            yield Chosen(positions, rankings, keys, sums / scales[owners], columns, parts)
+        first_part += len(edges) + 1
 
 
 def _in_pool_order(hits: Hits) -> Hits:
     """Return hits in the order of the pool, unless they are nearly in it: a batch of them is then of few segments."""
-    nearly = (np.diff(hits.positions[:: BATCH // 8]) >= 0).all()
+    nearly = (np.diff(hits.positions[:: BATCH // 8]) >= -BATCH).all()  # threads add blocks out of turn
     return hits if nearly else hits.take(np.argsort(hits.positions))
 
 

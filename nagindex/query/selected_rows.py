@@ -45,13 +45,20 @@ class SelectedRows:
         columns: names of the columns.
     """
 
-    def __init__(self, chosen: Iterable[Chosen], snapshot: Snapshot, columns: Sequence[str]) -> None:
+    def __init__(
+        self,
+        chosen: Iterable[Chosen],
+        snapshot: Snapshot,
+        columns: Sequence[str],
+        limits: Sequence[int] | None = None,
+    ) -> None:
         """Order the documents by ranking, descending key and ascending id, and look up their columns.
 
         Args:
             chosen: at least one document, in batches.
             snapshot: the version that they are of.
             columns: names of the batches' further columns.
+            limits: of each ranking, how many of its documents are selected, the first ones; by default all.
 
         Raises:
             BadInputError: the index keeps a column with the name of one of these.
@@ -66,7 +73,13 @@ class SelectedRows:
         self._snapshot, self._extra = snapshot, tuple(columns)
         self._connection = open_database(threads=min(THREADS, available_cpus()))
         self._length = create_rows(
-            self._connection, chosen, snapshot, columns=columns, places=PLACE_COLUMNS, kept=kept_types(snapshot)
+            self._connection,
+            chosen,
+            snapshot,
+            columns=columns,
+            places=PLACE_COLUMNS,
+            kept=kept_types(snapshot),
+            limits=limits,
         )
 
     def __len__(self) -> int:

@@ -47,6 +47,7 @@ class Selection(SelectedRows):
         chosen: Iterable[Chosen],
         *,
         columns: Sequence[str] = (),
+        limits: Sequence[int] | None = None,
         snapshot: Snapshot,
         settings: dict[str, Any],
         plan: Plan,
@@ -59,6 +60,7 @@ class Selection(SelectedRows):
         Args:
             chosen: at least one document, in batches.
             columns: names of the batches' further columns.
+            limits: of each ranking, how many of its documents are selected, the first ones; by default all.
             snapshot: the version that was searched.
             settings: see above.
             plan: see above.
@@ -69,7 +71,7 @@ class Selection(SelectedRows):
         Raises:
             BadInputError: the index keeps a column with the name of one that this selection needs.
         """
-        super().__init__(chosen, snapshot, columns)
+        super().__init__(chosen, snapshot, columns, limits)
         self.settings, self.warnings, self.dropped, self.plan = settings, list(warnings), list(dropped or ()), plan
         self._targets, self._knows_dropped = targets, dropped is not None
 
@@ -206,7 +208,7 @@ class Selection(SelectedRows):
     ) -> None:
         """Write the selection, best document first, as a file that appears whole or not at all.
 
-        Parquet files have row groups of 100,000 rows and hold `settings` as JSON under the metadata key `nagindex`.
+        Parquet files have row groups of about 100,000 rows and hold `settings` as JSON under the metadata key `nagindex`.
 
         Args:
             path: the file; one that exists is replaced, unless it is a source of the index or lies in an index.

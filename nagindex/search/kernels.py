@@ -10,15 +10,14 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.search.plain import PAD
+
 TOGETHER = 6
 """Targets summed in one pass, for twice the time of one."""
 NARROW, WIDE = 3, 2
 """Sums in a 64-bit word: three of 21 bits, or two of 32 bits where weights are large."""
 BLOCK = 512
 """Documents in a block, whose sums stay in the first-level cache while a layer's table is read."""
-
-PAD = 1 << 16
-"""Zeros after every table, which damaged codes beyond a layer's width read."""
 
 Kernel = Callable[..., None]
 
@@ -106,34 +105,6 @@ def sum_six(top_k: int, lanes: int) -> Kernel:
 
 
 @compiled
-def bins_of(keys: Any, low: float, bins_per_unit: float, last: int, bins: Any) -> None:
-    """Fill int32 [n] `bins` with the histogram bins, 0 to `last`, of int64 or float64 [n] keys."""
-    for i in range(keys.shape[0]):  # sums of damaged codes can lie outside the range
-        bins[i] = np.int32(min(max((np.float64(keys[i]) - low) * bins_per_unit, 0.0), np.float64(last)))
-
-
-@compiled
-def collect(bins: Any, alive: Any, weights: Any, threshold: int, histogram: Any, rows: Any) -> int:
-    """Collect the rows that are alive and whose bin reaches a threshold; return their number.
-
-    Args:
-        bins: int32 [n], each row's bin.
-        alive: bool [n], whether a row may be selected.
-        weights: int64 [n], each row's share of the budget.
-        threshold: lowest bin that is collected.
-        histogram: int64 [bins], increased by the weights of the collected rows.
-        rows: int64 [>= n], filled with the collected rows.
-    """
-    found = 0
-    for i in range(bins.shape[0]):
-        if alive[i] and bins[i] >= threshold:
-            histogram[bins[i]] += weights[i]
-            rows[found] = i
-            found += 1
-    return found
-
-
-@compiled
 def count(codes: Any, columns: Any, top_k: int, alive: Any, counts: Any) -> None:
     """Add to int64 [L, d] `counts` the number of living rows of codes uint16 [n, C] that hold each neuron."""
     for i in range(codes.shape[0]):
@@ -173,15 +144,6 @@ def sum_vectors(codes: Any, offsets: Any, top_k: int, vectors: Any, sums: Any) -
         for k in range(nnz - nnz % 8, nnz):
             for j in range(d):
                 total[j] += vectors[at[k] + j]
-
-
-def single_table(weights: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
-    """Return weights [L, d] as the table [L*d + PAD] of `sum_one`, in the narrowest type."""
-    low, high = int(weights.min(initial=0)), int(weights.max(initial=0))
-    kind = (
-        np.min_scalar_type(high) if low >= 0 else np.result_type(np.min_scalar_type(low), np.min_scalar_type(-high - 1))
-    )
-    return np.pad(weights.astype(kind).reshape(-1), (0, PAD))
 
 
 def packed_table(weights: list[npt.NDArray[np.int64]], lanes: int) -> npt.NDArray[np.uint64]:

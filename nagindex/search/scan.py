@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from nagindex.nag import Codes
 from nagindex.progress import step
-from nagindex.search import spill
+from nagindex.search import plain, spill
 from nagindex.search.scorers import Scorer
 from nagindex.search.top_n import Collector, Cut, Hits
 from nagindex.search.view import View
@@ -71,7 +71,8 @@ class Ranking:
             the best highest.
         low, high: bounds on the keys.
         budget: the budget, in the unit of the parts' weights.
-        cut: cuts hits at the budget, ties by id; see `nagindex.select.budget.exact_cut`.
+        cut: cuts hits at the budget, ties by id; see `nagindex.select.budget.exact_cut`. None leaves hits about the budget's end
+            to be cut when they are ordered.
         minimum: documents of a lower key are no hits.
     """
 
@@ -79,7 +80,7 @@ class Ranking:
     low: float
     high: float
     budget: int
-    cut: Cut
+    cut: Cut | None
     minimum: float = -math.inf
 
 
@@ -261,8 +262,7 @@ def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) 
     Returns:
         Counts, int64 [layers, max d_l], and the number of living documents.
     """
-    from nagindex.search.kernels import count
-
+    count = neuron_counter(sum(part.documents for part in parts) * view.spec.layers * view.top_k)
     shape, columns = (view.spec.layers, max(view.spec.widths)), view.columns
     counts, documents = np.zeros(shape, np.int64), np.zeros(1, np.int64)
     lock = Lock()
@@ -284,6 +284,15 @@ def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) 
 
     sweep(parts, open_part, take, threads=threads, stage="counting the pool's neurons")
     return counts, int(documents[0])
+
+
+def neuron_counter(codes: int) -> Callable[..., None]:
+    """Return the loop that counts neurons, compiled unless it is for few codes; see `nagindex.search.kernels.count`."""
+    if codes <= plain.FEW:
+        return plain.count
+    from nagindex.search import kernels
+
+    return kernels.count
 
 
 def flattened(codes: Codes) -> npt.NDArray[np.uint16]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.nag import Codes
+from nagindex.search import plain
 from nagindex.search.profile import Nearest, Profile, Target, largest_sums
 from nagindex.search.view import View
 
@@ -18,25 +19,21 @@ WIDE_PAYS = 10
 """Neurons K in a layer from which on three targets of large weights are summed faster at once than one by one."""
 
 
-def scorer_of(targets: Sequence[Target], view: View) -> Scorer:
+def scorer_of(targets: Sequence[Target], view: View, *, documents: int | None = None) -> Scorer:
     """Return the scorer of some targets; profiles share a pass over the codes where that is faster.
 
     Args:
         targets: targets of the view's shape.
         view: the layers and neurons to score.
+        documents: how many will be scored: the sums of few are computed without compiled loops. By default many.
     """
-    from nagindex.search import kernels
-
     columns, top_k, width = view.columns, view.top_k, max(view.spec.widths)
-    groups: list[tuple[list[int], Scorer]] = []
+    few = documents is not None and documents * view.spec.layers * top_k * len(targets) <= plain.FEW
     profiles = [(number, target) for number, target in enumerate(targets) if isinstance(target, Profile)]
-    for first in range(0, len(profiles), kernels.TOGETHER):
-        numbers, group = zip(*profiles[first : first + kernels.TOGETHER], strict=True)
-        together = _six(group, columns, top_k, width)
-        if together is not None:
-            groups.append((list(numbers), together))
-        else:
-            groups += [([n], _one(own.weights, columns, top_k, width)) for n, own in zip(numbers, group, strict=True)]
+    if few:
+        groups = [([number], _plain(own.weights, columns, top_k, width)) for number, own in profiles]
+    else:
+        groups = _compiled(profiles, columns, top_k, width)
     for number, target in enumerate(targets):
         if isinstance(target, Nearest):
             groups.append(([number], _nearest(target, columns)))
@@ -62,14 +59,36 @@ def score(codes: Codes, target: Target, view: View | None = None) -> npt.NDArray
     """
     sums = np.empty((1, len(codes)), np.int64)
     flat = np.ascontiguousarray(codes).reshape(len(codes), codes.shape[1] * codes.shape[2])
-    scorer_of([target], view or View.of(target.spec))(flat, sums)
+    scorer_of([target], view or View.of(target.spec), documents=len(codes))(flat, sums)
     return sums.reshape(-1)
+
+
+def _compiled(
+    profiles: Sequence[tuple[int, Profile]], columns: npt.NDArray[np.int64], top_k: int, width: int
+) -> list[tuple[list[int], Scorer]]:
+    """Return compiled scorers, each with the numbers of its targets."""
+    from nagindex.search import kernels
+
+    groups: list[tuple[list[int], Scorer]] = []
+    for first in range(0, len(profiles), kernels.TOGETHER):
+        numbers, group = zip(*profiles[first : first + kernels.TOGETHER], strict=True)
+        together = _six(group, columns, top_k, width)
+        if together is not None:
+            groups.append((list(numbers), together))
+        else:
+            groups += [([n], _one(own.weights, columns, top_k, width)) for n, own in zip(numbers, group, strict=True)]
+    return groups
+
+
+def _plain(weights: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], top_k: int, width: int) -> Scorer:
+    table = plain.single_table(weights)
+    return lambda codes, sums: plain.sum_one(codes, columns, top_k, table, width, sums[0])
 
 
 def _one(weights: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], top_k: int, width: int) -> Scorer:
     from nagindex.search import kernels
 
-    kernel, table = kernels.sum_one(top_k), kernels.single_table(weights)
+    kernel, table = kernels.sum_one(top_k), plain.single_table(weights)
     return lambda codes, sums: kernel(codes, columns, table, width, sums[0])
 
 

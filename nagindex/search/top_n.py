@@ -66,11 +66,19 @@ whether these are the last ones (`final`): if more may follow, the one that exce
 
 def bins_of_keys(keys: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.int32]:
     """Return the bin of each key, int32 [n], in histograms of keys between two bounds."""
-    from nagindex.search.kernels import bins_of
+    return _bins_at(_places(keys, low, high))
 
-    bins = np.empty(len(keys), np.int32)
-    bins_of(keys, float(low), (BINS - 1) / (high - low) if high > low else 0.0, BINS - 1, bins)
-    return bins
+
+def _places(keys: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.float64]:
+    """Return where keys lie among the bins, float64 [n]."""
+    places: npt.NDArray[np.float64] = np.subtract(keys, low, dtype=np.float64)
+    places *= (BINS - 1) / (high - low) if high > low else 0.0
+    return places
+
+
+def _bins_at(places: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
+    bounded = np.minimum(np.maximum(places, 0.0), BINS - 1.0)  # sums of damaged codes can lie outside the range
+    return bounded.astype(np.int32)
 
 
 def reaching(hits: Hits, low: float, high: float, threshold: int) -> Hits:
@@ -96,7 +104,7 @@ class Collector:
         low: float,
         high: float,
         budget: int,
-        cut: Cut,
+        cut: Cut | None,
         *,
         minimum: float = -np.inf,
         weighted: bool = True,
@@ -108,7 +116,7 @@ class Collector:
             low: lower bound on the keys.
             high: upper bound on the keys.
             budget: the budget, in the unit of the weights.
-            cut: cuts hits at the budget; called for those in the histogram's bin in which the budget ends.
+            cut: cuts hits at the budget; called for those in the histogram's bin in which the budget ends. None keeps all of these.
             minimum: documents of a lower key are not collected.
             weighted: whether documents have weights other than 1.
             documents: how many may be added at most.
@@ -132,15 +140,16 @@ class Collector:
             alive: bool [n], whether a document may be selected.
             weights: int64 [n], what each takes of the budget.
         """
-        from nagindex.search.kernels import collect
-
-        rows, bins = np.empty(len(keys), np.int64), bins_of_keys(keys, self.low, self.high)
-        alive = alive if self.minimum == -np.inf else alive[: len(keys)] & (keys >= self.minimum)
+        alive = alive[: len(keys)]
+        if self.minimum != -np.inf:
+            alive = alive & (keys >= self.minimum)
+        places = _places(keys, self.low, self.high)
         with self.lock:
-            count = collect(bins, alive, weights, self.threshold, self.histogram, rows)
-            rows = rows[:count]
+            rows = np.flatnonzero(alive & (places >= self.threshold) if self.threshold else alive)
+            bins = _bins_at(places[rows])
+            np.add.at(self.histogram, bins, weights[rows])
             self._append([rows + start, keys[rows], weights[rows]][: 3 if self.weighted else 2])
-            self.since_threshold += count
+            self.since_threshold += len(rows)
             if self.since_threshold >= ROWS_PER_THRESHOLD:
                 self._raise_threshold()
 
@@ -149,7 +158,7 @@ class Collector:
         self._raise_threshold()
         complete = self.threshold == 0 and int(self.histogram.sum()) <= self.budget
         if not complete:
-            self._keep(self._cut(final=True))
+            self._keep(self._cut(self.cut, final=True) if self.cut else None)
         return dataclasses.replace(self._hits(slice(0, self.size)), complete=complete)
 
     def possible(self) -> Hits:
@@ -200,17 +209,17 @@ class Collector:
         """Drop hits below the threshold; if ties leave too many, cut them by id."""
         self._raise_threshold()
         self._keep(None)
-        if self.size > self.capacity // 2:
-            self._keep(self._cut(final=False))
+        if self.cut and self.size > self.capacity // 2:
+            self._keep(self._cut(self.cut, final=False))
 
-    def _cut(self, *, final: bool) -> npt.NDArray[np.int64]:
+    def _cut(self, cut: Cut, *, final: bool) -> npt.NDArray[np.int64]:
         """Return the positions of the hits in the threshold's bin that fit into what those above it leave of the budget."""
         ties, above = [], 0
         for own, bins in self._blocks():
             ties.append(own.take(bins == self.threshold))
             above += int((bins > self.threshold).sum())
         left = self.budget - int(self.histogram[self.threshold + 1 :].sum())
-        return self.cut(concatenate(ties), budget=left, first=not above, final=final).positions
+        return cut(concatenate(ties), budget=left, first=not above, final=final).positions
 
     def _keep(self, ties: npt.NDArray[np.int64] | None) -> None:
         """Keep the hits above the threshold, and of those in its bin these positions, by default all. Their order stays."""

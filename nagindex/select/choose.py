@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,13 +17,15 @@ from nagindex.errors import BadInputError, plural
 from nagindex.search.top_n import Hits
 from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
-from nagindex.select.decontaminate import EvaluationTexts, Match
 from nagindex.select.greedy import GreedyChoice, RankedPrefix, select_greedily
-from nagindex.select.near_duplicates import NearDuplicates
 from nagindex.storage.docs import join_documents
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
 from nagindex.targets.saved import TargetSet
+
+if TYPE_CHECKING:
+    from nagindex.select.decontaminate import EvaluationTexts, Match
+    from nagindex.select.near_duplicates import NearDuplicates
 
 GROWTH = 4
 SAMPLE = 1000
@@ -68,6 +70,12 @@ class Constraints:
         """
         checked = self.evaluation is not None and self.counts_tokens
         return bool(self.caps) or self.dedup is not None or self.mix == "union" or checked
+
+    @property
+    def end_by_count(self) -> bool:
+        """Whether each ranking's choice is its first documents, a number that is known before their order is."""
+        alone = not self.depend_on_order and self.evaluation is None and self.mix != "distinct"
+        return alone and not self.counts_tokens
 
 
 @dataclass
@@ -162,6 +170,8 @@ def _choose_greedily(
         ]
         if constraints.dedup is not None and near_duplicates is None:
             sample = _sampled_codes(prefixes, codes_of)
+            from nagindex.select.near_duplicates import NearDuplicates
+
             near_duplicates = partial(NearDuplicates, constraints.view.spec, constraints.dedup, sample=sample)
         choices = select_greedily(
             prefixes,

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from nagindex.nag import Codes
 from nagindex.progress import step
-from nagindex.select.near_duplicates import NearDuplicates
+
+if TYPE_CHECKING:
+    from nagindex.select.near_duplicates import NearDuplicates
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from nagindex.corpus.sql import open_database
 from nagindex.errors import BadInputError
-from nagindex.select.decontaminate import EvaluationTexts
 from nagindex.select.id_files import load_ids, load_values
 from nagindex.select.signals import Decontamination, Quality
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+    from nagindex.select.decontaminate import EvaluationTexts
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,8 @@ class QueryFiles:
 
 
 def _evaluation_texts(options: Decontamination) -> EvaluationTexts:
+    from nagindex.select.decontaminate import EvaluationTexts
+
     try:
         return EvaluationTexts.read(options.files, ngram=options.ngram, text_column=options.column)
     except BadInputError as error:

@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.progress import step
-from nagindex.search.scan import flattened
+from nagindex.search.scan import flattened, neuron_counter
 from nagindex.search.view import View
 from nagindex.storage.arrays import map_array
 from nagindex.storage.files import FileEntry, create_exclusively, verify_content, verify_once
@@ -153,9 +153,8 @@ def _kept(paths: Sequence[Path], segment: Segment, top_k: int) -> npt.NDArray[An
 
 def _counted(segment: Segment, top_k: int, rows: npt.NDArray[np.bool_]) -> Counts:
     """Count the rows, of a mask [documents], that hold each neuron among a layer's K' strongest; int64 [L, max d_l]."""
-    from nagindex.search.kernels import count
-
     view = View.of(segment.spec, top_k=top_k)
+    count = neuron_counter(len(rows) * view.spec.layers * top_k)
     counts = np.zeros((segment.spec.layers, max(segment.spec.widths)), np.int64)
     count(flattened(segment.codes()), view.columns, top_k, rows, counts)
     return counts

@@ -165,7 +165,7 @@ def kept_types(snapshot: Snapshot) -> dict[str, str]:
     if not names or not paths:
         return {}
     listed = ", ".join(map(quote_name, names))
-    with connect(threads=1) as connection:
+    with connect() as connection:
         try:
             described = connection.execute(f"DESCRIBE SELECT {listed} FROM {scan_sql(paths)}").fetchall()
         except duckdb.Error as error:

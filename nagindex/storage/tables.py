@@ -51,7 +51,7 @@ def read_table(path: Path, columns: Sequence[str], *, optional: Sequence[str] = 
     import duckdb
 
     try:
-        with connect(threads=1) as connection:
+        with connect() as connection:
             table = connection.sql(f"SELECT * FROM read_parquet({quote_path(path)})")
             lacking = {name for name in optional if name not in table.columns}
             rows = table.project(", ".join("NULL" if n in lacking else quote_name(n) for n in columns)).fetchall()

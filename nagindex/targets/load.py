@@ -16,8 +16,6 @@ from nagindex.backbone.devices import require_devices
 from nagindex.corpus.columns import Columns
 from nagindex.corpus.reading import find_columns, read_texts
 from nagindex.corpus.sources import Source, content_hash, find_sources
-from nagindex.encode.encoder import clamp_to_memory, encode_ids
-from nagindex.encode.tokenize import tokenize
 from nagindex.errors import BadInputError
 from nagindex.nag import CODE_DTYPE, Codes
 from nagindex.storage.fingerprint import Fingerprint
@@ -276,6 +274,9 @@ class _TextEncoder:
         new = list(dict.fromkeys(text for text in texts if text not in codes))
         if not new:
             return codes
+        from nagindex.encode.encoder import clamp_to_memory, encode_ids
+        from nagindex.encode.tokenize import tokenize
+
         backbone = self.backbone()
         ids = tokenize(backbone.tokenizer, new, max_length=self.fingerprint.max_length, count=False).ids
         present = [position for position, row in enumerate(ids) if row]
