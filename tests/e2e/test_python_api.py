@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
 
@@ -148,8 +149,8 @@ def test_a_missing_package_is_named_with_its_command(
     index: nagindex.Index, monkeypatch: pytest.MonkeyPatch, package: str, method: str
 ) -> None:
     selection = index.query("t.jsonl", n=1)
-    real = selected_rows.find_spec
-    monkeypatch.setattr(selected_rows, "find_spec", lambda name: None if name == package else real(name))
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else real(name))
     with pytest.raises(
         nagindex.MissingDependencyError, match=rf"{package} is not installed; run: pip install 'nagindex\["
     ):
