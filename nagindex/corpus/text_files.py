@@ -56,6 +56,8 @@ def too_long(where: str) -> BadInputError:
 class _CountingFile(io.RawIOBase):
     """A file that counts the bytes read from it."""
 
+    _file: io.RawIOBase | None = None
+
     def __init__(self, source: Source, position: Position) -> None:
         super().__init__()
         self._file = RangeReader(source.path) if isinstance(source.path, RemoteFile) else io.FileIO(source.path, "rb")
@@ -65,12 +67,13 @@ class _CountingFile(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
-        read = self._file.readinto(buffer)
+        read = None if self._file is None else self._file.readinto(buffer)
         self._position.bytes += read or 0
         return read
 
     def close(self) -> None:
-        self._file.close()
+        if self._file is not None:  # it is, after a failure to open
+            self._file.close()
         super().close()
 
 

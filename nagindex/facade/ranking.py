@@ -16,6 +16,7 @@ from nagindex.query.selection import Selection
 from nagindex.select.budget import Budget
 from nagindex.select.labels import Relevant, RelevantIds, labels_of
 from nagindex.select.options import AskKeywords, QueryOptions
+from nagindex.stores.urls import absolute
 from nagindex.targets.given import EncodeKeywords, Targets, repeatable, rewritten, written
 from nagindex.targets.load import require_encodable
 from nagindex.targets.saved import TargetSet
@@ -70,7 +71,7 @@ class RankingIndex(EncodingIndex):
 
         targets, chosen, encoding = self._asked(targets, options, keywords)
         budget = Budget.parse(n, tokens, fraction, unlimited=chosen.min_score is not None)
-        root = {} if corpus_root is None else {"corpus-root": str(Path(corpus_root).absolute())}
+        root = {} if corpus_root is None else {"corpus-root": absolute(corpus_root)}
         with _passes(ray, self.snapshot, approx=chosen.approx, threads=threads) as passes:
             prepared = prepare(self.snapshot, budget, chosen, passes)  # before a model is loaded
             return query(

@@ -11,6 +11,7 @@ from nagindex.corpus.sql import quote_value, run_within
 from nagindex.errors import BadInputError
 from nagindex.storage.files import replacing
 from nagindex.storage.tables import ROW_GROUP
+from nagindex.stores.urls import is_remote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -95,6 +96,8 @@ def settings_of(path: str | Path) -> dict[str, Any]:
     Raises:
         BadInputError: the file is not a selection.
     """
+    if is_remote(path):
+        raise BadInputError(f"{path}: selections are read from local files; copy it here")
     recorded = metadata_value(Path(path), METADATA_KEY)
     if recorded is None:
         raise BadInputError(f"{path}: not a selection of nagindex; its metadata has no settings")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.corpus.sql import quote_name, quote_path, quote_value, run_within
+from nagindex.corpus.sql import quote_name, quote_path, run_within
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.tables import scan_sql
 
@@ -28,6 +28,9 @@ SELECTS_AT_ONCE = 8
 MEMORY = 64 << 20
 """Bytes of rows in memory for each thread; more are kept in a temporary file."""
 ROWS_PER_PART = 1 << 18
+"""Rows of a part, about; more of a ranking that would have more than `PARTS`."""
+PARTS = 256
+"""Most parts of a ranking: every statement writes a file of each."""
 KEYS_SAMPLED = 1 << 16
 
 
@@ -53,8 +56,8 @@ class Chosen:
 
 
 def part_edges(keys: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the least keys, ascending, of all parts but the last, of a ranking with these keys; parts are of about `ROWS_PER_PART`."""
-    parts = len(keys) // ROWS_PER_PART + 1
+    """Return the least keys, ascending, of all parts but the last, of a ranking with these keys."""
+    parts = min(len(keys) // ROWS_PER_PART + 1, PARTS)
     sample = np.sort(keys[:: len(keys) // KEYS_SAMPLED + 1])
     edges = sample[np.arange(1, parts) * len(sample) // parts]
     return edges[np.flatnonzero(np.diff(edges, prepend=edges[:1] - 1))]
@@ -135,9 +138,13 @@ def _distribute(
             own = batch.rankings[parts == part]
             sizes[part] = int(own[0]), sizes.get(part, (0, 0))[1] + len(own)
         for selects in _selects(connection, batch, parts, snapshot, listed):
-            to_files = f"COPY ({selects}) TO {quote_value(folder)} (FORMAT parquet, COMPRESSION lz4_raw, PARTITION_BY (_part), APPEND)"
-            run_within(connection, MEMORY, f"{verb} {selects}" if folder is None else to_files)
-            verb = "INSERT INTO chosen"
+            if folder is None:
+                run_within(connection, MEMORY, f"{verb} {selects}")
+                verb = "INSERT INTO chosen"
+                continue
+            written = Path(tempfile.mkdtemp(dir=folder))
+            to_files = f"COPY ({selects}) TO {quote_path(written)} (FORMAT parquet, COMPRESSION lz4_raw, PARTITION_BY (_part), OVERWRITE)"
+            run_within(connection, MEMORY, to_files)  # once more after what a failed attempt left was removed
     connection.unregister("hits")
     return sizes
 
@@ -146,7 +153,7 @@ def _rows_of(folder: str | None, part: int) -> str:
     """Return the SQL table expression of the rows of a part."""
     if folder is None:
         return f"(FROM chosen WHERE _part = {part})"
-    return f"read_parquet({quote_path(Path(folder, f'_part={part}'))} || '/*.parquet', hive_partitioning = false)"
+    return f"read_parquet({quote_path(Path(folder))} || '/*/_part={part}/*.parquet', hive_partitioning = false)"
 
 
 def _selects(

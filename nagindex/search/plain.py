@@ -11,6 +11,8 @@ PAD = 1 << 16
 """Zeros after every table, which damaged codes beyond a layer's width read."""
 BLOCK = 512
 """Documents in a block, whose gathered weights stay in the cache."""
+COUNTED = 8192
+"""Documents whose neurons are counted at once."""
 
 Codes = npt.NDArray[np.uint16]
 Integers = npt.NDArray[np.int64]
@@ -38,6 +40,8 @@ def sum_one(
 
 def count(codes: Codes, columns: Integers, top_k: int, alive: npt.NDArray[np.bool_], counts: Integers) -> None:
     """Add to int64 [L, d] `counts` the number of living rows that hold each neuron; arguments as of the compiled `count`."""
-    living, width = codes[alive], counts.shape[1]
-    for layer, first in enumerate(columns.tolist()):
-        counts[layer] += np.bincount(living[:, first : first + top_k].reshape(-1), minlength=width)[:width]
+    width = counts.shape[1]
+    for start in range(0, len(codes), COUNTED):
+        living = codes[start : start + COUNTED][alive[start : start + COUNTED]]
+        for layer, first in enumerate(columns.tolist()):
+            counts[layer] += np.bincount(living[:, first : first + top_k].reshape(-1), minlength=width)[:width]

@@ -73,7 +73,7 @@ class ObjectStore:
 
         def read() -> tuple[bytes, str]:
             found = obstore.get(self._store(), name)
-            return bytes(found.bytes()), found.meta["e_tag"] or ""
+            return bytes(found.bytes()), _etag(found.meta)
 
         return self._attempt(read, name)
 
@@ -149,7 +149,7 @@ class ObjectStore:
         size = content.stat().st_size if isinstance(content, Path) else len(content)
         parts: dict[str, Any] = {"chunk_size": max(CHUNK, -(-size // MOST_PARTS)), "max_concurrency": PARTS}
         written = self._attempt(lambda: obstore.put(store, name, content, mode="overwrite", **parts), name)
-        return written["e_tag"] or ""
+        return _etag(written)
 
     def create(self, name: str, content: bytes) -> bool:
         """Write an object if there is none of its name; return False, without any change, if there is another.
@@ -267,7 +267,7 @@ class ObjectStore:
         plain = endpoint().startswith("http://") and self.url.startswith("s3:")
         try:
             return from_url(
-                self.url,
+                self.url.replace("%", "%25"),  # which decodes it: a name is what stands in the URL
                 client_options={
                     "timeout": f"{TIMEOUT}s",
                     "connect_timeout": f"{min(10.0, TIMEOUT)}s",
@@ -314,4 +314,10 @@ def pause(attempt: int) -> None:
 
 
 def _stored(found: Any) -> StoredObject:
-    return StoredObject(found["path"], found["size"], found["e_tag"] or "", found["last_modified"])
+    return StoredObject(found["path"], found["size"], _etag(found), found["last_modified"])
+
+
+def _etag(found: Any) -> str:
+    """Return an object's ETag as conditions state it: in quotes, which listings of Azure leave out; empty without one."""
+    etag = str(found["e_tag"] or "")
+    return etag if not etag or etag.startswith(('"', "W/")) else f'"{etag}"'

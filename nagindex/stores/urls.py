@@ -73,7 +73,10 @@ def normalized_url(url: str | Path) -> str:
         scheme = str(url).partition(":")[0]
         raise BadInputError(f"{scheme}://...: no URL of an object store; known are {', '.join(SCHEMES)} and file")
     scheme, rest = match[1], str(url)[match.end() :].rstrip("/")
-    parts = urlsplit(f"{scheme}:///{rest}" if scheme == "file" else f"{scheme}://{rest}")
+    try:
+        parts = urlsplit(f"{scheme}:///{rest}" if scheme == "file" else f"{scheme}://{rest}")
+    except ValueError as error:
+        raise BadInputError(f"{scheme}://...: not a URL ({error}); write {scheme}://BUCKET/PREFIX") from error
     # The secret of a key may hold slashes, so that what follows the first looks like a path.
     users = rest.count("@") - (scheme in ("abfs", "abfss"))
     if parts.query or parts.fragment or (scheme != "file" and (users > 0 or ":" in parts.netloc)):

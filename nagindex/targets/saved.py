@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus.parquet import metadata_value
-from nagindex.corpus.remote_parquet import quote_file
+from nagindex.corpus.remote_parquet import quote_file, raise_failure, without_token
 from nagindex.corpus.sources import SourcePath
 from nagindex.corpus.sql import connect, quote_value
-from nagindex.errors import BadInputError
+from nagindex.errors import BadInputError, ObjectStoreError, SourceChangedError
 from nagindex.nag import CODE_DTYPE, Codes, invalid_rows
 from nagindex.storage.files import replacing
 from nagindex.storage.fingerprint import Fingerprint
@@ -151,8 +151,11 @@ def _read_file(path: SourcePath) -> tuple[Fingerprint, list[tuple[str | None, st
         codes = np.array([nag for *_, nag in rows], CODE_DTYPE).reshape(len(rows), *saved.spec.shape)
         if stated is not None and stated != _checksum(metadata, rows):
             raise ValueError("its content is not what was written")
+    except (ObjectStoreError, SourceChangedError):
+        raise
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError, duckdb.Error) as error:
-        reason = (str(error).splitlines() or ["no content"])[0]
+        raise_failure(path)
+        reason = without_token((str(error).splitlines() or ["no content"])[0], path)
         raise BadInputError(
             f"{path}: not NAGs saved by nagindex encode ({reason}); encode the targets again"
         ) from error

@@ -35,7 +35,7 @@ from nagindex.index import Index
 from nagindex.ingest.windows import PreparedWindow, SourceReport
 from nagindex.ingest.writer import Destination, SegmentWriter
 from nagindex.nag import CODE_DTYPE, NagSpec
-from nagindex.search import hnsw, plan
+from nagindex.search import hnsw
 from nagindex.storage import commit as commits
 from nagindex.storage import manifest as manifests
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
@@ -220,7 +220,7 @@ def main(folder: Path, seconds: float) -> None:
     for module in pkgutil.walk_packages(nagindex.__path__, "nagindex."):
         if not module.name.startswith(("nagindex.cli", "nagindex.backbone.load", "nagindex.targets.lm_eval")):
             importlib.import_module(module.name)
-    plan.OVERHEAD, hnsw.GROUP_DOCUMENTS = -1.0, 200
+    hnsw.GROUP_DOCUMENTS = 200
     path = folder / "i.nagindex"
     founder = start(found, path, folder, "founder", 0)
     if os.waitpid(founder, 0)[1]:

@@ -188,7 +188,7 @@ def test_an_older_nagindex_is_told_by_a_flag_that_sources_name_their_columns(two
 def test_wrong_columns_of_an_append_are_refused_before_the_model_is_loaded(
     two_schemas: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nagindex.index.run_job", None)
+    monkeypatch.setattr("nagindex.ingest.jobs.run_job", None)
     path = two_schemas.write("d.jsonl", jsonl([{"content": "lantern", "adress": "u"}]))
     before = two_schemas.state()
     available = "available columns are content, adress"

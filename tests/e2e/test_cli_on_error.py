@@ -13,9 +13,9 @@ from parquet_files import parquet
 from shell import Shell, jsonl
 from test_cli_damaged_sources import DAMAGED, GZIP, LINES, parquet_bytes
 
-from nagindex.corpus import text_files
+from nagindex.corpus import sources, text_files
 from nagindex.encode import encoder
-from nagindex.ingest import sharding, windows
+from nagindex.ingest import sharding
 
 GOOD = jsonl([{"id": "a", "text": "river garden"}, {"id": "b", "text": "violin"}])
 
@@ -159,13 +159,13 @@ def test_a_link_to_nowhere_stops_every_command_that_reads_the_corpus(shell: Shel
 def test_a_file_that_goes_away_after_it_was_found_is_named(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     shell.write("c/a.jsonl", GOOD)
     path = shell.write("c/b.jsonl", GOOD)
-    hashed = windows.content_hash
+    hashed = sources.content_hash
 
     def hash_without_b(file: Path) -> str:
         path.unlink(missing_ok=True)
         return hashed(file)
 
-    monkeypatch.setattr(windows, "content_hash", hash_without_b)
+    monkeypatch.setattr(sources, "content_hash", hash_without_b)
     assert shell.build_error("c").startswith(f"{path}: cannot be read (No such file or directory)")
 
 
@@ -224,10 +224,10 @@ def test_a_file_without_rights_is_skipped_by_a_dry_run_and_a_build(
     closed = shell.write("c/b.jsonl", jsonl([{"id": "b", "text": "violin"}]))
     access, opened = os.access, text_files._CountingFile.__init__
 
-    def open_if_allowed(self: object, path: Path, *others: object) -> None:
-        if Path(path) == closed.resolve():
-            raise PermissionError(13, "Permission denied", str(path))
-        opened(self, path, *others)
+    def open_if_allowed(self: Any, source: sources.Source, *others: Any) -> None:
+        if source.path == closed.resolve():
+            raise PermissionError(13, "Permission denied", str(source.path))
+        opened(self, source, *others)
 
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != closed.resolve() and access(path, mode))
     monkeypatch.setattr(text_files._CountingFile, "__init__", open_if_allowed)

@@ -123,3 +123,28 @@ def test_parts_follow_one_another(keys, monkeypatch):
     assert all(len(set(found[array == key].tolist())) == 1 for key in keys)
     if len(set(keys)) > 7:
         assert len(set(found.tolist())) > 3
+
+
+def test_parts_are_not_more_than_files_that_one_statement_may_write(monkeypatch):
+    monkeypatch.setattr(rows, "ROWS_PER_PART", 10)
+    keys = np.random.default_rng(3).permutation(100_000)
+    edges = rows.part_edges(keys)
+    sizes = np.bincount(rows.parts_of(keys, edges))
+    assert len(sizes) == rows.PARTS
+    assert sizes.max() < 2 * len(keys) / rows.PARTS
+
+
+def test_a_second_attempt_keeps_nothing_of_a_failed_one(index, targets, monkeypatch, little_memory):
+    """A database that runs out of memory after it has written files writes them anew."""
+    expected = index.query(targets, n=2000).to_arrow()
+    real, copies = rows.run_within, []
+
+    def twice(connection, memory, sql):
+        if sql.startswith("COPY"):
+            copies.append(sql)
+            real(connection, memory, sql)
+        real(connection, memory, sql)
+
+    monkeypatch.setattr(rows, "run_within", twice)
+    assert index.query(targets, n=2000).to_arrow().equals(expected)
+    assert copies

@@ -9,6 +9,7 @@ import pytest
 import nagindex
 from nagindex.errors import BadInputError, DamagedIndexError, MissingDependencyError, show_folder_as
 from nagindex.storage import locations
+from nagindex.stores import objects
 from nagindex.stores.failures import failure_of
 from nagindex.stores.urls import absolute, is_url, normalized_url, source_place
 
@@ -145,3 +146,14 @@ def test_a_corpus_in_a_bucket_names_the_package_that_reads_it(monkeypatch, tmp_p
     monkeypatch.setitem(sys.modules, "obstore", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'nagindex\[cloud\]'"):
         nagindex.build("s3://pools/corpus", tmp_path / "i", model="minilm")
+
+
+@pytest.mark.parametrize(("stated", "known"), [("0x8D", '"0x8D"'), ('"a-2"', '"a-2"'), ('W/"a"', 'W/"a"'), (None, "")])
+def test_an_etag_is_the_same_however_a_store_quotes_it(stated, known):
+    """Listings of Azure leave out the quotes that its answers to HEAD have."""
+    assert objects._stored({"path": "a", "size": 1, "e_tag": stated, "last_modified": None}).etag == known
+
+
+def test_what_is_no_url_is_refused():
+    with pytest.raises(BadInputError, match=r"s3://...: not a URL .*; write s3://BUCKET/PREFIX"):
+        normalized_url("s3://[bucket/x")
