@@ -11,7 +11,7 @@ import numpy.typing as npt
 from nagindex.progress import step
 from nagindex.search.profile import Nearest, Target
 from nagindex.search.scan import KeptSums, Part, Ranking, SumsOf, counts_of, flattened, scan, sums_from_codes
-from nagindex.search.scorers import scorer_of
+from nagindex.search.scorers import needs_loops, scorer_of
 from nagindex.search.top_n import Hits
 from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
@@ -51,9 +51,10 @@ class Passes:
 
     def sums_of(self, parts: Sequence[Part], targets: Sequence[Target], view: View) -> SumsOf:
         """Return what gives the documents' sums; see `score_pool`."""
-        scorer = scorer_of(targets, view, documents=sum(part.documents for part in parts))
+        documents = sum(part.documents for part in parts)
+        scorer = scorer_of(targets, view, documents=documents)
         first = next((part for part in parts if part.documents), None)
-        if first is not None:
+        if first is not None and needs_loops(targets, view, documents=documents):
             with step("loading the scan's loops"):  # which compiles them the first time on a machine
                 scorer(flattened(first.codes())[:0], np.empty((len(targets), 0), np.int64))
         return sums_from_codes(scorer, len(targets))

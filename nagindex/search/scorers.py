@@ -28,9 +28,8 @@ def scorer_of(targets: Sequence[Target], view: View, *, documents: int | None = 
         documents: how many will be scored: the sums of few are computed without compiled loops. By default many.
     """
     columns, top_k, width = view.columns, view.top_k, max(view.spec.widths)
-    few = documents is not None and documents * view.spec.layers * top_k * len(targets) <= plain.FEW
     profiles = [(number, target) for number, target in enumerate(targets) if isinstance(target, Profile)]
-    if few:
+    if documents is not None and _are_few(documents, targets, view):
         groups = [([number], _plain(own.weights, columns, top_k, width)) for number, own in profiles]
     else:
         groups = _compiled(profiles, columns, top_k, width)
@@ -45,6 +44,15 @@ def scorer_of(targets: Sequence[Target], view: View, *, documents: int | None = 
             sums[numbers] = group_sums
 
     return sum_all
+
+
+def needs_loops(targets: Sequence[Target], view: View, *, documents: int) -> bool:
+    """Return whether the scorer of so many documents has compiled loops, which have to be loaded; see `scorer_of`."""
+    return not _are_few(documents, targets, view) or any(isinstance(target, Nearest) for target in targets)
+
+
+def _are_few(documents: int, targets: Sequence[Target], view: View) -> bool:
+    return documents * view.spec.layers * view.top_k * len(targets) <= plain.FEW
 
 
 def score(codes: Codes, target: Target, view: View | None = None) -> npt.NDArray[np.int64]:
