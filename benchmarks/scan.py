@@ -30,8 +30,10 @@ from nagindex.search.scan import Ranking, scan, sums_from_codes
 from nagindex.search.scorers import scorer_of
 from nagindex.search.top_n import Hits
 from nagindex.search.view import View
+from nagindex.select.budget import exact_cut
 from nagindex.select.candidates import Candidates
 from nagindex.select.ranking_key import by_target
+from nagindex.storage.docs import ids_at
 
 TOP = 10_000
 EXAMPLES = 200
@@ -82,10 +84,12 @@ def main() -> None:
         ]
         profiles = [profile_of(codes, spec) for codes in targets]
 
+        cut = partial(exact_cut, budget=top, ids_of=partial(ids_at, index.snapshot))
+
         def search(chosen: list[Profile]) -> list[Hits]:
             sums_of = sums_from_codes(scorer_of(chosen, View.of(spec)), len(chosen))
             orders = [by_target(number, profile) for number, profile in enumerate(chosen)]
-            return scan(parts, sums_of, [Ranking(order.key, *order.bounds, top, None) for order in orders])
+            return scan(parts, sums_of, [Ranking(order.key, *order.bounds, top, cut, ordered=True) for order in orders])
 
         seconds = {
             "nagindex scan, one target": median_seconds(lambda: search(profiles[:1])),

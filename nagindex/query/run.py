@@ -23,7 +23,7 @@ from nagindex.query.selection import Selection
 from nagindex.search.scan import Ranking
 from nagindex.search.top_n import Hits
 from nagindex.search.view import View
-from nagindex.select.budget import Budget, IdsOf, exact_cut, shares_of
+from nagindex.select.budget import Budget, exact_cut, shares_of
 from nagindex.select.candidates import Candidates
 from nagindex.select.choose import Constraints, Outcome, choose, contaminated_examples
 from nagindex.select.options import QueryOptions, exact_decimal
@@ -132,7 +132,7 @@ def query(
         min_score=options.min_score,
     )
     limits = shares if constraints.end_by_count and not options.approx else None
-    rank = partial(_rank, engine, keys.keys, None if limits else partial(ids_at, snapshot))
+    rank = partial(_rank, engine, keys.keys, snapshot, limits is not None)
     outcome = choose(rank, shares, candidates, constraints, SourceTexts(snapshot, corpus_root))
 
     logger.info("engine %s: %s", engine.plan.engine, engine.plan.why)
@@ -202,16 +202,20 @@ def _ranking_keys(pool: ScoredPool, options: QueryOptions) -> _Keys:
     return _Keys(keys, standardized)
 
 
-def _rank(engine: Engine, keys: Sequence[RankingKey], ids_of: IdsOf | None, budgets: Sequence[int]) -> list[Hits]:
-    """Return the best candidates of each ranking within budgets; without ids, those that may be among them."""
+def _rank(
+    engine: Engine, keys: Sequence[RankingKey], snapshot: Snapshot, ordered: bool, budgets: Sequence[int]
+) -> list[Hits]:
+    """Return the best candidates of each ranking within budgets; those that may be among them if they are cut when `ordered`."""
+    ids_of = partial(ids_at, snapshot)
     return engine.rank(
         [
             Ranking(
                 key.key,
                 *key.bounds,
                 budget,
-                None if ids_of is None else partial(exact_cut, budget=budget, ids_of=ids_of),
+                partial(exact_cut, budget=budget, ids_of=ids_of),
                 key.minimum,
+                ordered,
             )
             for key, budget in zip(keys, budgets, strict=True)
         ]

@@ -130,7 +130,7 @@ def search(
         counts = np.where(active, np.minimum(2 * counts, sizes), counts)
     documents = len(scored.keys) - len(scanned.keys) + sum(part.documents for part in rest)
     hits = scored.take(scored.keys >= target.ranking.minimum)
-    return hits if target.ranking.cut is None else target.ranking.cut(hits), documents
+    return hits if target.ranking.ordered else target.ranking.cut(hits), documents
 
 
 def _cut_by_position(budget: int, hits: Hits) -> Hits:

@@ -71,17 +71,18 @@ class Ranking:
             the best highest.
         low, high: bounds on the keys.
         budget: the budget, in the unit of the parts' weights.
-        cut: cuts hits at the budget, ties by id; see `nagindex.select.budget.exact_cut`. None leaves hits about the budget's end
-            to be cut when they are ordered.
+        cut: cuts hits at the budget, ties by id; see `nagindex.select.budget.exact_cut`.
         minimum: documents of a lower key are no hits.
+        ordered: whether hits are cut when they are ordered, so that some about the budget's end may be left; of documents without weights.
     """
 
     key: Callable[[Part], Callable[[slice, Sums], npt.NDArray[Any]]]
     low: float
     high: float
     budget: int
-    cut: Cut | None
+    cut: Cut
     minimum: float = -math.inf
+    ordered: bool = False
 
 
 def sums_from_codes(scorer: Scorer, targets: int) -> SumsOf:
@@ -228,6 +229,7 @@ def collect(
             ranking.high,
             ranking.budget,
             ranking.cut,
+            ordered=ranking.ordered,
             minimum=ranking.minimum,
             weighted=weighted,
             documents=documents,

@@ -104,8 +104,9 @@ class Collector:
         low: float,
         high: float,
         budget: int,
-        cut: Cut | None,
+        cut: Cut,
         *,
+        ordered: bool = False,
         minimum: float = -np.inf,
         weighted: bool = True,
         documents: int = 1 << 40,
@@ -116,13 +117,14 @@ class Collector:
             low: lower bound on the keys.
             high: upper bound on the keys.
             budget: the budget, in the unit of the weights.
-            cut: cuts hits at the budget; called for those in the histogram's bin in which the budget ends. None keeps all of these.
+            cut: cuts hits at the budget; called for those in the histogram's bin in which the budget ends.
+            ordered: whether the result is cut when it is ordered: here hits in that bin are only cut if they exceed the budget alone.
             minimum: documents of a lower key are not collected.
             weighted: whether documents have weights other than 1.
             documents: how many may be added at most.
         """
         self.low, self.high, self.budget, self.minimum = low, high, budget, minimum
-        self.cut, self.lock = cut, Lock()
+        self.cut, self.ordered, self.lock = cut, ordered, Lock()
         self.histogram = np.zeros(BINS, np.int64)
         self.threshold = self.size = self.since_threshold = 0
         self.weighted, self.documents, self.capacity = weighted, documents, 0
@@ -158,7 +160,7 @@ class Collector:
         self._raise_threshold()
         complete = self.threshold == 0 and int(self.histogram.sum()) <= self.budget
         if not complete:
-            self._keep(self._cut(self.cut, final=True) if self.cut else None)
+            self._keep(None if self.ordered else self._cut(final=True))
         return dataclasses.replace(self._hits(slice(0, self.size)), complete=complete)
 
     def possible(self) -> Hits:
@@ -209,17 +211,18 @@ class Collector:
         """Drop hits below the threshold; if ties leave too many, cut them by id."""
         self._raise_threshold()
         self._keep(None)
-        if self.cut and self.size > self.capacity // 2:
-            self._keep(self._cut(self.cut, final=False))
+        few = self.ordered and self.size - int(self.histogram[self.threshold + 1 :].sum()) <= self.budget
+        if self.size > self.capacity // 2 and not few:
+            self._keep(self._cut(final=False))
 
-    def _cut(self, cut: Cut, *, final: bool) -> npt.NDArray[np.int64]:
+    def _cut(self, *, final: bool) -> npt.NDArray[np.int64]:
         """Return the positions of the hits in the threshold's bin that fit into what those above it leave of the budget."""
         ties, above = [], 0
         for own, bins in self._blocks():
             ties.append(own.take(bins == self.threshold))
             above += int((bins > self.threshold).sum())
         left = self.budget - int(self.histogram[self.threshold + 1 :].sum())
-        return cut(concatenate(ties), budget=left, first=not above, final=final).positions
+        return self.cut(concatenate(ties), budget=left, first=not above, final=final).positions
 
     def _keep(self, ties: npt.NDArray[np.int64] | None) -> None:
         """Keep the hits above the threshold, and of those in its bin these positions, by default all. Their order stays."""
