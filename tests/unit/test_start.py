@@ -33,7 +33,8 @@ def refuse(self):
     raise OSError("read-only")
 
 for name in {refused}:
-    getattr(caching, name).ensure_cache_path = refuse
+    locator = getattr(caching, name, None) or getattr(caching, "_" + name)  # which older versions of numba have
+    locator.ensure_cache_path = refuse
 from nagindex.search import kernels
 
 counts = np.zeros((1, 4), np.int64)
