@@ -16,10 +16,15 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 from unittest import mock
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import nagindex
+    from nagindex.select.options import AskKeywords
+    from nagindex.targets.given import Targets
 
 MODEL = Path(__file__).parent.parent / "tests" / "golden" / "data" / "models" / "qwen3"
 WORDS = [
@@ -136,12 +141,13 @@ def _asked(question: Callable[[], Any], crashes: list[str]) -> Any:
         return {"refused": "crashed"}
 
 
-def questions(place: Path, opened: Any, warnings: list[str]) -> dict[str, Callable[[], Any]]:
+def questions(place: Path, opened: nagindex.Index, warnings: list[str]) -> dict[str, Callable[[], Any]]:
     """Return the questions for an open index: queries with every engine, its documents, skipped rows and sources."""
     codes = np.load(place / "targets.npy")
 
-    def query(targets: Any, **options: Any) -> list[Any]:
-        found = opened.query(targets, n=BEST, threads=1, **{"mix": "merge"} | options)
+    def query(targets: Targets, **options: Unpack[AskKeywords]) -> list[Any]:
+        options.setdefault("mix", "merge")
+        found = opened.query(targets, n=BEST, threads=1, **options)
         warnings.extend(found.warnings)
         return [found.column(name).tolist() for name in ("id", "score", "tokens", "row")]
 

@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -41,6 +41,8 @@ from nagindex.encode.tokenize import PrefixTokenizer
 LONG = 120
 DATA = Path(__file__).parent.parent / "data"
 
+P, R = ParamSpec("P"), TypeVar("R")
+
 
 def ours(encoder: Encoder, prefix_tokenizer: PrefixTokenizer, texts: Sequence[str]) -> np.ndarray:
     """Return the codes of the texts, window by window, as a build makes them."""
@@ -58,8 +60,8 @@ def timed_parts(encoder: Encoder, prefix_tokenizer: PrefixTokenizer, seconds: di
     model = encoder.backbones[0].model
     device = model.device
 
-    def clocked(name: str, function: Callable[..., Any], inside: str | None = None) -> Callable[..., Any]:
-        def call(*args: Any, **named: Any) -> Any:
+    def clocked(name: str, function: Callable[P, R], inside: str | None = None) -> Callable[P, R]:
+        def call(*args: P.args, **named: P.kwargs) -> R:
             started = now(device)
             try:
                 return function(*args, **named)

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -23,9 +21,8 @@ import numpy as np
 
 import nagindex
 from benchmarks.memory import memory_mb
-from benchmarks.report import emit, options
-from benchmarks.synthetic import kind_of, make_codes, write_pool
-from nagindex.arguments import parse_count
+from benchmarks.report import emit, in_a_process, options
+from benchmarks.synthetic import POOL_OPTIONS, kind_of, make_codes, pool_of, write_pool
 from nagindex.corpus.sql import connect
 from nagindex.nag import NagSpec
 from nagindex.storage.docs import join_documents
@@ -99,8 +96,7 @@ def main() -> None:
     """Measure each selection and its peer in fresh processes, and report."""
     arguments = options(
         (__doc__ or "").splitlines()[0],
-        documents={"type": parse_count, "default": 10_000_000, "help": "documents of the pool that is made"},
-        index={"type": Path, "help": "an index of synthetic documents, instead of one that is made"},
+        **POOL_OPTIONS,
         measure={"nargs": 3, "help": argparse.SUPPRESS},
         folder={"type": Path, "help": argparse.SUPPRESS},
     )
@@ -110,9 +106,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        index = arguments.index or folder / "pool.nagindex"
-        if arguments.index is None:
-            write_pool(index, 200_000 if arguments.quick else arguments.documents, spec=SPEC)
+        index = pool_of(arguments, folder, spec=SPEC, quick=200_000)
         opened = nagindex.open(index)
         spec, kind, documents = (
             opened.manifest.fingerprint.spec,
@@ -123,7 +117,10 @@ def main() -> None:
         np.save(folder / "target.npy", make_codes(200, seed=900, topic=3, spec=spec, kind=kind))
         rows, results = [], {}
         for n in (min(SMALL, documents // 100), *(int(share * documents) for share in SHARES)):
-            own, peer = (_in_a_process(case, n, index, folder) for case in ("query", "join"))
+            own, peer = (
+                in_a_process("benchmarks.large_selection", "--folder", folder, "--measure", case, n, index)
+                for case in ("query", "join")
+            )
             own_seconds, peer_seconds = (
                 sum(s for key, s in found.items() if key != "memory_mb") for found in (own, peer)
             )
@@ -152,23 +149,6 @@ def main() -> None:
     ]
     print(f"{documents:,} documents of {spec.layers} x {spec.top_k} neurons")
     emit(headings, rows, {"documents": documents, "shape": list(spec.shape), "selections": results}, arguments.json)
-
-
-def _in_a_process(case: str, n: int, index: Path, folder: Path) -> dict[str, float]:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.large_selection",
-        "--folder",
-        str(folder),
-        "--measure",
-        case,
-        str(n),
-        str(index),
-    ]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
 
 
 if __name__ == "__main__":

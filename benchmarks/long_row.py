@@ -9,8 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import duckdb
 
 import nagindex
 from benchmarks.memory import memory_mb
-from benchmarks.report import emit, options
+from benchmarks.report import emit, in_a_process, options
 from nagindex.backbone.load import load_backbone
 
 SUFFIXES = ("jsonl", "csv", "txt", "parquet")
@@ -71,9 +69,7 @@ def main() -> None:
                 write_row(Path(name, f"short.{suffix}"), 1000)
                 write_row(Path(name, f"long.{suffix}"), size)
             for case in peaks:
-                command = [sys.executable, "-m", "benchmarks.long_row", "--measure", case, name]
-                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-                peaks[case].append(json.loads(done.stdout.splitlines()[-1]))
+                peaks[case].append(in_a_process("benchmarks.long_row", "--measure", case, name))
     rows = [[case, *(f"{value:,.0f}" for value in values)] for case, values in peaks.items()]
     headings = ["MB above what it took before", *(f"a row of {size // 10**6} MB" for size in sizes)]
     emit(headings, rows, {"sizes": sizes, "peaks_mb": peaks}, arguments.json)

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import nagindex
-from benchmarks.report import emit, options
+from benchmarks.report import emit, in_a_process, options
 from nagindex.backbone import load as backbone
 from nagindex.encode import encoder as encode
 from nagindex.encode.tokenize import Tokens
@@ -116,9 +114,7 @@ def main() -> None:
             write_new(folder / "new-small.nagindex.jsonl", 1000)
             np.save(folder / "targets.npy", make_codes(200, seed=900, topic=3))
             for case in CASES:
-                command = [sys.executable, "-m", "benchmarks.memory", "--measure", case, name]
-                done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-                peaks[case].append(json.loads(done.stdout.splitlines()[-1]))
+                peaks[case].append(in_a_process("benchmarks.memory", "--measure", case, name))
     rows = [
         [CASES[case], *(f"{value:.0f}" for value in values), f"{values[1] - values[0]:+.0f}"]
         for case, values in peaks.items()

@@ -7,6 +7,8 @@ import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from importlib import metadata
@@ -37,6 +39,12 @@ def median_seconds(work: Callable[[], object], *, repeat: int = 5) -> float:
         work()
         times.append(time.perf_counter() - started)
     return statistics.median(times)
+
+
+def in_a_process(module: str, *arguments: object) -> Any:
+    """Return what a benchmark prints last, as JSON, when it runs in a process of its own with these arguments."""
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
 
 
 def machine() -> dict[str, Any]:

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import nagindex
 from benchmarks.report import emit, median_seconds, options
-from benchmarks.synthetic import kind_of, make_codes, write_pool
-from nagindex.arguments import parse_count
+from benchmarks.synthetic import POOL_OPTIONS, kind_of, make_codes, pool_of
 from nagindex.corpus.sql import connect
 from nagindex.nag import NagSpec
 from nagindex.targets.saved import TargetSet
@@ -59,15 +58,11 @@ def main() -> None:
     """Measure each answer and report."""
     arguments = options(
         (__doc__ or "").splitlines()[0],
-        documents={"type": parse_count, "default": 10_000_000, "help": "documents of the pool that is made"},
-        index={"type": Path, "help": "an index of synthetic documents, instead of one that is made"},
+        **POOL_OPTIONS,
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        pool = arguments.index or folder / "pool.nagindex"
-        if arguments.index is None:
-            write_pool(pool, 20_000 if arguments.quick else arguments.documents, spec=SPEC)
-        index = nagindex.open(pool)
+        index = nagindex.open(pool_of(arguments, folder, spec=SPEC, quick=20_000))
         n = max(100, int(len(index) * SHARE))
         seconds = {what: median_seconds(ask, repeat=RUNS) for what, ask in questions(index, folder, n).items()}
     query = seconds["query"]

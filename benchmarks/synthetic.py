@@ -9,25 +9,24 @@ documents and sources.
 
 from __future__ import annotations
 
+import argparse
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.arguments import parse_count
 from nagindex.nag import Codes, NagSpec
 from nagindex.storage.commit import publish
 from nagindex.storage.fingerprint import Fingerprint, installed_libraries
 from nagindex.storage.manifest import Manifest, Settings, now, read_latest
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Rows, SourceSpan, write_segment
-
-if TYPE_CHECKING:
-    pass
 
 Kind = Literal["absolute", "relative"]
 SPEC = NagSpec("up", (6144,) * 28, 20)
@@ -210,6 +209,21 @@ def make_codes(
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         list(pool.map(fill, range(0, n, ROWS_PER_TASK)))
     return codes
+
+
+POOL_OPTIONS: dict[str, dict[str, Any]] = {
+    "documents": {"type": parse_count, "default": 10_000_000, "help": "documents of the pool that is made"},
+    "index": {"type": Path, "help": "an index of synthetic documents, instead of one that is made"},
+}
+"""Options of the scripts that take a large pool."""
+
+
+def pool_of(arguments: argparse.Namespace, folder: Path, *, spec: NagSpec, quick: int) -> Path:
+    """Return the index that the options name, or one that is made in a folder; under --quick of so many documents."""
+    if arguments.index is not None:
+        return Path(arguments.index)
+    write_pool(folder / "pool.nagindex", quick if arguments.quick else arguments.documents, spec=spec)
+    return folder / "pool.nagindex"
 
 
 def write_pool(

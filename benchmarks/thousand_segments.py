@@ -14,21 +14,19 @@ from __future__ import annotations
 import gc
 import json
 import pickle
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.large_selection import Peak
-from benchmarks.report import emit, options
+from benchmarks.report import emit, in_a_process, options
 from nagindex.nag import NagSpec
 from nagindex.query.pool import ScoredPool
 from nagindex.query.remote import ClusterPasses, Group, Limits
@@ -96,8 +94,7 @@ class MadeUpTasks:
         """Return a task; the groups of the first step stand for what it leaves on its node."""
         if function.endswith(":collect_hits"):
             return SimpleNamespace(run=partial(self._histogram, arguments[0]), left=arguments[0])
-        assert isinstance(first, Group)
-        return SimpleNamespace(run=partial(self._reaching, first, *arguments))
+        return SimpleNamespace(run=partial(self._reaching, cast(Group, first), *arguments))
 
     def answers(self, tasks: Sequence[SimpleNamespace]) -> Iterator[tuple[int, Any]]:
         """Yield the number of each task and its answer."""
@@ -198,11 +195,11 @@ def main() -> None:
             write_index(folder, segments)
             manifest = max(folder.glob("manifests/0*.json")).stat().st_size / 1e6
             for selected in [n // 100 for n in SELECTED] if chosen.quick else SELECTED:
-                found = _in_a_process(folder, segments, selected) | {"manifest_mb": manifest}
+                found = _measured(folder, segments, selected) | {"manifest_mb": manifest}
                 results.append({"segments": segments, "selected": selected} | found)
                 rows.append(_row(segments, selected, found))
             if segments == min(SEGMENTS) or chosen.quick:  # of 10^9, the positions alone take 8 GB
-                found = _in_a_process(Path(name, "peer"), segments, selected)
+                found = _measured(Path(name, "peer"), segments, selected)
                 results.append({"segments": segments, "selected": selected, "peer": found})
                 sizes = f"{segments * DOCUMENTS:,}", f"{selected:,}"
                 figures = f"{found['ranking']:.2f}", f"{found['mb']:,.0f}", f"{segments * DOCUMENTS * 4 / 1e6:,.0f}"
@@ -227,18 +224,8 @@ def _row(segments: int, selected: int, found: dict[str, float]) -> list[str]:
     return [f"{segments:,}", f"{segments * DOCUMENTS:,}", f"{selected:,}", *seconds, *memory]
 
 
-def _in_a_process(folder: Path, segments: int, selected: int) -> dict[str, float]:
-    command = [
-        sys.executable,
-        "-m",
-        "benchmarks.thousand_segments",
-        "--measure",
-        str(folder),
-        str(segments),
-        str(selected),
-    ]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+def _measured(*arguments: object) -> dict[str, float]:
+    found: dict[str, float] = in_a_process("benchmarks.thousand_segments", "--measure", *arguments)
     return found
 
 

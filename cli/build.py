@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -37,7 +38,7 @@ from .process import Stopped
 from .recheck import print_recheck
 
 if TYPE_CHECKING:
-    from nagindex import IngestReport
+    from nagindex import BuildKeywords, IngestReport, ModelKeywords, OnDuplicate, OnError
 
 DEFAULTS = nagindex.BuildOptions
 
@@ -112,33 +113,32 @@ def build(
     token_column: str | None,
     keep: tuple[str, ...],
     keep_all: str | None,
-    corpus_root: Path | None,
     neuron_types: str,
     repeat_kv: bool,
-    shard: str | None,
+    part: str | None,
     ray: str | None,
     dry_run: bool,
     as_json: bool,
-    **encoding: Any,
+    **given: Unpack[BuildKeywords],
 ) -> None:
     """Encode CORPUS (files, globs or folders) into an index, once.
 
     A build that was interrupted goes on where it was when the same command is run again.
     """
-    if dry_run and shard is not None:
+    if dry_run and part is not None:
         raise click.UsageError(
-            f"--dry-run looks at the whole corpus and not at --shard {shard}; leave one of the two out"
+            f"--dry-run looks at the whole corpus and not at --shard {part}; leave one of the two out"
         )
-    require_no_other(ray, shard=shard, dry_run=dry_run)
+    require_no_other(ray, shard=part, dry_run=dry_run)
     if keep and keep_all:
         raise click.UsageError(
             "--keep-columns all keeps every column, and --keep-column names some; leave one of the two out"
         )
     columns = nagindex.Columns(text_column, id_column, token_column, keep_all or keep)
-    part = nagindex.Shard() if dry_run or ray else nagindex.Shard(*shard_of(shard))
-    options = nagindex.BuildOptions(columns=columns, corpus_root=corpus_root, shard=part, **encoding)
+    shard = nagindex.Shard() if dry_run or ray else nagindex.Shard(*shard_of(part))
+    options = dataclasses.replace(nagindex.BuildOptions(**given), columns=columns, shard=shard)
     indexes = _indexes(index, neuron_types, repeat_kv)
-    _print_ignored(corpus, corpus_root)
+    _print_ignored(corpus, options.corpus_root)
     if dry_run:
         print_cost(corpus, options, list(indexes), as_json)
         return
@@ -207,29 +207,43 @@ def append(
     token_column: str | None,
     keep: tuple[str, ...],
     corpus_root: Path | None,
-    shard: str | None,
+    on_duplicate: OnDuplicate,
+    on_error: OnError,
+    part: str | None,
     ray: str | None,
+    workers: int | None,
+    accept_libraries: bool,
     check: bool,
     as_json: bool,
-    **options: Any,
+    **backbone: Unpack[ModelKeywords],
 ) -> None:
     """Add CORPUS to an index, with the settings it was built with; columns may have other names than in the first corpus.
 
     Files that the index holds already, by name, size and content, are passed over.
     """
-    require_no_other(ray, shard=shard, check=check)
+    require_no_other(ray, shard=part, check=check)
     if check:
         print_recheck(nagindex.open(index), as_json)
         return
     if not corpus:
         raise click.UsageError("Missing argument 'CORPUS...'.")
-    part = nagindex.Shard() if ray else nagindex.Shard(*shard_of(shard))
+    shard = nagindex.Shard() if ray else nagindex.Shard(*shard_of(part))
     opened = nagindex.open(index)
     _print_ignored(corpus, corpus_root)
     with _committing([index]):
-        columns = nagindex.Columns(text_column, id_column, token_column, keep)
-        report = opened.append(corpus, columns=columns, corpus_root=corpus_root, shard=part, ray=ray, **options)
-    _print_report(report, index, as_json, replacing=options["on_duplicate"] == "replace")
+        report = opened.append(
+            corpus,
+            columns=nagindex.Columns(text_column, id_column, token_column, keep),
+            corpus_root=corpus_root,
+            on_duplicate=on_duplicate,
+            on_error=on_error,
+            accept_libraries=accept_libraries,
+            shard=shard,
+            workers=workers,
+            ray=ray,
+            **backbone,
+        )
+    _print_report(report, index, as_json, replacing=on_duplicate == "replace")
 
 
 @contextmanager
@@ -254,7 +268,7 @@ def _held(indexes: Sequence[str | Path]) -> Iterator[str]:
             yield f"{plural(committed, 'document')} {'is' if committed == 1 else 'are'} committed in {index}"
 
 
-def _print_ignored(corpus: Sequence[str], corpus_root: Path | None) -> None:
+def _print_ignored(corpus: Sequence[str], corpus_root: str | Path | None) -> None:
     listing = nagindex.find_sources(corpus, root=corpus_root, on_error="skip")  # the run itself stops where it must
     if listing.ignored:
         note(f"Passing over {plural(len(listing.ignored), 'file')} of other kinds, such as {listing.ignored[0]}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Unpack
 
 import click
 
@@ -21,6 +22,9 @@ from .options import (
     text_column_option,
     trust_option,
 )
+
+if TYPE_CHECKING:
+    from nagindex import BuildKeywords
 
 
 @click.command()
@@ -64,7 +68,7 @@ def calibrate(
     documents: int,
     neuron_type: str,
     repeat_kv: bool,
-    **encoding: Any,
+    **given: Unpack[BuildKeywords],
 ) -> None:
     """Measure each neuron's mean impact over a sample of CORPUS, for build --calibration.
 
@@ -74,6 +78,8 @@ def calibrate(
         raise click.UsageError("--repeat-kv is about k and v, and the neuron type is neither")
     kind = f"{neuron_type}_repeated" if repeat_kv else neuron_type
     columns = nagindex.Columns(text_column)
-    options = nagindex.BuildOptions(columns=columns, calibrate=documents, impact="relative", **encoding)
+    options = dataclasses.replace(
+        nagindex.BuildOptions(**given), columns=columns, calibrate=documents, impact="relative"
+    )
     drawn = nagindex.calibrate(corpus, output, neuron_type=kind, options=options)
     note(f"Calibrated on {plural(drawn, 'document')}: {output}")

@@ -78,6 +78,7 @@ on_error_option = click.option(
 )
 shard_option = click.option(
     "--shard",
+    "part",
     metavar="I/N",
     help="Take part I, from 0, of N of the corpus: for several processes or nodes that write into one index. "
     "[default: RANK/WORLD_SIZE, SLURM_ARRAY_TASK_ID/COUNT, else all]",

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
     from nagindex.arguments import parse_count as parse_count
     from nagindex.arguments import parse_share as parse_share
     from nagindex.backbone.describe import describe_model as describe_model
+    from nagindex.backbone.options import ModelKeywords as ModelKeywords
     from nagindex.backbone.projections import NEURON_TYPES as NEURON_TYPES
     from nagindex.builder import build, build_types, calibrate, estimate_build
     from nagindex.corpus.columns import Columns
+    from nagindex.corpus.sources import OnError as OnError
     from nagindex.corpus.sources import find_sources as find_sources
     from nagindex.index import Index
     from nagindex.ingest.options import CALIBRATED_ON as CALIBRATED_ON
@@ -45,7 +47,9 @@ if TYPE_CHECKING:
     from nagindex.ingest.options import IMPACTS as IMPACTS
     from nagindex.ingest.options import ON_DUPLICATE as ON_DUPLICATE
     from nagindex.ingest.options import ON_ERROR as ON_ERROR
+    from nagindex.ingest.options import BuildKeywords as BuildKeywords
     from nagindex.ingest.options import BuildOptions, Shard
+    from nagindex.ingest.options import OnDuplicate as OnDuplicate
     from nagindex.ingest.writer import IngestReport as IngestReport
     from nagindex.maintenance.reencode import Reencoding as Reencoding
     from nagindex.progress import Progress, reporting

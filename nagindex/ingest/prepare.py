@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -142,9 +143,8 @@ def _settings(
         specs = [fingerprint_of(view, options).spec for view in views]
         with step("measuring the batch size"):
             batch_tokens = measure_batch_tokens(views, specs, max_length=options.encoding.max_length)
-    return Settings.of(
-        columns,
-        keep_all=options.columns.keep_columns == ALL,
+    return dataclasses.replace(
+        Settings.of(columns, keep_all=options.columns.keep_columns == ALL),
         window=default_window(views[0]),
         batch_tokens=batch_tokens or default_batch_tokens(views[0]),
         count_tokens=options.count_tokens,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
 
 from nagindex.corpus.columns import ALL, Columns, format_names, similar_name
 from nagindex.errors import BadInputError, SettingsMismatchError
@@ -39,16 +38,15 @@ class Settings:
     sample: str | None = None
 
     @classmethod
-    def of(cls, columns: Columns, *, keep_all: bool = False, **others: Any) -> Settings:
+    def of(cls, columns: Columns, *, keep_all: bool = False) -> Settings:
         """Return settings with the columns that a user names.
 
         Args:
             columns: the columns, with the names of those to keep.
             keep_all: whether these are all that the sources have.
-            others: further fields.
         """
         names, paths = tuple(columns.kept), tuple(columns.kept.values())
-        named = cls(columns.text_column, columns.id_column, columns.token_column, names, keep_all=keep_all, **others)
+        named = cls(columns.text_column, columns.id_column, columns.token_column, names, keep_all=keep_all)
         return dataclasses.replace(named, keep_paths=paths if paths != names else ())
 
     @property

@@ -49,7 +49,7 @@ class RemoteFile:
         return PurePosixPath(self.name).suffix
 
     def is_file(self) -> bool:
-        """Return True: what is found behind a URL can be read more than once."""
+        """Return whether this is a regular file, which can be read again, and no pipe or device: always."""
         return True
 
     def open(self, mode: str = "rb") -> io.BufferedReader:

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from reported import LAYERS, TEXTS, WIDTH, K, figures, labeled_index, two_targets
+from reported import LAYERS, TEXTS, WIDTH, K, figures
 
 from nagindex.errors import BadInputError, MissingDependencyError
 from nagindex.nag import dice
@@ -15,16 +15,6 @@ from nagindex.report.point_map import HEIGHT, map_chart
 from nagindex.report.point_map import WIDTH as CHART_WIDTH
 
 pytest.importorskip("sklearn", reason="the extra [map] is not installed")
-
-
-@pytest.fixture
-def index(tmp_path, write_index, random_codes):
-    return labeled_index(tmp_path, write_index, random_codes)
-
-
-@pytest.fixture
-def targets(random_codes):
-    return two_targets(random_codes)
 
 
 def data_of(page):

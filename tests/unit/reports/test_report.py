@@ -5,19 +5,9 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from reported import LAYERS, TEXTS, WIDTH, K, figures, labeled_index, two_targets
+from reported import LAYERS, TEXTS, WIDTH, K, figures
 
 from nagindex import Decontamination
-
-
-@pytest.fixture
-def index(tmp_path, write_index, random_codes):
-    return labeled_index(tmp_path, write_index, random_codes)
-
-
-@pytest.fixture
-def targets(random_codes):
-    return two_targets(random_codes)
 
 
 def exhibits_of(target, title):

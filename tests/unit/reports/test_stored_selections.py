@@ -3,22 +3,12 @@
 import json
 
 import pytest
-from reported import figures, labeled_index, two_targets
+from reported import figures
 
 from nagindex import Decontamination, Quality, QueryOptions
 from nagindex.errors import BadInputError, InputNotFoundError
 from nagindex.query.record_text import command_of
 from nagindex.select.recorded import recorded_options
-
-
-@pytest.fixture
-def index(tmp_path, write_index, random_codes):
-    return labeled_index(tmp_path, write_index, random_codes)
-
-
-@pytest.fixture
-def targets(random_codes):
-    return two_targets(random_codes)
 
 
 def test_a_selection_read_from_its_file_has_the_same_figures(index, targets, tmp_path):

@@ -6,22 +6,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from reported import LAYERS, WIDTH, K, figures, labeled_index, two_targets
+from reported import LAYERS, WIDTH, K, figures
 
 from nagindex import Quality
 from nagindex.query import exhibits
 
 HOSTILE = '</script><script>alert("x")</script><img src=x onerror=alert(1)>&amp;'
-
-
-@pytest.fixture
-def index(tmp_path, write_index, random_codes):
-    return labeled_index(tmp_path, write_index, random_codes)
-
-
-@pytest.fixture
-def targets(random_codes):
-    return two_targets(random_codes)
 
 
 class Tags(HTMLParser):
