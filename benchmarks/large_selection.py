@@ -22,13 +22,11 @@ import numpy as np
 import nagindex
 from benchmarks.memory import memory_mb
 from benchmarks.report import emit, in_a_process, options
-from benchmarks.synthetic import POOL_OPTIONS, kind_of, make_codes, pool_of, write_pool
+from benchmarks.synthetic import POOL_OPTIONS, SPEC, kind_of, make_codes, pool_of, write_pool
 from nagindex.corpus.sql import connect
-from nagindex.nag import NagSpec
 from nagindex.storage.docs import join_documents
 from nagindex.storage.snapshot import Snapshot
 
-SPEC = NagSpec("up", (6144,) * 28, 20)
 SHARES = (0.01, 0.2, 0.9)
 SMALL = 10_000
 INTERVAL = 0.01

@@ -266,8 +266,9 @@ def main() -> None:
         )
         peer = paper_of(points)
         best = best_by_cost(points, peer)
-        kept = list(dict.fromkeys([peer, *best.values()]))
-        keep_rankings(folder, documents, cases, rankings_of(kept, codes, cases))
+        if arguments.cache is not None:
+            kept = list(dict.fromkeys([peer, *best.values()]))
+            keep_rankings(folder, documents, cases, rankings_of(kept, codes, cases))
     members = {
         model: shares_kept(codes[model.partition(", ")[0]], codes[model])
         for model in models

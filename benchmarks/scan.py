@@ -89,7 +89,9 @@ def main() -> None:
         def search(chosen: list[Profile]) -> list[Hits]:
             sums_of = sums_from_codes(scorer_of(chosen, View.of(spec)), len(chosen))
             orders = [by_target(number, profile) for number, profile in enumerate(chosen)]
-            return scan(parts, sums_of, [Ranking(order.key, *order.bounds, top, cut, ordered=True) for order in orders])
+            return scan(
+                parts, sums_of, [Ranking(order.key, *order.bounds, top, cut, cut_later=True) for order in orders]
+            )
 
         seconds = {
             "nagindex scan, one target": median_seconds(lambda: search(profiles[:1])),

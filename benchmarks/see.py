@@ -15,12 +15,10 @@ from pathlib import Path
 
 import nagindex
 from benchmarks.report import emit, median_seconds, options
-from benchmarks.synthetic import POOL_OPTIONS, kind_of, make_codes, pool_of
+from benchmarks.synthetic import POOL_OPTIONS, SPEC, kind_of, make_codes, pool_of
 from nagindex.corpus.sql import connect
-from nagindex.nag import NagSpec
 from nagindex.targets.saved import TargetSet
 
-SPEC = NagSpec("up", (6144,) * 28, 20)
 EXAMPLES, RUNS, SHARE = 200, 3, 0.001
 
 

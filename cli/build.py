@@ -23,6 +23,7 @@ from .options import (
     devices_option,
     index_option,
     json_option,
+    model_option,
     on_error_option,
     plural,
     ray_option,
@@ -173,7 +174,7 @@ def _indexes(index: str | Path, neuron_types: str, repeat_kv: bool) -> dict[str,
 @click.command()
 @click.argument("corpus", nargs=-1, metavar="CORPUS...")
 @index_option
-@click.option("--model", help="Where the backbone lies now, if it was moved.")
+@model_option
 @devices_option
 @trust_option
 @click.option("--text-column", metavar="C", help="Column of the texts in CORPUS. [default: as in build]")

@@ -16,7 +16,7 @@ from .messages import note
 from .options import index_option, json_option
 from .query_output import check_outputs, print_curve
 from .tables import printable, table, terminal_width, wrapped
-from .target_arguments import encoding_options, files_of, targets_of, text_option
+from .target_arguments import files_of, target_encoding_options, targets_of, text_option
 
 if TYPE_CHECKING:
     from nagindex import EncodeKeywords, ScoreCurve
@@ -52,7 +52,7 @@ MARKS = "*o+x#@%&"
 @click.option("--top-k", type=click.IntRange(min=1), metavar="K", help="As in the query. [default: the index's]")
 @click.option("--where", metavar="SQL", help="Rank only documents that meet a condition on the columns of docs.")
 @click.option("--exclude", multiple=True, metavar="FILE", help="Leave out ids of a file, as in the query.")
-@encoding_options
+@target_encoding_options
 @json_option
 def curve(
     targets: tuple[str, ...],

@@ -14,7 +14,7 @@ from .messages import note, warn
 from .options import COUNT, device_option, index_option, json_option, plural, text_column_option, trust_option
 from .query_output import check_outputs
 from .tables import table, terminal_width
-from .target_arguments import encoding_options, files_of, targets_of, text_option
+from .target_arguments import files_of, target_encoding_options, targets_of, text_option
 
 if TYPE_CHECKING:
     from nagindex import EncodeKeywords
@@ -32,7 +32,7 @@ METHODS = "frequency, contrast[:A], log-odds[:M], log-ratio[:M], impact or rando
 @click.option("--layers", metavar="L", help="Layers whose neurons are chosen, as in nagindex query. [default: all]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random choice.")
 @click.option("-o", "--output", default="-", metavar="FILE", help="JSON file to write. [default: stdout]")
-@encoding_options
+@target_encoding_options
 def deactivate(
     target: tuple[str, ...],
     texts: tuple[str, ...],

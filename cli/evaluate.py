@@ -15,12 +15,12 @@ import click
 import nagindex
 
 from .messages import note, warn, with_flags_in
-from .options import device_option, index_option, json_option, plural
+from .options import index_option, json_option, plural
 from .tables import table, terminal_width
-from .target_arguments import encoding_of, target_column_option, targets_of, text_columns_option, text_option
+from .target_arguments import target_encoding_options, targets_of, text_option
 
 if TYPE_CHECKING:
-    from nagindex import Evaluation
+    from nagindex import EncodeKeywords, Evaluation
 
 LABEL = re.compile(r"(?:(?P<target>[^=]+):)?(?P<column>[^:=]+)=(?P<values>.*)", re.DOTALL)
 OF_TARGET = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
@@ -69,10 +69,7 @@ CLOSE = "≈"
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of resamples and halves.")
 @click.option("--where", metavar="SQL", help="Rank only documents that meet a condition on the columns of docs.")
 @click.option("--exclude", multiple=True, metavar="FILE", help="Leave out ids of a file, as in nagindex query.")
-@text_columns_option
-@target_column_option
-@click.option("--model", help="Where the backbone lies now, if it was moved.")
-@device_option
+@target_encoding_options
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
 @click.option("--no-cache", is_flag=True, help="Neither read nor fill the index's cache of encoded targets.")
 @json_option
@@ -86,12 +83,9 @@ def evaluate(
     score: tuple[str, ...],
     top_k: tuple[str, ...],
     layers: tuple[str, ...],
-    text_columns: tuple[str, ...],
     no_cache: bool,
     as_json: bool,
-    target_column: str | None,
-    model: str | None,
-    device: str,
+    encoding: EncodeKeywords,
     where: str | None,
     exclude: tuple[str, ...],
     resamples: int | None,
@@ -112,7 +106,7 @@ def evaluate(
     By default four weights are compared with three values of K, and further scores and layers with the defaults of a query. Where
     --weights, --score, --top-k or --layers are given, all their values are combined instead.
     """
-    encoding = encoding_of(text_columns, target_column, model, device, no_cache=no_cache)
+    encoding["cache"] = not no_cache
     labels, ids = _labels(relevant), _files(relevant_ids)
     opened = nagindex.open(index)
     found = opened.evaluate(

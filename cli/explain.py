@@ -15,7 +15,7 @@ from .messages import warn
 from .options import index_option, json_option
 from .query_output import TEXT_SHOWN
 from .tables import printable, table, terminal_width, wrapped
-from .target_arguments import encoding_options, targets_of, text_option
+from .target_arguments import target_encoding_options, targets_of, text_option
 
 if TYPE_CHECKING:
     from nagindex import EncodeKeywords, Explanation, Index
@@ -40,7 +40,7 @@ TEXT_LINES = 3
 @click.option(
     "--corpus-root", type=click.Path(path_type=Path, file_okay=False), help="Where the sources lie now, for the texts."
 )
-@encoding_options
+@target_encoding_options
 @json_option
 def explain(
     ids: tuple[str, ...],

@@ -15,7 +15,7 @@ from .messages import note, warn
 from .options import COUNT, index_option, json_option, plural
 from .query_output import check_outputs
 from .tables import table, terminal_width
-from .target_arguments import encoding_options, files_of, targets_of, text_option
+from .target_arguments import files_of, target_encoding_options, targets_of, text_option
 
 if TYPE_CHECKING:
     from nagindex import EncodeKeywords
@@ -64,7 +64,7 @@ POOL, SWEPT = 20_000, 5_000
 @click.option(
     "--corpus-root", type=click.Path(path_type=Path, file_okay=False), help="Where the sources lie now, for the texts."
 )
-@encoding_options
+@target_encoding_options
 @json_option
 def map(  # noqa: A001 - the word users expect
     targets: tuple[str, ...],

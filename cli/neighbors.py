@@ -10,7 +10,7 @@ import click
 import nagindex
 
 from .messages import note, warn, with_flags_in
-from .options import device_option, index_option, json_option, text_column_option
+from .options import device_option, index_option, json_option, model_option, text_column_option
 from .tables import table, terminal_width
 
 
@@ -20,7 +20,7 @@ from .tables import table, terminal_width
 @click.option("--exact", is_flag=True, help="Search without graphs, which are otherwise used if there are any.")
 @index_option
 @text_column_option
-@click.option("--model", help="Where the backbone lies now, if it was moved.")
+@model_option
 @device_option
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the search. [default: one a core]")
 @json_option

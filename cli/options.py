@@ -43,7 +43,7 @@ class IndexPath(click.Path):
 
 
 COUNT = Number("number", nagindex.parse_count)
-COUNT_OR_NONE = Number("number", lambda value: 0 if value in (0, "0") else nagindex.parse_count(value))
+COUNT_OR_ZERO = Number("number", lambda value: 0 if value in (0, "0") else nagindex.parse_count(value))
 SHARE = Number("share", nagindex.parse_share)
 
 index_option = click.option(
@@ -59,6 +59,7 @@ index_option = click.option(
 device_option = click.option(
     "--device", default="auto", show_default=True, help="Torch device: auto, cpu, cuda, cuda:1, mps."
 )
+model_option = click.option("--model", help="Where the backbone lies now, if it was moved.")
 devices_option = click.option(
     "--device",
     default="auto",

@@ -14,7 +14,7 @@ from .messages import note
 from .options import index_option, json_option, plural
 from .query_output import check_outputs
 from .tables import printable, table, terminal_width
-from .target_arguments import encoding_options, files_of, targets_of, text_option
+from .target_arguments import files_of, target_encoding_options, targets_of, text_option
 
 if TYPE_CHECKING:
     from nagindex import EncodeKeywords, TargetProfile
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 @click.option("--weights", default="log-odds", show_default=True, metavar="W", help="As in the query.")
 @click.option("--layers", metavar="L", help="As in the query. [default: all]")
 @click.option("--top-k", type=click.IntRange(min=1), metavar="K", help="As in the query. [default: the index's]")
-@encoding_options
+@target_encoding_options
 @json_option
 def profile(
     targets: tuple[str, ...],

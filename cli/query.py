@@ -11,7 +11,7 @@ import click
 import nagindex
 
 from .messages import note, warn, with_flags, with_flags_in
-from .options import device_option, index_option, json_option, plural, ray_option, require_no_other
+from .options import device_option, index_option, json_option, model_option, plural, ray_option, require_no_other
 from .query_config import changes, config_file
 from .query_options import (
     BUDGETS,
@@ -24,7 +24,14 @@ from .query_options import (
 )
 from .query_output import check_outputs, described, explained, format_of, print_best, print_curve, summary, write
 from .report import MAP, check_page, write_report
-from .target_arguments import encoding_of, encoding_options, files_of, targets_of, text_columns_option, text_option
+from .target_arguments import (
+    encoding_of,
+    files_of,
+    target_encoding_options,
+    targets_of,
+    text_columns_option,
+    text_option,
+)
 
 if TYPE_CHECKING:
     from nagindex import EncodeKeywords
@@ -70,7 +77,7 @@ if TYPE_CHECKING:
     help="Where the sources lie now, for --with-text and --decontaminate.",
 )
 @text_columns_option
-@click.option("--model", help="Where the backbone lies now, if it was moved.")
+@model_option
 @device_option
 @ray_option("Score on the nodes of a Ray cluster, all of which see the index")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
@@ -192,7 +199,7 @@ def query(
 @text_option
 @click.option("-o", "--output", type=click.Path(), metavar="FILE", required=True, help="Parquet file to write.")
 @index_option
-@encoding_options
+@target_encoding_options
 def encode(
     targets: tuple[str, ...],
     texts: tuple[str, ...],

@@ -10,14 +10,14 @@ import click
 import nagindex
 
 from .messages import note, warn
-from .options import COUNT_OR_NONE, IndexPath, device_option, size
+from .options import COUNT_OR_ZERO, IndexPath, device_option, model_option, size
 from .query_output import check_outputs
 from .target_arguments import encoding_of, files_of, targets_of, text_columns_option
 
 MAP = click.option(
     "--map",
     "pool_points",
-    type=COUNT_OR_NONE,
+    type=COUNT_OR_ZERO,
     metavar="N",
     help="Documents of the pool on the page's map, 0 for no map. [default: 1,000; no map without nagindex[map]]",
 )
@@ -46,7 +46,7 @@ MAP = click.option(
     "--corpus-root", type=click.Path(path_type=Path, file_okay=False), help="Where the sources lie now, for the texts."
 )
 @text_columns_option
-@click.option("--model", help="Where the backbone lies now, if it was moved.")
+@model_option
 @device_option
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
 def report(

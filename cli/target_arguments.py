@@ -15,7 +15,7 @@ import click
 
 import nagindex
 
-from .options import device_option
+from .options import device_option, model_option
 
 if TYPE_CHECKING:
     from nagindex import EncodeKeywords, Index, TargetSet
@@ -65,7 +65,7 @@ def encoding_of(
     }
 
 
-def encoding_options(command: Callable[..., None]) -> Callable[..., None]:
+def target_encoding_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that say how targets are read and encoded to a command, which gets them as one argument `encoding`."""
 
     @functools.wraps(command)
@@ -79,8 +79,7 @@ def encoding_options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         command(*given, encoding=encoding_of(text_columns, target_column, model, device), **others)
 
-    moved = click.option("--model", help="Where the backbone lies now, if it was moved.")
-    options = (text_columns_option, target_column_option, moved, device_option)
+    options = (text_columns_option, target_column_option, model_option, device_option)
     return functools.reduce(lambda made, option: option(made), reversed(options), run)
 
 

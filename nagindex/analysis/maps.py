@@ -13,7 +13,7 @@ import numpy.typing as npt
 from nagindex.analysis.drawing import draw
 from nagindex.analysis.points import require_label, sample_points
 from nagindex.errors import BadInputError
-from nagindex.search.tsne import FEWEST, as_matrix, lay_out, neighbor_graph, require_layout
+from nagindex.search.tsne import FEWEST, embed, require_layout
 from nagindex.search.view import View
 from nagindex.storage.files import replacing
 from nagindex.storage.snapshot import Snapshot
@@ -104,8 +104,5 @@ def make_map(
     if len(points.ids) < FEWEST:
         raise BadInputError(f"{len(points.ids)} points: a map needs {FEWEST}; give more targets, or a larger `pool`")
     texts, warnings = points.texts(snapshot, corpus_root) if with_text else ([], [])
-    perplexity = min(perplexity, (len(points.ids) - 1) / 3)
-    matrix = as_matrix(view(points.codes), view.spec)
-    graph = neighbor_graph(matrix, int(3 * perplexity + 1), view.spec.layers * view.top_k)
-    places = lay_out(matrix, graph, seed=seed, perplexity=perplexity)
+    places, _ = embed(view(points.codes), view.spec, seed=seed, perplexity=perplexity)
     return NagMap(places, points.ids, points.labels, points.examples, texts, warnings)

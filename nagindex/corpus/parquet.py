@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from nagindex.corpus.columns import Fields, by_path, format_names
-from nagindex.corpus.remote_parquet import quote_file, raise_failure, without_token
+from nagindex.corpus.remote_parquet import quote_file, raise_failure, reason_of_failure
 from nagindex.corpus.sources import Position, Source, SourcePath
 from nagindex.corpus.sql import connect, quote_name, quote_value
 from nagindex.errors import BadInputError
@@ -240,9 +240,9 @@ def _query(source: Source, sql: str) -> Any:
 
 
 def _unreadable(source: Source, error: Exception, where: str) -> BadInputError:
-    raise_failure(source.path)
-    reason = f"{where} " * bool(where) + f"({without_token(str(error).splitlines()[0], source.path)})"
+    told = reason_of_failure(error, source.path)
+    reason = f"{where} " * bool(where) + f"({told})"
     remedy = "the file may be truncated or corrupt: replace or remove it"
-    if "file_row_number" in str(error).splitlines()[0]:
+    if "file_row_number" in told:
         remedy = "rename its column file_row_number, a name that DuckDB keeps for itself"
     return BadInputError(f"{source.path}: cannot be read as Parquet {reason}; {remedy}")

@@ -47,8 +47,10 @@ def raise_failure(path: SourcePath) -> None:
         raise failure
 
 
-def without_token(text: str, path: SourcePath) -> str:
-    """Return an error's text with a file under its own name."""
+def reason_of_failure(error: Exception, path: SourcePath) -> str:
+    """Return the first line of why a file could not be read, with the file under its own name; what a store raised is raised."""
+    raise_failure(path)
+    text = (str(error).splitlines() or ["no content"])[0]
     return text.replace(_token(path), str(path)) if isinstance(path, RemoteFile) else text
 
 

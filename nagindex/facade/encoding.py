@@ -18,7 +18,7 @@ from nagindex.select.fit import require_fit
 from nagindex.select.options import AskKeywords, QueryOptions, split_keywords
 from nagindex.storage.calibration import read_calibration
 from nagindex.storage.fingerprint import installed_libraries
-from nagindex.storage.places import check_output, check_output_beside
+from nagindex.storage.places import check_output_beside
 from nagindex.targets.cache import TargetCache
 from nagindex.targets.given import EncodeKeywords, Targets, TextColumn, repeatable
 from nagindex.targets.load import load_targets, require_encodable
@@ -107,8 +107,7 @@ class EncodingIndex(OpenedIndex):
         Raises:
             BadInputError: the path is an input or a source, lies in an index, or cannot be written.
         """
-        check_output(path, inputs=inputs)
-        check_output_beside(path, self.snapshot, corpus_root)
+        check_output_beside(path, self.snapshot, corpus_root, inputs=inputs)
 
     @checked
     def save_targets(self, targets: Sequence[TargetSet], path: str | Path) -> None:

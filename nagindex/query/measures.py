@@ -14,8 +14,7 @@ from nagindex.nag import Codes
 from nagindex.query.settings import Setting
 from nagindex.search.metrics import average_precision, precision_at, random_figures, ranks_of, resamples, shares_above
 from nagindex.search.profile import Target
-from nagindex.search.scan import flattened
-from nagindex.search.scorers import scorer_of
+from nagindex.search.scorers import score
 from nagindex.targets.given import OTHERS
 from nagindex.targets.saved import TargetSet
 
@@ -143,9 +142,7 @@ class HeldOut:
         above = np.empty(len(self.target.codes))
         for other in reversed(self.halves):
             sums, by = next(scored)
-            own = np.empty((1, len(other)), np.int64)
-            scorer_of([by], setting.view)(flattened(self.target.codes[other]), own)
-            above[other] = shares_above(sums, own[0])
+            above[other] = shares_above(sums, score(self.target.codes[other], by, setting.view))
         found = {"median_share_above": float(np.median(above))}
         found |= {f"within_{share:.0%}": float((above <= share).mean()) for share in WITHIN}
         return Measured(found, np.array([np.median(np.repeat(above, own)) for own in self.times]))

@@ -170,7 +170,7 @@ class _Found:
             numbers: for each column, uint8 [documents], which value each document has.
             threads: threads of the pass.
         """
-        count = neuron_counter(sum(part.documents for part in parts) * self.view.spec.layers * self.view.top_k)
+        count = neuron_counter(sum(part.documents for part in parts), self.view)
 
         def open_part(part: Part) -> Callable[[slice], Any]:
             codes, flat = part.codes(), flattened(part.codes())

@@ -142,7 +142,7 @@ class ClusterPasses(Passes):
         asked = [self.cluster.start(f"{HERE}:reaching_hits", task.left, limits, thresholds) for task in started]
         found = list(zip(*(hits for _, hits in self.cluster.answers(asked)), strict=True))
         hits = map(concatenate, found)
-        return [own if ranking.ordered else ranking.cut(own) for ranking, own in zip(rankings, hits, strict=True)]
+        return [own if ranking.cut_later else ranking.cut(own) for ranking, own in zip(rankings, hits, strict=True)]
 
     def _query(self, view: View, targets: Sequence[Target]) -> Query:
         place = location(Path(self.snapshot.path).absolute())

@@ -13,7 +13,7 @@ from nagindex.nag import Codes
 from nagindex.query.exhibits import documents_at, escaped_size
 from nagindex.query.report_targets import SEED, Scored
 from nagindex.report.point_map import Kind, PointGroup, PointMap
-from nagindex.search.tsne import FEWEST, as_matrix, lay_out, neighbor_graph, require_layout
+from nagindex.search.tsne import FEWEST, embed, require_layout
 
 POOL = 1_000
 """Documents of the pool that a map shows unless another number is asked for."""
@@ -46,19 +46,16 @@ def point_map(scored: Scored, pool: int, threads: int | None = None) -> PointMap
         pool: documents to draw from the candidates that were not selected.
         threads: threads of the layout of many points; by default one for each CPU.
     """
+    try:
+        require_layout()
+    except MissingDependencyError as error:
+        return f"There is no map: {error}."
     drawn = [own for own in _groups(scored, pool) if len(own.members)]
     codes = np.concatenate([_codes_of(scored, own) for own in drawn])
     different = len(np.unique(codes.reshape(len(codes), -1), axis=0))
     if different < FEWEST:
         return f"A map needs {FEWEST} points that are not alike, and there are {different}."
-    try:
-        require_layout()
-    except MissingDependencyError as error:
-        return f"There is no map: {error}."
-    spec, perplexity = scored.view.spec, min(PERPLEXITY, (len(codes) - 1) / 3)
-    matrix = as_matrix(codes, spec)
-    graph = neighbor_graph(matrix, int(3 * perplexity + 1), spec.layers * spec.top_k)
-    places = lay_out(matrix, graph, seed=SEED, perplexity=perplexity, threads=threads)
+    places, graph = embed(codes, scored.view.spec, seed=SEED, perplexity=PERPLEXITY, threads=threads)
 
     owners = np.repeat(np.arange(len(drawn)), [len(own.members) for own in drawn])
     nearest = graph.indices.reshape(len(codes), -1)[:, 1 : NEAREST + 1]

@@ -54,13 +54,10 @@ def report_of(
         threads: threads of the scan; by default one for each CPU.
 
     Raises:
-        BadInputError: `pool_points` is negative, or there are too few points for a map that was asked for.
-        MissingDependencyError: it was asked for, and scikit-learn is not installed.
+        BadInputError: there are too few points for a map that was asked for; what else forbids one, `require_map` finds.
         InputNotFoundError: a file of excluded ids or scores is gone.
         DamagedIndexError: a file of the index is damaged.
     """
-    if pool_points:
-        _require_map(pool_points)
     snapshot, options, record = selected.snapshot, selected.options, selected.settings["query"]
     verify_segments(snapshot.segments, threads=threads)
     notes = [*selected.warnings, *changes_since(selected.settings, snapshot)]
@@ -127,8 +124,13 @@ def report_of(
     )
 
 
-def _require_map(pool_points: int) -> None:
-    """Raise an error if a map that was asked for can be refused before anything is scored."""
+def require_map(pool_points: int) -> None:
+    """Raise an error if a map that was asked for can be refused before anything is computed.
+
+    Raises:
+        BadInputError: `pool_points` is negative.
+        MissingDependencyError: scikit-learn is not installed.
+    """
     if pool_points < 0:
         raise BadInputError(f"`map` {pool_points}: a number of documents from 0 up")
     require_layout()

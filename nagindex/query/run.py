@@ -203,9 +203,9 @@ def _ranking_keys(pool: ScoredPool, options: QueryOptions) -> _Keys:
 
 
 def _rank(
-    engine: Engine, keys: Sequence[RankingKey], snapshot: Snapshot, ordered: bool, budgets: Sequence[int]
+    engine: Engine, keys: Sequence[RankingKey], snapshot: Snapshot, cut_later: bool, budgets: Sequence[int]
 ) -> list[Hits]:
-    """Return the best candidates of each ranking within budgets; those that may be among them if they are cut when `ordered`."""
+    """Return the best candidates of each ranking within budgets; with ties at its end if they are `cut_later`."""
     ids_of = partial(ids_at, snapshot)
     return engine.rank(
         [
@@ -215,7 +215,7 @@ def _rank(
                 budget,
                 partial(exact_cut, budget=budget, ids_of=ids_of),
                 key.minimum,
-                ordered,
+                cut_later,
             )
             for key, budget in zip(keys, budgets, strict=True)
         ]

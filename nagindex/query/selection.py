@@ -19,7 +19,7 @@ from nagindex.query.selected_rows import SelectedRows
 from nagindex.search.plan import Plan
 from nagindex.select.recorded import recorded_options
 from nagindex.storage.files import replacing
-from nagindex.storage.places import check_output, check_output_beside
+from nagindex.storage.places import check_output_beside
 from nagindex.storage.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -135,14 +135,15 @@ class Selection(SelectedRows):
             MissingDependencyError: `map` asks for a map, and scikit-learn is not installed.
             InputNotFoundError: a file of excluded ids or scores is gone.
         """
-        from nagindex.query.reports import report_of
+        from nagindex.query.reports import report_of, require_map
         from nagindex.report.render import render
 
         file = Path(path)
         if file.suffix.lower() not in (".html", ".htm"):
             raise BadInputError(f"{file}: a report is a page; name a file that ends in .html")
-        check_output(file, inputs=self._inputs())
-        check_output_beside(file, self._snapshot, corpus_root)
+        check_output_beside(file, self._snapshot, corpus_root, inputs=self._inputs())
+        if map:
+            require_map(map)
         selected = self._selected()
         page = report_of(
             selected, title=title, with_texts=with_text, corpus_root=corpus_root, pool_points=map, threads=threads
@@ -225,8 +226,7 @@ class Selection(SelectedRows):
         kind, _ = format_of(path, format)
         if with_text and kind == "ids":
             raise BadInputError(f"{path}: a file of ids has no texts; leave `with_text` out, or use another format")
-        check_output(path, inputs=self._inputs())
-        check_output_beside(path, self._snapshot, corpus_root)
+        check_output_beside(path, self._snapshot, corpus_root, inputs=self._inputs())
         if with_text:
             self._read_texts(corpus_root)
         select = self._select(with_text=with_text)

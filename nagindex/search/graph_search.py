@@ -129,8 +129,7 @@ def search(
             break
         counts = np.where(active, np.minimum(2 * counts, sizes), counts)
     documents = len(scored.keys) - len(scanned.keys) + sum(part.documents for part in rest)
-    hits = scored.take(scored.keys >= target.ranking.minimum)
-    return hits if target.ranking.ordered else target.ranking.cut(hits), documents
+    return target.ranking.cut(scored.take(scored.keys >= target.ranking.minimum)), documents
 
 
 def _cut_by_position(budget: int, hits: Hits) -> Hits:

@@ -73,7 +73,7 @@ class Ranking:
         budget: the budget, in the unit of the parts' weights.
         cut: cuts hits at the budget, ties by id; see `nagindex.select.budget.exact_cut`.
         minimum: documents of a lower key are no hits.
-        ordered: whether hits are cut when they are ordered, so that some about the budget's end may be left; of documents without weights.
+        cut_later: whether the caller cuts the hits, which may then exceed the budget by ties at its end. Only for documents of weight 1.
     """
 
     key: Callable[[Part], Callable[[slice, Sums], npt.NDArray[Any]]]
@@ -82,7 +82,7 @@ class Ranking:
     budget: int
     cut: Cut
     minimum: float = -math.inf
-    ordered: bool = False
+    cut_later: bool = False
 
 
 def sums_from_codes(scorer: Scorer, targets: int) -> SumsOf:
@@ -229,7 +229,7 @@ def collect(
             ranking.high,
             ranking.budget,
             ranking.cut,
-            ordered=ranking.ordered,
+            cut_later=ranking.cut_later,
             minimum=ranking.minimum,
             weighted=weighted,
             documents=documents,
@@ -264,7 +264,7 @@ def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) 
     Returns:
         Counts, int64 [layers, max d_l], and the number of living documents.
     """
-    count = neuron_counter(sum(part.documents for part in parts) * view.spec.layers * view.top_k)
+    count = neuron_counter(sum(part.documents for part in parts), view)
     shape, columns = (view.spec.layers, max(view.spec.widths)), view.columns
     counts, documents = np.zeros(shape, np.int64), np.zeros(1, np.int64)
     lock = Lock()
@@ -288,9 +288,9 @@ def counts_of(parts: Sequence[Part], view: View, *, threads: int | None = None) 
     return counts, int(documents[0])
 
 
-def neuron_counter(codes: int) -> Callable[..., None]:
+def neuron_counter(documents: int, view: View) -> Callable[..., None]:
     """Return the loop that counts neurons, compiled unless it is for few codes; see `nagindex.search.kernels.count`."""
-    if codes <= plain.FEW:
+    if documents * view.spec.layers * view.top_k <= plain.FEW:
         return plain.count
     from nagindex.search import kernels
 

@@ -106,7 +106,7 @@ class Collector:
         budget: int,
         cut: Cut,
         *,
-        ordered: bool = False,
+        cut_later: bool = False,
         minimum: float = -np.inf,
         weighted: bool = True,
         documents: int = 1 << 40,
@@ -118,13 +118,13 @@ class Collector:
             high: upper bound on the keys.
             budget: the budget, in the unit of the weights.
             cut: cuts hits at the budget; called for those in the histogram's bin in which the budget ends.
-            ordered: whether the result is cut when it is ordered: here hits in that bin are only cut if they exceed the budget alone.
+            cut_later: whether the caller cuts the result: here hits in that bin are only cut if they exceed the budget alone.
             minimum: documents of a lower key are not collected.
             weighted: whether documents have weights other than 1.
             documents: how many may be added at most.
         """
         self.low, self.high, self.budget, self.minimum = low, high, budget, minimum
-        self.cut, self.ordered, self.lock = cut, ordered, Lock()
+        self.cut, self.cut_later, self.lock = cut, cut_later, Lock()
         self.histogram = np.zeros(BINS, np.int64)
         self.threshold = self.size = self.since_threshold = 0
         self.weighted, self.documents, self.capacity = weighted, documents, 0
@@ -160,7 +160,7 @@ class Collector:
         self._raise_threshold()
         complete = self.threshold == 0 and int(self.histogram.sum()) <= self.budget
         if not complete:
-            self._keep(None if self.ordered else self._cut(final=True))
+            self._keep(None if self.cut_later else self._cut(final=True))
         return dataclasses.replace(self._hits(slice(0, self.size)), complete=complete)
 
     def possible(self) -> Hits:
@@ -211,7 +211,7 @@ class Collector:
         """Drop hits below the threshold; if ties leave too many, cut them by id."""
         self._raise_threshold()
         self._keep(None)
-        few = self.ordered and self.size - int(self.histogram[self.threshold + 1 :].sum()) <= self.budget
+        few = self.cut_later and self.size - int(self.histogram[self.threshold + 1 :].sum()) <= self.budget
         if self.size > self.capacity // 2 and not few:
             self._keep(self._cut(final=False))
 

@@ -25,6 +25,24 @@ def require_layout() -> None:
     require_package("sklearn", "map", "maps need scikit-learn, which is not installed")
 
 
+def embed(
+    codes: Codes, spec: NagSpec, *, seed: int, perplexity: float, threads: int | None = None
+) -> tuple[npt.NDArray[np.float64], Any]:
+    """Return t-SNE of NAGs, float64 [n, 2], and the distances that it keeps; see `lay_out` and `neighbor_graph`.
+
+    Args:
+        codes: uint16 [n, L, K].
+        spec: their shape.
+        seed: of the layout.
+        perplexity: lowered to a third of the other points if these are fewer.
+        threads: see `lay_out`.
+    """
+    perplexity = min(perplexity, (len(codes) - 1) / 3)
+    matrix = as_matrix(codes, spec)
+    graph = neighbor_graph(matrix, int(3 * perplexity + 1), spec.layers * spec.top_k)
+    return lay_out(matrix, graph, seed=seed, perplexity=perplexity, threads=threads), graph
+
+
 def as_matrix(codes: Codes, spec: NagSpec) -> Any:
     """Return NAGs, uint16 [n, L, K], as 0/1 vectors: a scipy matrix float32 [n, sum of d_l] in CSR form."""
     from scipy.sparse import csr_array

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nagindex.corpus import parquet, streams
 from nagindex.corpus.columns import ID_COLUMNS
 from nagindex.corpus.reading import is_utf8
-from nagindex.corpus.remote_parquet import quote_file, raise_failure, without_token
+from nagindex.corpus.remote_parquet import quote_file, reason_of_failure
 from nagindex.corpus.sources import Position, Source, find_sources
 from nagindex.corpus.sql import quote_name
 from nagindex.corpus.text_files import read_lines
@@ -105,8 +105,7 @@ def _load(connection: DuckDBPyConnection, table: str, source: Source, columns: S
                 f"INSERT INTO {table} SELECT {listed} FROM read_parquet({quote_file(source.path, connection)})"
             )
         except duckdb.Error as error:
-            raise_failure(source.path)
-            reason = without_token(str(error).splitlines()[0], source.path)
+            reason = reason_of_failure(error, source.path)
             raise BadInputError(f"{source.path}: cannot be read as Parquet ({reason}); replace or remove it") from None
         return
     rows = streams.read_rows(

@@ -154,7 +154,7 @@ def _kept(paths: Sequence[Path], segment: Segment, top_k: int) -> npt.NDArray[An
 def _counted(segment: Segment, top_k: int, rows: npt.NDArray[np.bool_]) -> Counts:
     """Count the rows, of a mask [documents], that hold each neuron among a layer's K' strongest; int64 [L, max d_l]."""
     view = View.of(segment.spec, top_k=top_k)
-    count = neuron_counter(len(rows) * view.spec.layers * top_k)
+    count = neuron_counter(len(rows), view)
     counts = np.zeros((segment.spec.layers, max(segment.spec.widths)), np.int64)
     count(flattened(segment.codes()), view.columns, top_k, rows, counts)
     return counts

@@ -109,11 +109,11 @@ class Manifest:
         flags: tuple[str, ...] | None = None,
     ) -> Manifest:
         """Return the next version, with these segments; settings and flags are this one's unless others are given."""
-        return Manifest(
+        return dataclasses.replace(
+            self,
             version=self.version + 1,
             operation=operation,
             created=now(),
-            fingerprint=self.fingerprint,
             settings=self.settings if settings is None else settings,
             segments=segments,
             flags=self.flags if flags is None else flags,

@@ -53,20 +53,24 @@ def check_output(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> None
             raise BadInputError(f"{file}: {same}, which would be overwritten; name another file")
 
 
-def check_output_beside(path: str | Path, snapshot: Snapshot, corpus_root: str | Path | None = None) -> None:
+def check_output_beside(
+    path: str | Path, snapshot: Snapshot, corpus_root: str | Path | None = None, *, inputs: Iterable[str | Path] = ()
+) -> None:
     """Raise BadInputError like `check_output`, and if the file is a source of a snapshot's documents.
 
     Args:
         path: the file.
         snapshot: the version.
         corpus_root: where the sources lie now, if they were moved.
+        inputs: further files that must not be overwritten.
     """
-    check_output(path)
+    check_output(path, inputs=inputs)
     place = source_place(path)
     if not is_remote(place) and not Path(place).exists():
         return
+    moved = [] if corpus_root is None else [source_place(corpus_root)]
     for span in {span for segment in snapshot.segments for span in segment.spans()}:
-        for root in (span.root, span.root if corpus_root is None else source_place(corpus_root)):
+        for root in (span.root, *moved):
             if is_remote(place) or is_remote(root):
                 same = str(place) == f"{root}/{span.name}"
             else:

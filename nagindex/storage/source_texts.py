@@ -114,8 +114,7 @@ def _located(span: SourceSpan, corpus_root: str | Path | None, *, hashed: bool) 
     path = source.path
     if is_remote(span.root):
         # What a remote source is known by is of one store alone: copies of it elsewhere are compared by their size.
-        known = source.version is not None and str(root) == span.root
-        same = source.size == span.bytes and (not known or digest_of(source) == span.sha256)
+        same = source.size == span.bytes and (str(root) != span.root or digest_of(source) == span.sha256)
     else:
         hashed = hashed or source.size <= HASHED_ALWAYS
         same = not hashed and source.size == span.bytes

@@ -1,4 +1,4 @@
-"""Object stores: their URLs, requests with retries, and what goes wrong with them in words.
+"""Object stores and the Hugging Face Hub: their URLs, requests with retries, and what goes wrong with them in words.
 
 Knows objects and bytes; knows nothing of an index or of a corpus.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from nagindex.errors import NagIndexError, ObjectStoreError
+from nagindex.errors import ObjectStoreError
 from nagindex.stores.entries import Entry, changed
 
 T = TypeVar("T")
@@ -17,32 +17,27 @@ class Hub:
     def find_one(self, url: str) -> Entry | None:
         """Return the file of a URL as it is now; None if it is a folder, or nothing."""
 
-        def info() -> dict[str, Any] | None:
+        def info() -> dict[str, Any]:
             system = _system()
             system.invalidate_cache()
-            try:
-                return dict(system.info(_path(url)))
-            except FileNotFoundError as error:
-                if _status(error) in (401, 403):
-                    raise
-                return None
+            return dict(system.info(_path(url)))
 
-        found = _attempt(info, url)
-        return None if found is None or found["type"] != "file" else _entry(url, found)
+        try:
+            found = _attempt(info, url)
+        except FileNotFoundError:
+            return None
+        return _entry(url, found) if found["type"] == "file" else None
 
     def find_below(self, url: str) -> list[Entry]:
         """Return the files below a folder, sorted by name."""
 
         def find() -> dict[str, dict[str, Any]]:
-            try:
-                found: dict[str, dict[str, Any]] = _system().find(_path(url), detail=True)
-            except FileNotFoundError as error:
-                if _status(error) in (401, 403):
-                    raise
-                return {}
-            return found
+            return dict(_system().find(_path(url), detail=True))
 
-        found = _attempt(find, url)
+        try:
+            found = _attempt(find, url)
+        except FileNotFoundError:
+            return []
         depth = len(_path(url).split("/"))  # names have the revision in another spelling
         return [
             _entry("/".join([url, *name.split("/")[depth:]]), own)
@@ -101,8 +96,6 @@ def _attempt(action: Callable[[], T], url: str) -> T:
     """
     try:
         return action()
-    except NagIndexError:
-        raise
     except Exception as error:
         status = _status(error)
         if status in (401, 403):

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus.parquet import metadata_value
-from nagindex.corpus.remote_parquet import quote_file, raise_failure, without_token
+from nagindex.corpus.remote_parquet import quote_file, reason_of_failure
 from nagindex.corpus.sources import SourcePath
 from nagindex.corpus.sql import connect, quote_value
 from nagindex.errors import BadInputError, ObjectStoreError, SourceChangedError
@@ -154,8 +154,7 @@ def _read_file(path: SourcePath) -> tuple[Fingerprint, list[tuple[str | None, st
     except (ObjectStoreError, SourceChangedError):
         raise
     except (ValueError, TypeError, LookupError, OverflowError, RecursionError, duckdb.Error) as error:
-        raise_failure(path)
-        reason = without_token((str(error).splitlines() or ["no content"])[0], path)
+        reason = reason_of_failure(error, path)
         raise BadInputError(
             f"{path}: not NAGs saved by nagindex encode ({reason}); encode the targets again"
         ) from error

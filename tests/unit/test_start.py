@@ -97,7 +97,7 @@ def test_loops_for_few_codes_give_the_integers_of_the_compiled_ones(random_codes
         alive = rng.random(700) < 0.9
         counts = np.zeros((2, *shape), np.int64)
         for size, own in zip((1, plain.FEW + 1), counts, strict=True):
-            neuron_counter(size)(flat, view.columns, view.top_k, alive, own)
+            neuron_counter(size, view)(flat, view.columns, view.top_k, alive, own)
         assert counts[0].tolist() == counts[1].tolist()
 
 

@@ -13,6 +13,7 @@ from nagindex.nag import dice
 from nagindex.query import report_map
 from nagindex.report.point_map import HEIGHT, map_chart
 from nagindex.report.point_map import WIDTH as CHART_WIDTH
+from nagindex.search import tsne
 
 pytest.importorskip("sklearn", reason="the extra [map] is not installed")
 
@@ -158,7 +159,7 @@ def test_large_selections_and_targets_are_sampled_in_equal_parts(index, targets,
 def test_a_page_with_a_map_of_20_000_documents_stays_below_3_mb(tmp_path, write_index, random_codes, monkeypatch):
     """With the longest table, texts of 400 words, long ids. The layout itself is left out: only its size counts here."""
     monkeypatch.setattr(
-        report_map, "lay_out", lambda matrix, graph, **_: np.random.default_rng(0).random((matrix.shape[0], 2))
+        tsne, "lay_out", lambda matrix, graph, **_: np.random.default_rng(0).random((matrix.shape[0], 2))
     )
     documents = 41_000
     codes = random_codes(np.random.default_rng(7), documents, 2, 4, 64)
