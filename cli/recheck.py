@@ -15,16 +15,17 @@ if TYPE_CHECKING:
     from nagindex import Index, Reencoding
 
 OF_APPENDING = (
-    "shard", "on_duplicate", "on_error", "workers", "accept_libraries", "text_column", "id_column", "token_column", "keep",
+    "part", "on_duplicate", "on_error", "workers", "accept_libraries", "text_column", "id_column", "token_column", "keep",
 )  # fmt: skip
 
 
 def print_recheck(index: Index, as_json: bool) -> None:
     """Encode stored documents again with the options of `append`, and print what differs; status 1 if anything does."""
     context = click.get_current_context()
+    options = {parameter.name: parameter.opts[0] for parameter in context.command.params}
     for name in OF_APPENDING:
+        option = options[name]
         if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            option = "--keep-column" if name == "keep" else f"--{name.replace('_', '-')}"
             raise click.UsageError(
                 f"--check appends nothing, and {option} is about appending; leave one of the two out"
             )
