@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
@@ -10,14 +11,13 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.search.plain import PAD
+from nagindex.search.lanes import LANES, plus_row, store, zeros_like
+from nagindex.search.plain import single_table
 
-TOGETHER = 6
-"""Targets summed in one pass, for twice the time of one."""
-NARROW, WIDE = 3, 2
-"""Sums in a 64-bit word: three of 21 bits, or two of 32 bits where weights are large."""
-BLOCK = 512
-"""Documents in a block, whose sums stay in the first-level cache while a layer's table is read."""
+LINE = 64
+"""Bytes of a cache line."""
+BLOCK = 64
+"""Documents in a block, whose sums stay in the first-level cache."""
 
 Kernel = Callable[..., None]
 
@@ -54,52 +54,29 @@ def sum_one(top_k: int) -> Kernel:
     return compiled(f)
 
 
-def lane_max(lanes: int) -> int:
-    """Return the largest sum that fits into a word of this many sums."""
-    return (1 << 64 // lanes) - 1
-
-
 @cache
-def sum_six(top_k: int, lanes: int) -> Kernel:
-    """Return the loop that sums codes for six targets, `lanes` (2 or 3) in each of 6 / `lanes` words.
+def sum_eight(top_k: int) -> Kernel:
+    """Return the loop that sums codes for up to eight targets.
 
-    Its arguments are codes uint16 [n, C], columns int64 [L], table uint64 [L*d + PAD, words], d, layers, and sums int64 [6,
-    n].
-
-    A lane holds the sums of at most `layers` layers; the caller chooses it so that no lane overflows.
+    Its arguments are codes uint16 [n * C], C, columns int64 [L], table of integers [(L*d + PAD) * 8], d, block int32 or int64
+    [`BLOCK` * 8], which it overwrites and whose numbers can hold every sum, and sums int64 [targets, n], which it fills.
     """
-    words, bits, mask, three = TOGETHER // lanes, np.uint64(64 // lanes), np.uint64(lane_max(lanes)), lanes == WIDE
 
-    def f(codes: Any, columns: Any, table: Any, width: int, layers: int, sums: Any) -> None:
-        depth = columns.shape[0]
-        block = np.empty((BLOCK, words), np.uint64)
-        for start in range(0, codes.shape[0], BLOCK):
-            stop = min(codes.shape[0], start + BLOCK)
-            sums[:, start:stop] = 0
-            for top in range(0, depth, layers):
-                block[:] = 0
-                for layer in range(top, min(depth, top + layers)):
+    def f(codes: Any, row: int, columns: Any, table: Any, width: int, block: Any, sums: Any) -> None:
+        depth, (targets, documents) = columns.shape[0], sums.shape
+        for start in range(0, documents, BLOCK):
+            size = min(documents - start, BLOCK)
+            for i in range(size):
+                total = zeros_like(block)
+                for layer in range(depth):
                     base = np.uint64(layer * width)
-                    first = np.uint64(columns[layer])
-                    for i in range(start, stop):
-                        a = np.uint64(0)
-                        b = np.uint64(0)
-                        c = np.uint64(0)
-                        for k in range(top_k):
-                            neuron = base + np.uint64(codes[i, first + np.uint64(k)])
-                            a += table[neuron, 0]
-                            b += table[neuron, 1]
-                            if three:
-                                c += table[neuron, 2]
-                        block[i - start, 0] += a
-                        block[i - start, 1] += b
-                        if three:
-                            block[i - start, 2] += c
-                for i in range(start, stop):
-                    for word in range(words):
-                        for lane in range(lanes):
-                            value = (block[i - start, word] >> (np.uint64(lane) * bits)) & mask
-                            sums[lanes * word + lane, i] += np.int64(value)
+                    first = np.uint64((start + i) * row + columns[layer])
+                    for k in range(top_k):
+                        total = plus_row(table, base + np.uint64(codes[first + np.uint64(k)]), total)
+                store(block, np.uint64(i), total)
+            for target in range(targets):
+                for i in range(size):
+                    sums[target, start + i] = block[i * LANES + target]
 
     return compiled(f)
 
@@ -146,10 +123,18 @@ def sum_vectors(codes: Any, offsets: Any, top_k: int, vectors: Any, sums: Any) -
                 total[j] += vectors[at[k] + j]
 
 
-def packed_table(weights: list[npt.NDArray[np.int64]], lanes: int) -> npt.NDArray[np.uint64]:
-    """Return up to six weights [L, d], none negative, as the table uint64 [L*d + PAD, 6 / `lanes`] of `sum_six`."""
-    table = np.zeros((weights[0].size + PAD, TOGETHER // lanes), np.uint64)
-    for target, own in enumerate(weights):
-        shift = np.uint64(target % lanes * (64 // lanes))
-        table[: own.size, target // lanes] |= own.astype(np.uint64).reshape(-1) << shift
-    return table
+def table_of_eight(weights: Sequence[npt.NDArray[np.int64]]) -> npt.NDArray[np.integer]:
+    """Return up to eight weights [L, d] as the table [(L*d + PAD) * 8] of `sum_eight`, in the narrowest type."""
+    tables = [single_table(own) for own in weights]
+    table = aligned_zeros((len(tables[0]), LANES), np.result_type(*tables))
+    for target, own in enumerate(tables):
+        table[:, target] = own
+    return table.reshape(-1)
+
+
+def aligned_zeros(shape: Sequence[int], kind: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return zeros, aligned to a cache line."""
+    size, item = math.prod(shape), np.dtype(kind).itemsize
+    padded = np.zeros(size + LINE // item, kind)
+    start = -padded.ctypes.data % LINE // item
+    return padded[start : start + size].reshape(shape)

@@ -8,18 +8,17 @@ sum of the R largest overlaps is computed from the planes, highest bit first, wi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir  # type: ignore[import-untyped]
+from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic, models, register_model
 
 from nagindex.nag import Codes, NagSpec
-from nagindex.search.kernels import compiled
+from nagindex.search.kernels import aligned_zeros, compiled
 
 WORDS = 4
 """64-bit words of a vector: 256 bits, an AVX2 register; LLVM splits it where registers are narrower."""
@@ -54,7 +53,7 @@ def nearest_scorer(
     blocks = -(-vectors // VECTORS)
     words = -(-vectors // blocks) * WORDS
     rows, held = _rows(examples, spec, words)
-    table = _aligned_zeros(blocks, held + 1, words)
+    table = aligned_zeros((blocks, held + 1, words), np.uint64)
 
     at, used = np.zeros((64 * words, nnz + GROUP), np.uint32), np.zeros(64 * words, np.int64)
     for block in range(blocks):
@@ -68,7 +67,7 @@ def nearest_scorer(
     def f(codes: npt.NDArray[np.uint16], sums: npt.NDArray[np.int64]) -> None:
         most = min(batch, len(codes))
         at, used = np.zeros((most + 1, nnz + GROUP), np.uint32), np.zeros(most, np.int64)
-        overlaps = _aligned_zeros(most, blocks, planes, words)
+        overlaps = aligned_zeros((most, blocks, planes, words), np.uint64)
         for first in range(0, len(codes), batch):
             own = codes[first : first + batch]
             _find_rows(own, columns, offsets, rows, at, used)
@@ -91,13 +90,6 @@ def _rows(examples: Codes, spec: NagSpec, words: int) -> tuple[npt.NDArray[np.ui
     rows = np.zeros(len(counts), np.uint32)
     rows[np.argsort(-counts, kind="stable")[:held]] = np.arange(1, held + 1) * words
     return rows, held
-
-
-def _aligned_zeros(*shape: int) -> npt.NDArray[np.uint64]:
-    """Return zeros, uint64, aligned to a cache line."""
-    padded = np.zeros(math.prod(shape) + 8, np.uint64)
-    start = -padded.ctypes.data % 64 // 8
-    return padded[start : start + padded.size - 8].reshape(shape)
 
 
 @compiled

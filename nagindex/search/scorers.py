@@ -9,14 +9,16 @@ import numpy.typing as npt
 
 from nagindex.nag import Codes
 from nagindex.search import plain
-from nagindex.search.profile import Nearest, Profile, Target, largest_sums
+from nagindex.search.profile import Nearest, Profile, Target
 from nagindex.search.view import View
 
 Scorer = Callable[[npt.NDArray[np.uint16], npt.NDArray[np.int64]], None]
 """f(codes uint16 [n, L * K of the index], sums int64 [targets, n]): fills each target's sums."""
 
-WIDE_PAYS = 10
-"""Neurons K in a layer from which on three targets of large weights are summed faster at once than one by one."""
+TOGETHER_PAYS = 3
+"""Targets from which on one pass for all of them is faster than one for each."""
+WIDEST = 4
+"""Most bytes of a weight in a pass for several targets."""
 
 
 def scorer_of(targets: Sequence[Target], view: View, *, documents: int | None = None) -> Scorer:
@@ -39,9 +41,12 @@ def scorer_of(targets: Sequence[Target], view: View, *, documents: int | None = 
 
     def sum_all(codes: npt.NDArray[np.uint16], sums: npt.NDArray[np.int64]) -> None:
         for numbers, scorer in groups:
-            group_sums = np.empty((len(numbers), len(codes)), np.int64)
-            scorer(codes, group_sums)
-            sums[numbers] = group_sums
+            if numbers[-1] - numbers[0] < len(numbers):
+                scorer(codes, sums[numbers[0] : numbers[-1] + 1])
+            else:
+                group_sums = np.empty((len(numbers), len(codes)), np.int64)
+                scorer(codes, group_sums)
+                sums[numbers] = group_sums
 
     return sum_all
 
@@ -75,12 +80,12 @@ def _compiled(
     profiles: Sequence[tuple[int, Profile]], columns: npt.NDArray[np.int64], top_k: int, width: int
 ) -> list[tuple[list[int], Scorer]]:
     """Return compiled scorers, each with the numbers of its targets."""
-    from nagindex.search import kernels
+    from nagindex.search.lanes import LANES
 
     groups: list[tuple[list[int], Scorer]] = []
-    for first in range(0, len(profiles), kernels.TOGETHER):
-        numbers, group = zip(*profiles[first : first + kernels.TOGETHER], strict=True)
-        together = _six(group, columns, top_k, width)
+    for first in range(0, len(profiles), LANES):
+        numbers, group = zip(*profiles[first : first + LANES], strict=True)
+        together = _eight(group, columns, top_k, width)
         if together is not None:
             groups.append((list(numbers), together))
         else:
@@ -100,30 +105,22 @@ def _one(weights: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], top_k: 
     return lambda codes, sums: kernel(codes, columns, table, width, sums[0])
 
 
-def _six(profiles: Sequence[Profile], columns: npt.NDArray[np.int64], top_k: int, width: int) -> Scorer | None:
-    """Return the scorer that sums for up to six targets at once; None where single passes are as fast.
-
-    Words hold non-negative sums: from weights of a layer its least one is subtracted, and added again for each of the K neurons.
-    """
+def _eight(profiles: Sequence[Profile], columns: npt.NDArray[np.int64], top_k: int, width: int) -> Scorer | None:
+    """Return the scorer that sums for up to eight targets at once; None where single passes are as fast."""
     from nagindex.search import kernels
+    from nagindex.search.lanes import LANES
 
-    least = [np.minimum(own.weights.min(axis=1), 0) for own in profiles]
-    shifted = [own.weights - low[:, None] for own, low in zip(profiles, least, strict=True)]
-    layer_sum = max(int(largest_sums(own, top_k).max()) for own in shifted)
-    lanes = kernels.NARROW if layer_sum <= kernels.lane_max(kernels.NARROW) else kernels.WIDE
-    fewest = 3 if lanes == kernels.NARROW or top_k >= WIDE_PAYS else 5
-    if len(profiles) < fewest or not 0 < layer_sum <= kernels.lane_max(lanes):
+    table = kernels.table_of_eight([own.weights for own in profiles])
+    if len(profiles) < TOGETHER_PAYS or table.itemsize > WIDEST:
         return None
-    layers = kernels.lane_max(lanes) // layer_sum
-    kernel, table = kernels.sum_six(top_k, lanes), kernels.packed_table(shifted, lanes)
-    added = np.array([top_k * int(low.sum()) for low in least])[:, None]
+    largest = max(max(-own.low, own.high) for own in profiles)
+    kernel, kind = kernels.sum_eight(top_k), np.int32 if largest < 1 << 31 else np.int64
 
-    def sum_six(codes: npt.NDArray[np.uint16], sums: npt.NDArray[np.int64]) -> None:
-        six = np.empty((kernels.TOGETHER, len(codes)), np.int64)
-        kernel(codes, columns, table, width, layers, six)
-        np.add(six[: len(sums)], added, out=sums)
+    def sum_eight(codes: npt.NDArray[np.uint16], sums: npt.NDArray[np.int64]) -> None:
+        block = np.empty(kernels.BLOCK * LANES, kind)
+        kernel(codes.reshape(-1), codes.shape[1], columns, table, width, block, sums)
 
-    return sum_six
+    return sum_eight
 
 
 def _nearest(target: Nearest, columns: npt.NDArray[np.int64]) -> Scorer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
@@ -66,17 +67,8 @@ whether these are the last ones (`final`): if more may follow, the one that exce
 
 def bins_of_keys(keys: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.int32]:
     """Return the bin of each key, int32 [n], in histograms of keys between two bounds."""
-    return _bins_at(_places(keys, low, high))
-
-
-def _places(keys: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[np.float64]:
-    """Return where keys lie among the bins, float64 [n]."""
     places: npt.NDArray[np.float64] = np.subtract(keys, low, dtype=np.float64)
     places *= (BINS - 1) / (high - low) if high > low else 0.0
-    return places
-
-
-def _bins_at(places: npt.NDArray[np.float64]) -> npt.NDArray[np.int32]:
     bounded = np.minimum(np.maximum(places, 0.0), BINS - 1.0)  # sums of damaged codes can lie outside the range
     return bounded.astype(np.int32)
 
@@ -142,18 +134,30 @@ class Collector:
             alive: bool [n], whether a document may be selected.
             weights: int64 [n], what each takes of the budget.
         """
-        alive = alive[: len(keys)]
-        if self.minimum != -np.inf:
-            alive = alive & (keys >= self.minimum)
-        places = _places(keys, self.low, self.high)
+        rows = np.flatnonzero((keys >= self._least(keys.dtype)) & alive[: len(keys)])
+        own = Hits(rows + start, keys[rows], weights[rows])
+        bins = bins_of_keys(own.keys, self.low, self.high)
         with self.lock:
-            rows = np.flatnonzero(alive & (places >= self.threshold) if self.threshold else alive)
-            bins = _bins_at(places[rows])
-            np.add.at(self.histogram, bins, weights[rows])
-            self._append([rows + start, keys[rows], weights[rows]][: 3 if self.weighted else 2])
-            self.since_threshold += len(rows)
+            if self.threshold:
+                kept = bins >= self.threshold
+                own, bins = own.take(kept), bins[kept]
+            np.add.at(self.histogram, bins, own.weights)
+            self._append([own.positions, own.keys, own.weights][: 3 if self.weighted else 2])
+            self.since_threshold += len(bins)
             if self.since_threshold >= ROWS_PER_THRESHOLD:
                 self._raise_threshold()
+
+    def _least(self, kind: np.dtype[Any]) -> float:
+        """Return a key that documents which can be selected reach: at most one bin below the threshold, and no less than the minimum."""
+        least = (
+            -np.inf if self.threshold == 0 else self.low + (self.threshold - 1) * (self.high - self.low) / (BINS - 1)
+        )
+        least = max(least, self.minimum)
+        if kind.kind != "i":
+            return least
+        return (
+            math.ceil(least) if least != -np.inf else np.iinfo(kind).min
+        )  # comparing integers with a float would convert them
 
     def result(self) -> Hits:
         """Return the hits of all documents that were added, in nearly the order in which they were."""
