@@ -1,9 +1,10 @@
-"""The exact scan against scipy's sparse product, torch's `embedding_bag` and a plain read: top 10,000 of one target, and of six.
+"""The exact scan, top 10,000 of one target and of six, against scipy's sparse product, torch's `embedding_bag` and a plain read.
 
     python -m benchmarks.scan [--kind absolute|relative] [--layers 28] [--top-k 20] [--documents 1M] [--quick] [--json FILE]
 
-All use the same synthetic pool, warm, in the same run. The peers only compute scores, torch from int32 neurons that were made before; the
-scan also selects, as a query of `n` documents does. The plain read adds up the codes' bytes as 64-bit words, on as many threads.
+All use the same synthetic pool, warm, in the same run; six targets are also summed by the loop of `former_loop.py`. The peers only compute
+scores, torch from int32 neurons that were made before; the scan also selects, as a query of `n` documents does. The plain read adds up
+the codes' bytes as 64-bit words, on as many threads.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ import scipy.sparse as sp
 import torch
 
 import nagindex
+from benchmarks.former_loop import former_scorer
 from benchmarks.report import emit, median_seconds, options
 from benchmarks.synthetic import SPEC, make_codes, write_pool
 from nagindex.arguments import parse_count
 from nagindex.nag import Codes, NagSpec
 from nagindex.search.profile import Profile, profile_of
 from nagindex.search.scan import Ranking, scan, sums_from_codes
-from nagindex.search.scorers import scorer_of
+from nagindex.search.scorers import Scorer, scorer_of
 from nagindex.search.top_n import Hits
 from nagindex.search.view import View
 from nagindex.select.budget import exact_cut
@@ -86,8 +88,8 @@ def main() -> None:
 
         cut = partial(exact_cut, budget=top, ids_of=partial(ids_at, index.snapshot))
 
-        def search(chosen: list[Profile]) -> list[Hits]:
-            sums_of = sums_from_codes(scorer_of(chosen, View.of(spec)), len(chosen))
+        def search(chosen: list[Profile], scorer: Scorer | None = None) -> list[Hits]:
+            sums_of = sums_from_codes(scorer or scorer_of(chosen, View.of(spec)), len(chosen))
             orders = [by_target(number, profile) for number, profile in enumerate(chosen)]
             return scan(
                 parts, sums_of, [Ranking(order.key, *order.bounds, top, cut, cut_later=True) for order in orders]
@@ -96,6 +98,9 @@ def main() -> None:
         seconds = {
             "nagindex scan, one target": median_seconds(lambda: search(profiles[:1])),
             "nagindex scan, six targets": median_seconds(lambda: search(profiles)),
+            "the same with the former loop": median_seconds(
+                lambda: search(profiles, former_scorer(profiles, View.of(spec)))
+            ),
             "nagindex query, one target": median_seconds(lambda: index.query(targets[0], n=top)),
         }
         matrix = sparse_pool(index.codes, spec)

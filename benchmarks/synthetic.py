@@ -13,7 +13,7 @@ import argparse
 import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -213,6 +213,10 @@ def make_codes(
 
 POOL_OPTIONS: dict[str, dict[str, Any]] = {
     "documents": {"type": parse_count, "default": 10_000_000, "help": "documents of the pool that is made"},
+    "distinct": {
+        "type": parse_count,
+        "help": "documents after which the NAGs repeat, with other ids; by default none do",
+    },
     "index": {"type": Path, "help": "an index of synthetic documents, instead of one that is made"},
 }
 """Options of the scripts that take a large pool."""
@@ -222,7 +226,8 @@ def pool_of(arguments: argparse.Namespace, folder: Path, *, spec: NagSpec, quick
     """Return the index that the options name, or one that is made in a folder; under --quick of so many documents."""
     if arguments.index is not None:
         return Path(arguments.index)
-    write_pool(folder / "pool.nagindex", quick if arguments.quick else arguments.documents, spec=spec)
+    documents = quick if arguments.quick else arguments.documents
+    write_pool(folder / "pool.nagindex", documents, spec=spec, distinct=arguments.distinct)
     return folder / "pool.nagindex"
 
 
@@ -235,10 +240,11 @@ def write_pool(
     quality: bool = False,
     kind: Kind = "absolute",
     codes: Codes | None = None,
+    distinct: int | None = None,
 ) -> None:
     """Write an index of synthetic documents from 20 sources, up to 2,000 tokens each, in full segments, with a quality of 0 to 1.
 
-    Their NAGs may be given, uint16 [documents, L, K].
+    Their NAGs may be given, uint16 [documents, L, K], or repeat after about so many `distinct` documents, in whole segments.
     """
     for name in ("manifests", "segments"):
         (path / name).mkdir(parents=True)
@@ -247,10 +253,12 @@ def write_pool(
     keep = ("quality",) if quality else ()
     publish(path, Manifest(1, "create", now(), fingerprint, Settings(keep_columns=keep)))
     tokens, world = np.random.default_rng(seed), world_of(kind, spec.top_k)
+    period = SEGMENT_DOCUMENTS * max(1, (distinct or documents) // SEGMENT_DOCUMENTS + 1)
+    codes_of = lru_cache(period // SEGMENT_DOCUMENTS if distinct else 1)(partial(make_codes, spec=spec, kind=kind))
     for start in range(0, documents, SEGMENT_DOCUMENTS):
         count = min(SEGMENT_DOCUMENTS, documents - start)
-        numbers, own_seed = range(start, start + count), seed * 100_003 + start
-        made = make_codes(count, seed=own_seed, spec=spec, kind=kind) if codes is None else codes[start : start + count]
+        numbers, own_seed = range(start, start + count), seed * 100_003 + start % period
+        made = codes_of(count, seed=own_seed) if codes is None else codes[start : start + count]
         rows = Rows(
             [f"doc-{i:010d}" for i in numbers],
             [f"synthetic-{source:02d}.parquet" for source in sources_of(count, seed=own_seed, world=world)],

@@ -1,7 +1,8 @@
 """Weights that compare with the pool: what they cost beside frequencies.
 
-Six targets in one pass against six passes of one, on one thread; and the popularity of neurons, kept with the index, against the
-pass over the codes that it saves. Codes are synthetic, or drawn from those of an .npz file, with replacement.
+Six targets in one pass against six passes of one, and against the loop of `former_loop.py`, on one thread; and the popularity of
+neurons, kept with the index, against the pass over the codes that it saves. Codes are synthetic, or drawn from those of an .npz file,
+with replacement.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 import nagindex
+from benchmarks.former_loop import former_scorer
 from benchmarks.report import emit, median_seconds, options
 from benchmarks.synthetic import SPEC, make_codes, write_pool
 from nagindex.nag import NagSpec
@@ -69,10 +71,13 @@ def main() -> None:
         profiles: list[Profile] = [weighting.profile_of(own, pool, len(codes), spec) for own in sets]
         alone = seconds_of([(scorer_of([own], view), 1) for own in profiles], flat)
         together = seconds_of([(scorer_of(profiles, view), TARGETS)], flat)
+        former = seconds_of([(former_scorer(profiles, view), TARGETS)], flat)
         weighing = median_seconds(lambda w=weighting: w.profile_of(sets[0], pool, len(codes), spec))
-        results[written] = {"alone": alone, "together": together, "weights": weighing}
-        rates = [f"{len(codes) * TARGETS / seconds / 1e6:.1f}" for seconds in (alone, together)]
-        rows.append([written, *rates, f"{alone / together:.2f}", f"{1000 * weighing:.0f}"])
+        results[written] = {"alone": alone, "together": together, "former": former, "weights": weighing}
+        rates = [f"{len(codes) * TARGETS / seconds / 1e6:.1f}" for seconds in (alone, together, former)]
+        rows.append(
+            [written, *rates, f"{6 * together / alone:.2f}", f"{former / together:.2f}", f"{1000 * weighing:.0f}"]
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "pool.nagindex")
         write_pool(path, documents)
@@ -90,7 +95,10 @@ def main() -> None:
     print(
         f"{len(codes):,} documents of {spec.layers} layers of {spec.top_k}, {TARGETS} targets of {EXAMPLES} examples, one thread"
     )
-    headings = ["weights", "M scores/s, alone", "M scores/s, together", "ratio", "weights of a target, ms"]
+    headings = [
+        *("weights", "M scores/s, alone", "together", "former loop", "time of six / of one", "of former / of six"),
+        "weights of a target, ms",
+    ]
     emit(headings, rows, {"results": results}, arguments.json)
     print(
         f"\npopularity of {documents:,} synthetic documents: counted in {counting:.2f} s, read in {1000 * kept:.0f} ms "
