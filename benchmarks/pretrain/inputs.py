@@ -9,6 +9,7 @@ A folder holds, as `python -m benchmarks.quality --cache FOLDER` leaves them:
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -123,6 +124,22 @@ def read_folder(folder: Path) -> Inputs:
             rankings.setdefault(target, {})[arm] = checked(arrays[key], len(documents), key)
     require(rankings, held_out, "held-out example of target")
     return Inputs([text for (text,) in documents], {target: held_out[target] for target in rankings}, rankings)
+
+
+def read_folders(folders: Sequence[Path]) -> Inputs:
+    """Return the inputs that a folder holds, with the rankings of further folders as arms "FOLDER: ARM".
+
+    Raises:
+        ValueError: the folders hold other documents or held-out texts, or as in `read_folder`.
+    """
+    first, *others = map(read_folder, folders)
+    rankings = {target: dict(arms) for target, arms in first.rankings.items()}
+    for folder, own in zip(folders[1:], others, strict=True):
+        if own.texts != first.texts or own.held_out != first.held_out:
+            raise ValueError(f"{folder} holds other documents or examples than {folders[0]}")
+        for target, arms in own.rankings.items():
+            rankings[target] |= {f"{folder.name}: {arm}": ranking for arm, ranking in arms.items()}
+    return dataclasses.replace(first, rankings=rankings)
 
 
 def checked(ranking: np.ndarray, documents: int, name: str) -> np.ndarray:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from benchmarks.pretrain.inputs import Inputs, read_folder, require, sample_inputs
+from benchmarks.pretrain.inputs import Inputs, read_folders, require, sample_inputs
 from benchmarks.pretrain.model import Compute
 from benchmarks.pretrain.runs import Experiment, Plan, prepare
 from benchmarks.pretrain.training import SIZES
@@ -14,7 +14,11 @@ from nagindex.backbone.devices import default_dtype, device_of
 
 PEER, SAMPLE_PEER = "absolute, plain", "shared words"
 INPUT_OPTIONS: dict[str, dict[str, Any]] = {
-    "folder": {"type": Path, "help": "documents, examples and rankings; by default the sample data"},
+    "folder": {
+        "type": Path,
+        "nargs": "+",
+        "help": "documents, examples and rankings, and further rankings of the same, as arms FOLDER: ARM; by default the sample data",
+    },
     "targets": {"nargs": "+", "help": "targets to evaluate; by default all"},
     "arms": {"nargs": "+", "help": "arms to train; by default all; random and the whole pool come always"},
     "examples": {"type": int, "help": "held-out examples of each target, drawn by a seed; by default all"},
@@ -47,7 +51,7 @@ TRAINING_OPTIONS: dict[str, dict[str, Any]] = {
     "budget": {"type": float, "default": 0.1, "help": "share of the pool's tokens that an arm chooses"},
     "seeds": {"type": int, "default": 3, "help": "models of each arm: other parameters, order, random documents"},
     "workers": {"type": int, "help": "processes of one thread each; by default 2, with a GPU or --quick 1"},
-    "runs": {"type": Path, "help": "folder that keeps finished runs; by default FOLDER/pretrain"},
+    "runs": {"type": Path, "help": "folder that keeps finished runs; by default pretrain in the first FOLDER"},
 }
 QUICK_TOKENS, QUICK_SEEDS = 10_000, 2
 
@@ -60,14 +64,14 @@ def experiment_of(arguments: argparse.Namespace, inputs: Inputs) -> Experiment:
     device = device_of(arguments.device)
     arguments.workers = arguments.workers or (2 if device.type == "cpu" and not arguments.quick else 1)
     if arguments.runs is None and arguments.folder:
-        arguments.runs = arguments.folder / "pretrain"
+        arguments.runs = arguments.folder[0] / "pretrain"
     compute = Compute(str(device), default_dtype(device))
     return prepare(inputs, Plan(SIZES[arguments.size], compute, arguments.tokens, arguments.budget))
 
 
 def inputs_of(arguments: argparse.Namespace) -> Inputs:
     """Return the inputs that the options name."""
-    inputs = read_folder(arguments.folder) if arguments.folder else sample_inputs()
+    inputs = read_folders(arguments.folder) if arguments.folder else sample_inputs()
     inputs = inputs.without_frames() if arguments.frames == "drop" else inputs
     return inputs.only(arguments.targets, arguments.arms, arguments.examples)
 

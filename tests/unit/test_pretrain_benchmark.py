@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import math
+import shutil
 from itertools import pairwise
 
 import duckdb
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.pretrain.comparison import differences, run_of, runs_of, values_of
-from benchmarks.pretrain.inputs import RANDOM, WHOLE, Inputs, Vocabulary, encode_documents, read_folder
+from benchmarks.pretrain.inputs import RANDOM, WHOLE, Inputs, Vocabulary, encode_documents, read_folder, read_folders
 from benchmarks.pretrain.intervals import bootstrap_interval, resampled_ratios, t_interval
 from benchmarks.pretrain.kneser_ney import TrigramModel, discounts
 from benchmarks.pretrain.model import BlockwiseLoss, Compute, Size, build, token_bits
@@ -259,6 +260,21 @@ def test_a_ranking_of_other_documents_is_refused(folder, tmp_path):
     np.savez(tmp_path / "rankings.npz", **{"colors|absolute, plain": np.zeros(60, np.int32)})
     with pytest.raises(ValueError, match="is not a permutation of 60 documents"):
         read_folder(tmp_path)
+
+
+def test_rankings_of_another_folder_are_further_arms(folder, inputs, tmp_path):
+    other = shutil.copytree(folder, tmp_path / "small")
+    both = read_folders([folder, other])
+    assert both.arms == [*inputs.arms, *(f"small: {arm}" for arm in inputs.arms)]
+    for target in both.rankings:
+        for arm in inputs.arms:
+            assert (both.rankings[target][f"small: {arm}"] == inputs.rankings[target][arm]).all()
+    with duckdb.connect() as connection:
+        connection.execute(f"COPY (FROM '{folder}/documents.parquet' LIMIT 30) TO '{other}/documents.parquet'")
+    rankings = {key: np.arange(30, dtype=np.int32) for key in np.load(folder / "rankings.npz").files}
+    np.savez(other / "rankings.npz", **rankings)
+    with pytest.raises(ValueError, match="small holds other documents or examples than"):
+        read_folders([folder, other])
 
 
 def test_inputs_have_the_arms_of_all_targets():
