@@ -95,6 +95,7 @@ def main() -> None:
     arguments = options(
         (__doc__ or "").splitlines()[0],
         **POOL_OPTIONS,
+        shares={"type": float, "nargs": "+", "default": SHARES, "help": "shares of the pool to select"},
         measure={"nargs": 3, "help": argparse.SUPPRESS},
         folder={"type": Path, "help": argparse.SUPPRESS},
     )
@@ -114,7 +115,7 @@ def main() -> None:
         write_pool(folder / "tiny.nagindex", 1000, spec=spec, kind=kind)
         np.save(folder / "target.npy", make_codes(200, seed=900, topic=3, spec=spec, kind=kind))
         rows, results = [], {}
-        for n in (min(SMALL, documents // 100), *(int(share * documents) for share in SHARES)):
+        for n in (min(SMALL, documents // 100), *(int(share * documents) for share in arguments.shares)):
             own, peer = (
                 in_a_process("benchmarks.large_selection", "--folder", folder, "--measure", case, n, index)
                 for case in ("query", "join")
