@@ -135,15 +135,15 @@ class Collector:
             weights: int64 [n], what each takes of the budget.
         """
         rows = np.flatnonzero((keys >= self._least(keys.dtype)) & alive[: len(keys)])
-        own = Hits(rows + start, keys[rows], weights[rows])
-        bins = bins_of_keys(own.keys, self.low, self.high)
+        bins = bins_of_keys(keys[rows], self.low, self.high)
         with self.lock:
             if self.threshold:
-                kept = bins >= self.threshold
-                own, bins = own.take(kept), bins[kept]
-            np.add.at(self.histogram, bins, own.weights)
-            self._append([own.positions, own.keys, own.weights][: 3 if self.weighted else 2])
-            self.since_threshold += len(bins)
+                kept = np.flatnonzero(bins >= self.threshold)
+                rows, bins = rows[kept], bins[kept]
+            own = [weights[rows]] if self.weighted else []
+            np.add.at(self.histogram, bins, own[0] if own else 1)
+            self._append([rows + start, keys[rows], *own])
+            self.since_threshold += len(rows)
             if self.since_threshold >= ROWS_PER_THRESHOLD:
                 self._raise_threshold()
 
