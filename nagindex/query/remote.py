@@ -36,8 +36,6 @@ from nagindex.storage.docs import ids_at, tokens_of
 from nagindex.storage.locations import index_folder, location
 from nagindex.storage.snapshot import Snapshot
 
-TASKS_PER_SLOT = 4
-"""More tasks than run at a time even out nodes of different speed."""
 HERE = "nagindex.query.remote"
 
 
@@ -150,9 +148,8 @@ class ClusterPasses(Passes):
 
     def _groups(self, parts: Sequence[Part]) -> list[Group]:
         """Return the segments with documents, a group for each task; parts are all segments in their order."""
-        numbers = np.array([number for number, part in enumerate(parts) if part.documents])
-        count = min(len(numbers), TASKS_PER_SLOT * self.cluster.slots.count)
-        return [_group(own.tolist(), parts) for own in np.array_split(numbers, max(count, 1))]
+        numbers = [number for number, part in enumerate(parts) if part.documents]
+        return [_group(own, parts) for own in self.cluster.split(numbers)]
 
     def _start(self, function: str, query: Query, groups: Sequence[Group], *arguments: Any) -> list[Task]:
         shared = self.cluster.share(query)
