@@ -8,8 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from clusters import DOCUMENTS, DUPLICATES, LIMIT, MORE, content, options, skipped
+from clusters import DOCUMENTS, DUPLICATES, LIMIT, MORE, command, content, options, skipped
 
 from nagindex.storage.manifest import read_latest, versions
 
@@ -78,6 +79,37 @@ def test_an_append_adds_what_is_new_and_queries_answer_as_without_ray(cluster, c
     asked = [sys.executable, script, index, *targets, cluster.address]
     selected = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True, timeout=LIMIT).stdout)
     assert min(selected.values()) > 20
+
+
+def test_verify_compact_and_optimize_print_exit_and_write_as_without_ray(cluster, write_index, random_codes, tmp_path):
+    """Of an index of twelve segments, one of them damaged for a time; what they hold is the same afterwards."""
+    rng, cuts = np.random.default_rng(0), range(100, 1200, 100)
+    here, there = tmp_path / "a" / "i", tmp_path / "b" / "i"
+    ids = [f"{number:04d}" for number in range(1200)]
+    written = write_index(here, random_codes(rng, 1200, 3, 4, 30), ids, [9] * 1200, width=30, cuts=cuts)
+    written.delete(ids=ids[150:260])
+    shutil.copytree(here, there)
+
+    def both(name):
+        runs = [
+            subprocess.run(command(name, *where, "--progress", "none"), capture_output=True, text=True, timeout=LIMIT)
+            for where in (["-i", here], ["-i", there, "--ray", cluster.address])
+        ]
+        local, remote = ([own.stdout, own.stderr, own.returncode] for own in runs)
+        assert [str(part).replace(str(there), str(here)) for part in remote] == [*map(str, local)]
+        return local[-1]
+
+    paths = [index / "segments" / written.manifest.segments[7].id / "nags.npy" for index in (here, there)]
+    whole = paths[0].read_bytes()
+    for path in paths:
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert both("verify") == 1
+    for path in paths:
+        path.write_bytes(whole)
+    assert [both(name) for name in ("verify", "compact", "optimize", "verify")] == [0] * 4
+    files = [[own.files for own in read_latest(index).segments] for index in (here, there)]
+    assert files[0] == files[1]
+    assert len(files[0]) == 1
 
 
 def test_a_bad_row_ends_the_run_with_the_local_message(cluster, more, drive, tmp_path):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from contextlib import contextmanager
 from typing import ClassVar
+from unittest.mock import patch
 
 import nagindex
 from nagindex.cluster import tasks as cluster_tasks
@@ -18,16 +20,19 @@ class Here(Tasks):
 
     Attributes:
         started: the functions of the tasks, with their arguments.
+        environment: variables that tasks find set.
     """
 
     started: ClassVar[list] = []
+    environment: ClassVar[dict] = {}
 
     def share(self, value):
         return value
 
     def start(self, function, *arguments):
         Here.started.append((function, arguments))
-        outcome, left = run(nagindex.__version__, function, *pickle.loads(pickle.dumps(arguments)))
+        with patch.dict(os.environ, Here.environment):
+            outcome, left = run(nagindex.__version__, function, *pickle.loads(pickle.dumps(arguments)))
         return Task(pickle.loads(pickle.dumps(outcome)), left)
 
     def answers(self, tasks):
@@ -38,8 +43,14 @@ class Here(Tasks):
             yield number, value
 
 
-def run_here(monkeypatch, *modules):
-    """Have the tasks that modules start run in this process, on a cluster with room for two at a time."""
+def run_here(monkeypatch, *modules, **environment):
+    """Have the tasks that modules start run in this process, on a cluster with room for two at a time.
+
+    Args:
+        monkeypatch: the fixture.
+        modules: those that start tasks.
+        environment: variables that tasks find set.
+    """
 
     @contextmanager
     def tasks(address, **options):
@@ -50,3 +61,4 @@ def run_here(monkeypatch, *modules):
         monkeypatch.setattr(module, "require_ray", lambda address: None)
     monkeypatch.setattr(cluster_tasks, "TASKS_PER_SLOT", 2)
     monkeypatch.setattr(Here, "started", [])
+    monkeypatch.setattr(Here, "environment", environment)
