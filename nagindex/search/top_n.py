@@ -148,12 +148,21 @@ class Collector:
         places = _places(keys, self.low, self.high)
         with self.lock:
             rows = np.flatnonzero(alive & (places >= self.threshold) if self.threshold else alive)
-            bins = _bins_at(places[rows])
-            np.add.at(self.histogram, bins, weights[rows])
-            self._append([rows + start, keys[rows], weights[rows]][: 3 if self.weighted else 2])
-            self.since_threshold += len(rows)
-            if self.since_threshold >= ROWS_PER_THRESHOLD:
-                self._raise_threshold()
+            self._take(Hits(rows + start, keys[rows], weights[rows]), _bins_at(places[rows]))
+
+    def add_hits(self, hits: Hits) -> None:
+        """Add documents that another collector of the same ranking holds, in any order."""
+        with self.lock:
+            bins = bins_of_keys(hits.keys, self.low, self.high)
+            reaching_it = bins >= self.threshold
+            self._take(hits.take(reaching_it), bins[reaching_it])
+
+    def _take(self, hits: Hits, bins: npt.NDArray[np.int32]) -> None:
+        np.add.at(self.histogram, bins, hits.weights)
+        self._append([hits.positions, hits.keys, hits.weights][: 3 if self.weighted else 2])
+        self.since_threshold += len(bins)
+        if self.since_threshold >= ROWS_PER_THRESHOLD:
+            self._raise_threshold()
 
     def result(self) -> Hits:
         """Return the hits of all documents that were added, in nearly the order in which they were."""
