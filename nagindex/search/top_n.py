@@ -92,6 +92,12 @@ def threshold_of(histogram: npt.NDArray[np.int64], budget: int) -> int:
     return max(0, len(above) - 1 - int(np.searchsorted(above, budget, side="right")))
 
 
+def _are_among(values: npt.NDArray[np.int64], ascending: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return which values are among others, bool [n]; `np.isin` would sort or hash those each time."""
+    places = np.searchsorted(ascending, values)
+    return np.append(ascending, -1)[places] == values
+
+
 class Collector:
     """Collects the hits of one ranking from blocks in any order, on any number of threads.
 
@@ -235,12 +241,12 @@ class Collector:
 
     def _keep(self, ties: npt.NDArray[np.int64] | None) -> None:
         """Keep the hits above the threshold, and of those in its bin these positions, by default all. Their order stays."""
-        size = 0
+        size, ties = 0, None if ties is None else np.sort(ties)
         for own, bins in self._blocks():
             kept = bins >= self.threshold
             if ties is not None:
                 here = np.flatnonzero(bins == self.threshold)
-                kept[here] = np.isin(own.positions[here], ties)
+                kept[here] = _are_among(own.positions[here], ties)
             end = size + int(kept.sum())
             for column, values in zip(self.columns, (own.positions, own.keys, own.weights), strict=False):
                 column[size:end] = values[kept]
