@@ -294,13 +294,10 @@ class Mirror:
         stored = {found.name: found.etag for found in self.store.listing("derived")}
         contents = {name: path.read_bytes() for name, path in local.items() if path.suffix == ".json"}
         hashes = {name: hashlib.sha256(own).hexdigest() for name, own in contents.items() if is_intact(own)}
-        complete = {
-            path.with_suffix("") for path in local.values() if path.suffix == ".json"
-        }  # others are being written
         arrays = [
             path
-            for name, path in local.items()
-            if path.suffix != ".json" and name not in stored and path.with_suffix("") in complete
+            for name, path in local.items()  # without its JSON file, an array is still being written
+            if path.suffix != ".json" and name not in stored and f"{name.rpartition('.')[0]}.json" in local
         ]
         changed = [
             name for name, own in hashes.items() if name not in stored or (name in known and known[name][1] != own)

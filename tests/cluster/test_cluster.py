@@ -1,5 +1,6 @@
 """On a Ray cluster an index becomes what one process makes of the corpus, whatever happens to nodes and to the driver."""
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from clusters import DOCUMENTS, DUPLICATES, LIMIT, MORE, command, content, options, skipped
 
+from nagindex.storage.commit import commit
 from nagindex.storage.manifest import read_latest, versions
 
 RAY = importlib.util.find_spec("ray")
@@ -110,6 +112,35 @@ def test_verify_compact_and_optimize_print_exit_and_write_as_without_ray(cluster
     files = [[own.files for own in read_latest(index).segments] for index in (here, there)]
     assert files[0] == files[1]
     assert len(files[0]) == 1
+
+
+def test_a_node_that_is_lost_stops_no_compaction(cluster, write_index, random_codes, tmp_path):
+    """Its tasks run again elsewhere, and leave alone what they had published; no document is lost or twice."""
+    rng, documents, segments = np.random.default_rng(1), 40_000, 40
+    size, path = documents // segments, tmp_path / "i"
+    ids = [f"{number:05d}" for number in range(documents)]
+    codes, cuts = random_codes(rng, documents, 3, 4, 30), range(size, documents, size)
+    index = write_index(path, codes, ids, [9] * documents, width=30, cuts=cuts)
+    index.delete(ids=ids[::size])
+
+    def told_apart(current):
+        """Segments of other libraries are not merged: each is a group of its own, for its deleted row."""
+        entries = [dataclasses.replace(own, libraries={"n": f"{n % 2}"}) for n, own in enumerate(current.segments)]
+        return current.following("test", tuple(entries))
+
+    begun = commit(path, told_apart).version
+    before = content(path)
+    with subprocess.Popen(command("compact", "-i", path, "--ray", cluster.address), stderr=subprocess.PIPE) as driver:
+        while read_latest(path).version < begun + 3:
+            assert driver.poll() is None, driver.stderr.read()
+        cluster.lose()
+        said = driver.communicate(timeout=LIMIT)[1].decode()
+    cluster.join()
+    assert driver.returncode == 0, said
+    after = read_latest(path)
+    assert [own.deleted_documents for own in after.segments] == [0] * segments
+    assert after.version == begun + segments
+    assert content(path) == before
 
 
 def test_a_bad_row_ends_the_run_with_the_local_message(cluster, more, drive, tmp_path):
