@@ -95,7 +95,8 @@ def threshold_of(histogram: npt.NDArray[np.int64], budget: int) -> int:
 def _are_among(values: npt.NDArray[np.int64], ascending: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
     """Return which values are among others, bool [n]; `np.isin` would sort or hash those each time."""
     places = np.searchsorted(ascending, values)
-    return np.append(ascending, -1)[places] == values
+    found: npt.NDArray[np.bool_] = np.append(ascending, -1)[places] == values
+    return found
 
 
 class Collector:

@@ -75,7 +75,7 @@ def _info(url: str) -> dict[str, Any]:
     found = api.get_paths_info(place.repo_id, place.path_in_repo, revision=place.revision, repo_type=place.repo_type)
     if not found:
         raise FileNotFoundError(url)
-    return {"type": "file" if isinstance(found[0], RepoFile) else "directory"} | vars(found[0])
+    return {"type": "file" if isinstance(found[0], RepoFile) else "directory", **vars(found[0])}
 
 
 def _path(url: str) -> str:
