@@ -8,10 +8,10 @@ PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
 OLDEST := .venv/oldest
 AUDIT := .venv/audit
 # What the versions of libraries can change: definitions, formats, models, engines, the command line; not the benchmarks, for
-# which that set has not all libraries, nor the Hub, whose made-up server speaks to its present client. Two tests are of the
-# newest set only: they add to an index of another set of libraries, whose tokenizer is written down in another way.
+# which that set has not all libraries. Two tests are of the newest set only: they add to an index of another set of libraries,
+# whose tokenizer is written down in another way.
 OLDEST_TESTS ?= tests/unit tests/golden tests/property/test_oracle.py tests/e2e/test_cli_flow.py tests/e2e/test_cli_optimize.py \
-	--ignore tests/unit/test_devices.py --ignore tests/unit/test_quality_benchmark.py --ignore tests/unit/test_hub.py \
+	--ignore tests/unit/test_devices.py --ignore tests/unit/test_quality_benchmark.py \
 	--deselect tests/golden/test_old_indexes.py::test_its_documents_are_encoded_again_from_their_sources \
 	--deselect tests/golden/test_old_indexes.py::test_it_is_appended_to_compacted_and_vacuumed
 

@@ -1,6 +1,8 @@
 """Seconds and memory of selections from a thousand documents to nearly all of a synthetic pool, written as Parquet, against DuckDB alone.
 
-    python -m benchmarks.large_selection [--documents 10M] [--index INDEX] [--quick] [--json FILE]
+    python -m benchmarks.large_selection [--documents 10M] [--index INDEX] [--ray] [--quick] [--json FILE]
+
+With --ray, tasks of a local cluster read the codes; times and memory are those of the process that asks.
 
 Each selection runs in a process of its own, which first performs the same query on a tiny pool. The memory is the peak of what the process
 allocates (anonymous pages) beyond what it had then; files, mapped or cached, do not count, as the system takes them back when it needs
@@ -15,6 +17,7 @@ import json
 import tempfile
 import threading
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,7 @@ import nagindex
 from benchmarks.memory import memory_mb
 from benchmarks.report import emit, in_a_process, options
 from benchmarks.synthetic import POOL_OPTIONS, SPEC, kind_of, make_codes, pool_of, write_pool
+from nagindex.cluster.connection import AUTO, LOCAL, connected
 from nagindex.corpus.sql import connect
 from nagindex.storage.docs import join_documents
 from nagindex.storage.snapshot import Snapshot
@@ -52,10 +56,10 @@ class Peak:
         self._thread.join()
 
 
-def select(index: Path, n: int, target: np.ndarray, output: Path) -> dict[str, float]:
+def select(index: Path, n: int, target: np.ndarray, output: Path, ray: str | None) -> dict[str, float]:
     """Select and write n documents; return the seconds of the ranking, of the rows and of writing."""
     started = time.perf_counter()
-    selection = nagindex.open(index).query(target, n=n)
+    selection = nagindex.open(index).query(target, n=n, ray=ray)
     found = time.perf_counter()
     selection.to_parquet(output)
     ranking = selection.plan.actual["seconds"]
@@ -80,13 +84,17 @@ def join_in_one_statement(index: Path, n: int, output: Path) -> dict[str, float]
 def measure(case: str, n: int, index: Path, folder: Path) -> None:
     """Run a case on a tiny pool, then on the index, and print the second run's seconds and peak memory as JSON."""
     target, output = np.load(folder / "target.npy"), folder / "selection.parquet"
+    ray = AUTO if case == "ray" else None
 
     def run(pool: Path, count: int) -> dict[str, float]:
-        return select(pool, count, target, output) if case == "query" else join_in_one_statement(pool, count, output)
+        return (
+            join_in_one_statement(pool, count, output) if case == "join" else select(pool, count, target, output, ray)
+        )
 
-    run(folder / "tiny.nagindex", 100)
-    with Peak() as peak:
-        seconds = run(index, n)
+    with connected(LOCAL) if ray else nullcontext():
+        run(folder / "tiny.nagindex", 100)
+        with Peak() as peak:
+            seconds = run(index, n)
     print(json.dumps(seconds | {"memory_mb": peak.most - peak.before}))
 
 
@@ -96,6 +104,7 @@ def main() -> None:
         (__doc__ or "").splitlines()[0],
         **POOL_OPTIONS,
         shares={"type": float, "nargs": "+", "default": SHARES, "help": "shares of the pool to select"},
+        ray={"action": "store_true", "help": "have the tasks of a local Ray cluster read the codes"},
         measure={"nargs": 3, "help": argparse.SUPPRESS},
         folder={"type": Path, "help": argparse.SUPPRESS},
     )
@@ -118,7 +127,7 @@ def main() -> None:
         for n in (min(SMALL, documents // 100), *(int(share * documents) for share in arguments.shares)):
             own, peer = (
                 in_a_process("benchmarks.large_selection", "--folder", folder, "--measure", case, n, index)
-                for case in ("query", "join")
+                for case in ("ray" if arguments.ray else "query", "join")
             )
             own_seconds, peer_seconds = (
                 sum(s for key, s in found.items() if key != "memory_mb") for found in (own, peer)

@@ -27,6 +27,8 @@ import numpy.typing as npt
 
 from benchmarks.large_selection import Peak
 from benchmarks.report import emit, in_a_process, options
+from nagindex.cluster.connection import Slots
+from nagindex.cluster.tasks import Tasks
 from nagindex.nag import NagSpec
 from nagindex.query.pool import ScoredPool
 from nagindex.query.remote import ClusterPasses, Group, Limits
@@ -73,7 +75,7 @@ def keys_of(segment: int) -> npt.NDArray[np.int64]:
     return (np.bitwise_count(drawn).astype(np.int64) << 20) + (drawn & np.uint64(0xFFF)).astype(np.int64)
 
 
-class MadeUpTasks:
+class MadeUpTasks(Tasks):
     """Stands for a cluster: tasks run in this process, when their answers are asked for.
 
     Attributes:
@@ -81,9 +83,8 @@ class MadeUpTasks:
         bytes: of their answers.
     """
 
-    slots = SimpleNamespace(count=SLOTS, cpus=1)
-
     def __init__(self, starts: npt.NDArray[np.int64]) -> None:
+        super().__init__(Slots(0, 1, SLOTS))
         self.starts, self.seconds, self.bytes = starts, 0.0, 0
 
     def share(self, value: object) -> object:
@@ -135,7 +136,7 @@ def measure(folder: Path, selected: int) -> dict[str, float]:
         started = time.process_time()
         parts = Candidates(snapshot).parts(tokens=False)
         tasks = MadeUpTasks(snapshot.starts)
-        passes = ClusterPasses(tasks, snapshot)  # type: ignore[arg-type]
+        passes = ClusterPasses(tasks, snapshot)
         groups = passes._groups(parts)
         found["planning"] = time.process_time() - started
         found["tasks"], found["groups_mb"] = len(groups), len(pickle.dumps(groups)) / 1e6

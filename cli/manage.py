@@ -13,7 +13,7 @@ import nagindex
 from nagindex.arguments import layer_ranges
 
 from .messages import note, warn, with_flags, with_flags_in
-from .options import index_option, json_option, plural, size
+from .options import index_option, json_option, plural, ray_option, size
 from .tables import table, terminal_width
 
 
@@ -106,12 +106,13 @@ def _graphs(graphs: dict[str, Any] | None, stored: int) -> str:
 
 @click.command()
 @index_option
+@ray_option("Read on the nodes of a Ray cluster, all of which see the index")
 @json_option
-def verify(index: str | Path, as_json: bool) -> None:
+def verify(index: str | Path, ray: str | None, as_json: bool) -> None:
     """Check every byte and every code of an index."""
     opened = nagindex.open(index, check=False)
     manifest = opened.manifest
-    found = [with_flags(str(error)) for error in opened.verify()]
+    found = [with_flags(str(error)) for error in opened.verify(ray=ray)]
     if as_json:
         click.echo(json.dumps({"index": str(index), "version": manifest.version, "damage": found}))
     else:
@@ -154,14 +155,15 @@ def delete(index: str | Path, ids_file: Any, where: str | None) -> None:
 
 @click.command()
 @index_option
-def compact(index: str | Path) -> None:
+@ray_option("Merge on the nodes of a Ray cluster, all of which see the index")
+def compact(index: str | Path, ray: str | None) -> None:
     """Merge small segments; drop deleted rows for good.
 
     The order of documents stays.
     """
     opened = nagindex.open(index)
     before, version = len(opened.segments), opened.manifest.version
-    opened.compact()
+    opened.compact(ray=ray)
     if opened.manifest.version == version:
         apart = ", which are full, or differ in libraries or in the content of a source" if before > 1 else ""
         note(f"Nothing to compact: {plural(before, 'segment')} without deleted rows{apart}")

@@ -189,16 +189,22 @@ class Index(RankingIndex, DescribingIndex, AnalyzingIndex):
 
     @checked
     @reports_progress
-    def compact(self, *, progress: ProgressCallback | None = None) -> None:
+    def compact(self, *, ray: str | None = None, progress: ProgressCallback | None = None) -> None:
         """Merge small segments, drop deleted rows for good, and pin the result; the order of documents stays.
 
         Args:
+            ray: the Ray cluster whose tasks merge segments; see `build`.
             progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            BadInputError, InputNotFoundError: there is no such cluster, or a node of it does not see the index.
+            DamagedIndexError: a segment is not what was written.
+            MissingDependencyError: `ray` is given, and Ray is not installed.
         """
         from nagindex.maintenance.compact import compact
 
         self.refresh()
-        compact(self.path, self.manifest)
+        compact(self.path, self.manifest, ray=ray)
         self.refresh()
 
     @checked
@@ -207,20 +213,24 @@ class Index(RankingIndex, DescribingIndex, AnalyzingIndex):
         self,
         *,
         refit: bool = False,
+        ray: str | None = None,
         progress: ProgressCallback | None = None,
     ) -> Optimized:
         """Connect the documents that no neighbor graph covers yet: graphs are for approximate answers and `neighbors`.
 
         Args:
             refit: whether to build all graphs anew, from a new sample.
+            ray: the Ray cluster whose tasks build graphs; see `build`. The sample is read here.
             progress: called with a `Progress` as each step begins, advances and ends.
 
         Raises:
-            BadInputError: the index is empty.
+            BadInputError: the index is empty, or there is no such cluster.
+            InputNotFoundError: there is no such cluster, or a node of it does not see the index.
+            MissingDependencyError: `ray` is given, and Ray is not installed.
         """
         from nagindex.sketches.build import optimize
 
-        return optimize(self.path, refit=refit)
+        return optimize(self.path, refit=refit, ray=ray)
 
     @checked
     def vacuum(self, *, keep: int = 1, grace: float = GRACE_SECONDS) -> Vacuumed:

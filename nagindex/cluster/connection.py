@@ -143,17 +143,18 @@ def _own_signal_handlers() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def slots_of(nodes: Sequence[Mapping[str, Any]], device: str) -> Slots:
+def slots_of(nodes: Sequence[Mapping[str, Any]], device: str, *, most_cpus: int = CPUS_OF_WORKER) -> Slots:
     """Return what each worker takes of a cluster: a GPU where a node has one, else as many CPUs as the smallest node has.
 
     Args:
         nodes: as `ray.nodes()` returns them.
         device: `auto`, `cpu` or `cuda`.
+        most_cpus: the most that a worker without a GPU takes.
     """
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     gpus = sum(int(own.get("GPU", 0)) for own in alive)
     if device == "cuda" or (device == "auto" and gpus):
         return Slots(1, 1, max(gpus, 1))
     sizes = [int(own["CPU"]) for own in alive if own.get("CPU", 0) >= 1]
-    cpus = min([*sizes, CPUS_OF_WORKER]) if sizes else 1
+    cpus = min([*sizes, most_cpus]) if sizes else 1
     return Slots(0, cpus, max(sum(size // cpus for size in sizes), 1))

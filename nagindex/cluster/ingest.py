@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from nagindex.cluster.connection import DEVICES, require_ray
 from nagindex.cluster.pool import Pool, pool
+from nagindex.cluster.worker import require_folders
 from nagindex.corpus.sources import Source
-from nagindex.errors import BadInputError, InputNotFoundError
+from nagindex.errors import BadInputError
 from nagindex.ingest.duplicates import SourceOrder
 from nagindex.ingest.jobs import Job, merge_parts, run_part, sum_progress
 from nagindex.ingest.options import Shard
@@ -140,10 +140,7 @@ def run_shard(job: Job, number: int, count: int, backbone: Backbone | None) -> t
         NagIndexError: as `run_part`.
     """
     indexes = tuple(map(index_folder, job.indexes))
-    for folder in {*map(str, indexes), *(source.root for source in job.sources)}:
-        if not Path(folder).is_dir():
-            node = f"not there on node {socket.gethostname()}"
-            raise InputNotFoundError(f"{folder}: {node}; index and corpus must lie on a file system that all nodes see")
+    require_folders(*indexes, *{source.root for source in job.sources})
     return run_part(dataclasses.replace(job, indexes=indexes), number, count, backbone)
 
 

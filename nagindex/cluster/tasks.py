@@ -6,10 +6,12 @@ import importlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from nagindex._version import __version__
-from nagindex.cluster.connection import Slots, connected, slots_of
+from nagindex.cluster.connection import CPUS_OF_WORKER, Slots, connected, slots_of
 from nagindex.cluster.worker import DONE, FAILED, Outcome, other_version
 from nagindex.errors import NagIndexError
 from nagindex.progress import Progress, report
@@ -17,6 +19,10 @@ from nagindex.workers.child import pack_error, unpack_error
 
 RETRIES = 20
 """How often a task is run again whose node or process was lost."""
+TASKS_PER_SLOT = 4
+"""More tasks than run at a time even out nodes of different speed."""
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,13 @@ class Tasks:
 
     def __init__(self, slots: Slots) -> None:
         self.slots = slots
+
+    def split(self, items: Sequence[Item]) -> list[list[Item]]:
+        """Return items in consecutive groups, one for each task of several for each slot; none of them is empty."""
+        count = min(len(items), TASKS_PER_SLOT * self.slots.count)
+        return [
+            [items[place] for place in own] for own in np.array_split(np.arange(len(items)), max(count, 1)) if len(own)
+        ]
 
     def share(self, value: Any) -> Any:
         """Return a reference to a value that several tasks take, which is sent to each node once."""
@@ -103,8 +116,12 @@ def run(version: str, function: str, *arguments: Any) -> tuple[Outcome, Any]:
 
 
 @contextmanager
-def tasks(address: str) -> Iterator[Tasks]:
+def tasks(address: str, *, most_cpus: int = CPUS_OF_WORKER) -> Iterator[Tasks]:
     """Context in which tasks run on the CPUs of a Ray cluster; see `connected`.
+
+    Args:
+        address: of the cluster.
+        most_cpus: the most that a task takes; no node's CPUs are left over by it.
 
     Raises:
         BadInputError, InputNotFoundError, MissingDependencyError: as `connected`.
@@ -113,4 +130,4 @@ def tasks(address: str) -> Iterator[Tasks]:
     with connected(address):
         import ray
 
-        yield Tasks(slots_of(ray.nodes(), "cpu"))
+        yield Tasks(slots_of(ray.nodes(), "cpu", most_cpus=most_cpus))

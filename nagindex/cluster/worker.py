@@ -8,10 +8,11 @@ import socket
 import time
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from nagindex._version import __version__
-from nagindex.errors import NagIndexError
+from nagindex.errors import InputNotFoundError, NagIndexError
 from nagindex.progress import Progress, reporting
 from nagindex.workers.child import pack_error
 
@@ -25,6 +26,14 @@ def other_version(version: str) -> Outcome:
     """Return the failure on a node that has another version of nagindex than the driver."""
     node = f"node {socket.gethostname()} has nagindex {__version__}, and this one {version}"
     return FAILED, pack_error(NagIndexError(f"{node}; install the same on all nodes"))
+
+
+def require_folders(*folders: Path | str) -> None:
+    """Raise InputNotFoundError unless this node sees folders."""
+    for folder in folders:
+        if not Path(folder).is_dir():
+            node = f"not there on node {socket.gethostname()}"
+            raise InputNotFoundError(f"{folder}: {node}; index and corpus must lie on a file system that all nodes see")
 
 
 class Board:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from nagindex.corpus.columns import Fields, by_path, format_names
-from nagindex.corpus.remote_parquet import quote_file, raise_failure, reason_of_failure
+from nagindex.corpus.remote_parquet import connect_to, quote_file, raise_failure, reason_of_failure
 from nagindex.corpus.sources import Position, Source, SourcePath
 from nagindex.corpus.sql import connect, quote_name, quote_value
 from nagindex.errors import BadInputError
@@ -55,7 +55,7 @@ def metadata_value(path: SourcePath, key: str) -> str | None:
 
     sql = f"SELECT value FROM parquet_kv_metadata({quote_file(path)}) WHERE key = {quote_value(key)}::BLOB"
     try:
-        rows = connect(threads=1).execute(sql).fetchall()
+        rows = connect_to(path).execute(sql).fetchall()
     except duckdb.Error:
         raise_failure(path)
         return None

@@ -40,6 +40,17 @@ def quote_file(path: SourcePath, connection: DuckDBPyConnection | None = None) -
     return quote_value(token)
 
 
+def connect_to(path: SourcePath) -> DuckDBPyConnection:
+    """Return a connection on which the metadata of a remote file is read once, and kept as long as the process lives.
+
+    Corpora are not read by it: what is kept would grow with their files.
+    """
+    connection = connect(threads=1)
+    if isinstance(path, RemoteFile):
+        connection.execute("SET SESSION parquet_metadata_cache = true")
+    return connection
+
+
 def raise_failure(path: SourcePath) -> None:
     """Raise what a store raised while DuckDB read a file, if that is why a statement failed."""
     failure = _FAILURES.pop(_token(path), None) if isinstance(path, RemoteFile) else None

@@ -131,12 +131,17 @@ class OpenedIndex:
 
     @checked
     @reports_progress
-    def verify(self, *, progress: ProgressCallback | None = None) -> list[NagIndexError]:
+    def verify(self, *, ray: str | None = None, progress: ProgressCallback | None = None) -> list[NagIndexError]:
         """Return one error for each damage found in the index, down to every byte and every code.
 
         Args:
+            ray: the Ray cluster whose tasks read the segments; see `build`.
             progress: called with a `Progress` as each step begins, advances and ends.
+
+        Raises:
+            BadInputError, InputNotFoundError: there is no such cluster, or a node of it does not see the index.
+            MissingDependencyError: `ray` is given, and Ray is not installed.
         """
         from nagindex.maintenance.verify import verify
 
-        return list(verify(self.snapshot))
+        return list(verify(self.snapshot, ray=ray))

@@ -10,53 +10,106 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from nagindex.cluster.connection import require_ray
+from nagindex.cluster.tasks import tasks
+from nagindex.cluster.worker import require_folders
 from nagindex.corpus.sql import connect, quote_value
+from nagindex.nag import NagSpec
 from nagindex.progress import step
 from nagindex.storage import segment as segments
 from nagindex.storage.commit import commit
 from nagindex.storage.disk_errors import writing
-from nagindex.storage.manifest import Manifest, SegmentEntry, require_newest
+from nagindex.storage.locations import index_folder, location
+from nagindex.storage.manifest import Manifest, SegmentEntry, read_latest, require_newest
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SourceSpan
 from nagindex.storage.tables import DOCS_ROW_GROUP, scan_sql
 
+Group = list[SegmentEntry]
+"""Neighboring segments that are merged into one."""
 
-def compact(index: Path, manifest: Manifest) -> Manifest:
-    """Merge runs of small neighboring segments, without their deleted rows; return the resulting version.
+
+def compact(index: Path, manifest: Manifest, *, ray: str | None = None) -> None:
+    """Merge runs of small neighboring segments, without their deleted rows.
 
     The order of documents does not change. Segments that another writer changes meanwhile are left alone.
+
+    Args:
+        index: the index's folder.
+        manifest: the current version.
+        ray: the Ray cluster whose tasks merge and publish segments; by default this process does.
+
+    Raises:
+        BadInputError, InputNotFoundError: there is no such cluster, or a node of it does not see the index.
+        DamagedIndexError: a segment is not what was written.
+        MissingDependencyError: Ray is not installed.
     """
+    if ray is not None:
+        require_ray(ray)
     require_newest(index)
-    latest, groups = manifest, _groups(index, manifest)
-    with step("merging segments", sum(len(group) for group in groups), "segments") as advance:
-        for group in groups:
-            latest = _replace(index, group, _merge(index, manifest, group))
-            advance(len(group))
-    return latest
+    groups, spec = _groups(index, manifest), manifest.fingerprint.spec
+    if ray is None or not groups:
+        with step("merging segments", sum(map(len, groups)), "segments") as advance:
+            for group in groups:
+                _replace(index, group, _merge(index, spec, group))
+                advance(len(group))
+        return
+    with tasks(ray, most_cpus=1) as cluster:
+        shares = cluster.split(groups)
+        place = location(index.absolute())
+        started = [cluster.start(f"{__name__}:merge_there", place, spec, share) for share in shares]
+        with step("merging segments", sum(map(len, groups)), "segments") as advance:
+            for number, _ in cluster.answers(started):
+                advance(sum(map(len, shares[number])))
 
 
-def _replace(index: Path, group: Sequence[SegmentEntry], merged: SegmentEntry) -> Manifest:
-    """Publish a segment in place of those that it was merged from, unless another writer changed them; return the current version."""
+def merge_there(place: str, spec: NagSpec, groups: Sequence[Group]) -> tuple[None, None]:
+    """Merge groups of segments, and publish each that is done. A task.
+
+    Args:
+        place: the index's folder, or its URL.
+        spec: shape of the NAGs.
+        groups: those that the current version no longer has, as where the task ran before on a node that was lost, are left alone.
+
+    Raises:
+        DamagedIndexError: a segment is not what was written.
+        InputNotFoundError: this node does not see the index.
+    """
+    index = index_folder(place)
+    require_folders(index)
+    current = read_latest(index).segments
+    for group in groups:
+        if _first_of(current, group) is not None:
+            _replace(index, group, _merge(index, spec, group))
+    return None, None
+
+
+def _first_of(entries: Sequence[SegmentEntry], group: Group) -> int | None:
+    """Return where the segments of a group begin among others; None if they are not neighbors there, unchanged."""
+    ids = [entry.id for entry in entries]
+    if group[0].id not in ids:
+        return None
+    first = ids.index(group[0].id)
+    return first if list(entries[first : first + len(group)]) == group else None
+
+
+def _replace(index: Path, group: Group, merged: SegmentEntry) -> None:
+    """Publish a segment in place of those that it was merged from, unless another writer changed them."""
 
     def change(current: Manifest) -> Manifest | None:
+        first = _first_of(current.segments, group)
+        if first is None:
+            return None
         entries = list(current.segments)
-        try:
-            first = entries.index(group[0])
-        except ValueError:
-            return None
-        if tuple(entries[first : first + len(group)]) != tuple(group):
-            return None
         entries[first : first + len(group)] = [merged]
         return current.following("compact", tuple(entries))
 
-    latest = commit(index, change)
-    if merged not in latest.segments:  # another writer changed a segment of the group
+    if merged not in commit(index, change).segments:  # another writer changed a segment of the group
         shutil.rmtree(index / "segments" / merged.id, ignore_errors=True)
-    return latest
 
 
-def _groups(index: Path, manifest: Manifest) -> list[list[SegmentEntry]]:
+def _groups(index: Path, manifest: Manifest) -> list[Group]:
     """Return runs of neighboring segments to rewrite: several that fit into one segment, or one with deleted rows."""
-    groups: list[list[SegmentEntry]] = []
+    groups: list[Group] = []
     size = 0
     contents: dict[str, tuple[str, str | None]] = {}
     for entry in manifest.segments:
@@ -75,9 +128,8 @@ def _groups(index: Path, manifest: Manifest) -> list[list[SegmentEntry]]:
     return [group for group in groups if len(group) > 1 or group[0].deleted_documents]
 
 
-def _merge(index: Path, manifest: Manifest, group: Sequence[SegmentEntry]) -> SegmentEntry:
+def _merge(index: Path, spec: NagSpec, group: Group) -> SegmentEntry:
     """Write a segment with the rows of others that are not deleted, in order; return its entry."""
-    spec = manifest.fingerprint.spec
     members = [Segment(index, entry, spec) for entry in group]
     rows = [np.flatnonzero(member.alive()) for member in members]
     skipped = [row for member in members for row in member.skipped()]

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
+from nagindex.cluster.connection import require_ray
+from nagindex.cluster.tasks import tasks
+from nagindex.cluster.worker import require_folders
 from nagindex.corpus.sql import connect
 from nagindex.errors import DamagedIndexError, NagIndexError
-from nagindex.nag import invalid_rows
+from nagindex.nag import NagSpec, invalid_rows
 from nagindex.progress import step
 from nagindex.sketches import popularity
 from nagindex.sketches.graphs import current_graphs
 from nagindex.storage.calibration import calibration_damage
-from nagindex.storage.locations import release, separate_mirror
-from nagindex.storage.manifest import Manifest, manifest_path, missing_version, read_manifest, versions
+from nagindex.storage.locations import index_folder, location, release, separate_mirror
+from nagindex.storage.manifest import (
+    Manifest,
+    SegmentEntry,
+    manifest_path,
+    missing_version,
+    read_manifest,
+    versions,
+)
 from nagindex.storage.segment import Segment
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.tables import scan_sql
@@ -24,19 +35,48 @@ from nagindex.targets.cache import damaged_files
 ROWS_PER_CHECK = 4096
 
 
-def verify(snapshot: Snapshot) -> Iterator[NagIndexError]:
+@dataclass(frozen=True)
+class Check:
+    """What is checked of a segment.
+
+    Attributes:
+        entry: the segment, with the files to check.
+        version: None where codes and rows are checked, too; else the version that names these files, which others do not.
+    """
+
+    entry: SegmentEntry
+    version: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        """Size of the files."""
+        return sum(file.bytes for file in self.entry.files.values())
+
+
+Damage = list[NagIndexError]
+
+
+def verify(snapshot: Snapshot, *, ray: str | None = None) -> Iterator[NagIndexError]:
     """Yield one error for each damage found: lengths, checksums, codes, row counts, derived data, other versions.
 
     Of an index in an object store every object is fetched anew, into a folder of its own that holds one segment at a time.
 
     Args:
         snapshot: the version whose codes and rows are checked; of other versions, only files are.
+        ray: the Ray cluster whose tasks read the segments; by default this process does.
+
+    Raises:
+        BadInputError, InputNotFoundError: there is no such cluster, or a node of it does not see the index.
+        MissingDependencyError: Ray is not installed.
     """
+    if ray is not None:
+        require_ray(ray)
+    place = location(snapshot.path.absolute())
     with separate_mirror(snapshot.path) as folder:
-        yield from _damage(Snapshot(folder, snapshot.manifest))
+        yield from _damage(Snapshot(folder, snapshot.manifest), ray, place)
 
 
-def _damage(snapshot: Snapshot) -> Iterator[NagIndexError]:
+def _damage(snapshot: Snapshot, ray: str | None, place: str) -> Iterator[NagIndexError]:
     index, manifest = snapshot.path, snapshot.manifest
     numbers, manifests = versions(index), list[Manifest]()
     for number in numbers:
@@ -46,16 +86,12 @@ def _damage(snapshot: Snapshot) -> Iterator[NagIndexError]:
             yield error
     yield from _missing_manifests(index, numbers)
     yield from filter(None, [calibration_damage(index, manifest.fingerprint)])
-    sizes = [sum(file.bytes for file in segment.entry.files.values()) for segment in snapshot.segments]
-    with step("verifying files", sum(sizes), "bytes") as advance:
-        for segment, size in zip(snapshot.segments, sizes, strict=True):
-            damage = list(segment.damage())
+    checks = [*map(Check, manifest.segments), *_checks_of_others(manifest, manifests)]
+    spec = manifest.fingerprint.spec
+    found = _check_here(index, spec, checks) if ray is None else _check_on_cluster(ray, place, spec, checks)
+    for check, damage in zip(checks, found, strict=True):
+        if damage and (check.version is None or check.version in versions(index)):  # or vacuumed meanwhile
             yield from damage
-            if not damage:
-                yield from _inconsistencies(segment)
-            release(index, segment.entry.id)
-            advance(size)
-    yield from _damaged_in_others(index, manifest, manifests)
     yield from _damaged_graphs(index, manifest)
     for path in (*popularity.damaged_files(index, manifest.segments), *damaged_files(index / "derived" / "targets")):
         yield DamagedIndexError(path, "content does not match the SHA-256 in its name")
@@ -80,16 +116,58 @@ def _missing_manifests(index: Path, numbers: Sequence[int]) -> Iterator[DamagedI
         )
 
 
-def _damaged_in_others(index: Path, manifest: Manifest, others: Iterable[Manifest]) -> Iterator[NagIndexError]:
-    """Yield one error for each damaged file that only other versions name, unless they have been vacuumed meanwhile."""
+def _checks_of_others(manifest: Manifest, others: Iterable[Manifest]) -> Iterator[Check]:
+    """Yield the checks of files that only other versions name."""
     checked = {(entry.id, name) for entry in manifest.segments for name in entry.files}
     for other in others:
         for entry in other.segments:
             files = {name: file for name, file in entry.files.items() if (entry.id, name) not in checked}
             checked.update((entry.id, name) for name in files)
-            own = Segment(index, dataclasses.replace(entry, files=files), manifest.fingerprint.spec)
-            yield from (error for error in own.damage() if other.version in versions(index))
-            release(index, entry.id)
+            if files:
+                yield Check(dataclasses.replace(entry, files=files), other.version)
+
+
+def _check_here(index: Path, spec: NagSpec, checks: Sequence[Check]) -> Iterator[Damage]:
+    """Yield the damage of each segment."""
+    with step("verifying files", sum(check.bytes for check in checks), "bytes") as advance:
+        for check in checks:
+            segment = Segment(index, check.entry, spec)
+            damage: Damage = list(segment.damage())
+            if not damage and check.version is None:
+                damage += _inconsistencies(segment)
+            release(index, check.entry.id)
+            advance(check.bytes)
+            yield damage
+
+
+def _check_on_cluster(ray: str, place: str, spec: NagSpec, checks: Sequence[Check]) -> list[Damage]:
+    """Return the damage of each segment, which tasks on a cluster find, those of consecutive segments each."""
+    with tasks(ray, most_cpus=1) as cluster:
+        groups = cluster.split(checks)
+        started = [cluster.start(f"{__name__}:check_there", place, spec, group) for group in groups]
+        found = dict[int, list[Damage]]()
+        with step("verifying files", sum(check.bytes for check in checks), "bytes") as advance:
+            for number, damage in cluster.answers(started):
+                found[number] = damage
+                advance(sum(check.bytes for check in groups[number]))
+    return [damage for number in range(len(groups)) for damage in found[number]]
+
+
+def check_there(place: str, spec: NagSpec, checks: Sequence[Check]) -> tuple[list[Damage], None]:
+    """Return the damage of each segment. A task.
+
+    Args:
+        place: the index's folder, or its URL.
+        spec: shape of the NAGs.
+        checks: of the segments.
+
+    Raises:
+        InputNotFoundError: this node does not see the index.
+    """
+    folder = index_folder(place)
+    require_folders(folder)
+    with separate_mirror(folder) as index:
+        return list(_check_here(index, spec, checks)), None
 
 
 def _damaged_graphs(index: Path, manifest: Manifest) -> Iterator[NagIndexError]:

@@ -1,7 +1,8 @@
 """The passes of a query over the codes by tasks on a Ray cluster, each of which reads some segments of the index.
 
 For a ranking, each task leaves the documents that its own segments could give on its node, and sends a histogram of their keys,
-weighted by what they take of the budget. The sum of the histograms tells the threshold; only documents that reach it are sent.
+weighted by what they take of the budget. The sum of the histograms tells the threshold; only documents
+that reach it are sent, and collected one task's after another's, in temporary files if they are many.
 Where a query needs the score of every candidate, their integer sums are sent, 4 or 8 bytes a document and target.
 """
 
@@ -23,9 +24,19 @@ from nagindex.errors import BadInputError
 from nagindex.progress import step
 from nagindex.query.pool import Passes, ScoredPool
 from nagindex.search.profile import Target
-from nagindex.search.scan import KeptSums, Part, Ranking, Sums, SumsOf, collect, counts_of, sums_from_codes
+from nagindex.search.scan import (
+    KeptSums,
+    Part,
+    Ranking,
+    Sums,
+    SumsOf,
+    collect,
+    collectors_of,
+    counts_of,
+    sums_from_codes,
+)
 from nagindex.search.scorers import scorer_of
-from nagindex.search.top_n import Hits, concatenate, reaching, threshold_of
+from nagindex.search.top_n import Hits, reaching, threshold_of
 from nagindex.search.view import View
 from nagindex.select.budget import exact_cut
 from nagindex.select.candidates import Candidates
@@ -36,8 +47,6 @@ from nagindex.storage.docs import ids_at, tokens_of
 from nagindex.storage.locations import index_folder, location
 from nagindex.storage.snapshot import Snapshot
 
-TASKS_PER_SLOT = 4
-"""More tasks than run at a time even out nodes of different speed."""
 HERE = "nagindex.query.remote"
 
 
@@ -140,9 +149,11 @@ class ClusterPasses(Passes):
             histograms = histograms + own
         thresholds = [threshold_of(own, limit.budget) for own, limit in zip(histograms, limits, strict=True)]
         asked = [self.cluster.start(f"{HERE}:reaching_hits", task.left, limits, thresholds) for task in started]
-        found = list(zip(*(hits for _, hits in self.cluster.answers(asked)), strict=True))
-        hits = map(concatenate, found)
-        return [own if ranking.cut_later else ranking.cut(own) for ranking, own in zip(rankings, hits, strict=True)]
+        collectors = collectors_of(rankings, pool.parts)
+        for task in asked:  # in the order of the pool, in which the rows of a selection are looked up
+            for collector, hits in zip(collectors, self.cluster.answer(task), strict=True):
+                collector.add_hits(hits)
+        return [collector.result() for collector in collectors]
 
     def _query(self, view: View, targets: Sequence[Target]) -> Query:
         place = location(Path(self.snapshot.path).absolute())
@@ -150,9 +161,8 @@ class ClusterPasses(Passes):
 
     def _groups(self, parts: Sequence[Part]) -> list[Group]:
         """Return the segments with documents, a group for each task; parts are all segments in their order."""
-        numbers = np.array([number for number, part in enumerate(parts) if part.documents])
-        count = min(len(numbers), TASKS_PER_SLOT * self.cluster.slots.count)
-        return [_group(own.tolist(), parts) for own in np.array_split(numbers, max(count, 1))]
+        numbers = [number for number, part in enumerate(parts) if part.documents]
+        return [_group(own, parts) for own in self.cluster.split(numbers)]
 
     def _start(self, function: str, query: Query, groups: Sequence[Group], *arguments: Any) -> list[Task]:
         shared = self.cluster.share(query)

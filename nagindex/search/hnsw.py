@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.workers.cpus import available_cpus
+from nagindex.workers.cpus import thread_count
 
 GROUP_DOCUMENTS = 1 << 18
 """Most documents of several segments in one graph."""
@@ -22,12 +22,18 @@ ROWS_PER_ADD = 16_384
 MARGIN = 1.0 + 1e-5
 
 
-def build(coordinates: npt.NDArray[np.float32], advance: Callable[[int], None] = lambda documents: None) -> Any:
+def build(
+    coordinates: npt.NDArray[np.float32],
+    advance: Callable[[int], None] = lambda documents: None,
+    *,
+    threads: int | None = None,
+) -> Any:
     """Return a usearch index over documents, node i for row i.
 
     Args:
         coordinates: float32 [n, d], n at least 1; centered in place.
         advance: called with the number of documents that were added since the last call.
+        threads: that add documents; by default one for each CPU.
     """
     from usearch.compiled import MetricKind, ScalarKind
     from usearch.index import Index
@@ -47,7 +53,7 @@ def build(coordinates: npt.NDArray[np.float32], advance: Callable[[int], None] =
     for first in range(0, len(coordinates), ROWS_PER_ADD):
         rows = slice(first, first + ROWS_PER_ADD)
         vectors = np.column_stack([coordinates[rows], missing[rows]])
-        index.add(np.arange(first, first + len(vectors), dtype=np.uint64), vectors, threads=available_cpus())
+        index.add(np.arange(first, first + len(vectors), dtype=np.uint64), vectors, threads=thread_count(threads))
         advance(len(vectors))
     return index
 

@@ -205,6 +205,24 @@ def scan(
     return [collector.result() for collector in collect(parts, sums_of, rankings, threads=threads, rows=rows)]
 
 
+def collectors_of(rankings: Sequence[Ranking], parts: Sequence[Part]) -> list[Collector]:
+    """Return an empty collector for each ranking of a pool."""
+    weighted, documents = any(part.weights is not None for part in parts), sum(part.documents for part in parts)
+    return [
+        Collector(
+            ranking.low,
+            ranking.high,
+            ranking.budget,
+            ranking.cut,
+            cut_later=ranking.cut_later,
+            minimum=ranking.minimum,
+            weighted=weighted,
+            documents=documents,
+        )
+        for ranking in rankings
+    ]
+
+
 def collect(
     parts: Sequence[Part],
     sums_of: SumsOf,
@@ -222,20 +240,7 @@ def collect(
         threads: number of threads; by default one per available core.
         rows: documents in a block; by default `ROWS_PER_TASK`.
     """
-    weighted, documents = any(part.weights is not None for part in parts), sum(part.documents for part in parts)
-    collectors = [
-        Collector(
-            ranking.low,
-            ranking.high,
-            ranking.budget,
-            ranking.cut,
-            cut_later=ranking.cut_later,
-            minimum=ranking.minimum,
-            weighted=weighted,
-            documents=documents,
-        )
-        for ranking in rankings
-    ]
+    collectors = collectors_of(rankings, parts)
     longest = max((part.documents for part in parts), default=0)
     all_alive, ones = np.ones(longest, bool), np.ones(longest, np.int64)
 

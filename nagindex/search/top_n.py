@@ -84,6 +84,13 @@ def threshold_of(histogram: npt.NDArray[np.int64], budget: int) -> int:
     return max(0, len(above) - 1 - int(np.searchsorted(above, budget, side="right")))
 
 
+def _are_among(values: npt.NDArray[np.int64], ascending: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Return which values are among others, bool [n]; `np.isin` would sort or hash those each time."""
+    places = np.searchsorted(ascending, values)
+    found: npt.NDArray[np.bool_] = np.append(ascending, -1)[places] == values
+    return found
+
+
 class Collector:
     """Collects the hits of one ranking from blocks in any order, on any number of threads.
 
@@ -137,27 +144,40 @@ class Collector:
         rows = np.flatnonzero((keys >= self._least(keys.dtype)) & alive[: len(keys)])
         bins = bins_of_keys(keys[rows], self.low, self.high)
         with self.lock:
-            if self.threshold:
-                kept = np.flatnonzero(bins >= self.threshold)
-                rows, bins = rows[kept], bins[kept]
-            own = [weights[rows]] if self.weighted else []
-            np.add.at(self.histogram, bins, own[0] if own else 1)
-            self._append([rows + start, keys[rows], *own])
-            self.since_threshold += len(rows)
-            if self.since_threshold >= ROWS_PER_THRESHOLD:
-                self._raise_threshold()
+            kept = np.flatnonzero(bins >= self.threshold)
+            rows, bins = rows[kept], bins[kept]
+            self._take(bins, rows + start, keys[rows], weights[rows] if self.weighted else None)
+
+    def add_hits(self, hits: Hits) -> None:
+        """Add documents that another collector of the same ranking holds, in any order."""
+        bins = bins_of_keys(hits.keys, self.low, self.high)
+        with self.lock:
+            kept = np.flatnonzero(bins >= self.threshold)
+            own = hits.take(kept)
+            self._take(bins[kept], own.positions, own.keys, own.weights if self.weighted else None)
+
+    def _take(
+        self,
+        bins: npt.NDArray[np.int32],
+        positions: npt.NDArray[np.int64],
+        keys: npt.NDArray[Any],
+        weights: npt.NDArray[np.int64] | None,
+    ) -> None:
+        """Collect hits at or above the threshold; weights are None where none is other than 1."""
+        np.add.at(self.histogram, bins, 1 if weights is None else weights)
+        self._append([positions, keys] if weights is None else [positions, keys, weights])
+        self.since_threshold += len(bins)
+        if self.since_threshold >= ROWS_PER_THRESHOLD:
+            self._raise_threshold()
 
     def _least(self, kind: np.dtype[Any]) -> float:
         """Return a key that documents which can be selected reach: at most one bin below the threshold, and no less than the minimum."""
-        least = (
-            -np.inf if self.threshold == 0 else self.low + (self.threshold - 1) * (self.high - self.low) / (BINS - 1)
-        )
-        least = max(least, self.minimum)
+        width = (self.high - self.low) / (BINS - 1)
+        least = max(self.low + (self.threshold - 1) * width if self.threshold else -np.inf, self.minimum)
         if kind.kind != "i":
             return least
-        return (
-            math.ceil(least) if least != -np.inf else np.iinfo(kind).min
-        )  # comparing integers with a float would convert them
+        # Comparing integers with a float would convert them.
+        return math.ceil(least) if least != -np.inf else np.iinfo(kind).min
 
     def result(self) -> Hits:
         """Return the hits of all documents that were added, in nearly the order in which they were."""
@@ -230,12 +250,12 @@ class Collector:
 
     def _keep(self, ties: npt.NDArray[np.int64] | None) -> None:
         """Keep the hits above the threshold, and of those in its bin these positions, by default all. Their order stays."""
-        size = 0
+        size, ties = 0, None if ties is None else np.sort(ties)
         for own, bins in self._blocks():
             kept = bins >= self.threshold
             if ties is not None:
                 here = np.flatnonzero(bins == self.threshold)
-                kept[here] = np.isin(own.positions[here], ties)
+                kept[here] = _are_among(own.positions[here], ties)
             end = size + int(kept.sum())
             for column, values in zip(self.columns, (own.positions, own.keys, own.weights), strict=False):
                 column[size:end] = values[kept]

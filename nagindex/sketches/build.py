@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from nagindex.cluster.connection import require_ray
+from nagindex.cluster.tasks import Tasks, tasks
+from nagindex.cluster.worker import require_folders
 from nagindex.errors import BadInputError, NagIndexError, ObjectStoreError
 from nagindex.nag import Codes, NagSpec
 from nagindex.progress import step
@@ -15,8 +18,8 @@ from nagindex.search.basis import Basis, fit
 from nagindex.search.view import View
 from nagindex.sketches import popularity
 from nagindex.sketches.graphs import GraphSet, create_graphs, current_graphs
-from nagindex.storage.locations import mirror_of
-from nagindex.storage.manifest import Manifest, read_latest
+from nagindex.storage.locations import index_folder, location, mirror_of
+from nagindex.storage.manifest import Manifest, SegmentEntry, read_latest
 from nagindex.storage.segment import Segment
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.cache import damaged_files
@@ -43,7 +46,7 @@ class Optimized:
     documents: int
 
 
-def optimize(index: Path, *, refit: bool = False) -> Optimized:
+def optimize(index: Path, *, refit: bool = False, ray: str | None = None) -> Optimized:
     """Build graphs over an index's segments, and count how many documents hold each neuron; fits a basis first if necessary.
 
     A new basis is fitted if there is none, if the pool has doubled since it was fitted, if it is damaged, or if `refit` is
@@ -53,10 +56,15 @@ def optimize(index: Path, *, refit: bool = False) -> Optimized:
     Args:
         index: the index's folder.
         refit: whether to fit a new basis in any case.
+        ray: the Ray cluster whose tasks build graphs and count neurons; by default this process does. The basis is fitted here.
 
     Raises:
-        BadInputError: the index is empty.
+        BadInputError: the index is empty, or there is no such cluster.
+        InputNotFoundError: there is no such cluster, or a node of it does not see the index.
+        MissingDependencyError: Ray is not installed.
     """
+    if ray is not None:
+        require_ray(ray)
     manifest = read_latest(index)
     if not manifest.documents:
         raise BadInputError(f"{index}: the index holds no document to connect; append some")
@@ -77,32 +85,119 @@ def optimize(index: Path, *, refit: bool = False) -> Optimized:
     current.drop_damaged()
     for path in (*popularity.damaged_files(index, manifest.segments), *damaged_files(index / "derived" / "targets")):
         path.unlink(missing_ok=True)
-    popularity.popularity_of(members, View.of(manifest.fingerprint.spec))
-    documents = _connect(current, members)
+    groups = _groups(current, members)
+    if ray is None:
+        popularity.popularity_of(members, View.of(manifest.fingerprint.spec))
+        with step("connecting documents", _documents(groups), "documents") as advance:
+            for group in groups:
+                _connect(current, group, advance)
+        _push(index)
+    else:
+        _push(index)
+        with tasks(ray) as cluster:
+            _run_on(cluster, index, current, [member.entry for member in members], groups)
+        read_latest(index)  # asks an object store what is new, of graphs as well
+    return Optimized(current, why, _documents(groups))
+
+
+def _push(index: Path) -> None:
+    """Write graphs to the object store of an index that lies in one."""
     if (remote := mirror_of(index)) is not None:
         remote.push_derived()
-    return Optimized(current, why, documents)
 
 
-def _connect(graphs: GraphSet, members: Sequence[Segment]) -> int:
-    """Build graphs over the segments that no graph covers; return the number of documents in them.
+def _documents(groups: Sequence[Sequence[Segment]]) -> int:
+    return sum(member.entry.documents for group in groups for member in group)
 
-    A graph holds about a quarter of a million documents. Existing graphs are kept. A graph with a segment that is gone
-    covers nothing.
+
+def _groups(graphs: GraphSet, members: Sequence[Segment]) -> list[list[Segment]]:
+    """Return the segments that no graph covers, those of one graph together: about a quarter of a million documents.
+
+    A graph with a segment that is gone covers nothing.
     """
-    from nagindex.search import hnsw
+    from nagindex.search.hnsw import GROUP_DOCUMENTS
 
     connected = {segment for own in graphs.graphs([m.entry for m in members]) for segment in own.segments}
-    left = [member for member in members if member.entry.documents and member.entry.id not in connected]
-    total = sum(member.entry.documents for member in left)
-    with step("connecting documents", total, "documents") as advance:
-        while left:
-            group = [left.pop(0)]
-            while left and sum(m.entry.documents for m in [*group, left[0]]) <= hnsw.GROUP_DOCUMENTS:
-                group.append(left.pop(0))
-            coordinates = np.concatenate([graphs.basis.coordinates(member.codes()) for member in group])
-            graphs.write([member.entry for member in group], hnsw.build(coordinates, advance).save())
-    return total
+    groups, size = list[list[Segment]](), 0
+    for member in members:
+        documents = member.entry.documents
+        if documents and member.entry.id not in connected:
+            if not groups or size + documents > GROUP_DOCUMENTS:
+                groups.append([])
+                size = 0
+            groups[-1].append(member)
+            size += documents
+    return groups
+
+
+def _connect(
+    graphs: GraphSet, group: Sequence[Segment], advance: Callable[[int], None], *, threads: int | None = None
+) -> None:
+    """Build the graph of some segments and publish it."""
+    from nagindex.search import hnsw
+
+    coordinates = np.concatenate([graphs.basis.coordinates(member.codes()) for member in group])
+    graphs.write([member.entry for member in group], hnsw.build(coordinates, advance, threads=threads).save())
+
+
+def _run_on(
+    cluster: Tasks, index: Path, graphs: GraphSet, entries: Sequence[SegmentEntry], groups: Sequence[Sequence[Segment]]
+) -> None:
+    """Have tasks build a graph each, and count neurons."""
+    place, spec, threads = location(index.absolute()), graphs.spec, cluster.slots.cpus
+    members = [[member.entry for member in group] for group in groups]
+    connecting = [cluster.start(f"{__name__}:connect_there", place, spec, graphs.name, own, threads) for own in members]
+    shares = cluster.split(entries)
+    counting = [cluster.start(f"{__name__}:count_there", place, spec, share, threads) for share in shares]
+    with step("connecting documents", _documents(groups), "documents") as advance:
+        for number, _ in cluster.answers([*connecting, *counting]):
+            advance(_documents(groups[number : number + 1]))  # of those that count none
+
+
+def connect_there(
+    place: str, spec: NagSpec, graphs: str, entries: Sequence[SegmentEntry], threads: int
+) -> tuple[None, None]:
+    """Build the graph of some segments and publish it, unless they have one: of a task that ran before on a node that was lost. A task.
+
+    Args:
+        place: the index's folder, or its URL.
+        spec: shape of the NAGs.
+        graphs: name of the folder of the graphs to add to.
+        entries: the segments.
+        threads: threads of the task.
+
+    Raises:
+        InputNotFoundError: this node does not see the index.
+        NagIndexError: other graphs are current now.
+    """
+    index = index_folder(place)
+    require_folders(index)
+    read_latest(index)  # asks an object store what is new, of graphs as well
+    current = current_graphs(index, spec)
+    if current is None or current.name != graphs:
+        raise NagIndexError(f"{location(index)}: another process has begun new graphs; run the same command again")
+    if not current.graphs(entries):
+        _connect(current, [Segment(index, entry, spec) for entry in entries], lambda documents: None, threads=threads)
+        _push(index)
+    return None, None
+
+
+def count_there(place: str, spec: NagSpec, entries: Sequence[SegmentEntry], threads: int) -> tuple[None, None]:
+    """Count how many documents of segments hold each neuron, where that is not known yet. A task.
+
+    Args:
+        place: the index's folder, or its URL: the counts of an index in an object store stay in this node's cache.
+        spec: shape of the NAGs.
+        entries: the segments.
+        threads: threads of the task.
+
+    Raises:
+        InputNotFoundError: this node does not see the index.
+    """
+    index = index_folder(place)
+    require_folders(index)
+    popularity.popularity_of([Segment(index, entry, spec) for entry in entries], View.of(spec), threads=threads)
+    return None, None
 
 
 def _reason_to_refit(current: GraphSet | None, manifest: Manifest, refit: bool) -> str:

@@ -286,15 +286,19 @@ class Mirror:
         JSON files that were removed or changed here since they were fetched, being damaged, are removed or replaced there. Ones that are
         damaged here stay here. What a push that was killed before its mark wrote is marked.
         """
+        known = dict(self._state().derived)  # first: what another process adds meanwhile is not gone
         paths = [
             path for path in sorted(self.index.glob("derived/graph-*/*")) if _DERIVED.fullmatch(self.name_of(path))
         ]
         local = {self.name_of(path): path for path in paths if (path.parent / "basis.json").exists()}
         stored = {found.name: found.etag for found in self.store.listing("derived")}
-        known = dict(self._state().derived)
         contents = {name: path.read_bytes() for name, path in local.items() if path.suffix == ".json"}
         hashes = {name: hashlib.sha256(own).hexdigest() for name, own in contents.items() if is_intact(own)}
-        arrays = [path for name, path in local.items() if path.suffix != ".json" and name not in stored]
+        arrays = [
+            path
+            for name, path in local.items()  # without its JSON file, an array is still being written
+            if path.suffix != ".json" and name not in stored and f"{name.rpartition('.')[0]}.json" in local
+        ]
         changed = [
             name for name, own in hashes.items() if name not in stored or (name in known and known[name][1] != own)
         ]

@@ -15,15 +15,9 @@ class Hub:
     """Files of the Hugging Face Hub; a token comes from HF_TOKEN or a login."""
 
     def find_one(self, url: str) -> Entry | None:
-        """Return the file of a URL as it is now; None if it is a folder, or nothing."""
-
-        def info() -> dict[str, Any]:
-            system = _system()
-            system.invalidate_cache()
-            return dict(system.info(_path(url)))
-
+        """Return the file of a URL as it is now, with one request; None if it is a folder, or nothing."""
         try:
-            found = _attempt(info, url)
+            found = _attempt(lambda: _info(url), url)
         except FileNotFoundError:
             return None
         return _entry(url, found) if found["type"] == "file" else None
@@ -32,7 +26,7 @@ class Hub:
         """Return the files below a folder, sorted by name."""
 
         def find() -> dict[str, dict[str, Any]]:
-            return dict(_system().find(_path(url), detail=True))
+            return dict(_system().find(_path(url), detail=True, refresh=True))
 
         try:
             found = _attempt(find, url)
@@ -49,7 +43,8 @@ class Hub:
         """Return some bytes of a file; whether it is still the same is known from `find_one` alone."""
 
         def read() -> bytes:
-            with _system().open(_path(entry.url), "rb", cache_type="none") as opened:
+            # without the size, the folder would be listed for it
+            with _system().open(_path(entry.url), "rb", cache_type="none", size=entry.size) as opened:
                 opened.seek(start)
                 return bytes(opened.read(stop - start))
 
@@ -60,6 +55,27 @@ class Hub:
         if len(content) != stop - start:
             raise changed(entry.url)
         return content
+
+
+def _info(url: str) -> dict[str, Any]:
+    """Ask for the type, size and hashes of a file or folder.
+
+    The file system's own `info` lists the folder of a file, or leaves the hashes out.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+    system = _system()
+    place = system.resolve_path(_path(url))
+    if not hasattr(place, "path_in_repo"):  # in a bucket, whose files have no such request
+        return dict(system.info(_path(url), refresh=True))
+    if not place.path_in_repo:
+        return {"type": "directory"}
+    api = HfApi(endpoint=system.endpoint, token=system.token)
+    found = api.get_paths_info(place.repo_id, place.path_in_repo, revision=place.revision, repo_type=place.repo_type)
+    if not found:
+        raise FileNotFoundError(url)
+    return {"type": "file" if isinstance(found[0], RepoFile) else "directory", **vars(found[0])}
 
 
 def _path(url: str) -> str:
@@ -91,20 +107,21 @@ def _attempt(action: Callable[[], T], url: str) -> T:
     """Return what an action returns; its library repeats requests itself.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: there is no such file, or it has become shorter than what is read of it.
         ObjectStoreError: the Hub does not answer, or refuses.
     """
     try:
         return action()
     except Exception as error:
         status = _status(error)
+        _system().invalidate_cache()  # what is not there, or refused, may be there the next time
         if status in (401, 403):
             raise ObjectStoreError(
                 f"{url}: the Hugging Face Hub refuses (HTTP {status}): it has no such data set, or yours have no access; "
                 "check the name, or set HF_TOKEN"
             ) from None
-        if isinstance(error, FileNotFoundError):
-            raise
+        if isinstance(error, FileNotFoundError) or status in (404, 416):
+            raise FileNotFoundError(url) from None
         reason = f"HTTP {status}" if status is not None else type(error).__name__
         raise ObjectStoreError(
             f"{url}: the Hugging Face Hub does not answer ({reason}); run the same command again"

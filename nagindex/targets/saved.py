@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus.parquet import metadata_value
-from nagindex.corpus.remote_parquet import quote_file, reason_of_failure
+from nagindex.corpus.remote_parquet import connect_to, quote_file, reason_of_failure
 from nagindex.corpus.sources import SourcePath
 from nagindex.corpus.sql import connect, quote_value
 from nagindex.errors import BadInputError, ObjectStoreError, SourceChangedError
@@ -169,7 +169,7 @@ def _parquet_rows(path: SourcePath) -> tuple[str, str | None, Rows]:
     """Return the fingerprint, the checksum (files of earlier versions state none) and the rows of a Parquet file."""
     metadata = metadata_value(path, NAGS_KEY) or ""
     json.loads(metadata)
-    with connect() as connection:
+    with connect_to(path) as connection:
         scan = f"read_parquet({quote_file(path, connection)}, file_row_number = true)"
         types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
         if any(types.get(name, kind) != kind or (name not in types and name != "target") for name, kind in COLUMNS):

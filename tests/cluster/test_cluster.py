@@ -1,5 +1,6 @@
 """On a Ray cluster an index becomes what one process makes of the corpus, whatever happens to nodes and to the driver."""
 
+import dataclasses
 import importlib.util
 import json
 import shutil
@@ -8,9 +9,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from clusters import DOCUMENTS, DUPLICATES, LIMIT, MORE, content, options, skipped
+from clusters import DOCUMENTS, DUPLICATES, LIMIT, MORE, command, content, options, skipped
 
+from nagindex.storage.commit import commit
 from nagindex.storage.manifest import read_latest, versions
 
 RAY = importlib.util.find_spec("ray")
@@ -78,6 +81,66 @@ def test_an_append_adds_what_is_new_and_queries_answer_as_without_ray(cluster, c
     asked = [sys.executable, script, index, *targets, cluster.address]
     selected = json.loads(subprocess.run(asked, check=True, capture_output=True, text=True, timeout=LIMIT).stdout)
     assert min(selected.values()) > 20
+
+
+def test_verify_compact_and_optimize_print_exit_and_write_as_without_ray(cluster, write_index, random_codes, tmp_path):
+    """Of an index of twelve segments, one of them damaged for a time; what they hold is the same afterwards."""
+    rng, cuts = np.random.default_rng(0), range(100, 1200, 100)
+    here, there = tmp_path / "a" / "i", tmp_path / "b" / "i"
+    ids = [f"{number:04d}" for number in range(1200)]
+    written = write_index(here, random_codes(rng, 1200, 3, 4, 30), ids, [9] * 1200, width=30, cuts=cuts)
+    written.delete(ids=ids[150:260])
+    shutil.copytree(here, there)
+
+    def both(name):
+        runs = [
+            subprocess.run(command(name, *where, "--progress", "none"), capture_output=True, text=True, timeout=LIMIT)
+            for where in (["-i", here], ["-i", there, "--ray", cluster.address])
+        ]
+        local, remote = ([own.stdout, own.stderr, own.returncode] for own in runs)
+        assert [str(part).replace(str(there), str(here)) for part in remote] == [*map(str, local)]
+        return local[-1]
+
+    paths = [index / "segments" / written.manifest.segments[7].id / "nags.npy" for index in (here, there)]
+    whole = paths[0].read_bytes()
+    for path in paths:
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert both("verify") == 1
+    for path in paths:
+        path.write_bytes(whole)
+    assert [both(name) for name in ("verify", "compact", "optimize", "verify")] == [0] * 4
+    files = [[own.files for own in read_latest(index).segments] for index in (here, there)]
+    assert files[0] == files[1]
+    assert len(files[0]) == 1
+
+
+def test_a_node_that_is_lost_stops_no_compaction(cluster, write_index, random_codes, tmp_path):
+    """Its tasks run again elsewhere, and leave alone what they had published; no document is lost or twice."""
+    rng, documents, segments = np.random.default_rng(1), 40_000, 40
+    size, path = documents // segments, tmp_path / "i"
+    ids = [f"{number:05d}" for number in range(documents)]
+    codes, cuts = random_codes(rng, documents, 3, 4, 30), range(size, documents, size)
+    index = write_index(path, codes, ids, [9] * documents, width=30, cuts=cuts)
+    index.delete(ids=ids[::size])
+
+    def told_apart(current):
+        """Segments of other libraries are not merged: each is a group of its own, for its deleted row."""
+        entries = [dataclasses.replace(own, libraries={"n": f"{n % 2}"}) for n, own in enumerate(current.segments)]
+        return current.following("test", tuple(entries))
+
+    begun = commit(path, told_apart).version
+    before = content(path)
+    with subprocess.Popen(command("compact", "-i", path, "--ray", cluster.address), stderr=subprocess.PIPE) as driver:
+        while read_latest(path).version < begun + 3:
+            assert driver.poll() is None, driver.stderr.read()
+        cluster.lose()
+        said = driver.communicate(timeout=LIMIT)[1].decode()
+    cluster.join()
+    assert driver.returncode == 0, said
+    after = read_latest(path)
+    assert [own.deleted_documents for own in after.segments] == [0] * segments
+    assert after.version == begun + segments
+    assert content(path) == before
 
 
 def test_a_bad_row_ends_the_run_with_the_local_message(cluster, more, drive, tmp_path):

@@ -1,14 +1,10 @@
 """A query by tasks on a cluster answers as a local one, byte for byte; tasks are run here, with what they get and give pickled."""
 
-import pickle
-from contextlib import contextmanager
-
 import numpy as np
 import pytest
+from cluster_tasks import Here, run_here
 
 import nagindex
-from nagindex.cluster.connection import Slots
-from nagindex.cluster.tasks import Task, Tasks, run
 from nagindex.query import remote
 from nagindex.search import top_n
 from nagindex.storage.manifest import read_latest
@@ -39,25 +35,6 @@ QUESTIONS = {
 }
 
 
-class Here(Tasks):
-    """Tasks that run in this process when they are started, the last ones first to answer."""
-
-    started = 0
-
-    def share(self, value):
-        return value
-
-    def start(self, function, *arguments):
-        Here.started += 1
-        outcome, left = run(nagindex.__version__, function, *pickle.loads(pickle.dumps(arguments)))
-        return Task(pickle.loads(pickle.dumps(outcome)), left)
-
-    def answers(self, tasks):
-        for number, task in reversed([*enumerate(tasks)]):
-            assert task.answer[0] == "done", task.answer
-            yield number, task.answer[1]
-
-
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory, write_index, random_codes):
     """An index of eight segments, one of them empty, with deleted documents; and a file of ids."""
@@ -79,14 +56,7 @@ def pool(tmp_path_factory, write_index, random_codes):
 def cluster(monkeypatch):
     """`ray=` has tasks run in this process, on a cluster with room for two at a time."""
 
-    @contextmanager
-    def tasks(address):
-        yield Here(Slots(0, 1, 2))
-
-    monkeypatch.setattr(remote, "tasks", tasks)
-    monkeypatch.setattr(remote, "require_ray", lambda address: None)
-    monkeypatch.setattr(remote, "TASKS_PER_SLOT", 2)
-    Here.started = 0
+    run_here(monkeypatch, remote)
 
 
 def answer(folder, index, targets, question, **where):
@@ -103,7 +73,7 @@ def test_the_answer_is_the_local_one(pool, cluster, monkeypatch, question):
     asked = targets if "mix" in question or "several" in question else {"a": targets["a"]}
     here, there = (answer(folder, index, asked, question, **where) for where in ({}, {"ray": "local"}))
     assert there == here
-    assert Here.started >= 4
+    assert len(Here.started) >= 4
 
 
 def test_ties_beyond_the_room_of_a_task_are_cut_by_id(pool, cluster, monkeypatch):
@@ -151,5 +121,5 @@ def test_a_fault_of_a_task_is_raised_as_it_is_here(pool, cluster, tmp_path, writ
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(AssertionError, match=r"nags\.npy"):
+    with pytest.raises(nagindex.DamagedIndexError, match=r"nags\.npy"):
         index.query(pool[2]["a"], n=5, ray="local")

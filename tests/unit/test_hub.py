@@ -4,7 +4,7 @@ import hashlib
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 
@@ -22,10 +22,12 @@ class FakeHub:
     Attributes:
         files: content by name.
         refuse: the status of every answer, in place of files.
+        asked: the method of each request and what it was for: the repository, a `tree`, `paths-info` or a file.
     """
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
+        self.asked: list[tuple[str, str]] = []
         self.refuse: int | None = None
         hub = self
 
@@ -34,6 +36,7 @@ class FakeHub:
 
             def do_GET(self):
                 path = unquote(urlsplit(self.path).path)
+                hub.asked.append(("GET", path.removeprefix(f"/api/{NAME}").removeprefix(f"/{NAME}/resolve/main/")))
                 if hub.refuse is not None:
                     self.answer(hub.refuse, b"{}")
                 elif path.startswith(f"/api/{NAME}/tree/main"):
@@ -48,8 +51,9 @@ class FakeHub:
                     self.answer(404, b"{}", {"X-Error-Code": "RepoNotFound"})
 
             def do_POST(self):
-                asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["paths"]
+                asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())["paths"]
                 path = unquote(urlsplit(self.path).path)
+                hub.asked.append(("POST", path.removeprefix(f"/api/{NAME}/")))
                 if hub.refuse is not None:
                     self.answer(hub.refuse, b"{}")
                 elif not path.startswith(f"/api/{NAME}/"):
@@ -104,12 +108,14 @@ class FakeHub:
 @pytest.fixture
 def hub(monkeypatch):
     import huggingface_hub
-    from huggingface_hub import constants
+    from huggingface_hub import constants, file_download
 
     fake = FakeHub()
     address = f"http://127.0.0.1:{fake.server.server_address[1]}"
     monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
+    for module in (constants, file_download):  # before 1.0, the second has a copy of its own
+        template = address + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     huggingface_hub.HfFileSystem.clear_instance_cache()
@@ -178,6 +184,58 @@ def test_a_file_that_changes_while_it_is_read_stops_the_build(dataset, hub, tmp_
     monkeypatch.setattr(Hub, "read", read)
     with pytest.raises(SourceChangedError, match="changed while it was read"):
         nagindex.build(f"{dataset}/data/train/a.jsonl", tmp_path / "i", backbone=tiny_backbone, preset="paper")
+
+
+def test_a_folder_is_listed_once_however_many_files_are_in_it(dataset, hub):
+    """Whether a file has changed is one request, and reading it asks for nothing but its content."""
+    hub.files |= {f"many/{n}.jsonl": lines(n, n + 1) for n in range(30)}
+    sources = nagindex.find_sources(f"{dataset}/many").sources
+    assert [own for own in hub.asked if "tree" in own[1]] == [("GET", "/tree/main/many")]
+    hub.asked.clear()
+    for source in sources:
+        assert source.path.current().entry == source.path.entry
+        assert len([*read_documents(source)]) == 1
+    assert [own for own in hub.asked if own[0] == "POST"] == [("POST", "paths-info/main")] * 30
+    assert {own[1] for own in hub.asked if own[0] == "GET"} == {f"many/{n}.jsonl" for n in range(30)}
+
+
+def test_what_was_not_there_is_found_once_it_is(dataset, hub):
+    from nagindex.stores.remote_files import remote_file
+
+    url = f"{dataset}/data/new.jsonl"
+    assert remote_file(url) is None
+    assert remote_file(f"{dataset}/data") is None
+    hub.files["data/new.jsonl"] = lines(0, 1)
+    assert remote_file(url).entry.size == len(lines(0, 1))
+    gone = remote_file(url)
+    del hub.files["data/new.jsonl"]
+    with pytest.raises(SourceChangedError, match="changed while it was read"):
+        gone.read_bytes()
+    hub.refuse = 401
+    with pytest.raises(ObjectStoreError):
+        remote_file(url)
+    hub.refuse = None
+    assert remote_file(f"{dataset}/data/test.jsonl") is not None
+
+
+def test_the_metadata_of_saved_targets_is_read_once(dataset, hub, make_index, tmp_path):
+    from nagindex.stores.remote_files import remote_file
+    from nagindex.targets.saved import is_saved_nags, read_nags, write_nags
+
+    index = make_index([("a", "a river"), ("b", "a mountain")])
+    targets = index.encode(["a river", "the sea"])
+    write_nags(tmp_path / "t.parquet", targets, index.manifest.fingerprint)
+    hub.files["t.parquet"] = (tmp_path / "t.parquet").read_bytes()
+    file = remote_file(f"{dataset}/t.parquet")
+    hub.asked.clear()
+    assert is_saved_nags(file)
+    assert len(read_nags(file, index.manifest.fingerprint)) == 2
+    assert hub.asked.count(("GET", "t.parquet")) == 2  # the metadata, and the rows
+    assert len(hub.asked) <= 3  # the client lists a folder for its first file
+    hub.files["t.parquet"] = b"PAR1" + bytes(len(hub.files["t.parquet"]) - 4)
+    changed = remote_file(f"{dataset}/t.parquet")
+    assert changed.entry.version != file.entry.version
+    assert not is_saved_nags(changed)
 
 
 @pytest.mark.parametrize("status", [401, 403])

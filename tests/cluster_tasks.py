@@ -1,0 +1,64 @@
+"""The tasks of a cluster, run in this process, with what they get and give pickled."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from contextlib import contextmanager
+from typing import ClassVar
+from unittest.mock import patch
+
+import nagindex
+from nagindex.cluster import tasks as cluster_tasks
+from nagindex.cluster.connection import Slots
+from nagindex.cluster.tasks import Task, Tasks, run
+from nagindex.workers.child import unpack_error
+
+
+class Here(Tasks):
+    """Tasks that run in this process when they are started, the last ones first to answer.
+
+    Attributes:
+        started: the functions of the tasks, with their arguments.
+        environment: variables that tasks find set.
+    """
+
+    started: ClassVar[list] = []
+    environment: ClassVar[dict] = {}
+
+    def share(self, value):
+        return value
+
+    def start(self, function, *arguments):
+        Here.started.append((function, arguments))
+        with patch.dict(os.environ, Here.environment):
+            outcome, left = run(nagindex.__version__, function, *pickle.loads(pickle.dumps(arguments)))
+        return Task(pickle.loads(pickle.dumps(outcome)), left)
+
+    def answers(self, tasks):
+        for number, task in reversed([*enumerate(tasks)]):
+            state, value = task.answer
+            if state == "failed":
+                raise unpack_error(value)
+            yield number, value
+
+
+def run_here(monkeypatch, *modules, **environment):
+    """Have the tasks that modules start run in this process, on a cluster with room for two at a time.
+
+    Args:
+        monkeypatch: the fixture.
+        modules: those that start tasks.
+        environment: variables that tasks find set.
+    """
+
+    @contextmanager
+    def tasks(address, **options):
+        yield Here(Slots(0, 1, 2))
+
+    for module in modules:
+        monkeypatch.setattr(module, "tasks", tasks)
+        monkeypatch.setattr(module, "require_ray", lambda address: None)
+    monkeypatch.setattr(cluster_tasks, "TASKS_PER_SLOT", 2)
+    monkeypatch.setattr(Here, "started", [])
+    monkeypatch.setattr(Here, "environment", environment)
