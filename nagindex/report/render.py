@@ -13,6 +13,8 @@ from nagindex.report.charts import histogram_chart
 from nagindex.report.figures import LEVELS, ColumnNumbers, Report
 from nagindex.report.point_map import COLORS, PointMap, map_chart
 
+PAGE_FILES = ("script.js", "map.js", "style.css")
+"""The scripts, which run in this order, and the style."""
 ROWS_BEFORE_SCRIPT = 50
 """Rows of the table that stand in the page itself: what is printed, and shown without JavaScript."""
 
@@ -32,7 +34,7 @@ def render(report: Report) -> str:
     Args:
         report: the figures.
     """
-    script, style = (files("nagindex.report").joinpath("page", name).read_text() for name in ("script.js", "style.css"))
+    script, style = (_page_files(suffix) for suffix in (".js", ".css"))
     environment = Environment(
         loader=PackageLoader("nagindex.report", "page"),
         autoescape=True,
@@ -62,6 +64,11 @@ def render(report: Report) -> str:
         files_shown=FILES_SHOWN,
         sections=_sections(report),
     )
+
+
+def _page_files(suffix: str) -> str:
+    own = (name for name in PAGE_FILES if name.endswith(suffix))
+    return "".join(files("nagindex.report").joinpath("page", name).read_text() for name in own)
 
 
 def _sections(report: Report) -> dict[str, str]:
