@@ -344,6 +344,10 @@ def test_axe_finds_nothing_serious_in_the_whole_page_of_2_000_documents_and_20_0
 
 def test_a_narrow_screen_scrolls_in_one_direction(open_page):
     page, _ = open_page(viewport={"width": 400, "height": 800})
+    page.locator(".exhibit summary").first.click()
+    page.locator(".exhibit table").first.wait_for()
+    focus_map(page)
+    assert page.locator("#about-point").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
 
 

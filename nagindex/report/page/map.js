@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const NEAR = 14, RADIUS = 8; // pixels
+  const NEAR = 14, RADIUS = 10; // pixels
   const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
   const $ = (id) => document.getElementById(id);
   const chart = $("points");
