@@ -337,7 +337,7 @@ def test_axe_finds_nothing_serious_in_the_whole_page_of_2_000_documents_and_20_0
     page.locator(".exhibit").last.locator("summary").click()
     focus_map(page)
     assert page.locator("#about-point").is_visible()
-    assert serious(page, 120) == "[]"
+    assert serious(page, 240) == "[]"
     assert seen.messages == []
     assert seen.requests == [report.as_uri()]
 
