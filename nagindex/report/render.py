@@ -20,6 +20,8 @@ ROWS_BEFORE_SCRIPT = 50
 
 DROPPED_SHOWN = 100
 """Contaminated documents and examples that are listed."""
+LEFT_OUT_SHOWN = 100
+"""Documents above the cutoffs of all targets that are listed with the reason why they were not selected."""
 NOTES_SHOWN = 30
 FILES_SHOWN = 10
 """Files of each target that are listed."""
@@ -60,6 +62,7 @@ def render(report: Report) -> str:
         show_count=_count,
         rows_before_script=ROWS_BEFORE_SCRIPT,
         dropped_shown=DROPPED_SHOWN,
+        left_out_shown=max(1, LEFT_OUT_SHOWN // len(report.targets)),
         notes_shown=NOTES_SHOWN,
         files_shown=FILES_SHOWN,
         sections=_sections(report),
