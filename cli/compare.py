@@ -68,10 +68,11 @@ def _tables(found: Comparison) -> list[str]:
             [
                 "" if row["value"] is None else row["value"],
                 *(_share(row[key], total) for key, total in zip(("pool", "a", "b"), totals, strict=True)),
+                *(f"{row[key]:,}" for key in ("only_a", "only_b")),
             ]
             for row in rows
         ]
-        tables.append(table([column, "pool", "A", "B"], cells, width=width))
+        tables.append(table([column, "pool", "A", "B", "only A", "only B"], cells, width=width))
     examples = [[GROUPS[group], f"{found.documents[group]:,}", ", ".join(ids)] for group, ids in found.examples.items()]
     return [*tables, table(["", "documents", "examples"], examples, right=lambda c: c == 1, width=width)]
 

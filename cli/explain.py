@@ -115,6 +115,8 @@ def _page(own: Explanation, told: Mapping[str, Any]) -> str:
     if told["examples"]:
         examples = [[f"{row['overlap']:.4f}", row["id"], (row["text"] or "")[:TEXT_SHOWN]] for row in told["examples"]]
         parts.append(table(["overlap", "nearest example", "text"], examples, right=lambda c: c == 0, width=width))
+    if told["no_example_parts"] is not None:
+        parts.append(told["no_example_parts"])
     return "\n\n".join(parts)
 
 

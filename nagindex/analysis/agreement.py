@@ -14,6 +14,7 @@ from nagindex.analysis.points import sample_points
 from nagindex.errors import BadInputError
 from nagindex.nag import Codes, NagSpec
 from nagindex.progress import step
+from nagindex.query.html import records
 from nagindex.search.tsne import as_matrix
 from nagindex.search.view import View
 from nagindex.storage.snapshot import Snapshot
@@ -41,6 +42,10 @@ class Agreement:
     def to_json(self) -> dict[str, Any]:
         """Return the agreement as JSON values."""
         return {"points": sum(self.labels.values()), "labels": self.labels, "rows": [*self.rows]}
+
+    def _repr_html_(self) -> str:
+        """Return the rows as an HTML table, for notebooks."""
+        return f"<p>{sum(self.labels.values()):,} points of {len(self.labels)} labels</p>{records(self.rows)}"
 
 
 def sweep_views(spec: NagSpec, top_k: Sequence[int], layers: Sequence[str]) -> list[tuple[str, View]]:

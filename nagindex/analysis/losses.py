@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from nagindex.corpus.reading import read_texts
 from nagindex.corpus.sources import find_sources
 from nagindex.errors import BadInputError
 from nagindex.progress import ProgressCallback, reports_progress
+from nagindex.query.html import records
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,12 @@ class DeactivationLosses:
             "bytes": int(self.bytes.sum()),
             "rows": [self._row(loss) for loss in self.losses],
         }
+
+    def _repr_html_(self) -> str:
+        """Return bits per byte of each choice of neurons as an HTML table, for notebooks."""
+        told = self.to_json()
+        heading = f"{self.backbone}: {told['texts']:,} texts, {told['bytes']:,} bytes"
+        return f"<p>{escape(heading)}</p>{records(told['rows'], leave_out=['random'])}"
 
     def _row(self, loss: Loss) -> dict[str, Any]:
         change, error = self.change(loss.bits)

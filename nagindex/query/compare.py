@@ -30,6 +30,8 @@ PARTS = {
 """The parts of two selections, each with the SQL condition of its documents."""
 GROUPS = ("both", "only_a", "only_b")
 """Those of which no two share a document."""
+COUNTED = ("a", "b", "only_a", "only_b")
+"""Those that are counted for each value of a column."""
 VALUES, EXAMPLES = 10, 3
 """Values of a column, and ids of each group, that a comparison gives."""
 
@@ -43,7 +45,7 @@ class Comparison:
         rank_correlation: Spearman's, of the scores of the documents that both have; None where a file has no scores or names a document
             twice, fewer than two documents are in both, or the scores of one do not differ.
         columns: for each kept column and `file`, its commonest values: the value as text (None for documents without one), its documents
-            in the pool, and in A and B.
+            in the pool, in A and B, and in only one of these (`only_a`, `only_b`).
         examples: ids of each group, by A's order, B's for what only B has, where there are scores, else by id.
         missing: number of ids that are in no document of the index.
     """
@@ -65,11 +67,11 @@ class Comparison:
         """Return the sizes, and the values of the columns, as HTML tables, for notebooks."""
         sizes = [[group, self.documents[group], self.tokens[group]] for group in self.documents]
         values = [
-            [column, row["value"], row["pool"], row["a"], row["b"]]
+            [column, row["value"], row["pool"], *(row[part] for part in COUNTED)]
             for column, rows in self.columns.items()
             for row in rows
         ]
-        shown = table(("", "documents", "tokens"), sizes), table(("column", "value", "pool", "a", "b"), values)
+        shown = table(("", "documents", "tokens"), sizes), table(("column", "value", "pool", *COUNTED), values)
         return f"<p>Jaccard index {self.overlap:.3f}</p>{''.join(shown)}"
 
     def to_json(self) -> dict[str, Any]:
@@ -150,14 +152,15 @@ def _rank_correlation(connection: DuckDBPyConnection) -> float | None:
 def _commonest(connection: DuckDBPyConnection, column: str, count: int) -> list[dict[str, Any]]:
     """Return the values of a column that most chosen documents have, with numbers of documents."""
     name = quote_name(column)
+    counted = ", ".join(f"count(*) FILTER ({PARTS[part]}) AS {part}" for part in COUNTED)
     rows = connection.execute(
-        f"""WITH own AS (SELECT {name} AS value, count(*) FILTER (in_a) AS a, count(*) FILTER (in_b) AS b FROM chosen
+        f"""WITH own AS (SELECT {name} AS value, {counted} FROM chosen
         GROUP BY value ORDER BY count(*) DESC, value::VARCHAR LIMIT {int(count)}),
         pool AS (SELECT {name} AS value FROM docs)
-        SELECT own.value::VARCHAR, count(*), a, b FROM pool JOIN own ON own.value IS NOT DISTINCT FROM pool.value
-        GROUP BY own.value, a, b ORDER BY a + b DESC, own.value::VARCHAR"""
+        SELECT own.value::VARCHAR, count(*), {", ".join(COUNTED)} FROM pool JOIN own ON own.value IS NOT DISTINCT FROM pool.value
+        GROUP BY own.value, {", ".join(COUNTED)} ORDER BY a + b DESC, own.value::VARCHAR"""
     ).fetchall()
-    return [dict(zip(("value", "pool", "a", "b"), row, strict=True)) for row in rows]
+    return [dict(zip(("value", "pool", *COUNTED), row, strict=True)) for row in rows]
 
 
 def _examples(connection: DuckDBPyConnection, condition: str, by: str, scored: Sequence[bool]) -> list[str]:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from nagindex.errors import BadInputError
 from nagindex.query.curve_svg import Chart, draw
+from nagindex.query.html import table
 from nagindex.query.pool import Passes, score_pool, score_targets
 from nagindex.query.values import ColumnValues
 from nagindex.search.profile import Target
@@ -77,6 +78,11 @@ class ScoreCurve:
         scores = {name: own.tolist() for name, own in self.scores.items()}
         columns = {"columns": {name: own.to_json() for name, own in self.columns.items()}} if self.columns else {}
         return {"documents": self.documents, "ranks": self.ranks.tolist(), "scores": scores, **columns}
+
+    def _repr_html_(self) -> str:
+        """Return the scores by rank as an HTML table, for notebooks."""
+        columns = [own.tolist() for own in (self.ranks, *self.scores.values())]
+        return f"<p>{self.documents:,} documents</p>{table(('rank', *self.scores), [*zip(*columns, strict=True)])}"
 
     def write(self, path: str | Path) -> None:
         """Write the curve as an SVG image, which appears whole or not at all.

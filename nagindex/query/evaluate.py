@@ -13,6 +13,7 @@ import numpy.typing as npt
 from nagindex.errors import BadInputError, plural
 from nagindex.nag import Codes
 from nagindex.progress import Progress, reporting, step
+from nagindex.query.html import records
 from nagindex.query.measures import ByLabels, Figures, HeldOut, Measured, Scored
 from nagindex.query.pool import Passes, score_pool, score_targets
 from nagindex.query.run import library_warnings, target_warnings
@@ -66,6 +67,11 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Return the evaluation as JSON values."""
         return dataclasses.asdict(self)
+
+    def _repr_html_(self) -> str:
+        """Return the settings with their figures as an HTML table, the best first, for notebooks."""
+        heading = f"{self.documents:,} documents, measured by {self.measure}"
+        return f"<p>{heading}</p>{records(self.rows, leave_out=['targets'])}"
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,13 @@ class Explanation:
         """The document's score, as in a selection."""
         return self.sum / self.scale
 
+    @property
+    def no_example_parts(self) -> str | None:
+        """Why examples have no part of the score; None where they have one."""
+        if self.example_sums is not None:
+            return None
+        return f"examples have no part of this score: {self.scoring} compares them with the pool, and is no sum over examples"
+
     def to_json(self, *, neurons: int = NEURONS, examples: int = EXAMPLES) -> dict[str, Any]:
         """Return the explanation as JSON values: all layers, the neurons of the largest parts and the nearest examples.
 
@@ -98,6 +105,7 @@ class Explanation:
             ],
             "neurons": [self._neuron(*divmod(place, self.sums.shape[1])) for place in self._largest(neurons)],
             "examples": [self._example(place) for place in self._nearest(examples)],
+            "no_example_parts": self.no_example_parts,
         }
 
     def _repr_html_(self) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
 LONGEST = 200
 """Characters of a value that are shown."""
+ROWS = 30
+"""Rows that are shown of results that may have many."""
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
@@ -16,6 +18,13 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     lines = ["".join(f"<td>{_cell(value)}</td>" for value in row) for row in rows]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     return f"<table>{f'<thead><tr>{head}</tr></thead>' if head else ''}<tbody>{body}</tbody></table>"
+
+
+def records(rows: Sequence[Mapping[str, Any]], leave_out: Sequence[str] = ()) -> str:
+    """Return the first rows of one kind as an HTML table, whose headings are their names, and how many more there are."""
+    names = [name for name in rows[0] if name not in leave_out] if rows else []
+    more = f"<p>and {len(rows) - ROWS:,} more</p>" if len(rows) > ROWS else ""
+    return table(names, [[row[name] for name in names] for row in rows[:ROWS]]) + more
 
 
 def _cell(value: Any) -> str:

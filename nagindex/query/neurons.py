@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.errors import BadInputError
+from nagindex.query.html import records
 from nagindex.query.values import ColumnValues
 from nagindex.search.scan import Part, flattened, neuron_counter, sweep
 from nagindex.search.view import View
@@ -54,6 +55,12 @@ class Neuron:
     def to_json(self) -> dict[str, Any]:
         """Return the neuron as JSON values."""
         return dict(vars(self))
+
+    def _repr_html_(self) -> str:
+        """Return where the neuron occurs, and with which others, as HTML tables, for notebooks."""
+        heading = f"layer {self.layer}, neuron {self.neuron}: in {self.documents:,} of {self.pool:,} documents"
+        columns = [{"column": column, **row} for column, rows in self.columns.items() for row in rows]
+        return f"<p>{heading}</p>{records(columns)}{records(self.strongest)}{records(self.together)}"
 
 
 def most_frequent(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,12 +15,13 @@ from nagindex.query.contributions import SAMPLE, counts_at, counts_of_pool, part
 from nagindex.query.cuts import PoolScores, cuts_of, score_histogram
 from nagindex.query.explain import explanation_of
 from nagindex.query.passed_over import Reasons, examined_of
-from nagindex.report.figures import Group, Parts, Passage, PassedOver, Size, TargetFigures
+from nagindex.report.figures import Group, LeftOut, Parts, Passage, PassedOver, Size, TargetFigures
 from nagindex.search.profile import Profile
 from nagindex.search.view import View
 from nagindex.select.candidates import Candidates
 from nagindex.select.options import QueryOptions
 from nagindex.sketches.popularity import popularity_of
+from nagindex.storage.docs import ids_at
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.saved import TargetSet
 
@@ -205,7 +205,13 @@ def target_figures(
     positions, scores = own.positions[places], own.scores[places]
     cut = float(scores.min())
     kept = own.snapshot.manifest.settings.keep_columns
-    over = reasons.of(shown.passed_over, scored.scores.at(target, shown.passed_over), cut, texts)
+    over_scores = scored.scores.at(target, shown.passed_over)
+    over = zip(
+        ids_at(own.snapshot, shown.passed_over),
+        over_scores.tolist(),
+        reasons.of(shown.passed_over, over_scores, cut, texts),
+        strict=True,
+    )
     missed = reasons.of(shown.missed, scored.scores.at(target, shown.missed), cut, texts)
     whys = {position: why for position, (_, why) in zip(shown.missed.tolist(), missed, strict=True)}
     return TargetFigures(
@@ -217,7 +223,7 @@ def target_figures(
         scores=score_histogram(scored.scores.at(target), scores),
         cuts=cuts_of(own.snapshot, scored.scores, target, len(positions), kept[0] if kept else None),
         parts=None if shown.parts is None else _with_passages(shown.parts, scored, shown.passages, texts),
-        passed_over=PassedOver(shown.reached, len(over), Counter(kind for kind, _ in over)),
+        passed_over=PassedOver(shown.reached, [LeftOut(one, score, *reason) for one, score, reason in over]),
         groups=_groups(scored, target, shown, whys, texts, with_texts=with_texts, text_size=text_size),
     )
 

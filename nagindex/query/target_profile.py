@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from nagindex.errors import BadInputError
+from nagindex.query.html import records
 from nagindex.query.pool import Passes, score_targets
 from nagindex.search.profile import Profile, profile_of
 from nagindex.search.view import View
@@ -76,6 +78,12 @@ class TargetProfile:
                         }
                     )
         return {"target": self.target, "examples": len(self.examples.codes), "weights": self.weighting, "neurons": rows}
+
+    def _repr_html_(self) -> str:
+        """Return the most distinctive neuron of each layer as an HTML table, for notebooks."""
+        told = self.to_json(neurons=1)
+        heading = f"{self.target}: {told['examples']:,} examples, weights {self.weighting}"
+        return f"<p>{escape(heading)}</p>{records(told['neurons'])}"
 
 
 def profiles_of(

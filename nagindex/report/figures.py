@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -213,18 +214,31 @@ class Group:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """A document that was not selected despite its score: its id, its score, the kind of the reason and the reason in words."""
+
+    id: str
+    score: float
+    kind: str
+    why: str
+
+
+@dataclass(frozen=True)
 class PassedOver:
     """Documents at or above a target's cutoff that were not selected.
 
     Attributes:
         documents: how many there are.
-        examined: how many of the best of them were looked at.
-        reasons: number of these, by reason.
+        examined: the best of them, which were looked at.
     """
 
     documents: int
-    examined: int
-    reasons: Mapping[str, int]
+    examined: Sequence[LeftOut]
+
+    @property
+    def reasons(self) -> Counter[str]:
+        """Number of those that were looked at, by the kind of the reason."""
+        return Counter(own.kind for own in self.examined)
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,15 @@ from nagindex.report.charts import histogram_chart
 from nagindex.report.figures import LEVELS, ColumnNumbers, Report
 from nagindex.report.point_map import COLORS, PointMap, map_chart
 
+PAGE_FILES = ("script.js", "map.js", "style.css")
+"""The scripts, which run in this order, and the style."""
 ROWS_BEFORE_SCRIPT = 50
 """Rows of the table that stand in the page itself: what is printed, and shown without JavaScript."""
 
 DROPPED_SHOWN = 100
 """Contaminated documents and examples that are listed."""
+LEFT_OUT_SHOWN = 100
+"""Documents above the cutoffs of all targets that are listed with the reason why they were not selected."""
 NOTES_SHOWN = 30
 FILES_SHOWN = 10
 """Files of each target that are listed."""
@@ -32,7 +36,7 @@ def render(report: Report) -> str:
     Args:
         report: the figures.
     """
-    script, style = (files("nagindex.report").joinpath("page", name).read_text() for name in ("script.js", "style.css"))
+    script, style = (_page_files(suffix) for suffix in (".js", ".css"))
     environment = Environment(
         loader=PackageLoader("nagindex.report", "page"),
         autoescape=True,
@@ -58,10 +62,16 @@ def render(report: Report) -> str:
         show_count=_count,
         rows_before_script=ROWS_BEFORE_SCRIPT,
         dropped_shown=DROPPED_SHOWN,
+        left_out_shown=max(1, LEFT_OUT_SHOWN // len(report.targets)),
         notes_shown=NOTES_SHOWN,
         files_shown=FILES_SHOWN,
         sections=_sections(report),
     )
+
+
+def _page_files(suffix: str) -> str:
+    own = (name for name in PAGE_FILES if name.endswith(suffix))
+    return "".join(files("nagindex.report").joinpath("page", name).read_text() for name in own)
 
 
 def _sections(report: Report) -> dict[str, str]:

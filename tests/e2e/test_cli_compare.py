@@ -18,7 +18,7 @@ def test_tables_and_json(ready: Shell) -> None:
     sizes, label, examples = shown.split("\n\n")
     assert sizes.startswith("A  3 documents, ")
     assert f"{found['documents']['both']} document" in sizes.splitlines()[2]
-    assert label.splitlines()[0].split() == ["label", "pool", "A", "B"]
+    assert label.splitlines()[0].split() == ["label", "pool", "A", "B", "only", "A", "only", "B"]
     assert {row.split()[0]: row.split()[1] for row in label.splitlines()[2:]} == {"odd": "50.0%", "even": "50.0%"}
     assert [row.split("  ")[0] for row in examples.splitlines()[2:]] == ["in both", "only in A", "only in B"]
 

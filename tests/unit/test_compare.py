@@ -55,7 +55,8 @@ def test_counts_shares_and_correlation(index, selections, tmp_path):
     assert found.rank_correlation == pytest.approx(expected, abs=1e-12)
     for row in found.columns["subject"]:
         of_value = {f"d{n}" for n in range(60) if SUBJECTS[n % 3] == row["value"]}
-        assert [row[key] for key in ("pool", "a", "b")] == [len(groups[key] & of_value) for key in ("pool", "a", "b")]
+        parts = ("pool", "a", "b", "only_a", "only_b")
+        assert [row[key] for key in parts] == [len(groups[key] & of_value) for key in parts]
     assert sum(row["a"] for row in found.columns["subject"]) == len(first)
     assert list(found.columns) == ["subject", "file"]
     for group, own in found.examples.items():

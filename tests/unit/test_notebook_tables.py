@@ -26,7 +26,15 @@ def test_reports_are_short_escaped_tables(index, random_codes, tmp_path):
         selection.to_parquet(tmp_path / f"{name}.parquet")
     [explained] = index.explain(f"{MARKUP}7", [target])
     compared = index.compare(tmp_path / "a.parquet", tmp_path / "b.parquet")
-    for shown in (index, selection, explained, compared):
+    neuron = int(codes[0, 1, 0])
+    analyses = [
+        index.score_curve([target]),
+        *index.profile([target]),
+        index.neuron(1, neuron),
+        index.evaluate([target], relevant={"<b>": [MARKUP]}),
+        index.map_sweep(label="<b>", top_k=[4]),
+    ]
+    for shown in (index, selection, explained, compared, *analyses):
         html = shown._repr_html_()
         assert len(html) < 20_000
         assert "<script" not in html

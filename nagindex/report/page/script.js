@@ -2,7 +2,7 @@
 (() => {
   const PAGE = 50;
   const $ = (id) => document.getElementById(id);
-  const { columns, numeric, rows, map } = JSON.parse($("data").textContent);
+  const { columns, numeric, rows } = JSON.parse($("data").textContent);
   const table = $("rows"), body = table.tBodies[0], search = $("search");
   const decimal = columns.map((_, column) => numeric[column] && rows.some((row) => !Number.isInteger(row[column] ?? 0)));
   const words = rows.map((row) => row.join("\n").toLowerCase());
@@ -66,6 +66,11 @@
   search.addEventListener("input", arrange);
   $("before").addEventListener("click", () => { page -= 1; draw(); });
   $("after").addEventListener("click", () => { page += 1; draw(); });
+  // Browsers that run scripts keep what stands in `noscript` as text: a document's explanation becomes elements when it is first opened.
+  document.addEventListener("toggle", ({ target }) => {
+    const kept = target.open ? target.querySelector(":scope > noscript") : null;
+    kept?.replaceWith(...new DOMParser().parseFromString(kept.textContent, "text/html").body.children);
+  }, true);
   const setAll = (open) => { for (const own of document.querySelectorAll(".exhibit")) own.open = open; };
   $("open-all").addEventListener("click", () => setAll(true));
   $("close-all").addEventListener("click", () => setAll(false));
@@ -82,55 +87,4 @@
     });
   }
   draw();
-
-  // The points of the map stand in its paths; the one nearest to the pointer is named.
-  const NEAR = 14; // pixels
-  function followPointer(chart) {
-    const mark = $("point"), about = $("about-point"), layers = [...chart.querySelectorAll("g")];
-    let places = null;
-    const read = () => layers.map((layer) => [...layer.querySelector(".dots").getAttribute("d").matchAll(/M(\d+) (\d+)/g)]
-      .map((found) => [Number(found[1]), Number(found[2])]));
-
-    function nearest(x, y, limit) {
-      let best = null, least = limit * limit;
-      places.forEach((points, group) => {
-        if (layers[group].hasAttribute("hidden")) return;
-        points.forEach(([px, py], place) => {
-          const distance = (px - x) ** 2 + (py - y) ** 2;
-          if (distance <= least) { least = distance; best = { group, place, x: px, y: py }; }
-        });
-      });
-      return best;
-    }
-
-    function show(event) {
-      places ??= read();
-      const screen = chart.getScreenCTM();
-      const found = nearest((event.clientX - screen.e) / screen.a, (event.clientY - screen.f) / screen.d, NEAR / screen.a);
-      mark.toggleAttribute("hidden", found === null);
-      about.hidden = found === null;
-      if (found === null) return;
-      const { name, ids, labels } = map.groups[found.group], label = labels[found.place];
-      const known = found.place < ids.length;
-      const lines = [known ? ids[found.place] : "not named, to keep the page small"];
-      if (known && label !== null) lines.push(`${map.column}: ${map.values[label]}`);
-      about.textContent = [...lines, name].join("\n");
-      mark.setAttribute("cx", found.x);
-      mark.setAttribute("cy", found.y);
-      const box = about.parentElement.getBoundingClientRect();
-      const left = found.x * screen.a + screen.e - box.left, right = left > box.width / 2;
-      about.style.left = right ? "" : `${left + 12}px`;
-      about.style.right = right ? `${box.width - left + 12}px` : "";
-      about.style.top = `${found.y * screen.d + screen.f - box.top}px`;
-    }
-
-    const hide = () => { mark.toggleAttribute("hidden", true); about.hidden = true; };
-    chart.addEventListener("pointermove", show);
-    chart.addEventListener("pointerdown", show);
-    chart.addEventListener("pointerleave", hide);
-    for (const box of document.querySelectorAll("[data-group]")) {
-      box.addEventListener("change", () => { hide(); layers[box.dataset.group].toggleAttribute("hidden", !box.checked); });
-    }
-  }
-  if (map !== null) followPointer($("points"));
 })();

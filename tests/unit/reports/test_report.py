@@ -142,11 +142,18 @@ def test_why_documents_above_the_cut_were_left_out(tmp_path, write_index, random
     def reasons(**options):
         selection = index.query({"s": codes[:1]}, n=4, **options)
         [target] = figures(selection).targets
+        selection.report(tmp_path / "r.html", map=0)
         return {own.id: own.why for own in exhibits_of(target, "Near misses")}, target.passed_over
 
     found, over = reasons(dedup=0.99)
     assert found["d01"] == "overlaps d00 by 1.000, the limit is 0.99"
     assert over.reasons["near-duplicate"] == 4
+    listed = {own.id: own.why for own in over.examined if own.kind == "near-duplicate"}
+    assert listed == {one: found[one] for one in ("d01", "d02", "d03", "d04")}
+    section = (tmp_path / "r.html").read_text().split('<section id="dropped">')[1].split("</section>")[0]
+    for one in listed:
+        assert f'<th scope="row" class="id">{one}</th>' in section
+    assert section.count("<td>near-duplicate</td>") == 4
     found, over = reasons(decontamination=Decontamination(tmp_path / "e.jsonl", ngram=5))
     assert found["d00"].startswith("shares an n-gram with evaluation texts: word00 word10")
     assert over.reasons["contaminated"] == 1

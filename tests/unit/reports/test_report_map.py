@@ -18,9 +18,10 @@ from nagindex.search import tsne
 pytest.importorskip("sklearn", reason="the extra [map] is not installed")
 
 
-def data_of(page):
-    """Return what the script of a page reads."""
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)[1])
+def names_of(page):
+    """Return what the script of a page shows of points; None without a map."""
+    found = re.search(r'<script type="application/json" id="names">(.*?)</script>', page, re.DOTALL)
+    return found and json.loads(found[1])
 
 
 def test_points_are_the_selected_documents_the_examples_and_candidates_that_were_not_selected(index, targets):
@@ -98,7 +99,7 @@ def test_a_page_has_the_points_their_names_and_the_neighbors_in_numbers(index, t
     page = (tmp_path / "r.html").read_text()
     found = figures(selection, pool_points=25).map
     assert 'href="#map"' in page
-    assert data_of(page)["map"] == json.loads(json.dumps(found.names))
+    assert names_of(page) == json.loads(json.dumps(found.names))
     for path in map_chart(found).paths:
         assert f'd="{path}"' in page
     assert 'role="img" aria-label="Map of ' in page
@@ -121,7 +122,7 @@ def test_without_scikit_learn_the_page_says_so_and_a_map_that_is_asked_for_is_an
         "There is no map: maps need scikit-learn, which is not installed; run: pip install &#39;nagindex[map]&#39;."
     )
     assert sentence in page
-    assert data_of(page)["map"] is None
+    assert names_of(page) is None
     with pytest.raises(MissingDependencyError, match=r"pip install 'nagindex\[map\]'"):
         selection.report(tmp_path / "other.html", map=25)
     assert not (tmp_path / "other.html").exists()
@@ -176,6 +177,6 @@ def test_a_page_with_a_map_of_20_000_documents_stays_below_3_mb(tmp_path, write_
     page = (tmp_path / "r.html").read_text()
     assert len(page.encode()) < 3_000_000
     assert page.count("h0") >= 20_000 + 500 + 500
-    pool, *others = data_of(page)["map"]["groups"]
+    pool, *others = names_of(page)["groups"]
     assert 8_000 < len(pool["ids"]) < 20_000
     assert sum(len(own["ids"]) for own in others) >= 900
