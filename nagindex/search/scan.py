@@ -26,7 +26,7 @@ from nagindex.search.top_n import Collector, Cut, Hits
 from nagindex.search.view import View
 from nagindex.workers.cpus import thread_count
 
-ROWS_PER_TASK = 16384
+ROWS_PER_TASK = 32768
 BLOCKS_QUEUED = 2
 """Blocks queued for each thread."""
 PARTS_OPEN = 4
