@@ -110,8 +110,10 @@ def _eight(profiles: Sequence[Profile], columns: npt.NDArray[np.int64], top_k: i
     from nagindex.search import kernels
     from nagindex.search.lanes import LANES
 
+    if len(profiles) < TOGETHER_PAYS:
+        return None
     table = kernels.table_of_eight([own.weights for own in profiles])
-    if len(profiles) < TOGETHER_PAYS or table.itemsize > WIDEST:
+    if table.itemsize > WIDEST:
         return None
     largest = max(max(-own.low, own.high) for own in profiles)
     kernel, kind = kernels.sum_eight(top_k), np.int32 if largest < 1 << 31 else np.int64
