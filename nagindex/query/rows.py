@@ -102,18 +102,19 @@ def create_rows(
     # One batch fits memory, and needs no files.
     with nullcontext() if len(head) < 2 else tempfile.TemporaryDirectory(prefix="nagindex-") as folder:
         sizes = _distribute(connection, chain(head, batches), snapshot, listed, folder)
-        verb = "CREATE TEMP TABLE selection AS"
+        created = False
         for part, (ranking, size) in sorted(sizes.items()):
             before = ranked.get(ranking, 0)
             taken = size if limits is None else max(0, min(size, limits[ranking] - before))
             # Rows keep the order in which they are inserted: nothing that reads the table has to sort again.
-            run_within(
+            _insert(
                 connection,
-                MEMORY,
-                f"""{verb} SELECT {before} + row_number() OVER () AS rank, {names}, {length} + row_number() OVER () AS _row
+                "selection",
+                f"""SELECT {before} + row_number() OVER () AS rank, {names}, {length} + row_number() OVER () AS _row
                 FROM (FROM {_rows_of(folder, part)} ORDER BY _sum DESC, id LIMIT {taken})""",
+                create=not created,
             )
-            verb, length, ranked[ranking] = "INSERT INTO selection", length + taken, before + taken
+            created, length, ranked[ranking] = True, length + taken, before + taken
     connection.execute("DROP TABLE IF EXISTS chosen")
     return length
 
@@ -131,7 +132,7 @@ def _distribute(
         folder: an empty folder; None for a table `chosen` in place of files.
     """
     sizes: dict[int, tuple[int, int]] = {}
-    verb = "CREATE TEMP TABLE chosen AS"
+    created = False
     for batch in batches:
         parts = batch.rankings if batch.parts is None else batch.parts
         for part in np.flatnonzero(np.bincount(parts)).tolist():
@@ -139,14 +140,24 @@ def _distribute(
             sizes[part] = int(own[0]), sizes.get(part, (0, 0))[1] + len(own)
         for selects in _selects(connection, batch, parts, snapshot, listed):
             if folder is None:
-                run_within(connection, MEMORY, f"{verb} {selects}")
-                verb = "INSERT INTO chosen"
+                _insert(connection, "chosen", selects, create=not created)
+                created = True
                 continue
             written = Path(tempfile.mkdtemp(dir=folder))
             to_files = f"COPY ({selects}) TO {quote_path(written)} (FORMAT parquet, COMPRESSION lz4_raw, PARTITION_BY (_part), OVERWRITE)"
             run_within(connection, MEMORY, to_files)  # once more after what a failed attempt left was removed
     connection.unregister("hits")
     return sizes
+
+
+def _insert(connection: DuckDBPyConnection, table: str, selects: str, *, create: bool) -> None:
+    """Insert what a statement selects into a temporary table, within `MEMORY`.
+
+    The table is created before, without a limit: DuckDB can leave a table behind whose creation runs out of memory.
+    """
+    if create:
+        connection.execute(f"CREATE TEMP TABLE {table} AS {selects} WITH NO DATA")
+    run_within(connection, MEMORY, f"INSERT INTO {table} {selects}")
 
 
 def _rows_of(folder: str | None, part: int) -> str:
