@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,7 +14,6 @@ from .messages import note, warn, with_flags, with_flags_in
 from .options import device_option, index_option, json_option, model_option, plural, ray_option, require_no_other
 from .query_config import changes, config_file
 from .query_options import (
-    BUDGETS,
     QueryCommand,
     budget_of,
     chosen_index,
@@ -108,7 +107,8 @@ def query(
     target_column: str | None,
     model: str | None,
     device: str,
-    **options: Any,
+    threads: int | None,
+    **options: object,
 ) -> None:
     """Select the documents that match TARGETS best, exactly.
 
@@ -118,7 +118,7 @@ def query(
     One budget is needed: -n, --tokens or --fraction; or --min-score.
     """
     encoding = encoding_of(text_columns, target_column, model, device, no_cache=no_cache)
-    require_no_other(ray, score_curve=score_curve, approx=options["approx"], threads=options["threads"])
+    require_no_other(ray, score_curve=score_curve, approx=options["approx"], threads=threads)
     if score_curve:
         if output is not None:
             raise click.UsageError("--score-curve prints to stdout and selects nothing; leave -o out, or redirect it")
@@ -126,25 +126,25 @@ def query(
         opened = nagindex.open(chosen_index(ctx, index))
         for change in changes(ctx, opened, config_strict):
             warn(change)
-        options = {name: value for name, value in options.items() if name not in BUDGETS}
         asked = query_options_of(options)
         print_curve(
-            opened.score_curve(targets_of(opened, targets, texts, **encoding), options=asked, **encoding, **options),
+            opened.score_curve(
+                targets_of(opened, targets, texts, **encoding), options=asked, threads=threads, **encoding
+            ),
             as_json,
         )
         return
-    evaluation_texts = options["decontaminate"]
     budget, asked = budget_of(ctx, options), query_options_of(options)
     if as_json and output in (None, "-"):
         raise click.UsageError("--json prints a summary to stdout, so the selection needs a file: -o FILE")
-    if dropped is not None and not evaluation_texts:
+    if dropped is not None and not asked.evaluation_files:
         raise click.UsageError(
             "--dropped lists what --decontaminate finds; name evaluation texts with --decontaminate FILE"
         )
     check_page(report, pool_points)
     kind = format_of(output, format_)
     opened = nagindex.open(chosen_index(ctx, index))
-    inputs = [*files_of(targets), *asked.excluded_files, *evaluation_texts, *config_file(ctx)]
+    inputs: list[str | Path] = [*files_of(targets), *asked.excluded_files, *asked.evaluation_files, *config_file(ctx)]
     inputs += [] if asked.quality is None or asked.quality.scores is None else [asked.quality.scores]
     check_outputs(opened, [output, dropped, report], inputs, corpus_root)
     for change in changes(ctx, opened, config_strict):
@@ -154,9 +154,9 @@ def query(
         **budget,
         options=asked,
         corpus_root=corpus_root,
+        threads=threads,
         ray=ray,
         **encoding,
-        **options,
     )
     for warning in selection.warnings:
         warn(warning)
@@ -174,7 +174,7 @@ def query(
             with_text=text,
             pool_points=pool_points,
             corpus_root=corpus_root,
-            threads=options["threads"],
+            threads=threads,
         )
     found = summary(selection)
     if as_json:

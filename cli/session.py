@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import platform, python_version
-from typing import Any
 
 import click
 
@@ -59,9 +58,11 @@ def with_common_options(command: click.Command) -> click.Command:
     return command
 
 
-def _in_session(callback: Callable[..., Any]) -> Callable[..., Any]:
+def _in_session(callback: Callable[..., object]) -> Callable[..., object]:
     @functools.wraps(callback)
-    def run(*arguments: Any, quiet: bool, verbose: bool, log_file: Path | None, progress: str, **options: Any) -> Any:
+    def run(
+        *arguments: object, quiet: bool, verbose: bool, log_file: Path | None, progress: str, **options: object
+    ) -> object:
         if quiet and verbose:
             raise click.UsageError("-q prints less and -v more; leave one of the two out")
         display = ProgressDisplay("none" if quiet and progress == "auto" else progress)

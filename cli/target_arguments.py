@@ -70,12 +70,12 @@ def target_encoding_options(command: Callable[..., None]) -> Callable[..., None]
 
     @functools.wraps(command)
     def run(
-        *given: Any,
+        *given: object,
         text_columns: tuple[str, ...],
         target_column: str | None,
         model: str | None,
         device: str,
-        **others: Any,
+        **others: object,
     ) -> None:
         command(*given, encoding=encoding_of(text_columns, target_column, model, device), **others)
 

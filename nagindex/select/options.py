@@ -171,6 +171,11 @@ class QueryOptions:
         return paths_of(self.exclude)
 
     @property
+    def evaluation_files(self) -> tuple[str, ...]:
+        """The files of `decontamination`."""
+        return () if self.decontamination is None else paths_of(self.decontamination.files)
+
+    @property
     def written_layers(self) -> str | None:
         """The layers as text, such as `0,2`."""
         return written_layers(self.layers)
@@ -227,7 +232,7 @@ class QueryOptions:
                 **_quality_record(self.quality),
                 "where": self.where,
                 "cap": dict(self.cap),
-                "exclude": list(map(absolute, paths_of(self.exclude))),
+                "exclude": list(map(absolute, self.excluded_files)),
                 "dedup": self.dedup,
                 **_decontamination_record(self.decontamination),
                 "approx": self.approx,
