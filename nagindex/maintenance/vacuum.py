@@ -18,6 +18,7 @@ from nagindex.storage.files import sync_folder
 from nagindex.storage.locations import mirror_of
 from nagindex.storage.manifest import Manifest, manifest_path, read_manifest, require_newest, versions
 from nagindex.storage.mirror import Mirror
+from nagindex.storage.mirrored_graphs import fetch_graphs, mark_graphs
 from nagindex.stores.objects import StoredObject
 
 GRACE_SECONDS = 3600.0
@@ -92,7 +93,7 @@ def _vacuum_store(index: Path, remote: Mirror, keep: int, grace: float) -> Vacuu
     old = [found for found in unnamed if found.modified.timestamp() <= limit]
     remote.delete(index / found.name for found in old)
     if any(found.name.startswith("derived/") for found in old):
-        remote.mark_derived()
+        mark_graphs(remote)
     young = max(0, len(kept) - max(1, keep)), len(unnamed) - len(old)
     return Vacuumed(len(manifests) - len(kept), len(old), sum(found.bytes for found in old), *young)
 
@@ -100,7 +101,7 @@ def _vacuum_store(index: Path, remote: Mirror, keep: int, grace: float) -> Vacuu
 def _unnamed_objects(index: Path, remote: Mirror, kept: Mapping[int, Manifest]) -> list[StoredObject]:
     """Return objects of segments, calibrations, graphs and former sketches that no version names or uses, and temporary ones."""
     listed = remote.store.listing()
-    remote.fetch_derived()
+    fetch_graphs(remote)
     new = [
         read_manifest(index, number) for number in versions(index) if number not in kept
     ]  # after the objects were listed

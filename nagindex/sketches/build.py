@@ -20,6 +20,7 @@ from nagindex.sketches import popularity
 from nagindex.sketches.graphs import GraphSet, create_graphs, current_graphs
 from nagindex.storage.locations import index_folder, location, mirror_of
 from nagindex.storage.manifest import Manifest, SegmentEntry, read_latest
+from nagindex.storage.mirrored_graphs import push_graphs
 from nagindex.storage.segment import Segment
 from nagindex.storage.snapshot import Snapshot
 from nagindex.targets.cache import damaged_files
@@ -103,7 +104,7 @@ def optimize(index: Path, *, refit: bool = False, ray: str | None = None) -> Opt
 def _push(index: Path) -> None:
     """Write graphs to the object store of an index that lies in one."""
     if (remote := mirror_of(index)) is not None:
-        remote.push_derived()
+        push_graphs(remote)
 
 
 def _documents(groups: Sequence[Sequence[Segment]]) -> int:

@@ -31,7 +31,7 @@ from nagindex.storage.files import FileEntry, create_exclusively, make_folders, 
 from nagindex.storage.json_bytes import dump_json
 from nagindex.storage.locations import mirror_of
 from nagindex.storage.manifest import SegmentEntry
-from nagindex.storage.mirror import CLAIM
+from nagindex.storage.mirrored_graphs import CLAIM, claim_graphs, fetch_graphs
 
 FORMAT_VERSION = 1
 _FOLDER = re.compile(r"graph-([0-9]{6})")
@@ -225,7 +225,7 @@ def current_graphs(index: Path, spec: NagSpec) -> GraphSet | None:
         UnknownFormatError: a newer nagindex wrote them.
     """
     if (remote := mirror_of(index)) is not None:
-        remote.fetch_derived()
+        fetch_graphs(remote)
     for folder in sorted(_folders(index), reverse=True):
         path = folder / "basis.json"
         try:
@@ -257,7 +257,7 @@ def create_graphs(index: Path, basis: Basis, *, sample: int, documents: int, kep
             folder.mkdir()
         except FileExistsError:  # another process took this number
             continue
-        if remote is None or remote.claim_derived(folder):
+        if remote is None or claim_graphs(remote, folder):
             break
     sync_folder(folder.parent)
     path = folder / "basis.npy"

@@ -27,20 +27,18 @@ from nagindex.errors import BadInputError, DamagedIndexError
 from nagindex.storage import verified
 from nagindex.storage.cache_room import Pins, make_room
 from nagindex.storage.disk_errors import writing
-from nagindex.storage.json_bytes import is_intact
 from nagindex.stores.objects import CONNECTIONS, ObjectStore, StoredObject
 
 FOLDERS = frozenset({"manifests", "segments", "calibration", "derived"})
 HINT, DERIVED_MARK = "manifests/latest.json", "manifests/derived.json"
 """The version hint, and an object that is written anew whenever objects in `derived` have changed."""
-CLAIM = "claim"
-"""Object in a folder of graphs that makes its number one machine's."""
 _MANIFEST = re.compile(r"manifests/([0-9]{12})\.json")
-_DERIVED = re.compile(r"derived/graph-[0-9]{6}/[\w-]+\.(json|npy|usearch)", re.ASCII)
+DERIVED = re.compile(r"derived/graph-[0-9]{6}/[\w-]+\.(json|npy|usearch)", re.ASCII)
+"""Names of the files of graphs; see `mirrored_graphs`."""
 
 
 @dataclass(frozen=True)
-class _State:
+class State:
     """What the store held when it was last asked.
 
     Attributes:
@@ -88,17 +86,17 @@ class Mirror:
         """Return whether a file contains its own checksum: a manifest, the version hint, or the description of graphs."""
         name = self.name_of(path)
         return (
-            name == HINT or bool(_MANIFEST.fullmatch(name)) or bool(_DERIVED.fullmatch(name) and path.suffix == ".json")
+            name == HINT or bool(_MANIFEST.fullmatch(name)) or bool(DERIVED.fullmatch(name) and path.suffix == ".json")
         )
 
     @property
     def known_version(self) -> int:
         """The newest version when the store was last asked; 0 if there was none."""
-        return self._state().version
+        return self.state().version
 
     def newest_version(self) -> int:
         """Ask the store for its newest version, with one request if the mirror knows an older one; 0 if there is none."""
-        state = self._state()
+        state = self.state()
         start = state.version or self._hinted()
         if start:
             listed = self.store.listing("manifests", after=_manifest_name(start - 1))
@@ -118,14 +116,14 @@ class Mirror:
 
     def _take_in(self, listed: Iterable[StoredObject]) -> list[int]:
         """Note what a listing of manifests tells, fetch the hint if it is another, and return the numbers of the versions, ascending."""
-        state, etags = self._state(), {found.name: found.etag for found in listed}
+        state, etags = self.state(), {found.name: found.etag for found in listed}
         numbers = sorted(int(match[1]) for name in etags if (match := _MANIFEST.fullmatch(name)))
         unknown = not state.version and any(self.index.glob("manifests/[0-9]*.json"))  # the state is lost
         if unknown or (state.version and etags.get(_manifest_name(state.version)) != state.etag):
             # The version was vacuumed, or somebody made another index at this URL. What is known goes before the files, which would
             # otherwise look as if they had been removed on purpose.
-            known, state = state, dataclasses.replace(_State(), conditional=state.conditional)
-            self._keep(state)
+            known, state = state, dataclasses.replace(State(), conditional=state.conditional)
+            self.keep(state)
             self._forget(known)
         newest = numbers[-1] if numbers else 0
         hint = etags.get(HINT, "")
@@ -138,7 +136,7 @@ class Mirror:
                 etags |= more
                 numbers = sorted({*numbers, *(int(m[1]) for name in more if (m := _MANIFEST.fullmatch(name)))})
                 newest = numbers[-1] if numbers else 0
-        self._keep(
+        self.keep(
             dataclasses.replace(
                 state,
                 version=newest,
@@ -160,14 +158,14 @@ class Mirror:
                 content, found = self.store.get(HINT)
             except FileNotFoundError:
                 return 0
-            self._write(self.index / HINT, content)
+            self.write(self.index / HINT, content)
             version = None
             with suppress(ValueError, AttributeError):
                 version = json.loads(content).get("version")
             self._hint = found, version if type(version) is int and 0 < version < 10**12 else 0
         return self._hint[1]
 
-    def _forget(self, state: _State) -> None:
+    def _forget(self, state: State) -> None:
         """Remove the JSON files that another index of the same URL would have under the same names; arrays are told by their checksums."""
         shutil.rmtree(self.index / "manifests", ignore_errors=True)
         for name in state.derived:
@@ -215,7 +213,7 @@ class Mirror:
             ObjectStoreError: the store does not answer.
         """
         content, _ = self.store.get(self.name_of(path))
-        self._write(path, content)
+        self.write(path, content)
 
     def upload(self, paths: Iterable[Path]) -> None:
         """Write files to the store, several at a time."""
@@ -230,7 +228,7 @@ class Mirror:
         Raises:
             BadInputError: the store has no create-if-absent.
         """
-        if not self._state().conditional:
+        if not self.state().conditional:
             self._require_conditional_put()
         return self.store.create(self.name_of(path), content)
 
@@ -253,91 +251,22 @@ class Mirror:
                 raise BadInputError(self.store.no_conditional_put())
         finally:
             self.store.delete([probe])
-        self._keep(dataclasses.replace(self._state(), conditional=True))
+        self.keep(dataclasses.replace(self.state(), conditional=True))
 
-    def fetch_derived(self) -> None:
-        """Fetch the JSON files of graphs, if any of these have changed; their arrays are fetched on first use."""
-        state = self._state()
-        if state.mark == state.fetched_mark:
-            return
-        listed = {
-            found.name: found.etag
-            for found in self.store.listing("derived")
-            if _DERIVED.fullmatch(found.name) and found.name.endswith(".json")
-        }
-        for name in state.derived.keys() - listed.keys():
-            (self.index / name).unlink(missing_ok=True)
-        changed = [name for name, etag in listed.items() if state.derived.get(name, [""])[0] != etag]
-        kept = {name: own for name, own in state.derived.items() if name in listed and name not in changed}
-
-        def read(name: str) -> None:
-            with suppress(FileNotFoundError):  # vacuumed meanwhile
-                content, etag = self.store.get(name)
-                self._write(self.index / name, content)
-                kept[name] = [etag, hashlib.sha256(content).hexdigest()]
-
-        with ThreadPoolExecutor(CONNECTIONS) as pool:
-            list(pool.map(read, changed))
-        self._keep(dataclasses.replace(self._state(), fetched_mark=state.mark, derived=kept))
-
-    def push_derived(self) -> None:
-        """Write graphs that the store lacks: arrays before the JSON files that name them.
-
-        JSON files that were removed or changed here since they were fetched, being damaged, are removed or replaced there. Ones that are
-        damaged here stay here. What a push that was killed before its mark wrote is marked.
-        """
-        known = dict(self._state().derived)  # first: what another process adds meanwhile is not gone
-        paths = [
-            path for path in sorted(self.index.glob("derived/graph-*/*")) if _DERIVED.fullmatch(self.name_of(path))
-        ]
-        local = {self.name_of(path): path for path in paths if (path.parent / "basis.json").exists()}
-        stored = {found.name: found.etag for found in self.store.listing("derived")}
-        contents = {name: path.read_bytes() for name, path in local.items() if path.suffix == ".json"}
-        hashes = {name: hashlib.sha256(own).hexdigest() for name, own in contents.items() if is_intact(own)}
-        arrays = [
-            path
-            for name, path in local.items()  # without its JSON file, an array is still being written
-            if path.suffix != ".json" and name not in stored and f"{name.rpartition('.')[0]}.json" in local
-        ]
-        changed = [
-            name for name, own in hashes.items() if name not in stored or (name in known and known[name][1] != own)
-        ]
-        gone = [name for name in known if name in stored and name not in local and (self.index / name).parent.is_dir()]
-        unmarked = any(
-            known.get(name, [""])[0] != etag
-            for name, etag in stored.items()
-            if name.endswith(".json") and _DERIVED.fullmatch(name)
-        )
-        if not (arrays or changed or gone or unmarked):
-            return
-        self.upload(arrays)
-        for name in changed:
-            known[name] = [self.store.put(name, contents[name]), hashes[name]]
-        self.store.delete(gone)
-        for name in gone:
-            del known[name]
-        self.mark_derived()
-        self._keep(dataclasses.replace(self._state(), derived=known))
-
-    def mark_derived(self) -> None:
-        """Let other mirrors know that objects in `derived` have changed."""
-        self.store.put(DERIVED_MARK, json.dumps({"changed": secrets.token_hex(16)}).encode())
-
-    def claim_derived(self, folder: Path) -> bool:
-        """Return whether a new folder of graphs is this process's: no other machine took its number."""
-        return self.store.create(f"{self.name_of(folder)}/{CLAIM}", secrets.token_hex(16).encode())
-
-    def _state(self) -> _State:
+    def state(self) -> State:
+        """Return what the store held when it was last asked."""
         try:
-            return _State(**json.loads((self.folder / "state.json").read_bytes()))
+            return State(**json.loads((self.folder / "state.json").read_bytes()))
         except (OSError, ValueError, TypeError):
-            return _State()
+            return State()
 
-    def _keep(self, state: _State) -> None:
-        if state != self._state():
-            self._write(self.folder / "state.json", json.dumps(dataclasses.asdict(state)).encode())
+    def keep(self, state: State) -> None:
+        """Note down what the store holds."""
+        if state != self.state():
+            self.write(self.folder / "state.json", json.dumps(dataclasses.asdict(state)).encode())
 
-    def _write(self, path: Path, content: bytes) -> None:
+    def write(self, path: Path, content: bytes) -> None:
+        """Write a file of the mirror, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.tmp"
         try:

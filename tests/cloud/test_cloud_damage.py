@@ -8,7 +8,8 @@ from stores import objects_of
 
 import nagindex
 from nagindex.errors import DamagedIndexError
-from nagindex.storage import locations, mirror
+from nagindex.storage import locations, mirrored_graphs
+from nagindex.storage.mirrored_graphs import push_graphs
 from nagindex.stores import objects
 from nagindex.stores.objects import ObjectStore
 
@@ -121,7 +122,7 @@ def test_a_description_of_graphs_that_was_damaged_in_the_cache_is_not_uploaded(c
     assert len(files) >= 2
     for path in files:
         path.write_bytes(damaged(path.read_bytes(), "flip"))
-    locations.mirror_of(place).push_derived()
+    push_graphs(locations.mirror_of(place))
     assert objects_of(connected) == stored
 
 
@@ -132,16 +133,16 @@ def test_graphs_of_a_process_killed_before_their_mark_are_heard_of_when_its_comm
     writer.append(url, "a")
     elsewhere()
     assert nagindex.open(url).info()["graphs"] is None
-    other, real = locations.cache_root(), mirror.Mirror.mark_derived
+    other, real = locations.cache_root(), mirrored_graphs.mark_graphs
     elsewhere()
 
-    def killed(self):
+    def killed(mirror):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mirror.Mirror, "mark_derived", killed)
+    monkeypatch.setattr(mirrored_graphs, "mark_graphs", killed)
     with pytest.raises(KeyboardInterrupt):
         nagindex.open(url).optimize()
-    monkeypatch.setattr(mirror.Mirror, "mark_derived", real)
+    monkeypatch.setattr(mirrored_graphs, "mark_graphs", real)
     nagindex.open(url).optimize()
     monkeypatch.setenv("NAGINDEX_CACHE", str(other))
     assert nagindex.open(url).info()["graphs"]["documents"] == 1
