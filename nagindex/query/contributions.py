@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from nagindex.nag import Codes
 from nagindex.query.cuts import PoolScores
-from nagindex.report.figures import LayerPart, NeuronPart, Parts, TargetOverlap
+from nagindex.report.target_figures import LayerPart, NeuronPart, Parts, TargetOverlap
 from nagindex.search.profile import Profile, profile_of
 from nagindex.search.scan import Part, counts_of
 from nagindex.search.view import View

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from nagindex.corpus.sql import connect, quote_name
 from nagindex.query.pool import Passes, score_targets
-from nagindex.report.figures import CutAt, Cuts, Histogram
+from nagindex.report.counts import Histogram
+from nagindex.report.target_figures import CutAt, Cuts
 from nagindex.search.profile import Target
 from nagindex.search.scan import KeptSums, sums_from_codes
 from nagindex.search.scorers import scorer_of

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from nagindex.corpus.sql import connect, quote_name
 from nagindex.errors import SourceChangedError
 from nagindex.query.explain import Explanation
-from nagindex.report.figures import Exhibit, Table
+from nagindex.report.figures import Table
+from nagindex.report.target_figures import Exhibit
 from nagindex.storage.docs import join_documents
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts

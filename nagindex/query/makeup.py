@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from nagindex.corpus.sql import open_database, quote_name
-from nagindex.report.figures import LEVELS, ColumnNumbers, ColumnValues, Histogram, ValueCount
+from nagindex.report.counts import LEVELS, ColumnNumbers, ColumnValues, Histogram, ValueCount
 from nagindex.storage.docs import columns_of, open_docs
 from nagindex.storage.snapshot import Snapshot
 

@@ -15,7 +15,8 @@ from nagindex.query.contributions import SAMPLE, counts_at, counts_of_pool, part
 from nagindex.query.cuts import PoolScores, cuts_of, score_histogram
 from nagindex.query.explain import explanation_of
 from nagindex.query.passed_over import Reasons, examined_of
-from nagindex.report.figures import Group, LeftOut, Parts, Passage, PassedOver, Size, TargetFigures
+from nagindex.report.counts import Size
+from nagindex.report.target_figures import Group, LeftOut, Parts, Passage, PassedOver, TargetFigures
 from nagindex.search.profile import Profile
 from nagindex.search.view import View
 from nagindex.select.candidates import Candidates

@@ -20,7 +20,8 @@ from nagindex.query.record_text import command_of, configuration_of, index_of, q
 from nagindex.query.replay import changes_since
 from nagindex.query.report_map import POOL, point_map
 from nagindex.query.report_targets import Scored, Selected, shown_of, target_figures
-from nagindex.report.figures import Report, Size, Table
+from nagindex.report.counts import Size
+from nagindex.report.figures import Report, Table
 from nagindex.report.point_map import PointMap
 from nagindex.search.tsne import require_layout
 from nagindex.search.view import View

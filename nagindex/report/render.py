@@ -10,7 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from nagindex.report.charts import histogram_chart
-from nagindex.report.figures import LEVELS, ColumnNumbers, Report
+from nagindex.report.counts import LEVELS, ColumnNumbers
+from nagindex.report.figures import Report
 from nagindex.report.point_map import COLORS, PointMap, map_chart
 
 PAGE_FILES = ("script.js", "map.js", "style.css")
