@@ -41,9 +41,9 @@ def quote_file(path: SourcePath, connection: DuckDBPyConnection | None = None) -
 
 
 def connect_to(path: SourcePath) -> DuckDBPyConnection:
-    """Return a connection on which the metadata of a remote file is read once, and kept as long as the process lives.
+    """Return a connection that caches the Parquet metadata of a remote file, for several statements about one file.
 
-    Corpora are not read by it: what is kept would grow with their files.
+    It is not for corpora of many files: DuckDB never evicts an entry of this cache.
     """
     connection = connect(threads=1)
     if isinstance(path, RemoteFile):
