@@ -43,7 +43,7 @@ def quote_file(path: SourcePath, connection: DuckDBPyConnection | None = None) -
 def connect_to(path: SourcePath) -> DuckDBPyConnection:
     """Return a connection that caches the Parquet metadata of a remote file, for several statements about one file.
 
-    It is not for corpora of many files: DuckDB never evicts an entry of this cache.
+    It is not for corpora of many files, with which this cache would grow.
     """
     connection = connect(threads=1)
     if isinstance(path, RemoteFile):
