@@ -42,7 +42,11 @@ def former_scorer(profiles: Sequence[Profile], view: View) -> Scorer:
         table[: own.size, target // lanes] |= own.astype(np.uint64).reshape(-1) << np.uint64(
             target % lanes * (64 // lanes)
         )
-    kernel, layers, width = _sum_six(view.top_k, lanes), ((1 << 64 // lanes) - 1) // layer_sum, max(view.spec.widths)
+    kernel, layers, width = (
+        _sum_six(view.top_k, lanes),
+        ((1 << 64 // lanes) - 1) // max(layer_sum, 1),
+        max(view.spec.widths),
+    )
     added = np.array([view.top_k * int(low.sum()) for low in least])[:, None]
 
     def scorer(codes: Any, sums: Any) -> None:

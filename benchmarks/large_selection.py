@@ -25,7 +25,7 @@ import numpy as np
 import nagindex
 from benchmarks.memory import memory_mb
 from benchmarks.report import emit, in_a_process, options
-from benchmarks.synthetic import POOL_OPTIONS, SPEC, kind_of, make_codes, pool_of, write_pool
+from benchmarks.synthetic import POOL_OPTIONS, kind_of, make_codes, pool_of, write_pool
 from nagindex.cluster.connection import AUTO, LOCAL, connected
 from nagindex.corpus.sql import connect
 from nagindex.storage.docs import join_documents
@@ -114,7 +114,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        index = pool_of(arguments, folder, spec=SPEC, quick=200_000)
+        index = pool_of(arguments, folder, quick=200_000)
         opened = nagindex.open(index)
         spec, kind, documents = (
             opened.manifest.fingerprint.spec,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import nagindex
 from benchmarks.report import emit, median_seconds, options
-from benchmarks.synthetic import POOL_OPTIONS, SPEC, kind_of, make_codes, pool_of
+from benchmarks.synthetic import POOL_OPTIONS, kind_of, make_codes, pool_of
 from nagindex.corpus.sql import connect
 from nagindex.targets.saved import TargetSet
 
@@ -60,7 +60,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        index = nagindex.open(pool_of(arguments, folder, spec=SPEC, quick=20_000))
+        index = nagindex.open(pool_of(arguments, folder, quick=20_000))
         n = max(100, int(len(index) * SHARE))
         seconds = {what: median_seconds(ask, repeat=RUNS) for what, ask in questions(index, folder, n).items()}
     query = seconds["query"]

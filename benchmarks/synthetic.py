@@ -222,12 +222,12 @@ POOL_OPTIONS: dict[str, dict[str, Any]] = {
 """Options of the scripts that take a large pool."""
 
 
-def pool_of(arguments: argparse.Namespace, folder: Path, *, spec: NagSpec, quick: int) -> Path:
+def pool_of(arguments: argparse.Namespace, folder: Path, *, quick: int) -> Path:
     """Return the index that the options name, or one that is made in a folder; under --quick of so many documents."""
     if arguments.index is not None:
         return Path(arguments.index)
     documents = quick if arguments.quick else arguments.documents
-    write_pool(folder / "pool.nagindex", documents, spec=spec, distinct=arguments.distinct)
+    write_pool(folder / "pool.nagindex", documents, distinct=arguments.distinct)
     return folder / "pool.nagindex"
 
 
@@ -253,8 +253,9 @@ def write_pool(
     keep = ("quality",) if quality else ()
     publish(path, Manifest(1, "create", now(), fingerprint, Settings(keep_columns=keep)))
     tokens, world = np.random.default_rng(seed), world_of(kind, spec.top_k)
-    period = SEGMENT_DOCUMENTS * max(1, (distinct or documents) // SEGMENT_DOCUMENTS + 1)
-    codes_of = lru_cache(period // SEGMENT_DOCUMENTS if distinct else 1)(partial(make_codes, spec=spec, kind=kind))
+    segments = -(-(distinct or documents) // SEGMENT_DOCUMENTS)
+    period = segments * SEGMENT_DOCUMENTS
+    codes_of = lru_cache(segments if distinct else 0)(partial(make_codes, spec=spec, kind=kind))
     for start in range(0, documents, SEGMENT_DOCUMENTS):
         count = min(SEGMENT_DOCUMENTS, documents - start)
         numbers, own_seed = range(start, start + count), seed * 100_003 + start % period

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -135,9 +134,9 @@ def build(
         raise click.UsageError(
             "--keep-columns all keeps every column, and --keep-column names some; leave one of the two out"
         )
-    columns = nagindex.Columns(text_column, id_column, token_column, keep_all or keep)
-    shard = nagindex.Shard() if dry_run or ray else nagindex.Shard(*shard_of(part))
-    options = dataclasses.replace(nagindex.BuildOptions(**given), columns=columns, shard=shard)
+    given["columns"] = nagindex.Columns(text_column, id_column, token_column, keep_all or keep)
+    given["shard"] = nagindex.Shard() if dry_run or ray else nagindex.Shard(*shard_of(part))
+    options = nagindex.BuildOptions(**given)
     indexes = _indexes(index, neuron_types, repeat_kv)
     _print_ignored(corpus, options.corpus_root)
     if dry_run:

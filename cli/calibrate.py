@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
@@ -77,9 +76,7 @@ def calibrate(
     if repeat_kv and neuron_type not in ("k", "v"):
         raise click.UsageError("--repeat-kv is about k and v, and the neuron type is neither")
     kind = f"{neuron_type}_repeated" if repeat_kv else neuron_type
-    columns = nagindex.Columns(text_column)
-    options = dataclasses.replace(
-        nagindex.BuildOptions(**given), columns=columns, calibrate=documents, impact="relative"
-    )
+    given |= {"columns": nagindex.Columns(text_column), "calibrate": documents, "impact": "relative"}
+    options = nagindex.BuildOptions(**given)
     drawn = nagindex.calibrate(corpus, output, neuron_type=kind, options=options)
     note(f"Calibrated on {plural(drawn, 'document')}: {output}")

@@ -130,8 +130,10 @@ def read_folders(folders: Sequence[Path]) -> Inputs:
     """Return the inputs that a folder holds, with the rankings of further folders as arms "FOLDER: ARM".
 
     Raises:
-        ValueError: the folders hold other documents or held-out texts, or as in `read_folder`.
+        ValueError: the folders hold other documents or held-out texts, two have one name, or as in `read_folder`.
     """
+    if len({folder.name for folder in folders}) < len(folders):
+        raise ValueError(f"{', '.join(map(str, folders))}: folders need different names, which their arms have")
     first, *others = map(read_folder, folders)
     rankings = {target: dict(arms) for target, arms in first.rankings.items()}
     for folder, own in zip(folders[1:], others, strict=True):

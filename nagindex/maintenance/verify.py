@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -41,7 +41,7 @@ class Check:
 
     Attributes:
         entry: the segment, with the files to check.
-        version: None where codes and rows are checked, too; else the version that names these files, which others do not.
+        version: None where codes and rows are checked, too; else the newest version that names these files.
     """
 
     entry: SegmentEntry
@@ -116,10 +116,10 @@ def _missing_manifests(index: Path, numbers: Sequence[int]) -> Iterator[DamagedI
         )
 
 
-def _checks_of_others(manifest: Manifest, others: Iterable[Manifest]) -> Iterator[Check]:
-    """Yield the checks of files that only other versions name."""
+def _checks_of_others(manifest: Manifest, others: Sequence[Manifest]) -> Iterator[Check]:
+    """Yield the checks of files that only other versions name; those are given in the order of their numbers."""
     checked = {(entry.id, name) for entry in manifest.segments for name in entry.files}
-    for other in others:
+    for other in reversed(others):
         for entry in other.segments:
             files = {name: file for name, file in entry.files.items() if (entry.id, name) not in checked}
             checked.update((entry.id, name) for name in files)

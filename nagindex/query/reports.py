@@ -55,7 +55,7 @@ def report_of(
         threads: threads of the scan; by default one for each CPU.
 
     Raises:
-        BadInputError: there are too few points for a map that was asked for; what else forbids one, `require_map` finds.
+        BadInputError: there are too few points for a map that was asked for. What else forbids one, `require_map` finds: call it before.
         InputNotFoundError: a file of excluded ids or scores is gone.
         DamagedIndexError: a file of the index is damaged.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Iterable
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -14,15 +15,15 @@ from nagindex.report.counts import LEVELS, ColumnNumbers
 from nagindex.report.figures import Report
 from nagindex.report.point_map import COLORS, PointMap, map_chart
 
-PAGE_FILES = ("script.js", "map.js", "style.css")
-"""The scripts, which run in this order, and the style."""
+SCRIPTS, STYLES = ("script.js", "map.js"), ("style.css",)
+"""Files of the page; the scripts run in this order."""
 ROWS_BEFORE_SCRIPT = 50
 """Rows of the table that stand in the page itself: what is printed, and shown without JavaScript."""
 
 DROPPED_SHOWN = 100
 """Contaminated documents and examples that are listed."""
 LEFT_OUT_SHOWN = 100
-"""Documents above the cutoffs of all targets that are listed with the reason why they were not selected."""
+"""Documents above the cutoffs that are listed, over all targets, with the reason why they were not selected."""
 NOTES_SHOWN = 30
 FILES_SHOWN = 10
 """Files of each target that are listed."""
@@ -37,7 +38,7 @@ def render(report: Report) -> str:
     Args:
         report: the figures.
     """
-    script, style = (_page_files(suffix) for suffix in (".js", ".css"))
+    script, style = map(_page_files, (SCRIPTS, STYLES))
     environment = Environment(
         loader=PackageLoader("nagindex.report", "page"),
         autoescape=True,
@@ -48,8 +49,11 @@ def render(report: Report) -> str:
     environment.filters |= {"count": _count, "percent": _percent, "score": _score, "number": _number, "lift": _lift}
     environment.tests["numbers"] = lambda column: isinstance(column, ColumnNumbers)
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False}
+    left_out_shown = max(1, LEFT_OUT_SHOWN // len(report.targets))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("report.html").render(
+    return environment.get_template(
+        "report.html"
+    ).render(
         report=report,
         script=Markup(script),  # noqa: S704 - a file of this package
         style=Markup(style),  # noqa: S704 - a file of this package
@@ -63,16 +67,16 @@ def render(report: Report) -> str:
         show_count=_count,
         rows_before_script=ROWS_BEFORE_SCRIPT,
         dropped_shown=DROPPED_SHOWN,
-        left_out_shown=max(1, LEFT_OUT_SHOWN // len(report.targets)),
+        left_out_shown=left_out_shown,
+        left_out_kinds={one.kind for own in report.targets for one in own.passed_over.examined[:left_out_shown]},
         notes_shown=NOTES_SHOWN,
         files_shown=FILES_SHOWN,
         sections=_sections(report),
     )
 
 
-def _page_files(suffix: str) -> str:
-    own = (name for name in PAGE_FILES if name.endswith(suffix))
-    return "".join(files("nagindex.report").joinpath("page", name).read_text() for name in own)
+def _page_files(names: Iterable[str]) -> str:
+    return "".join(files("nagindex.report").joinpath("page", name).read_text() for name in names)
 
 
 def _sections(report: Report) -> dict[str, str]:

@@ -11,8 +11,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from nagindex.search.lanes import LANES, plus_row, store, zeros_like
 from nagindex.search.plain import single_table
+from nagindex.search.vectors import LANES, plus_row, store, zeros_like
 
 LINE = 64
 """Bytes of a cache line."""
@@ -73,7 +73,7 @@ def sum_eight(top_k: int) -> Kernel:
                     first = np.uint64((start + i) * row + columns[layer])
                     for k in range(top_k):
                         total = plus_row(table, base + np.uint64(codes[first + np.uint64(k)]), total)
-                store(block, np.uint64(i), total)
+                store(block, i * LANES, total)
             for target in range(targets):
                 for i in range(size):
                     sums[target, start + i] = block[i * LANES + target]

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic, models, register_model
+from numba.extending import intrinsic
 
 from nagindex.nag import Codes, NagSpec
 from nagindex.search.kernels import aligned_zeros, compiled
+from nagindex.search.vectors import Vector, load, pointer, store
 
 WORDS = 4
 """64-bit words of a vector: 256 bits, an AVX2 register; LLVM splits it where registers are narrower."""
@@ -147,7 +148,7 @@ def _add_up(at: Any, used: Any, table: Any, overlaps: Any) -> None:
                 out = (i * blocks + block) * planes * words + v
                 ones = twos = fours = eights = _zeros()
                 for p in range(IN_REGISTERS, planes):
-                    _store(overlaps, out + p * words, _zeros())
+                    store(overlaps, out + p * words, _zeros())
                 for j in range(first, first + used[i], GROUP):
                     for k in range(GROUP if v % 8 == 0 else 0):  # once for each cache line, for the next document
                         _prefetch(rows, _item(at, j + at.shape[1] + k) + v)
@@ -156,9 +157,9 @@ def _add_up(at: Any, used: Any, table: Any, overlaps: Any) -> None:
                     eights, carry = _add(a, b, eights)
                     for p in range(IN_REGISTERS, planes):
                         plane, carry = _add(_load(overlaps, out + p * words), carry, _zeros())
-                        _store(overlaps, out + p * words, plane)
+                        store(overlaps, out + p * words, plane)
                 for p, plane in enumerate((ones, twos, fours, eights)):
-                    _store(overlaps, out + p * words, plane)
+                    store(overlaps, out + p * words, plane)
 
 
 @compiled
@@ -215,52 +216,31 @@ def _sum_largest(overlaps: Any, nearest: int, sums: Any) -> None:
         sums[i] = total
 
 
-class _Vector(types.Type):
-    """`WORDS` words in a register: LLVM does not vectorize loops over rows at arbitrary addresses."""
-
-
-_vector, _words = _Vector("nagindex.Vector"), ir.VectorType(ir.IntType(64), WORDS)
-register_model(_Vector)(lambda manager, kind: models.PrimitiveModel(manager, kind, _words))
-
-
-def _pointer(context: Any, builder: Any, signature: Any, arguments: Any, *, of: Any = _words) -> Any:
-    """Return the pointer to an item of a flat array; `arguments` are the array and the index."""
-    array = context.make_array(signature.args[0])(context, builder, arguments[0])
-    return builder.bitcast(builder.gep(array.data, [arguments[1]]), of.as_pointer())
+_vector = Vector(64, WORDS)
 
 
 @intrinsic
 def _zeros(typing: Any) -> Any:
     """Return a vector of zeros."""
-    return _vector(), lambda *site: ir.Constant(_words, None)
+    return _vector(), lambda *site: ir.Constant(_vector.registers, None)
 
 
 @intrinsic
 def _load(typing: Any, array: Any, index: Any) -> Any:
     """Load the vector at an index of a flat array."""
-    return _vector(array, types.intp), lambda *site: site[1].load(_pointer(*site), align=8)
-
-
-@intrinsic
-def _store(typing: Any, array: Any, index: Any, value: Any) -> Any:
-    """Store a vector at an index of a flat array."""
-
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        builder.store(arguments[2], _pointer(context, builder, signature, arguments), align=8)
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp, _vector), emit
+    return _vector(array, types.intp), lambda *site: load(site, _vector)
 
 
 @intrinsic
 def _prefetch(typing: Any, array: Any, index: Any) -> Any:
     """Prefetch an item of a flat array into the second-level cache."""
 
-    def emit(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+    def emit(*site: Any) -> Any:
+        context, builder, *_ = site
         byte, flag = ir.IntType(8), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte.as_pointer(), flag, flag, flag])
         fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte.as_pointer()], kind)
-        builder.call(fetch, [_pointer(context, builder, signature, arguments, of=byte), flag(0), flag(2), flag(1)])
+        builder.call(fetch, [pointer(site, byte), flag(0), flag(2), flag(1)])
         return context.get_dummy_value()
 
     return types.void(array, types.intp), emit
@@ -269,7 +249,7 @@ def _prefetch(typing: Any, array: Any, index: Any) -> Any:
 @intrinsic
 def _item(typing: Any, array: Any, index: Any) -> Any:
     """Load an item of a flat uint32 array, without numba's test whether the index counts from the end."""
-    return types.uint32(array, types.intp), lambda *site: site[1].load(_pointer(*site, of=ir.IntType(32)))
+    return types.uint32(array, types.intp), lambda *site: site[1].load(pointer(site, ir.IntType(32)))
 
 
 @intrinsic

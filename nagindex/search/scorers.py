@@ -80,7 +80,7 @@ def _compiled(
     profiles: Sequence[tuple[int, Profile]], columns: npt.NDArray[np.int64], top_k: int, width: int
 ) -> list[tuple[list[int], Scorer]]:
     """Return compiled scorers, each with the numbers of its targets."""
-    from nagindex.search.lanes import LANES
+    from nagindex.search.vectors import LANES
 
     groups: list[tuple[list[int], Scorer]] = []
     for first in range(0, len(profiles), LANES):
@@ -108,7 +108,7 @@ def _one(weights: npt.NDArray[np.int64], columns: npt.NDArray[np.int64], top_k: 
 def _eight(profiles: Sequence[Profile], columns: npt.NDArray[np.int64], top_k: int, width: int) -> Scorer | None:
     """Return the scorer that sums for up to eight targets at once; None where single passes are as fast."""
     from nagindex.search import kernels
-    from nagindex.search.lanes import LANES
+    from nagindex.search.vectors import LANES
 
     if len(profiles) < TOGETHER_PAYS:
         return None

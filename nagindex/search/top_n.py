@@ -85,9 +85,11 @@ def threshold_of(histogram: npt.NDArray[np.int64], budget: int) -> int:
 
 
 def _are_among(values: npt.NDArray[np.int64], ascending: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Return which values are among others, bool [n]; `np.isin` would sort or hash those each time."""
-    places = np.searchsorted(ascending, values)
-    found: npt.NDArray[np.bool_] = np.append(ascending, -1)[places] == values
+    """Return which values are among others, of which the last is above all values, bool [n].
+
+    `np.isin` would sort or hash the others each time.
+    """
+    found: npt.NDArray[np.bool_] = ascending[np.searchsorted(ascending, values)] == values
     return found
 
 
@@ -250,12 +252,12 @@ class Collector:
 
     def _keep(self, ties: npt.NDArray[np.int64] | None) -> None:
         """Keep the hits above the threshold, and of those in its bin these positions, by default all. Their order stays."""
-        size, ties = 0, None if ties is None else np.sort(ties)
+        size, ascending = 0, None if ties is None else np.append(np.sort(ties), np.iinfo(np.int64).max)
         for own, bins in self._blocks():
             kept = bins >= self.threshold
-            if ties is not None:
+            if ascending is not None:
                 here = np.flatnonzero(bins == self.threshold)
-                kept[here] = _are_among(own.positions[here], ties)
+                kept[here] = _are_among(own.positions[here], ascending)
             end = size + int(kept.sum())
             for column, values in zip(self.columns, (own.positions, own.keys, own.weights), strict=False):
                 column[size:end] = values[kept]

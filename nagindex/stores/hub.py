@@ -15,7 +15,7 @@ class Hub:
     """Files of the Hugging Face Hub; a token comes from HF_TOKEN or a login."""
 
     def find_one(self, url: str) -> Entry | None:
-        """Return the file of a URL as it is now, with one request; None if it is a folder, or nothing."""
+        """Return the file of a URL as it is now, with one request, and one for each repository; None if it is a folder, or nothing."""
         try:
             found = _attempt(lambda: _info(url), url)
         except FileNotFoundError:

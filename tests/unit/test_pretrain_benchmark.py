@@ -269,6 +269,8 @@ def test_rankings_of_another_folder_are_further_arms(folder, inputs, tmp_path):
     for target in both.rankings:
         for arm in inputs.arms:
             assert (both.rankings[target][f"small: {arm}"] == inputs.rankings[target][arm]).all()
+    with pytest.raises(ValueError, match="need different names"):
+        read_folders([folder, other, folder.parent / "elsewhere" / "small"])
     with duckdb.connect() as connection:
         connection.execute(f"COPY (FROM '{folder}/documents.parquet' LIMIT 30) TO '{other}/documents.parquet'")
     rankings = {key: np.arange(30, dtype=np.int32) for key in np.load(folder / "rankings.npz").files}

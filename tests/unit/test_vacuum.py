@@ -5,7 +5,7 @@ import pytest
 
 from nagindex.errors import BadInputError
 from nagindex.index import Index
-from nagindex.maintenance import vacuum
+from nagindex.maintenance import vacuum, verify
 from nagindex.storage.commit import commit, publish
 from nagindex.storage.manifest import read_latest
 from nagindex.storage.segment import with_deleted
@@ -65,3 +65,20 @@ def test_a_vacuum_keeps_the_calibrations_of_kept_versions_and_of_writers(make_in
     assert index.vacuum(grace=0).files == 3
     assert list(folder.iterdir()) == [named]
     assert list(Index.open(index.path).verify()) == []
+
+
+def test_damage_is_told_of_files_that_a_kept_version_names(index, monkeypatch):
+    """Also if the first version that named them is removed while they are read."""
+    index.delete(ids=["a"])
+    [damaged] = (index.path / "segments" / index.manifest.segments[0].id).glob("deleted-*.npy")
+    index.delete(ids=["e"])
+    index.delete(ids=["b"])
+    damaged.write_bytes(b"\0" * damaged.stat().st_size)
+    real = verify._check_here
+
+    def vacuumed_meanwhile(*arguments):
+        index.vacuum(keep=2, grace=0)
+        return real(*arguments)
+
+    monkeypatch.setattr(verify, "_check_here", vacuumed_meanwhile)
+    assert [damaged.name in str(error) for error in index.verify()] == [True]

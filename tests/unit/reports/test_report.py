@@ -154,6 +154,11 @@ def test_why_documents_above_the_cut_were_left_out(tmp_path, write_index, random
     for one in listed:
         assert f'<th scope="row" class="id">{one}</th>' in section
     assert section.count("<td>near-duplicate</td>") == 4
+    assert "named with the document that each is too near to" in section
+    selection = index.query({"s": codes[10:11]}, n=1, dedup=0.99)
+    assert selection.ids == ["d10"]
+    selection.report(tmp_path / "none.html", map=0)
+    assert "Near-duplicates were left out from an overlap of 0.99 on." in (tmp_path / "none.html").read_text()
     found, over = reasons(decontamination=Decontamination(tmp_path / "e.jsonl", ngram=5))
     assert found["d00"].startswith("shares an n-gram with evaluation texts: word00 word10")
     assert over.reasons["contaminated"] == 1
