@@ -8,7 +8,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import platform, python_version
 
@@ -165,6 +164,10 @@ class _StderrHandler(logging.Handler):
 
 
 def _log_versions(logger: logging.Logger) -> None:
+    if not logger.isEnabledFor(logging.INFO):
+        return
+    from importlib.metadata import PackageNotFoundError, version  # takes 20 ms
+
     installed = []
     for name in LIBRARIES:
         try:

@@ -8,7 +8,6 @@ import json
 import re
 from dataclasses import dataclass
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 from nagindex.arguments import layer_ranges
@@ -120,6 +119,8 @@ class Fingerprint:
 @cache
 def installed_libraries() -> dict[str, str]:
     """Return the versions of the libraries that compute NAGs, without local parts such as `+cpu`."""
+    from importlib import metadata  # takes 20 ms
+
     return {name: metadata.version(name).split("+")[0] for name in LIBRARIES}
 
 

@@ -38,7 +38,7 @@ def write_table(path: Path, columns: Mapping[str, tuple[str, Any]]) -> None:
 
 
 def read_table(path: Path, columns: Sequence[str], *, optional: Sequence[str] = ()) -> dict[str, Any]:
-    """Return columns of a Parquet file as sequences of Python values.
+    """Return columns of a small Parquet file as sequences of Python values.
 
     Args:
         path: the file.
@@ -51,7 +51,7 @@ def read_table(path: Path, columns: Sequence[str], *, optional: Sequence[str] = 
     import duckdb
 
     try:
-        with connect() as connection:
+        with connect(threads=1) as connection:
             table = connection.sql(f"SELECT * FROM read_parquet({quote_path(path)})")
             lacking = {name for name in optional if name not in table.columns}
             rows = table.project(", ".join("NULL" if n in lacking else quote_name(n) for n in columns)).fetchall()
