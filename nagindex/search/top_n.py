@@ -16,6 +16,7 @@ from nagindex.search import spill
 
 BINS = 1 << 16
 """Bins of the histogram of keys."""
+BINS_PER_GROUP = 1 << 8
 CAPACITY = 1 << 20
 """Hits collected before those below the threshold are dropped."""
 HITS_IN_MEMORY = 32 << 20
@@ -80,8 +81,16 @@ def reaching(hits: Hits, low: float, high: float, threshold: int) -> Hits:
 
 def threshold_of(histogram: npt.NDArray[np.int64], budget: int) -> int:
     """Return the highest bin at and above which the weights of a histogram exceed a budget; 0 if they never do."""
-    above = np.cumsum(histogram[::-1])
-    return max(0, len(above) - 1 - int(np.searchsorted(above, budget, side="right")))
+    groups = histogram.reshape(-1, BINS_PER_GROUP)  # adding up all bins one by one takes six times as long
+    group, left = _place(groups.sum(axis=1), budget)
+    return group * BINS_PER_GROUP + _place(groups[group], left)[0]
+
+
+def _place(weights: npt.NDArray[np.int64], budget: int) -> tuple[int, int]:
+    """Return the highest place at and above which weights exceed a budget, or 0, and what those above it leave of the budget."""
+    above = np.cumsum(weights[::-1])
+    number = min(int(np.searchsorted(above, budget, side="right")), len(above) - 1)
+    return len(above) - 1 - number, budget - (int(above[number - 1]) if number else 0)
 
 
 def _are_among(values: npt.NDArray[np.int64], ascending: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:

@@ -233,3 +233,18 @@ def test_weights_of_either_sign_are_summed_together_as_alone(targets, top_k, siz
         [sum(int(own.weights[layer, k]) for layer in view.layers for k in nag[layer]) for nag in codes]
         for own in profiles
     ]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, top_n.BINS - 1), st.integers(0, 50)), max_size=40),
+    st.integers(0, 1000),
+)
+@example([(5, 3)], 3)
+@example([(5, 3), (0, 1)], 3)
+@example([(top_n.BINS - 1, 1)], 0)
+def test_the_threshold_is_the_highest_bin_at_which_weights_exceed_the_budget(filled, budget):
+    histogram = np.zeros(top_n.BINS, np.int64)
+    for place, weight in filled:
+        histogram[place] += weight
+    exceeding = np.flatnonzero(histogram[::-1].cumsum()[::-1] > budget)
+    assert top_n.threshold_of(histogram, budget) == (exceeding[-1] if len(exceeding) else 0)
