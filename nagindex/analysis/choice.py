@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy.typing as npt
 from nagindex.arguments import checked, layer_ranges, written_layers
 from nagindex.errors import BadInputError, InputNotFoundError
 from nagindex.nag import Codes, NagSpec
+from nagindex.query.html import records
 from nagindex.search.profile import profile_of
 from nagindex.search.view import View
 from nagindex.search.weights import Weighting
@@ -59,6 +61,11 @@ class NeuronChoice:
         """Return the choice as JSON values, as `write` writes them."""
         origin = {name: getattr(self, name) for name in ("neuron_type", "by", "target", "backbone")}
         return {"format": FORMAT, **origin, "layers": {str(layer): [*own] for layer, own in self.neurons.items()}}
+
+    def _repr_html_(self) -> str:
+        """Return the neurons of each layer as an HTML table, for notebooks."""
+        rows = [{"layer": layer, "neurons": ", ".join(map(str, own))} for layer, own in self.neurons.items()]
+        return f"<p>{len(self):,} {escape(self.neuron_type)} neurons</p>{records(rows)}"
 
     def write(self, path: str | Path) -> None:
         """Write the choice as a JSON file, which replaces one that exists.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from nagindex.analysis.drawing import draw
 from nagindex.analysis.points import require_label, sample_points
 from nagindex.errors import BadInputError
+from nagindex.query.html import records
 from nagindex.search.tsne import FEWEST, embed, require_layout
 from nagindex.search.view import View
 from nagindex.storage.files import replacing
@@ -58,6 +60,15 @@ class NagMap:
                 write_table(temporary, self._columns())
             else:
                 draw(self.places, self.labels, self.examples, temporary, file.suffix.lower()[1:])
+
+    def _repr_html_(self) -> str:
+        """Return the numbers of points by label as an HTML table, for notebooks."""
+        examples, all_points = Counter(self.labels[: self.examples]), Counter(self.labels)
+        rows = [
+            {"label": label, "examples": examples[label], "documents": count - examples[label]}
+            for label, count in all_points.most_common()
+        ]
+        return f"<p>{len(self.ids):,} points on a plane; <code>write</code> draws them</p>{records(rows)}"
 
     def _columns(self) -> dict[str, tuple[str, Any]]:
         count = len(self.ids)

@@ -33,12 +33,14 @@ def test_reports_are_short_escaped_tables(index, random_codes, tmp_path):
         index.neuron(1, neuron),
         index.evaluate([target], relevant={"<b>": [MARKUP]}),
         index.map_sweep(label="<b>", top_k=[4]),
+        index.map([target], label="<b>", perplexity=5),
+        index.choose_neurons(target, count=3),
     ]
     for shown in (index, selection, explained, compared, *analyses):
         html = shown._repr_html_()
         assert len(html) < 20_000
         assert "<script" not in html
         root = ElementTree.fromstring(f"<div>{html}</div>")
-        assert {own.tag for own in root.iter()} <= {"div", "p", "table", "thead", "tbody", "tr", "th", "td"}
+        assert {own.tag for own in root.iter()} <= {"div", "p", "table", "thead", "tbody", "tr", "th", "td", "code"}
     assert MARKUP in "".join(ElementTree.fromstring(f"<div>{explained._repr_html_()}</div>").itertext())
     assert "60" in [own.text for own in ElementTree.fromstring(index._repr_html_()).iter("td")]
