@@ -16,7 +16,7 @@ from nagindex.workers.child import unpack_error
 
 
 class Here(Tasks):
-    """Tasks that run in this process when they are started, the last ones first to answer.
+    """Tasks that run in this process when they are started, the last ones first to answer unless their order counts.
 
     Attributes:
         started: the functions of the tasks, with their arguments.
@@ -35,8 +35,9 @@ class Here(Tasks):
             outcome, left = run(nagindex.__version__, function, *pickle.loads(pickle.dumps(arguments)))
         return Task(pickle.loads(pickle.dumps(outcome)), left)
 
-    def answers(self, tasks):
-        for number, task in reversed([*enumerate(tasks)]):
+    def answers(self, tasks, *, in_order=False):
+        numbered = [*enumerate(tasks)]
+        for number, task in numbered if in_order else reversed(numbered):
             state, value = task.answer
             if state == "failed":
                 raise unpack_error(value)

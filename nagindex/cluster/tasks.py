@@ -73,8 +73,12 @@ class Tasks:
         options = {"num_cpus": self.slots.cpus, "num_returns": 2, "max_retries": RETRIES}
         return Task(*ray.remote(run).options(**options).remote(__version__, function, *arguments))
 
-    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
-        """Yield the number of each task and its answer, as they come.
+    def answers(self, tasks: Sequence[Task], *, in_order: bool = False) -> Iterator[tuple[int, Any]]:
+        """Yield the number of each task and its answer; when one fails, or no more are wanted, the others are cancelled.
+
+        Args:
+            tasks: the tasks.
+            in_order: whether answers come in the order of the tasks, and not as tasks end.
 
         Raises:
             NagIndexError: a task was lost too often, or the nodes differ. A task's own error is raised unchanged.
@@ -84,7 +88,7 @@ class Tasks:
         numbers = {task.answer: number for number, task in enumerate(tasks)}
         try:
             while numbers:
-                ready, _ = ray.wait([*numbers])
+                ready, _ = ray.wait([*numbers][:1] if in_order else [*numbers])
                 for reference in ready:
                     state, value = ray.get(reference)
                     if state == FAILED:
@@ -96,11 +100,6 @@ class Tasks:
         finally:
             for reference in numbers if ray.is_initialized() else ():
                 ray.cancel(reference, force=True)
-
-    def answer(self, task: Task) -> Any:
-        """Return the answer of a task; raises as `answers`."""
-        [(_, value)] = self.answers([task])
-        return value
 
 
 def run(version: str, function: str, *arguments: Any) -> tuple[Outcome, Any]:
@@ -121,7 +120,7 @@ def tasks(address: str, *, most_cpus: int = CPUS_OF_WORKER) -> Iterator[Tasks]:
 
     Args:
         address: of the cluster.
-        most_cpus: the most that a task takes; no node's CPUs are left over by it.
+        most_cpus: the most that a task takes; see `slots_of`.
 
     Raises:
         BadInputError, InputNotFoundError, MissingDependencyError: as `connected`.
