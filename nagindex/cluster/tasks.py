@@ -31,7 +31,7 @@ class Task:
 
     Attributes:
         answer: reference to what goes to the driver.
-        left: reference to what stays on the task's node until another task takes it.
+        left: reference to what stays on the task's node until another task takes it, or a list of them.
     """
 
     answer: Any
@@ -61,17 +61,21 @@ class Tasks:
 
         return ray.put(value)
 
-    def start(self, function: str, *arguments: Any) -> Task:
+    def start(self, function: str, *arguments: Any, pieces: int | None = None) -> Task:
         """Start a task.
 
         Args:
             function: `module:function`; returns what goes to the driver, and what stays on the node.
             arguments: values, references to shared ones, or what other tasks left.
+            pieces: what stays on the node is a list of this length, of which other tasks take one or the other.
         """
         import ray
 
-        options = {"num_cpus": self.slots.cpus, "num_returns": 2, "max_retries": RETRIES}
-        return Task(*ray.remote(run).options(**options).remote(__version__, function, *arguments))
+        options = {"num_cpus": self.slots.cpus, "num_returns": 1 + (pieces or 1), "max_retries": RETRIES}
+        if pieces is None:
+            return Task(*ray.remote(run).options(**options).remote(__version__, function, *arguments))
+        answer, *left = ray.remote(run_in_pieces).options(**options).remote(pieces, __version__, function, *arguments)
+        return Task(answer, left)
 
     def answers(self, tasks: Sequence[Task], *, in_order: bool = False) -> Iterator[tuple[int, Any]]:
         """Yield the number of each task and its answer; when one fails, or no more are wanted, the others are cancelled.
@@ -112,6 +116,12 @@ def run(version: str, function: str, *arguments: Any) -> tuple[Outcome, Any]:
     except Exception as error:  # must reach the driver as it is, and not be tried again
         return (FAILED, pack_error(error)), None
     return (DONE, answer), left
+
+
+def run_in_pieces(pieces: int, version: str, function: str, *arguments: Any) -> tuple[Any, ...]:
+    """Run a function as `run`, and return how it ended and each piece of what it leaves; a task of `Tasks`."""
+    outcome, left = run(version, function, *arguments)
+    return outcome, *(left or [None] * pieces)
 
 
 @contextmanager

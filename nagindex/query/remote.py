@@ -71,7 +71,7 @@ class Query:
     @property
     def snapshot(self) -> Snapshot:
         """The version of the index, opened once in a process."""
-        return _opened(self.index, self.version)
+        return opened(self.index, self.version)
 
     def parts(self, group: Group) -> list[Part]:
         """Return the segments of a group as parts of the pool."""
@@ -117,8 +117,8 @@ class Limits:
 class ClusterPasses(Passes):
     """The passes of a query by tasks on a Ray cluster."""
 
-    def __init__(self, cluster: Tasks, snapshot: Snapshot) -> None:
-        super().__init__()
+    def __init__(self, cluster: Tasks, snapshot: Snapshot, ray: str) -> None:
+        super().__init__(ray=ray)
         self.cluster, self.snapshot = cluster, snapshot
 
     def verify(self, snapshot: Snapshot) -> None:
@@ -216,7 +216,7 @@ def passes_on(ray: str, snapshot: Snapshot, *, approx: bool, threads: int | None
             "`threads`: a task of a cluster has a thread for each of its CPUs; leave `threads` or `ray` out"
         )
     with tasks(ray) as cluster:
-        yield ClusterPasses(cluster, snapshot)
+        yield ClusterPasses(cluster, snapshot, ray)
 
 
 def count(query: Query, group: Group, background: Background) -> tuple[tuple[npt.NDArray[np.int64], int], None]:
@@ -276,5 +276,6 @@ def _unpacked(bits: npt.NDArray[np.uint8], documents: int) -> npt.NDArray[np.boo
 
 
 @lru_cache(1)
-def _opened(index: str, version: int) -> Snapshot:
+def opened(index: str, version: int) -> Snapshot:
+    """Return a version of an index, opened once in a process."""
     return Snapshot.open(index_folder(index), version=version, check=False)
