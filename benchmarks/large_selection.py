@@ -1,8 +1,9 @@
 """Seconds and memory of selections from a thousand documents to nearly all of a synthetic pool, written as Parquet, against DuckDB alone.
 
-    python -m benchmarks.large_selection [--documents 10M] [--index INDEX] [--ray] [--quick] [--json FILE]
+    python -m benchmarks.large_selection [--documents 10M] [--index INDEX] [--ray] [--parts] [--quick] [--json FILE]
 
-With --ray, tasks of a local cluster read the codes; times and memory are those of the process that asks.
+With --ray, tasks of a local cluster read the codes; times and memory are those of the process that asks. With --parts, selections are
+folders of parts, which with --ray are written by tasks as well.
 
 Each selection runs in a process of its own, which first performs the same query on a tiny pool. The memory is the peak of what the process
 allocates (anonymous pages) beyond what it had then; files, mapped or cached, do not count, as the system takes them back when it needs
@@ -56,7 +57,7 @@ class Peak:
         self._thread.join()
 
 
-def select(index: Path, n: int, target: np.ndarray, output: Path, ray: str | None) -> dict[str, float]:
+def select(index: Path, n: int, target: np.ndarray, output: str, ray: str | None) -> dict[str, float]:
     """Select and write n documents; return the seconds of the ranking, of the rows and of writing."""
     started = time.perf_counter()
     selection = nagindex.open(index).query(target, n=n, ray=ray)
@@ -83,13 +84,13 @@ def join_in_one_statement(index: Path, n: int, output: Path) -> dict[str, float]
 
 def measure(case: str, n: int, index: Path, folder: Path) -> None:
     """Run a case on a tiny pool, then on the index, and print the second run's seconds and peak memory as JSON."""
-    target, output = np.load(folder / "target.npy"), folder / "selection.parquet"
-    ray = AUTO if case == "ray" else None
+    target, output = np.load(folder / "target.npy"), f"{folder}/selection{'/' if 'parts' in case else '.parquet'}"
+    ray = AUTO if "ray" in case else None
 
     def run(pool: Path, count: int) -> dict[str, float]:
-        return (
-            join_in_one_statement(pool, count, output) if case == "join" else select(pool, count, target, output, ray)
-        )
+        if case == "join":
+            return join_in_one_statement(pool, count, Path(output))
+        return select(pool, count, target, output, ray)
 
     with connected(LOCAL) if ray else nullcontext():
         run(folder / "tiny.nagindex", 100)
@@ -105,6 +106,7 @@ def main() -> None:
         **POOL_OPTIONS,
         shares={"type": float, "nargs": "+", "default": SHARES, "help": "shares of the pool to select"},
         ray={"action": "store_true", "help": "have the tasks of a local Ray cluster read the codes"},
+        parts={"action": "store_true", "help": "write folders of parts, with --ray by tasks"},
         measure={"nargs": 3, "help": argparse.SUPPRESS},
         folder={"type": Path, "help": argparse.SUPPRESS},
     )
@@ -127,7 +129,7 @@ def main() -> None:
         for n in (min(SMALL, documents // 100), *(int(share * documents) for share in arguments.shares)):
             own, peer = (
                 in_a_process("benchmarks.large_selection", "--folder", folder, "--measure", case, n, index)
-                for case in ("ray" if arguments.ray else "query", "join")
+                for case in (f"{'ray' if arguments.ray else 'query'}{' parts' * arguments.parts}", "join")
             )
             own_seconds, peer_seconds = (
                 sum(s for key, s in found.items() if key != "memory_mb") for found in (own, peer)

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     "-o",
     "--output",
     metavar="FILE",
-    help="File to write: .parquet, .jsonl, .csv, or .txt of ids, the last three also .gz or .zst. "
+    help="File to write: .parquet, .jsonl, .csv, or .txt of ids, the last three also .gz or .zst; or FOLDER/ of Parquet parts. "
     "[default: stdout: a table of the best documents on a terminal, JSON lines elsewhere]",
 )
 @click.option(

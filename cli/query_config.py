@@ -90,7 +90,7 @@ def _written(path: Path) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
     Raises:
         click.UsageError: it holds none.
     """
-    if path.suffix == ".parquet":
+    if path.suffix == ".parquet" or path.is_dir():
         found: Any = nagindex.settings_of(path)
     else:
         import yaml

@@ -45,7 +45,7 @@ class NamedNumber(click.ParamType):  # type: ignore[type-arg]  # generic only si
 
 config_option = click.option(
     "--config",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path, exists=True),
     is_eager=True,
     expose_value=False,
     callback=read_config,

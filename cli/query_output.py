@@ -166,17 +166,13 @@ def _cell(column: str, value: Any) -> str:
 
 def summary(selection: Selection) -> dict[str, Any]:
     """Return counts, tokens and scores of a selection, and of each target where there are several."""
-    totals = "count(*), coalesce(sum(tokens), 0)::BIGINT, max(score), min(score)"
-    names = ("documents", "tokens", "best", "worst")
-    relation = selection.to_duckdb()
-    [(*found, distinct)] = relation.aggregate(f"{totals}, count(DISTINCT id)").fetchall()
-    summary: dict[str, Any] = dict(zip(names, found, strict=True))
+    totals = selection.totals()
+    summary: dict[str, Any] = {name: totals[name] for name in ("documents", "tokens", "best", "worst")}
     if "evaluation" in selection.settings:
         summary["contaminated"] = sum(row["kind"] == "document" for row in selection.dropped)
-    if "target" in selection.columns:
-        summary["distinct"] = distinct
-        by_target = relation.aggregate(f"target, {totals}", "target").fetchall()
-        own = {target: dict(zip(names, values, strict=True)) for target, *values in by_target}
+    if "targets" in totals:
+        own = totals["targets"]
+        summary["distinct"] = totals["distinct"]
         summary["targets"] = {target["name"]: own.get(target["name"]) for target in selection.settings["targets"]}
     return summary
 

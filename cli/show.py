@@ -130,7 +130,8 @@ def _print_paged(parts: Iterator[str]) -> None:
 
 def _index_of(ctx: click.Context, selection: Path, index: str | Path) -> str | Path:
     """Return the index of the command line, else the one that a selection was made from, else the default."""
-    if ctx.get_parameter_source("index") is ParameterSource.COMMANDLINE or selection.suffix != ".parquet":
+    recorded_there = selection.suffix == ".parquet" or selection.is_dir()
+    if ctx.get_parameter_source("index") is ParameterSource.COMMANDLINE or not recorded_there:
         return index
     try:
         recorded = str(nagindex.settings_of(selection)["query"]["index"])
@@ -141,7 +142,7 @@ def _index_of(ctx: click.Context, selection: Path, index: str | Path) -> str | P
 
 def _misses(index: str | Path, selection: Path, count: int, model: str | None, device: str) -> list[dict[str, Any]]:
     """Return the best documents that were not chosen; warn of what has changed since."""
-    if selection.suffix not in ("", ".parquet"):
+    if selection.suffix not in ("", ".parquet") and not selection.is_dir():
         raise nagindex.BadInputError(
             f"{selection}: no record of the query, which --around-cut makes again; write the selection as .parquet"
         )

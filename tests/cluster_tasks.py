@@ -16,7 +16,7 @@ from nagindex.workers.child import unpack_error
 
 
 class Here(Tasks):
-    """Tasks that run in this process when they are started, the last ones first to answer.
+    """Tasks that run in this process when they are started, the last ones first to answer unless their order counts.
 
     Attributes:
         started: the functions of the tasks, with their arguments.
@@ -29,14 +29,15 @@ class Here(Tasks):
     def share(self, value):
         return value
 
-    def start(self, function, *arguments):
+    def start(self, function, *arguments, pieces=None):
         Here.started.append((function, arguments))
         with patch.dict(os.environ, Here.environment):
             outcome, left = run(nagindex.__version__, function, *pickle.loads(pickle.dumps(arguments)))
-        return Task(pickle.loads(pickle.dumps(outcome)), left)
+        return Task(pickle.loads(pickle.dumps(outcome)), left or [None] * pieces if pieces else left)
 
-    def answers(self, tasks):
-        for number, task in reversed([*enumerate(tasks)]):
+    def answers(self, tasks, *, in_order=False):
+        numbered = [*enumerate(tasks)]
+        for number, task in numbered if in_order else reversed(numbered):
             state, value = task.answer
             if state == "failed":
                 raise unpack_error(value)
@@ -58,7 +59,7 @@ def run_here(monkeypatch, *modules, **environment):
 
     for module in modules:
         monkeypatch.setattr(module, "tasks", tasks)
-        monkeypatch.setattr(module, "require_ray", lambda address: None)
+        monkeypatch.setattr(module, "require_ray", lambda address: None, raising=False)
     monkeypatch.setattr(cluster_tasks, "TASKS_PER_SLOT", 2)
     monkeypatch.setattr(Here, "started", [])
     monkeypatch.setattr(Here, "environment", environment)

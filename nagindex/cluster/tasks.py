@@ -31,7 +31,7 @@ class Task:
 
     Attributes:
         answer: reference to what goes to the driver.
-        left: reference to what stays on the task's node until another task takes it.
+        left: reference to what stays on the task's node until another task takes it, or a list of them.
     """
 
     answer: Any
@@ -61,20 +61,28 @@ class Tasks:
 
         return ray.put(value)
 
-    def start(self, function: str, *arguments: Any) -> Task:
+    def start(self, function: str, *arguments: Any, pieces: int | None = None) -> Task:
         """Start a task.
 
         Args:
             function: `module:function`; returns what goes to the driver, and what stays on the node.
             arguments: values, references to shared ones, or what other tasks left.
+            pieces: what stays on the node is a list of this length, of which other tasks take one or the other.
         """
         import ray
 
-        options = {"num_cpus": self.slots.cpus, "num_returns": 2, "max_retries": RETRIES}
-        return Task(*ray.remote(run).options(**options).remote(__version__, function, *arguments))
+        options = {"num_cpus": self.slots.cpus, "num_returns": 1 + (pieces or 1), "max_retries": RETRIES}
+        if pieces is None:
+            return Task(*ray.remote(run).options(**options).remote(__version__, function, *arguments))
+        answer, *left = ray.remote(run_in_pieces).options(**options).remote(pieces, __version__, function, *arguments)
+        return Task(answer, left)
 
-    def answers(self, tasks: Sequence[Task]) -> Iterator[tuple[int, Any]]:
-        """Yield the number of each task and its answer, as they come.
+    def answers(self, tasks: Sequence[Task], *, in_order: bool = False) -> Iterator[tuple[int, Any]]:
+        """Yield the number of each task and its answer; when one fails, or no more are wanted, the others are cancelled.
+
+        Args:
+            tasks: the tasks.
+            in_order: whether answers come in the order of the tasks, and not as tasks end.
 
         Raises:
             NagIndexError: a task was lost too often, or the nodes differ. A task's own error is raised unchanged.
@@ -84,7 +92,7 @@ class Tasks:
         numbers = {task.answer: number for number, task in enumerate(tasks)}
         try:
             while numbers:
-                ready, _ = ray.wait([*numbers])
+                ready, _ = ray.wait([*numbers][:1] if in_order else [*numbers])
                 for reference in ready:
                     state, value = ray.get(reference)
                     if state == FAILED:
@@ -96,11 +104,6 @@ class Tasks:
         finally:
             for reference in numbers if ray.is_initialized() else ():
                 ray.cancel(reference, force=True)
-
-    def answer(self, task: Task) -> Any:
-        """Return the answer of a task; raises as `answers`."""
-        [(_, value)] = self.answers([task])
-        return value
 
 
 def run(version: str, function: str, *arguments: Any) -> tuple[Outcome, Any]:
@@ -115,13 +118,19 @@ def run(version: str, function: str, *arguments: Any) -> tuple[Outcome, Any]:
     return (DONE, answer), left
 
 
+def run_in_pieces(pieces: int, version: str, function: str, *arguments: Any) -> tuple[Any, ...]:
+    """Run a function as `run`, and return how it ended and each piece of what it leaves; a task of `Tasks`."""
+    outcome, left = run(version, function, *arguments)
+    return outcome, *(left or [None] * pieces)
+
+
 @contextmanager
 def tasks(address: str, *, most_cpus: int = CPUS_OF_WORKER) -> Iterator[Tasks]:
     """Context in which tasks run on the CPUs of a Ray cluster; see `connected`.
 
     Args:
         address: of the cluster.
-        most_cpus: the most that a task takes; no node's CPUs are left over by it.
+        most_cpus: the most that a task takes; see `slots_of`.
 
     Raises:
         BadInputError, InputNotFoundError, MissingDependencyError: as `connected`.

@@ -31,9 +31,20 @@ def other_version(version: str) -> Outcome:
 def require_folders(*folders: Path | str) -> None:
     """Raise InputNotFoundError unless this node sees folders."""
     for folder in folders:
-        if not Path(folder).is_dir():
-            node = f"not there on node {socket.gethostname()}"
-            raise InputNotFoundError(f"{folder}: {node}; index and corpus must lie on a file system that all nodes see")
+        require_folder(folder, folder, "index and corpus")
+
+
+def require_folder(folder: Path | str, named: Path | str, what: str = "outputs") -> None:
+    """Raise InputNotFoundError unless this node sees a folder.
+
+    Args:
+        folder: the folder.
+        named: as what the user knows it.
+        what: what lies in such folders.
+    """
+    if not Path(folder).is_dir():
+        node = f"not there on node {socket.gethostname()}"
+        raise InputNotFoundError(f"{named}: {node}; {what} must lie on a file system that all nodes see")
 
 
 class Board:

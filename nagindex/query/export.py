@@ -10,6 +10,7 @@ from nagindex.corpus.parquet import metadata_value
 from nagindex.corpus.sql import quote_value, run_within
 from nagindex.errors import BadInputError
 from nagindex.storage.files import replacing
+from nagindex.storage.part_folders import file_with_metadata, names_parts
 from nagindex.storage.tables import ROW_GROUP
 from nagindex.stores.urls import is_remote
 
@@ -25,9 +26,17 @@ METADATA_KEY = "nagindex"
 def format_of(path: str | Path, format: str | None = None) -> tuple[str, str]:  # noqa: A002 - the word users expect
     """Return the format and the compression (`none`, `gzip` or `zstd`) of a selection's file, by its name unless one is named.
 
+    A folder, named with a slash at its end, is of Parquet parts.
+
     Raises:
-        BadInputError: there is no such format, or the name tells none.
+        BadInputError: there is no such format, the name tells none, or a folder is to be of another format.
     """
+    if names_parts(path):
+        if format not in (None, "parquet"):
+            raise BadInputError(
+                f"{path}: a folder of Parquet parts, and not of {format}; leave `format` out, or name a file"
+            )
+        return "parquet", "none"
     name = Path(str(path).lower())
     compression = COMPRESSIONS.get(name.suffix, "none")
     suffix = name.suffix if compression == "none" else name.with_suffix("").suffix
@@ -70,8 +79,7 @@ def write_rows(
     """
     kind, compression = format_of(path, format)
     options = {
-        "parquet": f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, "
-        f"KV_METADATA {{{METADATA_KEY}: {quote_value(json.dumps(settings, ensure_ascii=False))}}}",
+        "parquet": parquet_options(settings),
         "jsonl": f"FORMAT json, ARRAY false, COMPRESSION {compression}",
         "csv": f"FORMAT csv, HEADER true, COMPRESSION {compression}",
         "ids": f"FORMAT csv, HEADER false, QUOTE '', ESCAPE '', DELIMITER e'\\n', COMPRESSION {compression}",
@@ -83,6 +91,12 @@ def write_rows(
         run_within(connection, memory, f"COPY ({select}) TO {quote_value(temporary)} ({options[kind]})")
 
 
+def parquet_options(settings: dict[str, Any]) -> str:
+    """Return the options of a COPY statement that writes a selection, with its record, as Parquet."""
+    record = quote_value(json.dumps(settings, ensure_ascii=False))
+    return f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, KV_METADATA {{{METADATA_KEY}: {record}}}"
+
+
 def _require_ids_on_lines(connection: DuckDBPyConnection, select: str) -> None:
     """Raise BadInputError if an id cannot stand alone on a line, as `exclude` and `delete` read them."""
     unfit = connection.execute(f"SELECT id FROM ({select}) WHERE contains(id, chr(10)) OR trim(id) = '' LIMIT 1")
@@ -91,14 +105,14 @@ def _require_ids_on_lines(connection: DuckDBPyConnection, select: str) -> None:
 
 
 def settings_of(path: str | Path) -> dict[str, Any]:
-    """Return the settings that a selection's Parquet file records.
+    """Return the settings that a selection's Parquet file, or its folder of parts, records.
 
     Raises:
         BadInputError: the file is not a selection.
     """
     if is_remote(path):
         raise BadInputError(f"{path}: selections are read from local files; copy it here")
-    recorded = metadata_value(Path(path), METADATA_KEY)
+    recorded = metadata_value(file_with_metadata(Path(path)), METADATA_KEY)
     if recorded is None:
         raise BadInputError(f"{path}: not a selection of nagindex; its metadata has no settings")
     settings: dict[str, Any] = json.loads(recorded)

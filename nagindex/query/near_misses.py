@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nagindex.corpus.sql import connect, quote_path, quote_value
+from nagindex.corpus.sql import connect, quote_value
 from nagindex.errors import BadInputError
+from nagindex.query.parts import scan_of
 from nagindex.query.selection import Selection
 from nagindex.select.options import QueryOptions
 from nagindex.select.recorded import recorded_options
@@ -65,9 +66,9 @@ class Asked:
 
 
 def chosen_ids(path: Path) -> dict[str, set[str]]:
-    """Return the ids of a selection's Parquet file by target; of a single one, or of one list for all, under ''."""
+    """Return the ids of a selection's Parquet file, or folder, by target; of a single one, or of one list for all, under ''."""
     with connect() as connection:
-        scan = f"read_parquet({quote_path(path)})"
+        scan = scan_of(path)
         columns = [name for name, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()]
         target = "target" if "target" in columns and "standardized" not in columns else "''"
         found: dict[str, set[str]] = {}

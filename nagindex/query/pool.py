@@ -28,10 +28,11 @@ class Passes:
 
     Attributes:
         threads: how many; by default one for each CPU.
+        ray: the address of the Ray cluster whose tasks make the passes instead; None for this process.
     """
 
-    def __init__(self, threads: int | None = None) -> None:
-        self.threads = threads
+    def __init__(self, threads: int | None = None, *, ray: str | None = None) -> None:
+        self.threads, self.ray = threads, ray
 
     def verify(self, snapshot: Snapshot) -> None:
         """Verify the files that a query will read; see `verify_segments`."""

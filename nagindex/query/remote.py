@@ -71,7 +71,7 @@ class Query:
     @property
     def snapshot(self) -> Snapshot:
         """The version of the index, opened once in a process."""
-        return _opened(self.index, self.version)
+        return opened(self.index, self.version)
 
     def parts(self, group: Group) -> list[Part]:
         """Return the segments of a group as parts of the pool."""
@@ -105,19 +105,20 @@ class Group:
 
 @dataclass(frozen=True)
 class Limits:
-    """Of a ranking: bounds of its keys, its budget, and the lowest key of a hit; see `Ranking`."""
+    """Of a ranking: bounds of its keys, its budget, the lowest key of a hit, and whether hits are cut later; see `Ranking`."""
 
     low: float
     high: float
     budget: int
     minimum: float
+    cut_later: bool
 
 
 class ClusterPasses(Passes):
     """The passes of a query by tasks on a Ray cluster."""
 
-    def __init__(self, cluster: Tasks, snapshot: Snapshot) -> None:
-        super().__init__()
+    def __init__(self, cluster: Tasks, snapshot: Snapshot, ray: str) -> None:
+        super().__init__(ray=ray)
         self.cluster, self.snapshot = cluster, snapshot
 
     def verify(self, snapshot: Snapshot) -> None:
@@ -134,14 +135,20 @@ class ClusterPasses(Passes):
         return counts, documents
 
     def sums_of(self, parts: Sequence[Part], targets: Sequence[Target], view: View) -> SumsOf:
-        """Return what gives the sums of parts that are opened in order; tasks start when the first one is opened."""
-        return _RemoteSums(partial(self._start_sums, parts, self._query(view, targets)), self.cluster)
+        """Return what gives the sums of parts that are opened in order, each once; tasks start when the first one is opened."""
+        sums = self._sums(parts, self._query(view, targets))
+
+        def open_part(part: Part) -> Callable[[slice], Sums]:
+            own = next(sums) if part.documents else np.empty((len(targets), 0))
+            return lambda rows: own[:, rows].astype(np.int64)
+
+        return open_part
 
     def rank(self, pool: ScoredPool, rankings: Sequence[Ranking]) -> list[Hits]:
         """Return the hits of each ranking; see `Passes`."""
         if pool.kept is not None:
             return super().rank(pool, rankings)
-        limits = [Limits(own.low, own.high, own.budget, own.minimum) for own in rankings]
+        limits = [Limits(own.low, own.high, own.budget, own.minimum, own.cut_later) for own in rankings]
         groups = self._groups(pool.parts)
         started = self._start("collect_hits", self._query(pool.view, pool.targets), groups, limits)
         histograms: Any = 0
@@ -150,8 +157,9 @@ class ClusterPasses(Passes):
         thresholds = [threshold_of(own, limit.budget) for own, limit in zip(histograms, limits, strict=True)]
         asked = [self.cluster.start(f"{HERE}:reaching_hits", task.left, limits, thresholds) for task in started]
         collectors = collectors_of(rankings, pool.parts)
-        for task in asked:  # in the order of the pool, in which the rows of a selection are looked up
-            for collector, hits in zip(collectors, self.cluster.answer(task), strict=True):
+        # In the order of the pool, in which the rows of a selection are looked up.
+        for _, found in self.cluster.answers(asked, in_order=True):
+            for collector, hits in zip(collectors, found, strict=True):
                 collector.add_hits(hits)
         return [collector.result() for collector in collectors]
 
@@ -168,15 +176,14 @@ class ClusterPasses(Passes):
         shared = self.cluster.share(query)
         return [self.cluster.start(f"{HERE}:{function}", shared, group, *arguments) for group in groups]
 
-    def _start_sums(self, parts: Sequence[Part], query: Query) -> dict[int, tuple[Task, int]]:
-        """Start the tasks, and return for the start of each part its task, and its first document in that."""
+    def _sums(self, parts: Sequence[Part], query: Query) -> Iterator[npt.NDArray[Any]]:
+        """Yield the sums of each part that has documents, int32 or int64 [targets, documents], in order; one task's are held."""
         groups = self._groups(parts)
-        started = self._start("sum_up", query, groups)
-        return {
-            parts[number].start: (task, parts[number].start - parts[group.numbers[0]].start)
-            for task, group in zip(started, groups, strict=True)
-            for number in group.numbers
-        }
+        answers = self.cluster.answers(self._start("sum_up", query, groups), in_order=True)
+        for group, (_, sums) in zip(groups, answers, strict=True):
+            first = parts[group.numbers[0]].start
+            for part in (parts[number] for number in group.numbers):
+                yield sums[:, part.start - first : part.start - first + part.documents]
 
     def _answers(self, stage: str, started: Sequence[Task], groups: Sequence[Group]) -> Iterator[tuple[int, Any]]:
         """Yield as `Tasks.answers`, with progress in documents."""
@@ -185,24 +192,6 @@ class ClusterPasses(Passes):
             for number, answer in self.cluster.answers(started):
                 yield number, answer
                 advance(sizes[number])
-
-
-class _RemoteSums:
-    """The sums of parts, fetched from the tasks that compute them; parts are opened in order, and one task's sums are held."""
-
-    def __init__(self, start: Callable[[], dict[int, tuple[Task, int]]], cluster: Tasks) -> None:
-        self._start, self._cluster = start, cluster
-        self._tasks: dict[int, tuple[Task, int]] = {}
-        self._held: tuple[Task | None, Any] = None, None
-
-    def __call__(self, part: Part) -> Callable[[slice], Sums]:
-        """Open a part, as `SumsOf` does."""
-        self._tasks = self._tasks or self._start()
-        task, first = self._tasks[part.start]
-        if self._held[0] is not task:
-            self._held = task, self._cluster.answer(task)
-        own = self._held[1][:, first : first + part.documents]
-        return lambda rows: own[:, rows].astype(np.int64)
 
 
 @contextmanager
@@ -227,7 +216,7 @@ def passes_on(ray: str, snapshot: Snapshot, *, approx: bool, threads: int | None
             "`threads`: a task of a cluster has a thread for each of its CPUs; leave `threads` or `ray` out"
         )
     with tasks(ray) as cluster:
-        yield ClusterPasses(cluster, snapshot)
+        yield ClusterPasses(cluster, snapshot, ray)
 
 
 def count(query: Query, group: Group, background: Background) -> tuple[tuple[npt.NDArray[np.int64], int], None]:
@@ -258,6 +247,7 @@ def collect_hits(query: Query, group: Group, limits: Sequence[Limits]) -> tuple[
             limit.budget,
             partial(exact_cut, budget=limit.budget, ids_of=ids_of),
             limit.minimum,
+            limit.cut_later,
         )
         for number, (target, limit) in enumerate(zip(query.targets, limits, strict=True))
     ]
@@ -286,5 +276,6 @@ def _unpacked(bits: npt.NDArray[np.uint8], documents: int) -> npt.NDArray[np.boo
 
 
 @lru_cache(1)
-def _opened(index: str, version: int) -> Snapshot:
+def opened(index: str, version: int) -> Snapshot:
+    """Return a version of an index, opened once in a process."""
     return Snapshot.open(index_folder(index), version=version, check=False)

@@ -54,6 +54,22 @@ class Chosen:
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     parts: npt.NDArray[np.int64] | None = None
 
+    @property
+    def parts_or_rankings(self) -> npt.NDArray[np.int64]:
+        """Number of the part of each document, int64 [m]."""
+        return self.rankings if self.parts is None else self.parts
+
+    def sizes(self) -> dict[int, tuple[int, int]]:
+        """Return the ranking of each part that has documents here, and how many, by the part's number, ascending."""
+        parts, first, sizes = np.unique(self.parts_or_rankings, return_index=True, return_counts=True)
+        return dict(zip(parts.tolist(), zip(self.rankings[first].tolist(), sizes.tolist(), strict=True), strict=True))
+
+    def take(self, rows: slice) -> Chosen:
+        """Return some of the documents."""
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        parts = None if self.parts is None else self.parts[rows]
+        return Chosen(self.positions[rows], self.rankings[rows], self.keys[rows], self.scores[rows], columns, parts)
+
 
 def part_edges(keys: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return the least keys, ascending, of all parts but the last, of a ranking with these keys."""
@@ -92,34 +108,64 @@ def create_rows(
         kept: types of the kept columns by name. Segments may have narrower ones.
         limits: of each ranking, how many of its documents are kept, the first ones; by default all.
     """
-    own = [f"hits._extra{number} AS {quote_name(name)}" for number, name in enumerate(columns)]
-    own += [f"d.{name}" for name in places]
-    own += [f"d.{quote_name(name)}::{kind} AS {quote_name(name)}" for name, kind in kept.items()]
-    listed = f"hits._part, hits._key AS _sum, d.id, hits._score AS score, {', '.join(own)}, hits._position"
-    names = ", ".join(map(quote_name, ["id", "score", *columns, *places, *kept, "_position"]))
+    listed, names = joined_columns(columns, places, kept), [*columns, *places, *kept]
     batches = iter(batches)
     head, length, ranked = list(islice(batches, 2)), 0, dict[int, int]()
     # One batch fits memory, and needs no files.
     with nullcontext() if len(head) < 2 else tempfile.TemporaryDirectory(prefix="nagindex-") as folder:
-        sizes = _distribute(connection, chain(head, batches), snapshot, listed, folder)
+        sizes = distribute(connection, chain(head, batches), snapshot, listed, folder)
         created = False
         for part, (ranking, size) in sorted(sizes.items()):
             before = ranked.get(ranking, 0)
             taken = size if limits is None else max(0, min(size, limits[ranking] - before))
-            # Rows keep the order in which they are inserted: nothing that reads the table has to sort again.
-            _insert(
-                connection,
-                "selection",
-                f"""SELECT {before} + row_number() OVER () AS rank, {names}, {length} + row_number() OVER () AS _row
-                FROM (FROM {_rows_of(folder, part)} ORDER BY _sum DESC, id LIMIT {taken})""",
-                create=not created,
-            )
+            rows = f"(FROM chosen WHERE _part = {part})" if folder is None else rows_in(folder, part)
+            insert_ranked(connection, rows, names, before=before, length=length, taken=taken, create=not created)
             created, length, ranked[ranking] = True, length + taken, before + taken
     connection.execute("DROP TABLE IF EXISTS chosen")
     return length
 
 
-def _distribute(
+def joined_columns(columns: Sequence[str], places: Sequence[str], kept: Mapping[str, str]) -> str:
+    """Return the columns in SQL of batches that are joined with their documents; see `create_rows`."""
+    own = [f"hits._extra{number} AS {quote_name(name)}" for number, name in enumerate(columns)]
+    own += [f"d.{name}" for name in places]
+    own += [f"d.{quote_name(name)}::{kind} AS {quote_name(name)}" for name, kind in kept.items()]
+    return f"hits._part, hits._key AS _sum, d.id, hits._score AS score, {', '.join(own)}, hits._position"
+
+
+def insert_ranked(
+    connection: DuckDBPyConnection,
+    rows: str,
+    names: Sequence[str],
+    *,
+    before: int,
+    length: int,
+    taken: int,
+    create: bool = True,
+) -> None:
+    """Insert the rows of a part into the table `selection`, by descending key and ascending id.
+
+    Args:
+        connection: where the table is.
+        rows: SQL table expression of the part's rows, as `distribute` writes them.
+        names: of the columns beside those that every selection has.
+        before: documents of earlier parts of its ranking.
+        length: rows that the table has.
+        taken: how many of the part's rows are kept, the first ones.
+        create: whether to create the table.
+    """
+    listed = ", ".join(map(quote_name, ["id", "score", *names, "_position"]))
+    # Rows keep the order in which they are inserted: nothing that reads the table has to sort again.
+    _insert(
+        connection,
+        "selection",
+        f"""SELECT {before} + row_number() OVER () AS rank, {listed}, {length} + row_number() OVER () AS _row
+        FROM (FROM {rows} ORDER BY _sum DESC, id LIMIT {taken})""",
+        create=create,
+    )
+
+
+def distribute(
     connection: DuckDBPyConnection, batches: Iterable[Chosen], snapshot: Snapshot, listed: str, folder: str | None
 ) -> dict[int, tuple[int, int]]:
     """Write the rows of batches, joined with their documents, as files by part; return each part's ranking and rows.
@@ -134,10 +180,9 @@ def _distribute(
     sizes: dict[int, tuple[int, int]] = {}
     created = False
     for batch in batches:
-        parts = batch.rankings if batch.parts is None else batch.parts
-        for part in np.flatnonzero(np.bincount(parts)).tolist():
-            own = batch.rankings[parts == part]
-            sizes[part] = int(own[0]), sizes.get(part, (0, 0))[1] + len(own)
+        parts = batch.parts_or_rankings
+        for part, (ranking, size) in batch.sizes().items():
+            sizes[part] = ranking, sizes.get(part, (0, 0))[1] + size
         for selects in _selects(connection, batch, parts, snapshot, listed):
             if folder is None:
                 _insert(connection, "chosen", selects, create=not created)
@@ -160,11 +205,14 @@ def _insert(connection: DuckDBPyConnection, table: str, selects: str, *, create:
     run_within(connection, MEMORY, f"INSERT INTO {table} {selects}")
 
 
-def _rows_of(folder: str | None, part: int) -> str:
-    """Return the SQL table expression of the rows of a part."""
-    if folder is None:
-        return f"(FROM chosen WHERE _part = {part})"
-    return f"read_parquet({quote_path(Path(folder))} || '/*/_part={part}/*.parquet', hive_partitioning = false)"
+def rows_in(folder: str | Path, part: int) -> str:
+    """Return the SQL table expression of the rows of a part that `distribute` wrote to a folder."""
+    return f"read_parquet({quote_path(folder)} || '/*/_part={part}/*.parquet', hive_partitioning = false)"
+
+
+def files_in(folder: str | Path, part: int) -> list[Path]:
+    """Return the files of the rows of a part that `distribute` wrote to a folder."""
+    return sorted(Path(folder).glob(f"*/_part={part}/*.parquet"))
 
 
 def _selects(

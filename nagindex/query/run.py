@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -143,7 +143,7 @@ def query(
     warnings += list(filter(None, [lost_version(snapshot.path)]))
     warnings += [*engine.notes, *library_warnings(snapshot), *notes, *outcome.notes]
     return Selection(
-        _batches(outcome, pool, keys, candidates, names, options.quality),
+        _Chosen(partial(_batches, outcome, pool, keys, candidates, names, options.quality)),
         columns=_further_columns(names, options),
         limits=limits,
         snapshot=snapshot,
@@ -154,7 +154,18 @@ def query(
         warnings=warnings,
         dropped=[*outcome.dropped, *examples],
         plan=engine.plan,
+        ray=passes.ray,
     )
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The chosen documents, in batches that are made each time they are asked for."""
+
+    batches: Callable[[], Iterator[Chosen]]
+
+    def __iter__(self) -> Iterator[Chosen]:
+        return self.batches()
 
 
 def _require_counted(snapshot: Snapshot, budget: Budget) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from nagindex.corpus.sql import open_database, quote_name
 from nagindex.errors import BadInputError, require_package
 from nagindex.query.html import table
 from nagindex.query.rows import Chosen, create_rows
+from nagindex.query.totals import as_values, totals_by_target
 from nagindex.storage.docs import kept_types
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     import pandas
     import polars
     import pyarrow
-    from duckdb import DuckDBPyRelation
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
 
 SCORE_COLUMNS = ("rank", "id", "score")
@@ -51,6 +53,8 @@ class SelectedRows:
         snapshot: Snapshot,
         columns: Sequence[str],
         limits: Sequence[int] | None = None,
+        *,
+        now: bool = True,
     ) -> None:
         """Order the documents by ranking, descending key and ascending id, and look up their columns.
 
@@ -59,6 +63,7 @@ class SelectedRows:
             snapshot: the version that they are of.
             columns: names of the batches' further columns.
             limits: of each ranking, how many of its documents are selected, the first ones; by default all.
+            now: whether to look them up now, and not when a row is asked for, for which `chosen` must be iterable again.
 
         Raises:
             BadInputError: the index keeps a column with the name of one of these.
@@ -70,20 +75,44 @@ class SelectedRows:
                 raise BadInputError(
                     f"the index keeps a column {name!r}, a name that this selection needs; rename it in the corpus"
                 )
-        self._snapshot, self._extra = snapshot, tuple(columns)
-        self._connection = open_database(threads=min(THREADS, available_cpus()))
-        self._length = create_rows(
-            self._connection,
-            chosen,
-            snapshot,
-            columns=columns,
+        self._snapshot, self._extra, self._limits = snapshot, tuple(columns), limits
+        self._chosen, self._totals = chosen, dict[str, Any]()
+        if now and self._table:
+            self._chosen = ()  # what the documents were chosen from is not kept
+
+    @cached_property
+    def _table(self) -> tuple[DuckDBPyConnection, int]:
+        """A connection to the table `selection`, and its length."""
+        connection = open_database(threads=min(THREADS, available_cpus()))
+        length = create_rows(
+            connection,
+            self._chosen,
+            self._snapshot,
+            columns=self._extra,
             places=PLACE_COLUMNS,
-            kept=kept_types(snapshot),
-            limits=limits,
+            kept=kept_types(self._snapshot),
+            limits=self._limits,
         )
+        return connection, length
+
+    @property
+    def _connection(self) -> DuckDBPyConnection:
+        return self._table[0]
 
     def __len__(self) -> int:
-        return self._length
+        return self._table[1]
+
+    def totals(self) -> dict[str, Any]:
+        """Return `documents`, `tokens`, and the `best` and `worst` score; with several targets also `distinct` documents, and `targets`.
+
+        `targets` are these values of each target by its name, except of targets without documents.
+        """
+        if not self._totals:
+            several = "target" in self._extra
+            own = totals_by_target(self._connection, several=several)
+            [(distinct,)] = self._connection.execute("SELECT count(DISTINCT id) FROM selection").fetchall()
+            self._totals = as_values(own, distinct if several else None)
+        return self._totals
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the documents, best first, each as its values by column."""

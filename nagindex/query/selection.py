@@ -14,11 +14,12 @@ from nagindex.corpus.sql import quote_name
 from nagindex.errors import BadInputError
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.query.export import format_of, write_rows
-from nagindex.query.rows import MEMORY, Chosen
-from nagindex.query.selected_rows import SelectedRows
+from nagindex.query.rows import MEMORY, ROWS_PER_PART, Chosen
+from nagindex.query.selected_rows import PLACE_COLUMNS, SelectedRows
 from nagindex.search.plan import Plan
 from nagindex.select.recorded import recorded_options
 from nagindex.storage.files import replacing
+from nagindex.storage.part_folders import names_parts, replacing_parts
 from nagindex.storage.places import check_output_beside
 from nagindex.storage.snapshot import Snapshot
 
@@ -54,6 +55,7 @@ class Selection(SelectedRows):
         targets: Callable[[], Sequence[TargetSet]],
         warnings: Sequence[str] = (),
         dropped: Sequence[dict[str, Any]] | None = (),
+        ray: str | None = None,
     ) -> None:
         """Order the documents by ranking, descending key and ascending id, and look up their columns.
 
@@ -67,11 +69,13 @@ class Selection(SelectedRows):
             targets: encodes the target sets again, or returns them.
             warnings: see above.
             dropped: see above; None where it is not known.
+            ray: the Ray cluster whose tasks write a folder of parts. Rows are then looked up here only if something else asks for them.
 
         Raises:
             BadInputError: the index keeps a column with the name of one that this selection needs.
         """
-        super().__init__(chosen, snapshot, columns, limits)
+        super().__init__(chosen, snapshot, columns, limits, now=ray is None)
+        self._ray = ray
         self.settings, self.warnings, self.dropped, self.plan = settings, list(warnings), list(dropped or ()), plan
         self._targets, self._knows_dropped = targets, dropped is not None
 
@@ -207,12 +211,16 @@ class Selection(SelectedRows):
         with_text: bool = False,
         corpus_root: str | Path | None = None,
     ) -> None:
-        """Write the selection, best document first, as a file that appears whole or not at all.
+        """Write the selection, best document first, as a file, or a folder of Parquet parts, that appears whole or not at all.
 
-        Parquet files have row groups of about 100,000 rows and hold `settings` as JSON under the metadata key `nagindex`.
+        Parquet files have row groups of about 100,000 rows and hold `settings` as JSON under the metadata key `nagindex`. The parts of a
+        folder, named part-00000.parquet and so on, follow one another, and `_metadata` holds the settings and the footers of all. Where
+        the query was made on a Ray cluster, its tasks look up the rows of a folder and write its parts.
 
         Args:
-            path: the file; one that exists is replaced, unless it is a source of the index or lies in an index.
+            path: the file; one that exists is replaced, unless it is a source of the index or lies in an index. Or a folder, as text
+                with a slash at its end, or one that is a selection already, which is replaced likewise; in an object store, one
+                without objects.
             format: `parquet`, `jsonl`, `csv` or `ids` (one a line); by default as the name ends: .parquet, .jsonl, .csv or .txt, the
                 last three also with .gz or .zst.
             with_text: whether to add a column `text`, read again from the sources.
@@ -221,17 +229,56 @@ class Selection(SelectedRows):
         Raises:
             BadInputError: there is no such format, the name tells none, an id does not fit a line of ids, or the file must not be
                 overwritten.
+            InputNotFoundError: a node of the cluster does not see the folder, or there is no cluster any more.
+            MissingDependencyError: pyarrow, which a folder needs, is not installed.
             SourceChangedError: a source is missing or no longer holds what was encoded.
         """
         kind, _ = format_of(path, format)
         if with_text and kind == "ids":
             raise BadInputError(f"{path}: a file of ids has no texts; leave `with_text` out, or use another format")
         check_output_beside(path, self._snapshot, corpus_root, inputs=self._inputs())
+        if names_parts(path) and self._ray is not None:
+            self._write_by_tasks(self._ray, path, with_text, corpus_root)
+            return
         if with_text:
             self._read_texts(corpus_root)
-        select = self._select(with_text=with_text)
         memory = MEMORY_WITH_TEXTS if with_text else MEMORY
+        if names_parts(path):
+            self._write_parts(path, with_text, memory)
+            return
+        select = self._select(with_text=with_text)
         write_rows(self._connection, select, Path(path), format=format, settings=self.settings, memory=memory)
+
+    def _write_parts(self, path: str | Path, with_text: bool, memory: int) -> None:
+        """Write a folder of parts by this process."""
+        from nagindex.query.parts import write_metadata, write_part
+
+        with replacing_parts(path) as place:
+            footers = []
+            for number, first in enumerate(range(0, len(self), ROWS_PER_PART)):
+                rows = f"_row > {first} AND _row <= {first + ROWS_PER_PART}"
+                select = self._select(with_text=with_text, condition=rows)
+                footers.append(
+                    write_part(self._connection, select, place, number, settings=self.settings, memory=memory)
+                )
+            write_metadata(place, footers)
+
+    def _write_by_tasks(self, ray: str, path: str | Path, with_text: bool, corpus_root: str | Path | None) -> None:
+        """Write a folder of parts by tasks on a Ray cluster."""
+        from nagindex.query.remote_rows import write_by_tasks
+
+        self._totals = write_by_tasks(
+            ray,
+            path,
+            self._snapshot,
+            self._chosen,
+            self._limits,
+            columns=self._extra,
+            places=PLACE_COLUMNS,
+            settings=self.settings,
+            with_text=with_text,
+            corpus_root=corpus_root,
+        )
 
     @checked
     def write_dropped(self, path: str | Path) -> None:

@@ -18,6 +18,8 @@ from nagindex.corpus.sources import Source
 from nagindex.corpus.sql import connect, quote_name, quote_path, quote_value
 from nagindex.errors import BadInputError, InputNotFoundError
 from nagindex.query.export import format_of
+from nagindex.query.parts import scan_of
+from nagindex.storage.part_folders import METADATA, is_parts, part_paths
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -63,7 +65,7 @@ def selected_documents(
     Other tables with a column `id` can be read, too; without a column `rank`, a document's rank is its row's number from 1.
 
     Args:
-        path: a file that `Selection.write` wrote as Parquet, JSON lines or CSV.
+        path: a file that `Selection.write` wrote as Parquet, JSON lines or CSV, or a folder of parts.
         ranks: the first and the last rank, of each target.
         last: the number of last documents, of each target, in place of ranks.
         sample: the number of documents drawn at random, of all targets together, in place of ranks.
@@ -137,9 +139,7 @@ class _Table:
         """
         source = _source(path)
         if source.format == "parquet":
-            columns = parquet.column_names(source)
-            scan = f"read_parquet({quote_path(path)}, file_row_number = true)"
-            table = f"(SELECT * RENAME (file_row_number AS _row) FROM {scan})"
+            columns, table = parquet.column_names(source), scan_of(path)
             as_text, parse = "{}::VARCHAR", lambda column, value: value
         else:
             columns = streams.column_names(source)
@@ -213,15 +213,17 @@ class _Table:
 
 
 def _source(path: Path) -> Source:
-    """Return a selection's file, by whose name its format is known.
+    """Return a selection's file, or its first part, by whose name its format is known.
 
     Raises:
         InputNotFoundError, BadInputError: it is not there, or of another format.
     """
     if not os.path.lexists(path):
         raise InputNotFoundError(f"{path}: no such file; name one that a query wrote")
+    if is_parts(path):
+        path = next(iter(part_paths(path)), path / METADATA)
     if not path.is_file():
-        raise BadInputError(f"{path}: a folder, and a selection is a file")
+        raise BadInputError(f"{path}: a folder without {METADATA}, and so no selection")
     try:
         kind, compression = format_of(path)
     except BadInputError:

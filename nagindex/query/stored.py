@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from nagindex.corpus.sql import connect, quote_name, quote_path
-from nagindex.errors import BadInputError, InputNotFoundError, plural
+from nagindex.corpus.sql import connect, quote_name
+from nagindex.errors import BadInputError, plural
 from nagindex.query.export import settings_of
+from nagindex.query.parts import require_selection, scan_of
 from nagindex.query.rows import Chosen
 from nagindex.query.selection import Selection
 from nagindex.search.plan import Plan
@@ -26,14 +27,13 @@ FURTHER = ("standardized", "quality_value", "combined", "target")
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Return the record of a selection's file.
+    """Return the record of a selection's file, or folder.
 
     Raises:
-        InputNotFoundError: there is no such file.
+        InputNotFoundError: there is no such file or folder.
         BadInputError: it is not a selection.
     """
-    if not path.is_file():
-        raise InputNotFoundError(f"{path}: no such file; name a selection that was written as Parquet")
+    require_selection(path)
     settings = settings_of(path)
     if not isinstance(settings.get("query"), Mapping) or not isinstance(settings.get("targets"), list):
         raise BadInputError(f"{path}: its record is not that of a selection; select again")
@@ -65,7 +65,7 @@ def read_selection(
 
     Args:
         snapshot: the version of the index that its documents are looked up in.
-        path: a Parquet file written by `Selection.write`.
+        path: a Parquet file, or a folder of parts, written by `Selection.write`.
         encode: f(entry `query` of the record): the encoded target sets; called when something needs them.
 
     Raises:
@@ -74,16 +74,14 @@ def read_selection(
     import duckdb
 
     settings = read_settings(path)
-    source = f"read_parquet({quote_path(path)}, file_row_number = true)"
     try:
         with connect() as connection:
+            source = scan_of(path)
             has = {name for name, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()}
             several = len(settings["targets"]) > 1
             further = [name for name in FURTHER if name in has and (name != "target" or several)]
             listed = "".join(f", {quote_name(name)}" for name in further)
-            found = connection.execute(
-                f"SELECT id, rank, score{listed} FROM {source} ORDER BY file_row_number"
-            ).fetchnumpy()
+            found = connection.execute(f"SELECT id, rank, score{listed} FROM {source} ORDER BY _row").fetchnumpy()
     except duckdb.Error as error:
         raise BadInputError(f"{path}: not readable as a selection ({' '.join(str(error).split())})") from error
     positions = positions_of(snapshot, [str(one) for one in found["id"]])

@@ -50,6 +50,8 @@ class Optimized:
 def optimize(index: Path, *, refit: bool = False, ray: str | None = None) -> Optimized:
     """Build graphs over an index's segments, and count how many documents hold each neuron; fits a basis first if necessary.
 
+    Tasks of a cluster count the segments of an index in an object store only as they connect them: the counts stay in a node's cache.
+
     A new basis is fitted if there is none, if the pool has doubled since it was fitted, if it is damaged, or if `refit` is
     true. Otherwise only segments without a graph, or with a damaged one, are connected. After an interruption, the next call
     continues where this one stopped.
@@ -57,7 +59,8 @@ def optimize(index: Path, *, refit: bool = False, ray: str | None = None) -> Opt
     Args:
         index: the index's folder.
         refit: whether to fit a new basis in any case.
-        ray: the Ray cluster whose tasks build graphs and count neurons; by default this process does. The basis is fitted here.
+        ray: the Ray cluster whose tasks build graphs and count neurons; by default this process does. The basis is fitted here, and no
+            cluster is asked for where nothing is left to do.
 
     Raises:
         BadInputError: the index is empty, or there is no such cluster.
@@ -95,9 +98,13 @@ def optimize(index: Path, *, refit: bool = False, ray: str | None = None) -> Opt
         _push(index)
     else:
         _push(index)
-        with tasks(ray) as cluster:
-            _run_on(cluster, index, current, [member.entry for member in members], groups)
-        read_latest(index)  # asks an object store what is new, of graphs as well
+        connected = {member.entry.id for group in groups for member in group}
+        uncounted = [] if mirror_of(index) is not None else popularity.uncounted(members)
+        counting = [member.entry for member in uncounted if member.entry.id not in connected]
+        if groups or counting:
+            with tasks(ray) as cluster:
+                _run_on(cluster, index, current, groups, counting)
+            read_latest(index)  # asks an object store what is new, of graphs as well
     return Optimized(current, why, _documents(groups))
 
 
@@ -142,23 +149,27 @@ def _connect(
 
 
 def _run_on(
-    cluster: Tasks, index: Path, graphs: GraphSet, entries: Sequence[SegmentEntry], groups: Sequence[Sequence[Segment]]
+    cluster: Tasks, index: Path, graphs: GraphSet, groups: Sequence[Sequence[Segment]], counting: Sequence[SegmentEntry]
 ) -> None:
-    """Have tasks build a graph each, and count neurons."""
+    """Have tasks build a graph each, and count the neurons of other segments."""
     place, spec, threads = location(index.absolute()), graphs.spec, cluster.slots.cpus
     members = [[member.entry for member in group] for group in groups]
-    connecting = [cluster.start(f"{__name__}:connect_there", place, spec, graphs.name, own, threads) for own in members]
-    shares = cluster.split(entries)
-    counting = [cluster.start(f"{__name__}:count_there", place, spec, share, threads) for share in shares]
+    started = [cluster.start(f"{__name__}:connect_there", place, spec, graphs.name, own, threads) for own in members]
+    started += [
+        cluster.start(f"{__name__}:count_there", place, spec, share, threads) for share in cluster.split(counting)
+    ]
     with step("connecting documents", _documents(groups), "documents") as advance:
-        for number, _ in cluster.answers([*connecting, *counting]):
-            advance(_documents(groups[number : number + 1]))  # of those that count none
+        for number, _ in cluster.answers(started):
+            if number < len(groups):
+                advance(_documents([groups[number]]))
 
 
 def connect_there(
     place: str, spec: NagSpec, graphs: str, entries: Sequence[SegmentEntry], threads: int
 ) -> tuple[None, None]:
-    """Build the graph of some segments and publish it, unless they have one: of a task that ran before on a node that was lost. A task.
+    """Build the graph of some segments and publish it, and count their neurons. A task.
+
+    What a task of the same segments did before, on a node that was lost, is not done again.
 
     Args:
         place: the index's folder, or its URL.
@@ -180,14 +191,14 @@ def connect_there(
     if not current.graphs(entries):
         _connect(current, [Segment(index, entry, spec) for entry in entries], lambda documents: None, threads=threads)
         _push(index)
-    return None, None
+    return count_there(place, spec, entries, threads)
 
 
 def count_there(place: str, spec: NagSpec, entries: Sequence[SegmentEntry], threads: int) -> tuple[None, None]:
     """Count how many documents of segments hold each neuron, where that is not known yet. A task.
 
     Args:
-        place: the index's folder, or its URL: the counts of an index in an object store stay in this node's cache.
+        place: the index's folder, or its URL.
         spec: shape of the NAGs.
         entries: the segments.
         threads: threads of the task.

@@ -88,6 +88,12 @@ def popularity_of(
     return counts[list(view.layers), : max(view.spec.widths)], living
 
 
+def uncounted(segments: Sequence[Segment]) -> list[Segment]:
+    """Return those of an index's segments whose neurons, all K of a layer, are not counted yet."""
+    files = _files(segments[0].index) if segments else {}
+    return [own for own in segments if own.entry.documents and (own.entry.id, own.spec.top_k) not in files]
+
+
 def damaged_files(index: Path, segments: Sequence[SegmentEntry]) -> Iterator[Path]:
     """Yield the files of some segments whose content does not have the SHA-256 in their names."""
     ids = {entry.id for entry in segments}

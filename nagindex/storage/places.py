@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from nagindex.arguments import checked
 from nagindex.errors import BadInputError
+from nagindex.storage.part_folders import names_parts, require_part_folder
 from nagindex.storage.remote_outputs import check_remote_output
 from nagindex.stores.urls import is_remote, source_place
 
@@ -30,25 +31,29 @@ def check_output(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> None
     Links count as what they lead to, hard links too.
 
     Args:
-        path: the file, or the URL of an object; one that exists will be replaced.
+        path: the file, or the URL of an object; one that exists will be replaced. Or a folder of parts; see `names_parts`.
         inputs: files, globs and folders that must not be overwritten.
 
     Raises:
         BadInputError: the path is an input, lies in an index, or cannot be written.
+        MissingDependencyError: it is a folder of parts, and pyarrow is not installed.
         ObjectStoreError: the store of a URL does not answer, or refuses.
     """
-    place = source_place(path)
+    place, is_folder = source_place(path), names_parts(path)
+    if is_folder:
+        require_part_folder(path)
     if is_remote(place):
-        check_remote_output(str(place), inputs)
+        if not is_folder:
+            check_remote_output(str(place), inputs)
         return
     file = Path(place)
-    require_replaceable(file)
+    if not is_folder:
+        _require_regular(file)
+    _require_room_beside(file)
     if (owner := _index_around(file)) is not None:
         raise BadInputError(f"{file}: lies inside the index {owner}; name a file outside of it")
-    if not file.exists():
-        return
     for one in inputs:
-        if not is_remote(one) and any(_is_same(file, own) for own in _files_of(one)):
+        if not is_remote(one) and any(_is_same(own, other) for own in _replaced(file) for other in _files_of(one)):
             same = "is an input" if str(one) == str(path) else f"is the same file as, or in, the input {one}"
             raise BadInputError(f"{file}: {same}, which would be overwritten; name another file")
 
@@ -66,7 +71,8 @@ def check_output_beside(
     """
     check_output(path, inputs=inputs)
     place = source_place(path)
-    if not is_remote(place) and not Path(place).exists():
+    replaced = [] if is_remote(place) else _replaced(Path(place))
+    if not is_remote(place) and not replaced:
         return
     moved = [] if corpus_root is None else [source_place(corpus_root)]
     for span in {span for segment in snapshot.segments for span in segment.spans()}:
@@ -74,19 +80,27 @@ def check_output_beside(
             if is_remote(place) or is_remote(root):
                 same = str(place) == f"{root}/{span.name}"
             else:
-                same = _is_same(Path(place), Path(root, span.name))
+                same = any(_is_same(own, Path(root, span.name)) for own in replaced)
             if same:
                 raise BadInputError(f"{path}: is a source of the index {snapshot.path}; name another file")
 
 
 def require_replaceable(path: Path) -> None:
     """Raise BadInputError unless a regular file can be made at a path, or replaced there."""
-    folder = path.absolute().parent
-    if path.is_dir() or not folder.is_dir():
+    _require_regular(path)
+    _require_room_beside(path)
+
+
+def _require_regular(path: Path) -> None:
+    if path.is_dir() or not path.absolute().parent.is_dir():
         fault = "is a folder" if path.is_dir() else "its folder does not exist"
         raise BadInputError(f"{path}: {fault}; name a file in a folder that exists")
     if path.exists() and not path.is_file():
         raise BadInputError(f"{path}: is not a regular file; name another, or - for stdout")
+
+
+def _require_room_beside(path: Path) -> None:
+    folder = path.absolute().parent
     _require_right(folder, str(path), "name a file in another folder")
     if free_bytes(folder) < OUTPUT_ROOM:
         raise BadInputError(f"{path}: no space left on its disk; free some, or name a file on another")
@@ -146,6 +160,11 @@ def _files_of(given: str | Path) -> Iterator[Path]:
             yield found
         for parent, _, names in os.walk(found):
             yield from (Path(parent, name) for name in names)
+
+
+def _replaced(path: Path) -> list[Path]:
+    """Return the files that are lost when a file, or a folder of parts, is replaced."""
+    return [path / name for name in os.listdir(path)] if path.is_dir() else [path] if path.exists() else []
 
 
 def _is_same(one: Path, other: Path) -> bool:

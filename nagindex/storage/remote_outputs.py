@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from nagindex.corpus.remote_globs import expand_url
-from nagindex.errors import BadInputError, InputNotFoundError
+from nagindex.errors import BadInputError, InputNotFoundError, ObjectStoreError
 from nagindex.storage.disk_errors import writing
 from nagindex.stores.objects import ObjectStore, require_obstore
 from nagindex.stores.urls import HUB, is_remote, source_place
@@ -30,6 +30,30 @@ def uploading(url: str) -> Iterator[Path]:
         with writing(temporary):
             yield temporary
         store.put(name, temporary)
+
+
+@contextmanager
+def filling(url: str) -> Iterator[str]:
+    """Provide the URL of a folder, which holds no object yet; if the block raises, what was written there is removed."""
+    try:
+        yield url
+    except BaseException:
+        folder = ObjectStore(url)
+        with suppress(ObjectStoreError):  # the error that is raised tells more
+            folder.delete([found.name for found in folder.listing()])
+        raise
+
+
+def check_remote_folder(url: str) -> None:
+    """Raise BadInputError unless a URL names a folder that holds no object yet: objects cannot be replaced all at once.
+
+    Raises:
+        BadInputError: there are objects, or it lies in an index, or names no folder or no bucket that exists.
+        ObjectStoreError: the store does not answer, or refuses.
+    """
+    check_remote_output(url, ())
+    if found := ObjectStore(url).listing():
+        raise BadInputError(f"{url}: holds {found[0].name}; name a folder without objects, or remove these")
 
 
 def check_remote_output(url: str, inputs: Iterable[str | Path]) -> None:

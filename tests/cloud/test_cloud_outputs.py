@@ -1,14 +1,19 @@
 """Outputs behind URLs appear whole or not at all, and overwrite nothing that is needed."""
 
+import itertools
 import json
 import os
 import random
 
+import pyarrow
+import pyarrow.parquet as pq
 import pytest
+from cluster_tasks import run_here
 from stores import BUCKET, SECRET
 
 import nagindex
 from nagindex.errors import BadInputError, ObjectStoreError
+from nagindex.query import remote, remote_rows, rows, selection
 from nagindex.storage.files import replacing
 from nagindex.stores.objects import CHUNK, ObjectStore
 
@@ -25,6 +30,12 @@ def folder(proxy):
 def index(corpus, tmp_path, tiny_backbone):
     built, _ = nagindex.build(corpus("a.jsonl", 0, 60), tmp_path / "i.nagindex", backbone=tiny_backbone, preset="paper")
     return built
+
+
+def _faulty_puts(fault, first):
+    """Return what has the uploads of objects fail, from one of them on."""
+    numbers = itertools.count(1)
+    return lambda count, method, path: fault if method == "PUT" and next(numbers) >= first else None
 
 
 def names(folder):
@@ -83,6 +94,42 @@ def test_an_upload_of_parts_that_fails_at_any_request_leaves_the_former_object(f
         write()
         proxy.reset()
         assert folder.get("best.jsonl")[0] == large
+
+
+@pytest.mark.parametrize("ray", [None, "local"], ids=["here", "by tasks"])
+def test_a_folder_of_parts_appears_whole_or_not_at_all(ray, folder, index, proxy, tmp_path, monkeypatch):
+    """Its metadata come last, parts of a failed write are removed, and objects are not replaced."""
+    monkeypatch.setattr("nagindex.stores.objects.ATTEMPTS", 2)
+    for module in (rows, selection):
+        monkeypatch.setattr(module, "ROWS_PER_PART", 8)
+    run_here(monkeypatch, remote, remote_rows)
+    chosen = index.query(TARGETS, n=40, ray=ray)
+    url = f"{folder.url}/"
+    index.check_output(url)
+    proxy.reset()
+    chosen.write(url)
+    puts = [path.rpartition("/")[2] for method, path in proxy.requests if method == "PUT"]
+    assert puts[-1] == "_metadata"
+    assert len(puts) >= 4
+    for name in names(folder):
+        (tmp_path / name).write_bytes(folder.get(name)[0])
+    chosen.write(tmp_path / "whole.parquet")
+    parts = sorted(tmp_path.glob("part-*.parquet"))
+    assert names(folder) == ["_metadata", *(path.name for path in parts)]
+    found = pyarrow.concat_tables([pq.read_table(path) for path in parts])
+    assert found.equals(pq.read_table(tmp_path / "whole.parquet"))
+    for write in (index.check_output, chosen.write):
+        with pytest.raises(BadInputError, match="holds _metadata; name a folder without objects"):
+            write(url)
+    folder.delete(names(folder))
+    for fault, place in itertools.product(("500", "lost"), range(1, len(puts) + 1)):
+        proxy.reset(_faulty_puts(fault, place))
+        with pytest.raises(ObjectStoreError):
+            chosen.write(url)
+        proxy.reset()
+        assert names(folder) == []
+    chosen.write(url)
+    assert len(names(folder)) == len(puts)
 
 
 def test_what_raises_while_it_writes_uploads_nothing(folder):

@@ -1,5 +1,7 @@
 """Queries of one index with and without a cluster: `python questions.py INDEX TARGETS... ADDRESS`; fails if any two files differ.
 
+So do parts that tasks write, and the file.
+
 Prints how many documents each question selects, as JSON.
 """
 
@@ -9,6 +11,8 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+
+import pyarrow.parquet as pq
 
 import nagindex
 from nagindex.cluster.connection import AUTO, connected
@@ -28,12 +32,15 @@ def main(index: str, targets: list[Path], address: str) -> None:
     opened, selected = nagindex.open(index), {}
     with connected(address), tempfile.TemporaryDirectory() as folder:
         for name, question in QUESTIONS.items():
-            files = []
+            files, with_text = [], name == "several"
             for ray in (None, AUTO):
                 asked = targets if "several" in name else targets[:1]
                 selection = opened.query(asked, device="cpu", ray=ray, **question)
                 files.append(Path(folder, f"{name}-{ray is None}.parquet"))
-                selection.to_parquet(files[-1])
+                selection.to_parquet(f"{folder}/{name}/" if ray else files[-1], with_text=with_text)
+                if ray:
+                    assert pq.read_table(f"{folder}/{name}").equals(pq.read_table(files[0])), name
+                    selection.to_parquet(files[-1], with_text=with_text)
                 selected[name] = len(selection)
             here, there = (file.read_bytes() for file in files)
             assert here == there, name

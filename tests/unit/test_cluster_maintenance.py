@@ -173,6 +173,23 @@ def test_optimize_covers_the_same_segments(two, cluster, monkeypatch):
     assert names[0] == names[1]  # names hold the hash of the counts
 
 
+def test_optimize_starts_tasks_for_what_is_left_alone(two, cluster, monkeypatch):
+    """Segments are counted where they are connected; a cluster is asked for only if there is something to do."""
+    monkeypatch.setattr(hnsw, "GROUP_DOCUMENTS", 150)
+    _, index = two
+    index.optimize(ray="local")
+    assert {function.rpartition(":")[2] for function, _ in Here.started} == {"connect_there"}
+    counts = sorted((index.path / "derived" / "popularity").iterdir())
+    assert len(counts) == len(CUTS)
+    counts[0].unlink()
+    Here.started.clear()
+    index.optimize(ray="local")
+    assert [function.rpartition(":")[2] for function, _ in Here.started] == ["count_there"]
+    assert sorted((index.path / "derived" / "popularity").iterdir()) == counts
+    monkeypatch.setattr(build, "tasks", None)
+    assert index.optimize(ray="local").documents == 0
+
+
 def test_new_graphs_of_another_process_are_not_mixed_with_these(two, cluster):
     _, index = two
     index.optimize()

@@ -6,7 +6,7 @@ from cluster_tasks import Here, run_here
 
 import nagindex
 from nagindex.query import remote
-from nagindex.search import top_n
+from nagindex.search import scan, top_n
 from nagindex.storage.manifest import read_latest
 
 LAYERS, TOP_K, WIDTH, DOCUMENTS = 3, 4, 30, 400
@@ -93,6 +93,32 @@ def test_only_documents_that_reach_the_threshold_are_sent(pool, cluster, monkeyp
     index.query(targets["a"], n=25, ray="local")
     assert len(sent) == 4
     assert 25 <= sum(len(hits.positions) for [hits], _ in sent) < 100
+
+
+def test_ids_are_not_read_by_tasks_whose_hits_are_cut_later(pool, cluster, monkeypatch):
+    """A budget of documents is cut where the rows are looked up, one of tokens by the tasks as well."""
+    monkeypatch.setattr(top_n, "CAPACITY", 8)
+    monkeypatch.setattr(top_n, "ROWS_PER_THRESHOLD", 4)
+    monkeypatch.setattr(scan, "ROWS_PER_TASK", 4)
+    folder, index, targets = pool
+    read = []
+    whole = remote.ids_at
+    monkeypatch.setattr(remote, "ids_at", lambda *given: read.append(given) or whole(*given))
+    for question, reads in ({"n": 60}, False), ({"tokens": 1200}, True):
+        read.clear()
+        here, there = (answer(folder, index, targets["a"], question, **where) for where in ({}, {"ray": "local"}))
+        assert there == here
+        assert bool(read) is reads
+
+
+def test_scores_of_all_documents_are_taken_from_an_index_whose_last_segment_is_empty(
+    cluster, tmp_path, write_index, random_codes
+):
+    codes = random_codes(np.random.default_rng(3), 40, LAYERS, TOP_K, WIDTH)
+    ids = [f"{number:02d}" for number in range(40)]
+    index = write_index(tmp_path / "i", codes, ids, [1] * 40, width=WIDTH, cuts=(15, 15, 40))
+    here, there = (answer(tmp_path, index, codes[:3], {"n": 9, "dedup": 0.9}, **ray) for ray in ({}, {"ray": "local"}))
+    assert there == here
 
 
 def test_tasks_read_the_version_that_was_opened(pool, cluster, tmp_path, write_index, random_codes):

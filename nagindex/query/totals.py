@@ -1,0 +1,63 @@
+"""Totals of a selection: documents, tokens and scores, of all of it and of each target, added up from any parts of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+@dataclass(frozen=True)
+class Total:
+    """Of some selected documents: how many, their tokens, and the best and the worst score."""
+
+    documents: int
+    tokens: int
+    best: float
+    worst: float
+
+
+def totals_by_target(connection: DuckDBPyConnection, *, several: bool) -> dict[str, Total]:
+    """Return the totals of a table `selection` for each target; of one target, or one without a name, under ''.
+
+    Args:
+        connection: where the table is.
+        several: whether it has a column `target`.
+    """
+    target = "target" if several else "''"
+    sql = f"SELECT {target} AS t, count(*), coalesce(sum(tokens), 0)::BIGINT, max(score), min(score) FROM selection GROUP BY t ORDER BY t"
+    return {str(name): Total(*values) for name, *values in connection.execute(sql).fetchall()}
+
+
+def added(totals: Iterable[Mapping[str, Total]]) -> dict[str, Total]:
+    """Return the totals by target of parts as those of the whole."""
+    found: dict[str, Total] = {}
+    for own in totals:
+        for name, total in own.items():
+            found[name] = _sum([found[name], total]) if name in found else total
+    return found
+
+
+def as_values(totals: Mapping[str, Total], distinct: int | None) -> dict[str, Any]:
+    """Return totals by target as `SelectedRows.totals` does.
+
+    Args:
+        totals: those of each target.
+        distinct: number of distinct documents; None where there is one target.
+    """
+    whole = vars(_sum([*totals.values()]))
+    if distinct is None:
+        return dict(whole)
+    return whole | {"distinct": distinct, "targets": {name: vars(total) for name, total in totals.items()}}
+
+
+def _sum(totals: list[Total]) -> Total:
+    return Total(
+        sum(own.documents for own in totals),
+        sum(own.tokens for own in totals),
+        max(own.best for own in totals),
+        min(own.worst for own in totals),
+    )

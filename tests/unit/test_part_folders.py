@@ -1,0 +1,237 @@
+"""A selection is written as a folder of Parquet parts, whole or not at all, and read again as its file would be."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow.dataset
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from cluster_tasks import Here, run_here
+from nagindex.cli import main
+
+import nagindex
+from nagindex.query import parts, remote, remote_rows, rows, selection
+from nagindex.search import scan
+
+LAYERS, TOP_K, WIDTH, DOCUMENTS = 3, 4, 30, 400
+KINDS = 40
+"""NAGs that the documents are copies of, so that ties are decided by ids."""
+QUESTIONS = {
+    "documents": {"n": 200},
+    "all": {"n": 1000},
+    "one": {"n": 1},
+    "tokens": {"tokens": 6000},
+    "min score": {"min_score": 0.2},
+    "quality": {"n": 150, "quality": nagindex.Quality("worth")},
+    "dedup": {"n": 25, "dedup": 0.9},
+    "log-ratio": {"n": 150, "weights": "log-ratio"},
+    **{f"several, {mix}": {"n": 160, "mix": mix} for mix in ("union", "merge", "distinct", "max")},
+    "several, tokens": {"tokens": 4000, "mix": "merge", "target_weights": {"a": 0.7}},
+}
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory, write_index, random_codes):
+    """An index of eight segments with texts, one of them empty, with deleted documents; its targets."""
+    rng = np.random.default_rng(0)
+    folder = tmp_path_factory.mktemp("pool")
+    codes = random_codes(rng, KINDS, LAYERS, TOP_K, WIDTH)[rng.integers(0, KINDS, DOCUMENTS)]
+    ids = [f"{number:03d}" for number in rng.permutation(DOCUMENTS)]
+    kept = [(float(rng.random()), "ab"[rng.integers(2)]) for _ in ids]
+    tokens = rng.integers(0, 60, DOCUMENTS)
+    texts = [f"text {number} — naïve\n" for number in ids]
+    cuts, names = (30, 30, 90, 91, 200, 260, 390), ("worth", "tongue")
+    index = write_index(folder / "i", codes, ids, tokens, width=WIDTH, cuts=cuts, kept=kept, keep=names, texts=texts)
+    index.delete(ids=ids[10:20])
+    return index, {"a": codes[[3, 40, 41]], "b": codes[300:310], "c": codes[[7]]}
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    """Parts of few documents, and as many batches."""
+    monkeypatch.setattr(rows, "ROWS_PER_PART", 32)
+    monkeypatch.setattr(selection, "ROWS_PER_PART", 32)
+    monkeypatch.setattr(scan, "ROWS_PER_TASK", 16)
+
+
+@pytest.fixture
+def cluster(monkeypatch):
+    """`ray=` has tasks run in this process, on a cluster with room for two at a time."""
+    run_here(monkeypatch, remote, remote_rows)
+
+
+def asked(question, targets):
+    return targets if "mix" in question else targets["a"]
+
+
+def read(folder):
+    """Return the rows of a folder's parts, one part after the other."""
+    parts = sorted(folder.glob("part-*.parquet"))
+    assert {path.name for path in folder.iterdir()} == {path.name for path in parts} | {"_metadata"}
+    return pyarrow.concat_tables([pq.read_table(path) for path in parts])
+
+
+@pytest.mark.parametrize("with_text", [False, True], ids=["", "texts"])
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+def test_parts_have_the_rows_of_the_file_in_its_order(pool, small_parts, cluster, tmp_path, question, with_text):
+    """Written by this process or by tasks; and the totals that tasks add up are those of the rows."""
+    index, targets = pool
+    whole = index.query(asked(question, targets), **question)
+    whole.to_parquet(tmp_path / "whole.parquet", with_text=with_text)
+    whole.to_parquet(f"{tmp_path}/here/", with_text=with_text)
+    by_tasks = index.query(asked(question, targets), **question, ray="local")
+    Here.started.clear()
+    by_tasks.to_parquet(f"{tmp_path}/there/", with_text=with_text)
+    assert "_table" not in vars(by_tasks)  # no row was looked up by the caller
+    assert {name.rpartition(":")[2] for name, _ in Here.started} == {"look_up", "write_sorted"}
+    assert by_tasks.totals() == whole.totals()
+    expected = pq.read_table(tmp_path / "whole.parquet")
+    for name in ("here", "there"):
+        found = read(tmp_path / name)
+        assert found.schema == expected.schema
+        assert found.equals(expected)
+        whole_of_parts = pyarrow.dataset.parquet_dataset(tmp_path / name / "_metadata").to_table()
+        assert whole_of_parts.equals(expected)
+        assert nagindex.settings_of(tmp_path / name) == nagindex.settings_of(tmp_path / "whole.parquet")
+    if len(whole) > 64:
+        assert len(list((tmp_path / "here").iterdir())) > 2
+        assert len(list((tmp_path / "there").iterdir())) > 2
+
+
+def test_what_reads_a_selection_reads_a_folder_as_it_reads_the_file(pool, small_parts, tmp_path, monkeypatch):
+    index, targets = pool
+    monkeypatch.chdir(tmp_path)
+    index.save_targets(index.encode(targets), "t.parquet")
+    chosen = index.query("t.parquet", n=90, mix="merge")
+    for path in ("file.parquet", "folder/"):
+        chosen.write(path)
+    places = ("file.parquet", "folder")
+    for options in ({}, {"ranks": (5, 30)}, {"last": 3}, {"sample": 9}, {"targets": ["b"]}):
+        one, other = (nagindex.selected_documents(place, **options) for place in places)
+        assert one == other
+        assert one.rows
+    for of in (
+        lambda place: index.selection(place).to_arrow(),
+        lambda place: index.compare(place, "file.parquet").to_json(),
+        lambda place: index.near_misses(place, n=4),
+        lambda place: index.query(targets["a"], n=10, exclude=place).to_arrow(),
+        lambda place: index.changes_since(nagindex.settings_of(place)),
+        lambda place: [row["id"] for row in index.selection(place)],
+    ):
+        assert of(places[0]) == of(places[1])
+    commands = [
+        ["show", "{}", "--rank", "1-5", "--json"],
+        ["show", "{}", "--around-cut", "2"],
+        ["query", "--config", "{}", "-o", "again.parquet", "--config-strict"],
+        ["compare", "{}", "file.parquet", "-i", str(index.path)],
+        ["report", "{}", "-o", "page.html", "--map", "0"],
+    ]
+    for command in commands:
+        said = []
+        for place in places:
+            done = CliRunner().invoke(main, [part.format(place) for part in command])
+            assert done.exit_code == 0, done.output
+            said.append(done.stdout.replace(place, ""))
+        assert said[0] == said[1]
+    assert (tmp_path / "again.parquet").read_bytes() == (tmp_path / "file.parquet").read_bytes()
+
+
+def test_a_part_that_is_gone_is_missed(pool, small_parts, tmp_path):
+    index, targets = pool
+    index.query(targets["a"], n=200).to_parquet(f"{tmp_path}/s/")
+    (tmp_path / "s" / "part-00001.parquet").unlink()
+    for reading in (nagindex.selected_documents, index.selection):
+        with pytest.raises(nagindex.BadInputError, match=r"its parts have \d+ rows, and _metadata states 200"):
+            reading(tmp_path / "s")
+    (tmp_path / "s" / "part-00001.parquet").write_bytes(b"PAR1")
+    with pytest.raises(nagindex.BadInputError, match=r"part-00001\.parquet: not readable"):
+        index.selection(tmp_path / "s")
+    (tmp_path / "s" / "_metadata").unlink()
+    with pytest.raises(nagindex.BadInputError, match="a folder without _metadata"):
+        nagindex.selected_documents(tmp_path / "s")
+    with pytest.raises(nagindex.InputNotFoundError, match="a folder without _metadata"):
+        index.selection(tmp_path / "s")
+
+
+@pytest.mark.parametrize("ray", [None, "local"])
+def test_a_folder_is_replaced_whole_or_not_at_all(pool, small_parts, cluster, tmp_path, monkeypatch, ray):
+    index, targets = pool
+    folder = tmp_path / "s"
+    folder.mkdir()  # an empty one is as good as none
+    index.query(targets["a"], n=300, ray=ray).to_parquet(f"{folder}/")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    smaller = index.query(targets["a"], n=100, ray=ray)
+    with monkeypatch.context() as patch:
+        patch.setattr(parts, "part_name", lambda number: 1 // 0 if number else "part-00000.parquet")
+        with pytest.raises(ZeroDivisionError):
+            smaller.to_parquet(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    smaller.to_parquet(folder)
+    assert read(folder).num_rows == 100
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_folders_that_must_not_be_replaced_are_refused_before_anything_is_written(pool, tmp_path, monkeypatch):
+    index, targets = pool
+    monkeypatch.chdir(tmp_path)
+    chosen = index.query(targets["a"], n=9)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.md").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    chosen.write("seen/")
+    excluding = index.query(targets["a"], n=9, exclude="seen")
+    refused = {
+        "other/": (chosen, "holds notes.md, which is no part"),
+        "file/": (chosen, "is a file; name a folder"),
+        "gone/s/": (chosen, "its folder does not exist"),
+        f"{index.path}/s/": (chosen, "lies inside the index"),
+        "seen/": (excluding, "is the same file as, or in, the input|is an input"),
+        "s.jsonl/": (chosen, None),
+    }
+    for path, (own, message) in refused.items():
+        if message is None:
+            with pytest.raises(nagindex.BadInputError, match="a folder of Parquet parts, and not of jsonl"):
+                own.write(path, format="jsonl")
+            continue
+        with pytest.raises(nagindex.BadInputError, match=message):
+            own.write(path)
+    with pytest.raises(nagindex.BadInputError, match="a folder of Parquet parts"):
+        chosen.to_jsonl("s/")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "other", "seen"]
+
+
+def test_the_command_writes_and_describes_a_folder_as_it_does_a_file(pool, cluster, tmp_path, monkeypatch):
+    index, targets = pool
+    monkeypatch.chdir(tmp_path)
+    index.save_targets(index.encode(targets), "t.parquet")
+    common = ["query", "t.parquet", "-n", "60", "-i", str(index.path), "--mix", "merge"]
+    said = []
+    for more in (["-o", "a.parquet"], ["-o", "b/"], ["-o", "c/", "--ray", "local"]):
+        done = CliRunner().invoke(main, [*common, *more, "--json", "--progress", "none"])
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.stdout)
+        assert found.pop("output") == more[1]
+        said.append((found, done.stderr.replace(more[1], "")))
+    assert said[0] == said[1] == said[2]
+    expected = pq.read_table("a.parquet")
+    assert all(read(tmp_path / name).equals(expected) for name in "bc")
+    done = CliRunner().invoke(main, [*common, "-o", "d/", "--format", "csv"])
+    assert (done.exit_code, "leave --format out" in done.output) == (2, True)
+
+
+def test_a_node_that_does_not_see_the_folder_is_named(pool, cluster, tmp_path, monkeypatch):
+    index, targets = pool
+    chosen = index.query(targets["a"], n=9, ray="local")
+    write = remote_rows.write_sorted
+
+    def elsewhere(*given):
+        shutil.rmtree(given[1][1])
+        return write(*given)
+
+    monkeypatch.setattr(remote_rows, "write_sorted", elsewhere)
+    with pytest.raises(nagindex.InputNotFoundError, match=rf"{tmp_path}/s/: not there on node .*; outputs must lie"):
+        chosen.write(f"{tmp_path}/s/")
+    assert not list(tmp_path.iterdir())
