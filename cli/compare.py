@@ -11,7 +11,7 @@ import click
 import nagindex
 
 from .messages import warn
-from .options import index_option, json_option, plural
+from .options import index_of, index_option, json_option, plural
 from .tables import table, terminal_width
 
 if TYPE_CHECKING:
@@ -34,11 +34,16 @@ GROUPS = {"both": "in both", "only_a": "only in A", "only_b": "only in B"}
 )
 @click.option("--values", type=click.IntRange(min=1), default=10, show_default=True, help="Values of a column to show.")
 @json_option
-def compare(a: Path, b: Path, index: str | Path, by: tuple[str, ...], values: int, as_json: bool) -> None:
+@click.pass_context
+def compare(
+    ctx: click.Context, /, a: Path, b: Path, index: str | Path, by: tuple[str, ...], values: int, as_json: bool
+) -> None:
     """Compare two selections: shared documents, differences, and shares of column values.
 
-    A and B are selections of the index, or other files with a column of ids, or one id a line.
+    A and B are selections of the index, or other files with a column of ids, or one id a line. The index is the one that A or else B
+    was made from, as a .parquet says, unless -i names one.
     """
+    index = index_of(ctx, index, a, b)
     found = nagindex.open(index).compare(a, b, columns=by or None, values=values)
     if found.missing:
         warn(f"{plural(found.missing, 'id')} in no document of {index}: left out of all figures")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,20 @@ corpus_root_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder that source names are relative to. [default: the deepest that holds all that is named]",
 )
+
+
+def index_of(ctx: click.Context, index: str | Path, *selections: Path) -> str | Path:
+    """Return the index of the command line, else the one that the first selection with a record was made from, else the default."""
+    if ctx.get_parameter_source("index") is ParameterSource.COMMANDLINE:
+        return index
+    for selection in selections:
+        if selection.suffix != ".parquet" and not selection.is_dir():
+            continue
+        with suppress(nagindex.BadInputError, LookupError, TypeError):
+            recorded = str(nagindex.settings_of(selection)["query"]["index"])
+            if "://" in recorded or Path(recorded).exists():
+                return recorded
+    return index
 
 
 def require_with(ctx: click.Context, option: str, *names: str) -> None:

@@ -16,7 +16,7 @@ from click.core import ParameterSource
 import nagindex
 
 from .messages import note, warn
-from .options import device_option, index_option, json_option, plural, require_with
+from .options import device_option, index_of, index_option, json_option, plural, require_with
 from .tables import printable, terminal_width, wrapped
 
 AROUND_CUT = 10
@@ -102,7 +102,7 @@ def show(
         selection, ranks=ranks, last=around_cut, sample=sample, targets=targets, seed=seed
     )
     rows = [row | {"chosen": True} for row in found.rows]
-    place = _index_of(ctx, selection, index)
+    place = index_of(ctx, index, selection)
     if around_cut is not None:
         misses = _misses(place, selection, around_cut, model, device)
         rows = _with_misses(rows, misses, targets or found.targets)
@@ -126,18 +126,6 @@ def _print_paged(parts: Iterator[str]) -> None:
         return
     os.environ.setdefault("LESS", "FRX")  # colors, and no pager for what fits the screen
     click.echo_via_pager(parts, color=not os.environ.get("NO_COLOR"))
-
-
-def _index_of(ctx: click.Context, selection: Path, index: str | Path) -> str | Path:
-    """Return the index of the command line, else the one that a selection was made from, else the default."""
-    recorded_there = selection.suffix == ".parquet" or selection.is_dir()
-    if ctx.get_parameter_source("index") is ParameterSource.COMMANDLINE or not recorded_there:
-        return index
-    try:
-        recorded = str(nagindex.settings_of(selection)["query"]["index"])
-    except (nagindex.BadInputError, LookupError, TypeError):
-        return index
-    return recorded if "://" in recorded or Path(recorded).exists() else index
 
 
 def _misses(index: str | Path, selection: Path, count: int, model: str | None, device: str) -> list[dict[str, Any]]:

@@ -23,6 +23,17 @@ def test_tables_and_json(ready: Shell) -> None:
     assert [row.split("  ")[0] for row in examples.splitlines()[2:]] == ["in both", "only in A", "only in B"]
 
 
+def test_the_index_is_the_one_that_a_selection_names(ready: Shell) -> None:
+    ready.run("query", "odd.jsonl", "-n", "3", "-o", "a.parquet")
+    ready.run("query", "even.jsonl", "-n", "4", "-o", "b.csv")
+    here = ready.run("compare", "a.parquet", "b.csv", "--json").stdout
+    (ready.folder / "index.nagindex").rename(ready.folder / "moved.nagindex")
+    ready.run("query", "odd.jsonl", "-n", "3", "-o", "a.parquet", "-i", "moved.nagindex")
+    assert json.loads(ready.run("compare", "b.csv", "a.parquet", "--json").stdout)["documents"]["a"] == 4
+    assert ready.run("compare", "a.parquet", "b.csv", "--json").stdout == here
+    assert "index.nagindex: no index here" in ready.error("compare", "b.csv", "b.csv")
+
+
 def test_ids_that_are_not_in_the_index_are_told(ready: Shell) -> None:
     ready.write("ids.txt", "d1\nd99\n")
     done = ready.run("compare", "ids.txt", "ids.txt")
