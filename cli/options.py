@@ -127,7 +127,7 @@ def index_of(ctx: click.Context, index: str | Path, *selections: Path) -> str | 
     for selection in selections:
         if selection.suffix != ".parquet" and not selection.is_dir():
             continue
-        with suppress(nagindex.BadInputError, LookupError, TypeError):
+        with suppress(nagindex.NagIndexError, LookupError, TypeError):
             recorded = str(nagindex.settings_of(selection)["query"]["index"])
             if "://" in recorded or Path(recorded).exists():
                 return recorded

@@ -146,7 +146,7 @@ def query(
     opened = nagindex.open(chosen_index(ctx, index))
     inputs: list[str | Path] = [*files_of(targets), *asked.excluded_files, *asked.evaluation_files, *config_file(ctx)]
     inputs += [] if asked.quality is None or asked.quality.scores is None else [asked.quality.scores]
-    check_outputs(opened, [output, dropped, report], inputs, corpus_root)
+    check_outputs(opened, [output, dropped, report], inputs, corpus_root, parts=output)
     for change in changes(ctx, opened, config_strict):
         warn(change)
     selection = opened.query(

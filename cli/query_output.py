@@ -62,13 +62,21 @@ def check_outputs(
     outputs: Sequence[str | Path | None],
     inputs: Sequence[str | Path],
     corpus_root: Path | None = None,
+    *,
+    parts: str | None = None,
 ) -> None:
-    """Refuse outputs that cannot be written, or that would overwrite an input, an index, a source or one another."""
-    files = [output for output in outputs if output is not None and str(output) != "-"]
+    """Refuse outputs that cannot be written, or that would overwrite an input, an index, a source or one another.
+
+    One of them, `parts`, may be a folder of Parquet parts.
+    """
+    files = [str(output) for output in outputs if output is not None and str(output) != "-"]
     if len(set(map(os.path.realpath, files))) < len(files):
         raise click.UsageError(f"{files[0]}: named for two outputs; name two files")
     for file in files:
-        opened.check_output(file, inputs=inputs, corpus_root=corpus_root)
+        if parts is not None and os.path.realpath(file).startswith(f"{os.path.realpath(parts)}{os.sep}"):
+            raise click.UsageError(f"{file}: lies inside {parts}, another output; name a file outside of it")
+    for file in files:
+        opened.check_output(file, inputs=inputs, corpus_root=corpus_root, parts=file == parts)
 
 
 def write(

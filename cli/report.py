@@ -116,8 +116,6 @@ def _recorded_index(selection: Path) -> nagindex.Index:
         InputNotFoundError: there is no such selection, or its index is gone.
         BadInputError: the file is not a selection.
     """
-    if not selection.exists():
-        raise nagindex.InputNotFoundError(f"{selection}: no such file; name a selection that was written as Parquet")
     record = nagindex.settings_of(selection).get("index")
     if not isinstance(record, dict) or not {"path", "version"} <= record.keys():
         raise nagindex.BadInputError(f"{selection}: its record names no index; name it with `index`")

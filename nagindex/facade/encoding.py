@@ -95,7 +95,12 @@ class EncodingIndex(OpenedIndex):
 
     @checked
     def check_output(
-        self, path: str | Path, *, inputs: Iterable[str | Path] = (), corpus_root: str | Path | None = None
+        self,
+        path: str | Path,
+        *,
+        inputs: Iterable[str | Path] = (),
+        corpus_root: str | Path | None = None,
+        parts: bool = False,
     ) -> None:
         """Raise BadInputError unless a file can be written at a path without loss: to be called before something is computed.
 
@@ -103,11 +108,13 @@ class EncodingIndex(OpenedIndex):
             path: the file; one that exists will be replaced.
             inputs: files, globs and folders that must not be overwritten, besides the index and its sources.
             corpus_root: where the sources lie now, if they were moved.
+            parts: whether a folder of Parquet parts may be meant, by a slash at the end of its name; it must be new, or empty.
 
         Raises:
             BadInputError: the path is an input or a source, lies in an index, or cannot be written.
+            MissingDependencyError: it is a folder of parts, and pyarrow is not installed.
         """
-        check_output_beside(path, self.snapshot, corpus_root, inputs=inputs)
+        check_output_beside(path, self.snapshot, corpus_root, inputs=inputs, parts=parts)
 
     @checked
     def save_targets(self, targets: Sequence[TargetSet], path: str | Path) -> None:

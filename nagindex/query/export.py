@@ -108,7 +108,8 @@ def settings_of(path: str | Path) -> dict[str, Any]:
     """Return the settings that a selection's Parquet file, or its folder of parts, records.
 
     Raises:
-        BadInputError: the file is not a selection.
+        InputNotFoundError: there is no such file or folder.
+        BadInputError: it is not a selection.
     """
     if is_remote(path):
         raise BadInputError(f"{path}: selections are read from local files; copy it here")

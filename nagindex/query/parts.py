@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nagindex.corpus.sql import connect, quote_path, run_within
-from nagindex.errors import BadInputError, InputNotFoundError
+from nagindex.corpus.sql import quote_path, run_within
 from nagindex.query.export import parquet_options
 from nagindex.storage.files import replacing
-from nagindex.storage.part_folders import METADATA, is_parts, part_name, part_paths
+from nagindex.storage.part_folders import METADATA, part_name, part_paths
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -54,13 +53,6 @@ def write_metadata(place: str, footers: Sequence[FileMetaData]) -> None:
         whole.write_metadata_file(temporary)
 
 
-def require_selection(path: Path) -> None:
-    """Raise InputNotFoundError unless a file, or a folder of parts, is there."""
-    if not (path.is_file() or is_parts(path)):
-        fault = f"a folder without {METADATA}" if path.is_dir() else "no such file"
-        raise InputNotFoundError(f"{path}: {fault}; name a selection that was written as Parquet")
-
-
 def scan_of(path: Path) -> str:
     """Return the SQL table expression of a selection's rows: its columns, and `_row`, the number of a row from 0.
 
@@ -70,28 +62,6 @@ def scan_of(path: Path) -> str:
     Raises:
         BadInputError: parts of a folder are missing.
     """
-    if not path.is_dir():
-        return (
-            f"(SELECT * RENAME (file_row_number AS _row) FROM read_parquet({quote_path(path)}, file_row_number = true))"
-        )
-    selects, first = [], 0
-    with connect() as connection:
-        for part in part_paths(path):
-            rows = f"read_parquet({quote_path(part)}, file_row_number = true)"
-            selects.append(f"SELECT * REPLACE (file_row_number + {first} AS file_row_number) FROM {rows}")
-            first += _rows_of(connection, part)
-        stated = _rows_of(connection, path / METADATA)
-    if first != stated:
-        raise BadInputError(f"{path}: its parts have {first:,} rows, and {METADATA} states {stated:,}; select again")
-    return f"(SELECT * RENAME (file_row_number AS _row) FROM ({' UNION ALL '.join(selects)}))"
-
-
-def _rows_of(connection: DuckDBPyConnection, path: Path) -> int:
-    import duckdb
-
-    try:
-        [(rows,)] = connection.execute(f"SELECT num_rows FROM parquet_file_metadata({quote_path(path)})").fetchall()
-    except duckdb.Error as error:
-        reason = " ".join(str(error).split())
-        raise BadInputError(f"{path}: not readable as a part of a selection ({reason}); select again") from error
-    return int(rows)
+    listed = ", ".join(map(quote_path, part_paths(path) if path.is_dir() else [path]))
+    # Rows come in the order of the files.
+    return f"(SELECT *, row_number() OVER () - 1 AS _row FROM read_parquet([{listed}], hive_partitioning = false))"

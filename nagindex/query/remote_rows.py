@@ -29,7 +29,7 @@ from nagindex.query.totals import Total, added, as_values, totals_by_target
 from nagindex.search import spill
 from nagindex.storage.docs import kept_types
 from nagindex.storage.locations import location
-from nagindex.storage.part_folders import replacing_parts
+from nagindex.storage.part_folders import writing_parts
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
 from nagindex.stores.urls import absolute, is_remote
@@ -114,7 +114,7 @@ def write_by_tasks(
 
     Args:
         ray: the address of the cluster.
-        path: the folder, or its URL; see `replacing_parts`.
+        path: the folder, or its URL; see `writing_parts`.
         snapshot: the version that the documents are of.
         chosen: the documents, in batches.
         limits: of each ranking, how many of its documents are selected, the first ones; None for all.
@@ -129,7 +129,7 @@ def write_by_tasks(
         InputNotFoundError: there is no such cluster, or a node of it does not see the output's folder.
         SourceChangedError: a source is missing or no longer holds what was encoded.
     """
-    with replacing_parts(path) as place, tasks(ray) as cluster:
+    with writing_parts(path) as place, tasks(ray) as cluster:
         wanted = Wanted(
             location(Path(snapshot.path).absolute()),
             snapshot.manifest.version,

@@ -19,7 +19,7 @@ from nagindex.query.selected_rows import PLACE_COLUMNS, SelectedRows
 from nagindex.search.plan import Plan
 from nagindex.select.recorded import recorded_options
 from nagindex.storage.files import replacing
-from nagindex.storage.part_folders import names_parts, replacing_parts
+from nagindex.storage.part_folders import names_parts, writing_parts
 from nagindex.storage.places import check_output_beside
 from nagindex.storage.snapshot import Snapshot
 
@@ -219,8 +219,7 @@ class Selection(SelectedRows):
 
         Args:
             path: the file; one that exists is replaced, unless it is a source of the index or lies in an index. Or a folder, as text
-                with a slash at its end, or one that is a selection already, which is replaced likewise; in an object store, one
-                without objects.
+                with a slash at its end, which must be new, or empty.
             format: `parquet`, `jsonl`, `csv` or `ids` (one a line); by default as the name ends: .parquet, .jsonl, .csv or .txt, the
                 last three also with .gz or .zst.
             with_text: whether to add a column `text`, read again from the sources.
@@ -236,7 +235,7 @@ class Selection(SelectedRows):
         kind, _ = format_of(path, format)
         if with_text and kind == "ids":
             raise BadInputError(f"{path}: a file of ids has no texts; leave `with_text` out, or use another format")
-        check_output_beside(path, self._snapshot, corpus_root, inputs=self._inputs())
+        check_output_beside(path, self._snapshot, corpus_root, inputs=self._inputs(), parts=True)
         if names_parts(path) and self._ray is not None:
             self._write_by_tasks(self._ray, path, with_text, corpus_root)
             return
@@ -253,7 +252,7 @@ class Selection(SelectedRows):
         """Write a folder of parts by this process."""
         from nagindex.query.parts import write_metadata, write_part
 
-        with replacing_parts(path) as place:
+        with writing_parts(path) as place:
             footers = []
             for number, first in enumerate(range(0, len(self), ROWS_PER_PART)):
                 rows = f"_row > {first} AND _row <= {first + ROWS_PER_PART}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,10 @@ from nagindex.arguments import checked
 from nagindex.corpus import parquet, streams
 from nagindex.corpus.sources import Source
 from nagindex.corpus.sql import connect, quote_name, quote_path, quote_value
-from nagindex.errors import BadInputError, InputNotFoundError
+from nagindex.errors import BadInputError
 from nagindex.query.export import format_of
 from nagindex.query.parts import scan_of
-from nagindex.storage.part_folders import METADATA, is_parts, part_paths
+from nagindex.storage.part_folders import file_with_metadata
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -213,17 +212,12 @@ class _Table:
 
 
 def _source(path: Path) -> Source:
-    """Return a selection's file, or its first part, by whose name its format is known.
+    """Return a selection's file, or that with the metadata of its parts, by whose name its format is known.
 
     Raises:
         InputNotFoundError, BadInputError: it is not there, or of another format.
     """
-    if not os.path.lexists(path):
-        raise InputNotFoundError(f"{path}: no such file; name one that a query wrote")
-    if is_parts(path):
-        path = next(iter(part_paths(path)), path / METADATA)
-    if not path.is_file():
-        raise BadInputError(f"{path}: a folder without {METADATA}, and so no selection")
+    path = file_with_metadata(path)
     try:
         kind, compression = format_of(path)
     except BadInputError:

@@ -13,7 +13,7 @@ import numpy as np
 from nagindex.corpus.sql import connect, quote_name
 from nagindex.errors import BadInputError, plural
 from nagindex.query.export import settings_of
-from nagindex.query.parts import require_selection, scan_of
+from nagindex.query.parts import scan_of
 from nagindex.query.rows import Chosen
 from nagindex.query.selection import Selection
 from nagindex.search.plan import Plan
@@ -33,7 +33,6 @@ def read_settings(path: Path) -> dict[str, Any]:
         InputNotFoundError: there is no such file or folder.
         BadInputError: it is not a selection.
     """
-    require_selection(path)
     settings = settings_of(path)
     if not isinstance(settings.get("query"), Mapping) or not isinstance(settings.get("targets"), list):
         raise BadInputError(f"{path}: its record is not that of a selection; select again")

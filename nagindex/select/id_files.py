@@ -14,6 +14,8 @@ from nagindex.corpus.sources import Position, Source, find_sources
 from nagindex.corpus.sql import quote_name
 from nagindex.corpus.text_files import read_lines
 from nagindex.errors import BadInputError
+from nagindex.storage.part_folders import is_parts, part_paths
+from nagindex.stores.urls import is_remote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -29,7 +31,7 @@ def load_ids(connection: DuckDBPyConnection, table: str, paths: Sequence[str]) -
         InputNotFoundError, BadInputError: a file is not there, cannot be read or has no column of ids.
     """
     connection.execute(f"CREATE TABLE {table}_read (id VARCHAR)")
-    for source in find_sources(list(paths)).sources:
+    for source in _sources(paths):
         if source.format == "txt":
             _insert(connection, f"{table}_read", source, ((row, [line]) for row, line in read_lines(source) if line), 1)
         elif names := _columns(source):
@@ -53,7 +55,7 @@ def load_values(connection: DuckDBPyConnection, table: str, path: Path, column: 
     import duckdb
 
     connection.execute(f"CREATE TABLE {table}_read (id VARCHAR, value VARCHAR)")
-    for source in find_sources([str(path)]).sources:
+    for source in _sources([str(path)]):
         if source.format == "txt":
             raise BadInputError(
                 f"{source.path}: values are read from .parquet, .jsonl, .csv and the like, with an id for each"
@@ -74,6 +76,14 @@ def load_values(connection: DuckDBPyConnection, table: str, path: Path, column: 
         ).fetchall()
         raise BadInputError(f"{path}: the value {value!r} of the id {identifier!r} is no number") from None
     connection.execute(f"DROP TABLE {table}_read")
+
+
+def _sources(paths: Sequence[str]) -> Sequence[Source]:
+    """Return the files of some paths; a folder that is a selection must have all its parts."""
+    for path in paths:
+        if not is_remote(path) and is_parts(Path(path)):
+            part_paths(Path(path))
+    return find_sources(list(paths)).sources
 
 
 def _columns(source: Source) -> list[str]:
@@ -100,9 +110,10 @@ def _load(connection: DuckDBPyConnection, table: str, source: Source, columns: S
     if source.format == "parquet":
         parquet.require_scalar_ids(source, columns[0])
         listed = ", ".join(f"CAST({quote_name(name)} AS VARCHAR)" for name in columns)
+        file = quote_file(source.path, connection)
         try:
             connection.execute(
-                f"INSERT INTO {table} SELECT {listed} FROM read_parquet({quote_file(source.path, connection)})"
+                f"INSERT INTO {table} SELECT {listed} FROM read_parquet({file}, hive_partitioning = false)"
             )
         except duckdb.Error as error:
             reason = reason_of_failure(error, source.path)

@@ -25,41 +25,49 @@ CERTAIN = 2
 
 
 @checked
-def check_output(path: str | Path, *, inputs: Iterable[str | Path] = ()) -> None:
+def check_output(path: str | Path, *, inputs: Iterable[str | Path] = (), parts: bool = False) -> None:
     """Raise BadInputError unless a file can be written at a path, and nothing that is needed is lost by it.
 
     Links count as what they lead to, hard links too.
 
     Args:
-        path: the file, or the URL of an object; one that exists will be replaced. Or a folder of parts; see `names_parts`.
+        path: the file, or the URL of an object; one that exists will be replaced.
         inputs: files, globs and folders that must not be overwritten.
+        parts: whether a folder of Parquet parts may be meant, by a slash at the end of its name; it must be new, or empty.
 
     Raises:
         BadInputError: the path is an input, lies in an index, or cannot be written.
         MissingDependencyError: it is a folder of parts, and pyarrow is not installed.
         ObjectStoreError: the store of a URL does not answer, or refuses.
     """
-    place, is_folder = source_place(path), names_parts(path)
-    if is_folder:
+    place = source_place(path)
+    if parts and names_parts(path):
         require_part_folder(path)
+    elif is_remote(place):
+        check_remote_output(str(place), inputs)
+    else:
+        _require_regular(Path(place))
     if is_remote(place):
-        if not is_folder:
-            check_remote_output(str(place), inputs)
         return
     file = Path(place)
-    if not is_folder:
-        _require_regular(file)
     _require_room_beside(file)
     if (owner := _index_around(file)) is not None:
         raise BadInputError(f"{file}: lies inside the index {owner}; name a file outside of it")
+    if not file.is_file():
+        return
     for one in inputs:
-        if not is_remote(one) and any(_is_same(own, other) for own in _replaced(file) for other in _files_of(one)):
+        if not is_remote(one) and any(_is_same(file, own) for own in _files_of(one)):
             same = "is an input" if str(one) == str(path) else f"is the same file as, or in, the input {one}"
             raise BadInputError(f"{file}: {same}, which would be overwritten; name another file")
 
 
 def check_output_beside(
-    path: str | Path, snapshot: Snapshot, corpus_root: str | Path | None = None, *, inputs: Iterable[str | Path] = ()
+    path: str | Path,
+    snapshot: Snapshot,
+    corpus_root: str | Path | None = None,
+    *,
+    inputs: Iterable[str | Path] = (),
+    parts: bool = False,
 ) -> None:
     """Raise BadInputError like `check_output`, and if the file is a source of a snapshot's documents.
 
@@ -68,11 +76,11 @@ def check_output_beside(
         snapshot: the version.
         corpus_root: where the sources lie now, if they were moved.
         inputs: further files that must not be overwritten.
+        parts: as in `check_output`.
     """
-    check_output(path, inputs=inputs)
+    check_output(path, inputs=inputs, parts=parts)
     place = source_place(path)
-    replaced = [] if is_remote(place) else _replaced(Path(place))
-    if not is_remote(place) and not replaced:
+    if not is_remote(place) and not Path(place).exists():
         return
     moved = [] if corpus_root is None else [source_place(corpus_root)]
     for span in {span for segment in snapshot.segments for span in segment.spans()}:
@@ -80,7 +88,7 @@ def check_output_beside(
             if is_remote(place) or is_remote(root):
                 same = str(place) == f"{root}/{span.name}"
             else:
-                same = any(_is_same(own, Path(root, span.name)) for own in replaced)
+                same = _is_same(Path(place), Path(root, span.name))
             if same:
                 raise BadInputError(f"{path}: is a source of the index {snapshot.path}; name another file")
 
@@ -160,11 +168,6 @@ def _files_of(given: str | Path) -> Iterator[Path]:
             yield found
         for parent, _, names in os.walk(found):
             yield from (Path(parent, name) for name in names)
-
-
-def _replaced(path: Path) -> list[Path]:
-    """Return the files that are lost when a file, or a folder of parts, is replaced."""
-    return [path / name for name in os.listdir(path)] if path.is_dir() else [path] if path.exists() else []
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,7 @@ from nagindex.storage.disk_errors import writing
 from nagindex.stores.objects import ObjectStore, require_obstore
 from nagindex.stores.urls import HUB, is_remote, source_place
 
+CLAIM = "_writing"
 _MANIFEST = re.compile(r"manifests/\d{12}\.json")
 
 
@@ -34,14 +36,28 @@ def uploading(url: str) -> Iterator[Path]:
 
 @contextmanager
 def filling(url: str) -> Iterator[str]:
-    """Provide the URL of a folder, which holds no object yet; if the block raises, what was written there is removed."""
+    """Provide the URL of a folder that holds no object; if the block raises, what was written there is removed.
+
+    An object `_writing` keeps other writers out, and stays behind where this one is killed.
+
+    Raises:
+        BadInputError: the folder holds objects, maybe those of another writer.
+        ObjectStoreError: the store does not answer, or refuses.
+    """
+    folder = ObjectStore(url)
+    if not folder.create(CLAIM, secrets.token_bytes(8)):
+        raise _holds(url, CLAIM)
+    if held := _held(folder):
+        folder.delete([CLAIM])
+        raise _holds(url, held[0])
     try:
         yield url
     except BaseException:
-        folder = ObjectStore(url)
         with suppress(ObjectStoreError):  # the error that is raised tells more
-            folder.delete([found.name for found in folder.listing()])
+            folder.delete([*_held(folder), CLAIM])
         raise
+    with suppress(ObjectStoreError):  # what was written is whole
+        folder.delete([CLAIM])
 
 
 def check_remote_folder(url: str) -> None:
@@ -53,7 +69,16 @@ def check_remote_folder(url: str) -> None:
     """
     check_remote_output(url, ())
     if found := ObjectStore(url).listing():
-        raise BadInputError(f"{url}: holds {found[0].name}; name a folder without objects, or remove these")
+        raise _holds(url, found[0].name)
+
+
+def _held(folder: ObjectStore) -> list[str]:
+    return [found.name for found in folder.listing() if found.name != CLAIM]
+
+
+def _holds(url: str, name: str) -> BadInputError:
+    who = ": another command writes there, or was killed" if name == CLAIM else ""
+    return BadInputError(f"{url}: holds {name}{who}; name a folder without objects, or remove these")
 
 
 def check_remote_output(url: str, inputs: Iterable[str | Path]) -> None:

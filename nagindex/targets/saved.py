@@ -170,7 +170,7 @@ def _parquet_rows(path: SourcePath) -> tuple[str, str | None, Rows]:
     metadata = metadata_value(path, NAGS_KEY) or ""
     json.loads(metadata)
     with connect_to(path) as connection:
-        scan = f"read_parquet({quote_file(path, connection)}, file_row_number = true)"
+        scan = f"read_parquet({quote_file(path, connection)}, file_row_number = true, hive_partitioning = false)"
         types = {name: kind for name, kind, *_ in connection.execute(f"DESCRIBE SELECT * FROM {scan}").fetchall()}
         if any(types.get(name, kind) != kind or (name not in types and name != "target") for name, kind in COLUMNS):
             raise ValueError("its columns are others")

@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import random
+from functools import partial
 
 import pyarrow
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ import nagindex
 from nagindex.errors import BadInputError, ObjectStoreError
 from nagindex.query import remote, remote_rows, rows, selection
 from nagindex.storage.files import replacing
+from nagindex.storage.remote_outputs import filling
 from nagindex.stores.objects import CHUNK, ObjectStore
 
 TARGETS = ["river mountain solver"]
@@ -105,12 +107,12 @@ def test_a_folder_of_parts_appears_whole_or_not_at_all(ray, folder, index, proxy
     run_here(monkeypatch, remote, remote_rows)
     chosen = index.query(TARGETS, n=40, ray=ray)
     url = f"{folder.url}/"
-    index.check_output(url)
+    index.check_output(url, parts=True)
     proxy.reset()
     chosen.write(url)
     puts = [path.rpartition("/")[2] for method, path in proxy.requests if method == "PUT"]
-    assert puts[-1] == "_metadata"
-    assert len(puts) >= 4
+    assert (puts[0], puts[-1]) == ("_writing", "_metadata")
+    assert len(puts) >= 5
     for name in names(folder):
         (tmp_path / name).write_bytes(folder.get(name)[0])
     chosen.write(tmp_path / "whole.parquet")
@@ -118,18 +120,37 @@ def test_a_folder_of_parts_appears_whole_or_not_at_all(ray, folder, index, proxy
     assert names(folder) == ["_metadata", *(path.name for path in parts)]
     found = pyarrow.concat_tables([pq.read_table(path) for path in parts])
     assert found.equals(pq.read_table(tmp_path / "whole.parquet"))
-    for write in (index.check_output, chosen.write):
-        with pytest.raises(BadInputError, match="holds _metadata; name a folder without objects"):
-            write(url)
+
+    def is_refused(message):
+        for write in (partial(index.check_output, parts=True), chosen.write):
+            with pytest.raises(BadInputError, match=message):
+                write(url)
+
+    is_refused("holds _metadata; name a folder without objects")
     folder.delete(names(folder))
-    for fault, place in itertools.product(("500", "lost"), range(1, len(puts) + 1)):
+    folder.create("_writing", b"")
+    is_refused("holds _writing: another command writes there, or was killed")
+    folder.delete(["_writing"])
+    for fault, place in [("500", 1), *itertools.product(("500", "lost"), range(2, len(puts) + 1))]:
         proxy.reset(_faulty_puts(fault, place))
         with pytest.raises(ObjectStoreError):
             chosen.write(url)
         proxy.reset()
         assert names(folder) == []
     chosen.write(url)
-    assert len(names(folder)) == len(puts)
+    assert len(names(folder)) == len(puts) - 1
+
+
+def test_of_two_writers_of_a_folder_one_writes(folder):
+    """The other, which found the folder empty before, leaves it as it is."""
+    with filling(folder.url):
+        folder.put("part-00000.parquet", b"first")
+        with pytest.raises(BadInputError, match="holds _writing"), filling(folder.url):
+            raise AssertionError
+    assert names(folder) == ["part-00000.parquet"]
+    with pytest.raises(BadInputError, match=r"holds part-00000\.parquet"), filling(folder.url):
+        raise AssertionError
+    assert names(folder) == ["part-00000.parquet"]
 
 
 def test_what_raises_while_it_writes_uploads_nothing(folder):

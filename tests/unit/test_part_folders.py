@@ -142,65 +142,108 @@ def test_a_part_that_is_gone_is_missed(pool, small_parts, tmp_path):
     index, targets = pool
     index.query(targets["a"], n=200).to_parquet(f"{tmp_path}/s/")
     (tmp_path / "s" / "part-00001.parquet").unlink()
-    for reading in (nagindex.selected_documents, index.selection):
+    readings = (
+        *(nagindex.selected_documents, index.selection),
+        lambda path: index.compare(path, path),
+        lambda path: index.query(targets["a"], n=9, exclude=path),
+    )
+    for reading in readings:
         with pytest.raises(nagindex.BadInputError, match=r"its parts have \d+ rows, and _metadata states 200"):
             reading(tmp_path / "s")
     (tmp_path / "s" / "part-00001.parquet").write_bytes(b"PAR1")
-    with pytest.raises(nagindex.BadInputError, match=r"part-00001\.parquet: not readable"):
+    with pytest.raises(
+        nagindex.BadInputError, match=r"not readable as a folder of Parquet parts \(.*part-00001\.parquet"
+    ):
         index.selection(tmp_path / "s")
     (tmp_path / "s" / "_metadata").unlink()
-    with pytest.raises(nagindex.BadInputError, match="a folder without _metadata"):
-        nagindex.selected_documents(tmp_path / "s")
-    with pytest.raises(nagindex.InputNotFoundError, match="a folder without _metadata"):
-        index.selection(tmp_path / "s")
+    for reading in (nagindex.selected_documents, index.selection, nagindex.settings_of):
+        with pytest.raises(nagindex.InputNotFoundError, match="s: a folder without _metadata"):
+            reading(tmp_path / "s")
 
 
 @pytest.mark.parametrize("ray", [None, "local"])
-def test_a_folder_is_replaced_whole_or_not_at_all(pool, small_parts, cluster, tmp_path, monkeypatch, ray):
+def test_a_folder_appears_whole_or_not_at_all(pool, small_parts, cluster, tmp_path, monkeypatch, ray):
     index, targets = pool
-    folder = tmp_path / "s"
-    folder.mkdir()  # an empty one is as good as none
-    index.query(targets["a"], n=300, ray=ray).to_parquet(f"{folder}/")
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    smaller = index.query(targets["a"], n=100, ray=ray)
+    chosen, folder = index.query(targets["a"], n=100, ray=ray), tmp_path / "s"
     with monkeypatch.context() as patch:
         patch.setattr(parts, "part_name", lambda number: 1 // 0 if number else "part-00000.parquet")
         with pytest.raises(ZeroDivisionError):
-            smaller.to_parquet(folder)
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    assert [path.name for path in tmp_path.iterdir()] == ["s"]
-    smaller.to_parquet(folder)
+            chosen.to_parquet(f"{folder}/")
+    assert not list(tmp_path.iterdir())
+    folder.mkdir(mode=0o2770)  # an empty one is as good as none, and keeps its mode
+    folder.chmod(0o2770)
+    chosen.to_parquet(f"{folder}/")
     assert read(folder).num_rows == 100
+    assert folder.stat().st_mode & 0o7777 == 0o2770
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
-def test_folders_that_must_not_be_replaced_are_refused_before_anything_is_written(pool, tmp_path, monkeypatch):
+def test_the_folder_of_another_writer_is_left_as_it_is(pool, tmp_path, monkeypatch):
+    """Both began where nothing was."""
+    index, targets = pool
+    chosen = index.query(targets["a"], n=9)
+    write = parts.write_metadata
+
+    def overtaken(*given):
+        write(*given)
+        (tmp_path / "s").mkdir()
+        (tmp_path / "s" / "_metadata").write_text("theirs")
+
+    monkeypatch.setattr(parts, "write_metadata", overtaken)
+    with pytest.raises(nagindex.BadInputError, match=r"s: holds _metadata; name a new folder"):
+        chosen.write(f"{tmp_path}/s/")
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    assert (tmp_path / "s" / "_metadata").read_text() == "theirs"
+
+
+def test_nothing_that_is_there_is_replaced(pool, tmp_path, monkeypatch):
     index, targets = pool
     monkeypatch.chdir(tmp_path)
     chosen = index.query(targets["a"], n=9)
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / "notes.md").write_text("mine")
+    for name in ("data", "seen"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "data" / "part-00000.parquet").write_text("mine")
     (tmp_path / "file").write_text("mine")
+    (tmp_path / "link").symlink_to("seen")
+    (tmp_path / "dangling").symlink_to("nowhere")
     chosen.write("seen/")
-    excluding = index.query(targets["a"], n=9, exclude="seen")
     refused = {
-        "other/": (chosen, "holds notes.md, which is no part"),
-        "file/": (chosen, "is a file; name a folder"),
-        "gone/s/": (chosen, "its folder does not exist"),
-        f"{index.path}/s/": (chosen, "lies inside the index"),
-        "seen/": (excluding, "is the same file as, or in, the input|is an input"),
-        "s.jsonl/": (chosen, None),
+        "data/": "data/: holds part-00000.parquet; name a new folder, or remove this one",
+        "seen/": "seen/: holds _metadata",
+        "file/": "is no folder",
+        "link/": "is no folder",
+        "dangling/": "is no folder",
+        "gone/s/": "the folder around it does not exist",
+        f"{index.path}/s/": "lies inside the index",
     }
-    for path, (own, message) in refused.items():
-        if message is None:
-            with pytest.raises(nagindex.BadInputError, match="a folder of Parquet parts, and not of jsonl"):
-                own.write(path, format="jsonl")
-            continue
-        with pytest.raises(nagindex.BadInputError, match=message):
-            own.write(path)
-    with pytest.raises(nagindex.BadInputError, match="a folder of Parquet parts"):
-        chosen.to_jsonl("s/")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "other", "seen"]
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    for path, message in refused.items():
+        for check in (chosen.write, lambda path: index.check_output(path, parts=True)):
+            with pytest.raises(nagindex.BadInputError, match=message):
+                check(path)
+    for write in (lambda: chosen.write("s.jsonl/", format="jsonl"), lambda: chosen.to_jsonl("s/")):
+        with pytest.raises(nagindex.BadInputError, match="a folder of Parquet parts, and not of jsonl"):
+            write()
+    for other in ("seen", "seen/"):  # outputs that are no selection
+        with pytest.raises(nagindex.BadInputError, match="seen: is a folder"):
+            chosen.write_dropped(other)
+    assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+
+
+def test_names_of_folders_do_not_become_columns(pool, small_parts, tmp_path):
+    """DuckDB would take `id=3` for a column."""
+    index, targets = pool
+    place = tmp_path / "id=3" / "tokens=9"
+    place.mkdir(parents=True)
+    chosen = index.query(targets["a"], n=90)
+    chosen.write(f"{place}/s/")
+    chosen.write(place / "s.parquet")
+    index.save_targets(index.encode({"a": targets["a"]}), place / "t.parquet")
+    for selected in (place / "s", place / "s.parquet"):
+        assert [row["id"] for row in nagindex.selected_documents(selected, ranks=(1, 90)).rows] == [*chosen.ids]
+        assert index.compare(selected, place / "s.parquet").documents["both"] == 90
+        assert not {*index.query(targets["a"], n=90, exclude=selected).ids} & {*chosen.ids}
+    assert [*index.query(place / "t.parquet", n=90).ids] == [*chosen.ids]
 
 
 def test_the_command_writes_and_describes_a_folder_as_it_does_a_file(pool, cluster, tmp_path, monkeypatch):
@@ -218,8 +261,15 @@ def test_the_command_writes_and_describes_a_folder_as_it_does_a_file(pool, clust
     assert said[0] == said[1] == said[2]
     expected = pq.read_table("a.parquet")
     assert all(read(tmp_path / name).equals(expected) for name in "bc")
-    done = CliRunner().invoke(main, [*common, "-o", "d/", "--format", "csv"])
-    assert (done.exit_code, "leave --format out" in done.output) == (2, True)
+    refused = {
+        ("-o", "d/", "--format", "csv"): "leave --format out",
+        ("-o", "b/"): "b/: holds _metadata",
+        ("-o", "d/", "--report", "d/page.html"): "d/page.html: lies inside d/, another output",
+        ("-o", "d.parquet", "--report", "b"): "name a file that ends in .html",
+    }
+    for more, message in refused.items():
+        done = CliRunner().invoke(main, [*common, *more])
+        assert (done.exit_code > 0, message in done.output) == (True, True), done.output
 
 
 def test_a_node_that_does_not_see_the_folder_is_named(pool, cluster, tmp_path, monkeypatch):
