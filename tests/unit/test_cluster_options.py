@@ -115,3 +115,17 @@ def test_the_command_line_refuses_options_of_one_machine(tmp_path):
         done = CliRunner().invoke(main, [*arguments, "-i", str(tmp_path / "i"), "--ray", "local"])
         assert done.exit_code == 2
         assert f"Error: {arguments[2]} does not work with --ray" in done.output
+
+
+def test_a_board_knows_whether_a_part_may_have_been_begun_twice():
+    """Ray makes a new one where its node was lost: that one has not seen what was begun before."""
+    board = Board()
+    board.reset()
+    board.begin(0)
+    board.begin(1)
+    assert not board.repeated()
+    board.begin(0)
+    assert board.repeated()
+    made_again = Board()
+    made_again.begin(1)
+    assert made_again.repeated()
