@@ -46,7 +46,9 @@ def test_a_driver_that_is_cut_off_is_run_again_and_goes_on(network, corpus, alon
     index = tmp_path / "i.nagindex"
     arguments = ["build", corpus, *options(index), "--ray", network.address]
     driver = drive(*arguments, by=network.inside(DRIVER), **ENVIRONMENT)
-    driver.wait_until(lambda: any(own["stage"] == "encoding documents" and own["done"] for own in driver.progress()))
+    driver.wait_until(
+        lambda: any(own["stage"] == "encoding documents" and own["done"] > 2048 for own in driver.progress())
+    )
     network.cut(DRIVER)
     assert committed(index) < DOCUMENTS
     assert driver.process.wait(timeout=LIMIT) != 0
