@@ -27,7 +27,7 @@ test: $(STAMP)
 test-all: $(STAMP)
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
 
-# a Ray cluster of three nodes on this machine, one of which is killed; one test after the other, as each has a cluster of its own
+# a Ray cluster of three nodes on this machine, one of which is killed, or cut off in a network namespace (where these are permitted); one test after the other
 test-ray: $(STAMP)
 	$(BIN)/python $(PIP_INSTALL) -c constraints.txt -e '.[ray]'
 	$(BIN)/python -m pytest tests/cluster tests/unit/test_cluster_options.py $(PYTEST_ARGS)

@@ -48,16 +48,17 @@ def require_folder(folder: Path | str, named: Path | str, what: str = "outputs")
 
 
 class Board:
-    """How far the parts of a run are, and whether it is to stop; an actor beside the driver."""
+    """How far the parts of a run are, and whether it is to stop; an actor, beside the driver where that has room."""
 
     def __init__(self) -> None:
         self.reset()
+        self._saw_all = False  # until a run begins: Ray has started the actor again whose node was lost
 
     def reset(self) -> None:
         """Begin a run."""
         self._states: dict[int, Progress] = {}
         self._begun: Counter[int] = Counter()
-        self._stopping = False
+        self._stopping, self._saw_all = False, True
 
     def begin(self, number: int) -> bool:
         """Note that a part begins, perhaps anew; return whether it is to stop."""
@@ -74,8 +75,8 @@ class Board:
         return self._states
 
     def repeated(self) -> bool:
-        """Return whether a part was begun more than once, because its worker was lost."""
-        return any(count > 1 for count in self._begun.values())
+        """Return whether a part may have been begun more than once, because its worker was lost."""
+        return not self._saw_all or any(count > 1 for count in self._begun.values())
 
     def stop(self) -> None:
         """Ask all parts to publish what is complete and to end."""

@@ -59,7 +59,8 @@ class RankingIndex(EncodingIndex):
             options: the query options; by default the paper's.
             corpus_root: where the sources lie now, if decontamination needs texts and they were moved.
             threads: threads of the search; by default one for each CPU.
-            ray: the Ray cluster whose tasks read the index's codes; see `build`. The targets are encoded here.
+            ray: the Ray cluster whose tasks read the index's codes; see `build`. The targets are encoded here. The documents' columns are
+                looked up when something asks for them, or by tasks where the selection is written as a folder.
             progress: called with a `Progress` as each step begins, advances and ends.
             keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
 
@@ -93,10 +94,10 @@ class RankingIndex(EncodingIndex):
         targets: Targets | None = None,
         **encoding: Unpack[EncodeKeywords],
     ) -> Selection:
-        """Return a selection from its Parquet file, to explain it or write a report; documents that are gone are left out with a warning.
+        """Return a selection from its file, to explain it or write a report; documents that are gone are left out with a warning.
 
         Args:
-            path: the file that `Selection.write` wrote.
+            path: the Parquet file, or the folder of parts, that `Selection.write` wrote.
             targets: its targets, where they were moved or are not recorded; by default the files and texts that its record names, which
                 are read when something needs them.
             encoding: keyword arguments of `encode`; by default the columns that were recorded.
@@ -243,7 +244,7 @@ class RankingIndex(EncodingIndex):
         rules: `rank` is a document's place in that ranking, and one before the cut was left out by a rule, such as `cap` or `dedup`.
 
         Args:
-            selection: a Parquet file that `Selection.write` wrote; other formats hold no record.
+            selection: a Parquet file, or a folder of parts, that `Selection.write` wrote; other formats hold no record.
             n: number of documents of each target.
             model: where the backbone lies now, if it was moved.
             device: a torch device.

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +102,13 @@ class Nodes:
 
 
 class Driver:
-    """A build or append in a process of its own."""
+    """A build or append in a process of its own, which another command may start."""
 
-    def __init__(self, *arguments: object, errors: Path, **environment: str) -> None:
+    def __init__(self, *arguments: object, errors: Path, by: Sequence[str] = (), **environment: str) -> None:
         self.errors = errors
         with errors.open("w") as stderr:
             self.process = subprocess.Popen(
-                command(*arguments, "--progress", "json", "--json"),
+                [*by, *command(*arguments, "--progress", "json", "--json")],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 text=True,

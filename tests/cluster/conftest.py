@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Sequence
 
 import pytest
 from clusters import DOCUMENTS, LIMIT, MORE, Driver, Nodes, command, options, write_corpus
@@ -13,8 +14,8 @@ def drive(tmp_path):
     """Return f(*arguments): a started `Driver`; all are ended with the test."""
     started: list[Driver] = []
 
-    def start(*arguments: object, **environment: str) -> Driver:
-        started.append(Driver(*arguments, errors=tmp_path / f"stderr-{len(started)}", **environment))
+    def start(*arguments: object, by: Sequence[str] = (), **environment: str) -> Driver:
+        started.append(Driver(*arguments, errors=tmp_path / f"stderr-{len(started)}", by=by, **environment))
         return started[-1]
 
     yield start

@@ -68,6 +68,7 @@ def test_a_shard_that_is_begun_anew_does_not_set_the_display_back(share_files):
 
 def test_the_board_tells_parts_to_stop_and_knows_those_begun_twice():
     board = Board()
+    board.reset()
     assert not board.begin(0)
     assert not board.update(0, state(1, 2))
     assert not board.repeated()
@@ -115,3 +116,10 @@ def test_the_command_line_refuses_options_of_one_machine(tmp_path):
         done = CliRunner().invoke(main, [*arguments, "-i", str(tmp_path / "i"), "--ray", "local"])
         assert done.exit_code == 2
         assert f"Error: {arguments[2]} does not work with --ray" in done.output
+
+
+def test_a_board_that_was_made_again_has_not_seen_what_was_begun_before():
+    """Its node was lost."""
+    board = Board()
+    board.begin(1)
+    assert board.repeated()
