@@ -56,6 +56,5 @@ def test_a_driver_that_is_cut_off_is_run_again_and_goes_on(network, corpus, alon
     network.start_node(DRIVER)
     before = committed(index)
     report = drive(*arguments, by=network.inside(DRIVER), **ENVIRONMENT).finish()
-    print(before, report["documents"])
     assert report["documents"] <= DOCUMENTS - before + DUPLICATES
     assert (content(index), skipped(index)) == (content(alone), skipped(alone))
