@@ -61,8 +61,9 @@ def test_what_cannot_be_read_is_named(index, examples, tmp_path):
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(InputNotFoundError, match=r"none\.parquet: no such file"):
         selected_documents(tmp_path / "none.parquet")
+    with pytest.raises(InputNotFoundError, match="a folder without _metadata"):
+        selected_documents(tmp_path)
     for name, problem in {
-        "": "a folder",
         "ids.txt": "no ranks and scores",
         "bad.parquet": "bad.parquet",
         "bad.jsonl": "cannot be read as a selection",
