@@ -10,7 +10,7 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from nagindex.corpus.sql import open_database, quote_name, quote_path
 from nagindex.progress import step
 from nagindex.query.parts import write_metadata, write_part
 from nagindex.query.remote import opened
-from nagindex.query.rows import MEMORY, Chosen, distribute, files_in, insert_ranked, joined_columns
+from nagindex.query.rows import MEMORY, PLACE_COLUMNS, Chosen, distribute, files_in, insert_ranked, joined_columns
 from nagindex.query.totals import Total, added, as_values, totals_by_target
 from nagindex.search import spill
 from nagindex.storage.docs import kept_types
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 ROWS, ROWS_WITH_TEXTS = 1 << 18, 1 << 15
 """Most documents that one task looks up."""
-TEXT = "_text"
 SEEN_IN_MEMORY = 32 << 20
 """Largest size in bytes of the marks of documents in memory; larger ones go to a temporary file."""
 
@@ -53,7 +52,6 @@ class Wanted:
         index: the index's folder, or its URL.
         version: its version.
         columns: further columns of the documents' batches.
-        places: columns of the documents that an index has always.
         kept: types of the kept columns by name.
         with_text: whether there is a column `text`.
         corpus_root: where the sources lie now; None for where they were read.
@@ -64,7 +62,6 @@ class Wanted:
     index: str
     version: int
     columns: tuple[str, ...]
-    places: tuple[str, ...]
     kept: Mapping[str, str]
     with_text: bool
     corpus_root: str | None
@@ -74,7 +71,7 @@ class Wanted:
     @property
     def extras(self) -> list[str]:
         """Names of the columns of batches, texts included."""
-        return [*self.columns, *[TEXT] * self.with_text]
+        return [*self.columns, *["text"] * self.with_text]
 
     @property
     def several(self) -> bool:
@@ -105,7 +102,6 @@ def write_by_tasks(
     limits: Sequence[int] | None,
     *,
     columns: Sequence[str],
-    places: Sequence[str],
     settings: dict[str, Any],
     with_text: bool,
     corpus_root: str | Path | None,
@@ -119,7 +115,6 @@ def write_by_tasks(
         chosen: the documents, in batches.
         limits: of each ranking, how many of its documents are selected, the first ones; None for all.
         columns: names of the batches' further columns.
-        places: columns of the documents that an index has always.
         settings: the selection's record.
         with_text: whether to add a column `text`, read again from the sources.
         corpus_root: where the sources lie now; None for where they were read.
@@ -134,7 +129,6 @@ def write_by_tasks(
             location(Path(snapshot.path).absolute()),
             snapshot.manifest.version,
             tuple(columns),
-            tuple(places),
             kept_types(snapshot),
             with_text,
             None if corpus_root is None else absolute(corpus_root),
@@ -193,11 +187,9 @@ def look_up(wanted: Wanted, batch: Chosen) -> tuple[None, list[list[bytes]]]:
         found = np.empty(len(batch.positions), object)
         for number, text in SourceTexts(snapshot, wanted.corpus_root).read(batch.positions):
             found[number] = text
-        texts = {TEXT: found}
-    listed = joined_columns(wanted.extras, wanted.places, wanted.kept)
-    batch = Chosen(
-        batch.positions, batch.rankings, batch.keys, batch.scores, {**batch.columns, **texts}, batch.parts_or_rankings
-    )
+        texts = {"text": found}
+    listed = joined_columns(wanted.extras, wanted.kept)
+    batch = replace(batch, columns={**batch.columns, **texts})
     with (
         open_database(threads=wanted.threads) as connection,
         tempfile.TemporaryDirectory(prefix="nagindex-") as folder,
@@ -230,8 +222,8 @@ def write_sorted(
     ):
         for piece, content in enumerate(chain.from_iterable(pieces)):
             Path(folder, f"{piece}.parquet").write_bytes(content)
-        names = [*wanted.extras, *wanted.places, *wanted.kept]
-        rows = f"read_parquet({quote_path(folder)} || '/*.parquet')"
+        names = [*wanted.extras, *PLACE_COLUMNS, *wanted.kept]
+        rows = f"read_parquet({quote_path(folder)} || '/*.parquet', hive_partitioning = false)"
         insert_ranked(connection, rows, names, before=before, length=0, taken=taken)
         footer = write_part(connection, _listed(wanted), place, number, settings=wanted.settings, memory=MEMORY)
         totals = totals_by_target(connection, several=wanted.several)
@@ -240,9 +232,8 @@ def write_sorted(
 
 def _listed(wanted: Wanted) -> str:
     """Return the SELECT statement of the columns of a part."""
-    names = ["rank", "id", "score", *wanted.columns, *wanted.places, *wanted.kept]
-    text = [f"{quote_name(TEXT)} AS text"] if wanted.with_text else []
-    return f"SELECT {', '.join([*map(quote_name, names), *text])} FROM selection"
+    names = ["rank", "id", "score", *wanted.columns, *PLACE_COLUMNS, *wanted.kept, *["text"] * wanted.with_text]
+    return f"SELECT {', '.join(map(quote_name, names))} FROM selection"
 
 
 def _positions(connection: DuckDBPyConnection) -> npt.NDArray[np.int64]:

@@ -14,7 +14,7 @@ from nagindex.arguments import checked
 from nagindex.corpus.sql import open_database, quote_name
 from nagindex.errors import BadInputError, require_package
 from nagindex.query.html import table
-from nagindex.query.rows import Chosen, create_rows
+from nagindex.query.rows import PLACE_COLUMNS, Chosen, create_rows
 from nagindex.query.totals import as_values, totals_by_target
 from nagindex.storage.docs import kept_types
 from nagindex.storage.snapshot import Snapshot
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 
 SCORE_COLUMNS = ("rank", "id", "score")
-PLACE_COLUMNS = ("tokens", "file", "row")
 OLD_NAMES = {"standardised": "standardized"}
 """Older spellings of columns, which `Selection.column` understands."""
 TEXTS_PER_INSERT, BYTES_PER_INSERT = 1000, 1 << 26
@@ -89,7 +88,6 @@ class SelectedRows:
             self._chosen,
             self._snapshot,
             columns=self._extra,
-            places=PLACE_COLUMNS,
             kept=kept_types(self._snapshot),
             limits=self._limits,
         )

@@ -15,7 +15,7 @@ from nagindex.errors import BadInputError
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.query.export import format_of, write_rows
 from nagindex.query.rows import MEMORY, ROWS_PER_PART, Chosen
-from nagindex.query.selected_rows import PLACE_COLUMNS, SelectedRows
+from nagindex.query.selected_rows import SelectedRows
 from nagindex.search.plan import Plan
 from nagindex.select.recorded import recorded_options
 from nagindex.storage.files import replacing
@@ -274,7 +274,6 @@ class Selection(SelectedRows):
             self._chosen,
             self._limits,
             columns=self._extra,
-            places=PLACE_COLUMNS,
             settings=self.settings,
             with_text=with_text,
             corpus_root=corpus_root,

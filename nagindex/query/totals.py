@@ -28,7 +28,7 @@ def totals_by_target(connection: DuckDBPyConnection, *, several: bool) -> dict[s
         several: whether it has a column `target`.
     """
     target = "target" if several else "''"
-    sql = f"SELECT {target} AS t, count(*), coalesce(sum(tokens), 0)::BIGINT, max(score), min(score) FROM selection GROUP BY t ORDER BY t"
+    sql = f"SELECT {target}, count(*), coalesce(sum(tokens), 0)::BIGINT, max(score), min(score) FROM selection GROUP BY 1 ORDER BY 1"
     return {str(name): Total(*values) for name, *values in connection.execute(sql).fetchall()}
 
 
