@@ -65,6 +65,8 @@ if TYPE_CHECKING:
     from nagindex.query.show import SelectedDocuments as SelectedDocuments
     from nagindex.query.show import selected_documents as selected_documents
     from nagindex.query.target_profile import TargetProfile as TargetProfile
+    from nagindex.query.totals import Total as Total
+    from nagindex.query.totals import Totals as Totals
     from nagindex.search.plan import Plan as Plan
     from nagindex.select.options import BACKGROUNDS as BACKGROUNDS
     from nagindex.select.options import MIXES as MIXES
@@ -128,6 +130,7 @@ _HOMES = {
         "nagindex.query.selection": ["Selection"],
         "nagindex.query.show": ["SelectedDocuments", "selected_documents"],
         "nagindex.query.target_profile": ["TargetProfile"],
+        "nagindex.query.totals": ["Total", "Totals"],
         "nagindex.search.plan": ["Plan"],
         "nagindex.select.options": [
             "BACKGROUNDS",

@@ -21,19 +21,21 @@ class Here(Tasks):
     Attributes:
         started: the functions of the tasks, with their arguments.
         environment: variables that tasks find set.
+        slots_there: how many tasks the cluster has room for.
     """
 
     started: ClassVar[list] = []
+    slots_there: ClassVar[int] = 2
     environment: ClassVar[dict] = {}
 
     def share(self, value):
         return value
 
-    def start(self, function, *arguments, pieces=None):
+    def start(self, function, *arguments, pieces=1):
         Here.started.append((function, arguments))
         with patch.dict(os.environ, Here.environment):
-            outcome, left = run(nagindex.__version__, function, *pickle.loads(pickle.dumps(arguments)))
-        return Task(pickle.loads(pickle.dumps(outcome)), left or [None] * pieces if pieces else left)
+            outcome, *left = run(pieces, nagindex.__version__, function, *pickle.loads(pickle.dumps(arguments)))
+        return Task(pickle.loads(pickle.dumps(outcome)), left)
 
     def answers(self, tasks, *, in_order=False):
         numbered = [*enumerate(tasks)]
@@ -45,7 +47,7 @@ class Here(Tasks):
 
 
 def run_here(monkeypatch, *modules, **environment):
-    """Have the tasks that modules start run in this process, on a cluster with room for two at a time.
+    """Have the tasks that modules start run in this process, on a cluster with room for two at a time by default.
 
     Args:
         monkeypatch: the fixture.
@@ -55,7 +57,7 @@ def run_here(monkeypatch, *modules, **environment):
 
     @contextmanager
     def tasks(address, **options):
-        yield Here(Slots(0, 1, 2))
+        yield Here(Slots(0, 1, Here.slots_there))
 
     for module in modules:
         monkeypatch.setattr(module, "tasks", tasks)

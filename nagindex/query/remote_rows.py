@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,21 @@ from nagindex.corpus.sql import open_database, quote_name, quote_path
 from nagindex.progress import step
 from nagindex.query.parts import write_metadata, write_part
 from nagindex.query.remote import opened
-from nagindex.query.rows import MEMORY, PLACE_COLUMNS, Chosen, distribute, files_in, insert_ranked, joined_columns
-from nagindex.query.totals import Total, added, as_values, totals_by_target
+from nagindex.query.rows import (
+    MEMORY,
+    PARTS_BY_TASKS,
+    PLACE_COLUMNS,
+    Batches,
+    Chosen,
+    distribute,
+    files_in,
+    insert_ranked,
+    joined_columns,
+)
+from nagindex.query.totals import Total, Totals, added, totals_by_target, whole_of
 from nagindex.search import spill
 from nagindex.storage.docs import kept_types
-from nagindex.storage.locations import location
+from nagindex.storage.locations import absolute_location
 from nagindex.storage.part_folders import replacing_parts
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
@@ -40,13 +50,15 @@ if TYPE_CHECKING:
 
 ROWS, ROWS_WITH_TEXTS = 1 << 18, 1 << 15
 """Most documents that one task looks up."""
+LEAST = 8
+"""A task looks up at least this part of them: every task leaves a piece of each part, and small pieces take more bytes a document."""
 SEEN_IN_MEMORY = 32 << 20
 """Largest size in bytes of the marks of documents in memory; larger ones go to a temporary file."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What all tasks know of the rows of a selection.
+    """What all tasks of a selection's rows need.
 
     Attributes:
         index: the index's folder, or its URL.
@@ -86,33 +98,31 @@ class Written:
     Attributes:
         footer: of its file.
         totals: of its documents, by target.
-        positions: int64 [m], of its documents in the snapshot, where there are several targets; else empty.
     """
 
     footer: FileMetaData
     totals: Mapping[str, Total]
-    positions: npt.NDArray[np.int64]
 
 
 def write_by_tasks(
     ray: str,
     path: str | Path,
     snapshot: Snapshot,
-    chosen: Iterable[Chosen],
+    chosen: Batches,
     limits: Sequence[int] | None,
     *,
     columns: Sequence[str],
     settings: dict[str, Any],
     with_text: bool,
     corpus_root: str | Path | None,
-) -> dict[str, Any]:
-    """Write a selection as a folder of parts by tasks on a Ray cluster; return its totals as `SelectedRows.totals` does.
+) -> Totals:
+    """Write a selection as a folder of parts by tasks on a Ray cluster; return its totals.
 
     Args:
         ray: the address of the cluster.
         path: the folder, or its URL; see `replacing_parts`.
         snapshot: the version that the documents are of.
-        chosen: the documents, in batches.
+        chosen: the documents.
         limits: of each ranking, how many of its documents are selected, the first ones; None for all.
         columns: names of the batches' further columns.
         settings: the selection's record.
@@ -126,7 +136,7 @@ def write_by_tasks(
     """
     with replacing_parts(path) as place, tasks(ray) as cluster:
         wanted = Wanted(
-            location(Path(snapshot.path).absolute()),
+            absolute_location(snapshot.path),
             snapshot.manifest.version,
             tuple(columns),
             kept_types(snapshot),
@@ -146,27 +156,29 @@ def write_by_tasks(
                 started.append(cluster.start(f"{__name__}:write_sorted", shared, at, before, taken, *pieces.pop(part)))
             ranked[ranking] += taken
         written: dict[int, Written] = {}
+        seen = _marks(snapshot) if wanted.several else None
         with step("writing the selection", len(started), "parts") as advance:
-            for number, own in cluster.answers(started):
+            for number, (own, positions) in cluster.answers(started):
                 written[number] = own
+                if seen is not None:
+                    seen[positions] = True
                 advance(1)
         parts = [written[number] for number in sorted(written)]
         write_metadata(place, [own.footer for own in parts])
-    return as_values(added(own.totals for own in parts), _distinct(parts, snapshot) if wanted.several else None)
+    return whole_of(added(own.totals for own in parts), None if seen is None else int(np.count_nonzero(seen)))
 
 
 def _look_up(
-    cluster: Tasks, shared: Any, chosen: Iterable[Chosen], most: int
+    cluster: Tasks, shared: Any, chosen: Batches, most: int
 ) -> tuple[dict[int, tuple[int, int]], dict[int, list[Any]]]:
     """Have tasks look up all documents; return each part's ranking and size, and the references to its pieces."""
     sizes: dict[int, tuple[int, int]] = {}
     pieces: dict[int, list[Any]] = defaultdict(list)
     started, counts = list[Task](), list[int]()
+    even = max(most // LEAST, -(-chosen.documents // (TASKS_PER_SLOT * cluster.slots.count)))
     for batch in chosen:
-        documents = len(batch.positions)
-        rows = min(most, -(-documents // (TASKS_PER_SLOT * cluster.slots.count)))
-        for first in range(0, documents, rows):
-            own = batch.take(slice(first, first + rows))
+        for rows in _shares(len(batch.positions), max(even, most // PARTS_BY_TASKS * len(batch.sizes())), most):
+            own = batch.take(rows)
             parts = own.sizes()
             task = cluster.start(f"{__name__}:look_up", shared, own, pieces=len(parts))
             started.append(task)
@@ -178,6 +190,13 @@ def _look_up(
         for number, _ in cluster.answers(started):
             advance(counts[number])
     return sizes, pieces
+
+
+def _shares(documents: int, wanted: int, most: int) -> list[slice]:
+    """Return the rows of a batch that each task looks up: equally many, `wanted` or more, but not more than `most`."""
+    count = max(documents // wanted, -(-documents // most))
+    edges = np.linspace(0, documents, count + 1).astype(int).tolist()
+    return [slice(*edge) for edge in pairwise(edges)]
 
 
 def look_up(wanted: Wanted, batch: Chosen) -> tuple[None, list[list[bytes]]]:
@@ -200,8 +219,8 @@ def look_up(wanted: Wanted, batch: Chosen) -> tuple[None, list[list[bytes]]]:
 
 def write_sorted(
     wanted: Wanted, at: tuple[str, str, int], before: int, taken: int, *pieces: list[bytes]
-) -> tuple[Written, None]:
-    """Sort and write a part. A task.
+) -> tuple[tuple[Written, npt.NDArray[np.int64]], None]:
+    """Sort and write a part; return it and, where there are several targets, the positions of its documents, int64 [m]. A task.
 
     Args:
         wanted: what all tasks know.
@@ -227,7 +246,7 @@ def write_sorted(
         insert_ranked(connection, rows, names, before=before, length=0, taken=taken)
         footer = write_part(connection, _listed(wanted), place, number, settings=wanted.settings, memory=MEMORY)
         totals = totals_by_target(connection, several=wanted.several)
-        return Written(footer, totals, _positions(connection) if wanted.several else np.empty(0, np.int64)), None
+        return (Written(footer, totals), _positions(connection) if wanted.several else np.empty(0, np.int64)), None
 
 
 def _listed(wanted: Wanted) -> str:
@@ -240,10 +259,8 @@ def _positions(connection: DuckDBPyConnection) -> npt.NDArray[np.int64]:
     return np.asarray(connection.execute("SELECT _position FROM selection").fetchnumpy()["_position"], np.int64)
 
 
-def _distinct(parts: Sequence[Written], snapshot: Snapshot) -> int:
-    """Return the number of distinct documents of parts."""
-    seen = spill.empty((int(snapshot.starts[-1]),), bool, limit=SEEN_IN_MEMORY)
-    seen[:] = False
-    for own in parts:
-        seen[own.positions] = True
-    return int(np.count_nonzero(seen))
+def _marks(snapshot: Snapshot) -> npt.NDArray[np.bool_]:
+    """Return bool [documents], all false, in which documents are marked."""
+    marks = spill.empty((int(snapshot.starts[-1]),), bool, limit=SEEN_IN_MEMORY)
+    marks[:] = False
+    return marks

@@ -6,7 +6,7 @@ Many documents are first distributed by their keys: each part is sorted in memor
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -33,6 +33,8 @@ ROWS_PER_PART = 1 << 18
 """Rows of a part, about; more of a ranking that would have more than `PARTS`."""
 PARTS = 256
 """Most parts of a ranking: every statement writes a file of each."""
+PARTS_BY_TASKS = 64
+"""Most parts of a ranking on a cluster, where every task leaves a piece of each: Ray sends pieces below 100 kB to the command."""
 KEYS_SAMPLED = 1 << 16
 
 
@@ -73,9 +75,25 @@ class Chosen:
         return Chosen(self.positions[rows], self.rankings[rows], self.keys[rows], self.scores[rows], columns, parts)
 
 
-def part_edges(keys: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the least keys, ascending, of all parts but the last, of a ranking with these keys."""
-    parts = min(len(keys) // ROWS_PER_PART + 1, PARTS)
+@dataclass(frozen=True)
+class Batches:
+    """Batches of chosen documents.
+
+    Attributes:
+        documents: of all batches.
+        make: makes the batches, each time they are iterated over.
+    """
+
+    documents: int
+    make: Callable[[], Iterator[Chosen]]
+
+    def __iter__(self) -> Iterator[Chosen]:
+        return self.make()
+
+
+def part_edges(keys: npt.NDArray[Any], most: int = PARTS) -> npt.NDArray[Any]:
+    """Return the least keys, ascending, of all parts but the last, of a ranking with these keys; there are `most` parts at most."""
+    parts = min(len(keys) // ROWS_PER_PART + 1, most)
     sample = np.sort(keys[:: len(keys) // KEYS_SAMPLED + 1])
     edges = sample[np.arange(1, parts) * len(sample) // parts]
     return edges[np.flatnonzero(np.diff(edges, prepend=edges[:1] - 1))]

@@ -43,6 +43,7 @@ def test_rows_have_the_values_of_their_documents(pool, monkeypatch, tmp_path, qu
     index, targets, kept = pool
     monkeypatch.setattr(run, "BATCH", batch)
     monkeypatch.setattr(rows, "ROWS_PER_PART", 16)
+    monkeypatch.setattr(remote_rows, "ROWS_WITH_TEXTS", 64)
     run_here(monkeypatch, remote, remote_rows)
     asked = targets if "mix" in question else targets["a"]
     whole = index.query(asked, **question)
