@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nagindex.backbone.options import ModelKeywords as ModelKeywords
     from nagindex.backbone.projections import NEURON_TYPES as NEURON_TYPES
     from nagindex.builder import build, build_types, calibrate, estimate_build
+    from nagindex.cluster.connection import connected as connected
     from nagindex.corpus.columns import Columns
     from nagindex.corpus.sources import OnError as OnError
     from nagindex.corpus.sources import find_sources as find_sources
@@ -105,6 +106,7 @@ _HOMES = {
         "nagindex.backbone.describe": ["describe_model"],
         "nagindex.backbone.projections": ["NEURON_TYPES"],
         "nagindex.builder": ["build", "build_types", "calibrate", "estimate_build"],
+        "nagindex.cluster.connection": ["connected"],
         "nagindex.corpus.columns": ["Columns"],
         "nagindex.corpus.sources": ["find_sources"],
         "nagindex.index": ["Index"],

@@ -14,7 +14,6 @@ from nagindex._version import __version__
 from nagindex.cluster.connection import CPUS_OF_WORKER, Slots, connected, slots_of
 from nagindex.cluster.worker import DONE, FAILED, other_version
 from nagindex.errors import NagIndexError
-from nagindex.progress import Progress, report
 from nagindex.workers.child import pack_error, unpack_error
 
 RETRIES = 20
@@ -128,7 +127,6 @@ def tasks(address: str, *, most_cpus: int = CPUS_OF_WORKER) -> Iterator[Tasks]:
     Raises:
         BadInputError, InputNotFoundError, MissingDependencyError: as `connected`.
     """
-    report(Progress("connecting to the Ray cluster", 0, 1, ""))
     with connected(address):
         import ray
 

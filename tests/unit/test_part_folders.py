@@ -255,6 +255,7 @@ def test_the_command_writes_and_describes_a_folder_as_it_does_a_file(pool, clust
         assert found.pop("output") == more[1]
         said.append((found, done.stderr.replace(more[1], "")))
     assert said[0] == said[1] == said[2]
+    assert Here.connections == ["local"]  # held for the query and for what it writes
     expected = pq.read_table("a.parquet")
     assert all(read(tmp_path / name).equals(expected) for name in "bc")
     done = CliRunner().invoke(main, [*common, "-o", "d/", "--format", "csv"])
