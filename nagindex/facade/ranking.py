@@ -59,7 +59,8 @@ class RankingIndex(EncodingIndex):
             options: the query options; by default the paper's.
             corpus_root: where the sources lie now, if decontamination needs texts and they were moved.
             threads: threads of the search; by default one for each CPU.
-            ray: the Ray cluster whose tasks read the index's codes; see `build`. The targets are encoded here.
+            ray: the Ray cluster whose tasks read the index's codes, and write the selection where it becomes a folder; see `build`. The
+                targets are encoded here. `nagindex.connected` holds one connection for both.
             progress: called with a `Progress` as each step begins, advances and ends.
             keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
 
@@ -93,16 +94,16 @@ class RankingIndex(EncodingIndex):
         targets: Targets | None = None,
         **encoding: Unpack[EncodeKeywords],
     ) -> Selection:
-        """Return a selection from its Parquet file, to explain it or write a report; documents that are gone are left out with a warning.
+        """Return a selection that was written as Parquet, to explain it or write a report; documents that are gone are left out with a warning.
 
         Args:
-            path: the file that `Selection.write` wrote.
+            path: the file, or the folder of parts, that `Selection.write` wrote.
             targets: its targets, where they were moved or are not recorded; by default the files and texts that its record names, which
                 are read when something needs them.
             encoding: keyword arguments of `encode`; by default the columns that were recorded.
 
         Raises:
-            InputNotFoundError, BadInputError: the file is not there, is no selection, or none of its documents is in the index.
+            InputNotFoundError, BadInputError: it is not there, is no selection, or none of its documents is in the index.
         """
         from nagindex.query.stored import read_selection
 
@@ -239,11 +240,11 @@ class RankingIndex(EncodingIndex):
     ) -> list[dict[str, Any]]:
         """Return the best documents that a selection did not choose, `n` of each target, each as its values by column.
 
-        The query is made again, from the record in the selection's file, for `n` documents past those that were chosen and without its
+        The query is made again, from the record in the selection, for `n` documents past those that were chosen and without its
         rules: `rank` is a document's place in that ranking, and one before the cut was left out by a rule, such as `cap` or `dedup`.
 
         Args:
-            selection: a Parquet file that `Selection.write` wrote; other formats hold no record.
+            selection: a Parquet file, or a folder of parts, that `Selection.write` wrote; other formats hold no record.
             n: number of documents of each target.
             model: where the backbone lies now, if it was moved.
             device: a torch device.
@@ -252,7 +253,7 @@ class RankingIndex(EncodingIndex):
 
         Raises:
             InputNotFoundError: the selection, or a file of its targets, is not there.
-            BadInputError: the file has no record, or this does not name its targets; or as in `query`.
+            BadInputError: the selection has no record, or this does not name its targets; or as in `query`.
         """
         from nagindex.query.export import settings_of
         from nagindex.query.near_misses import Asked, chosen_ids, documents_to_ask, not_chosen

@@ -58,7 +58,7 @@ SEEN_IN_MEMORY = 32 << 20
 
 @dataclass(frozen=True)
 class Wanted:
-    """What all tasks of a selection's rows need.
+    """What tasks need to look up and write the rows of a selection.
 
     Attributes:
         index: the index's folder, or its URL.
@@ -223,7 +223,7 @@ def write_sorted(
     """Sort and write a part; return it and, where there are several targets, the positions of its documents, int64 [m]. A task.
 
     Args:
-        wanted: what all tasks know.
+        wanted: what is the same for all parts.
         at: the output as the user named it, where it is written, and the part's number from 0.
         before: documents of earlier parts of its ranking.
         taken: how many of the part's documents are selected, the first ones.
