@@ -78,7 +78,7 @@ if TYPE_CHECKING:
 @text_columns_option
 @model_option
 @device_option
-@ray_option("Score on the nodes of a Ray cluster, all of which see the index")
+@ray_option("Score, and write a FOLDER/, on the nodes of a Ray cluster, all of which see the index and the folder")
 @click.option("--threads", type=click.IntRange(min=1), help="Threads of the scan. [default: one a core]")
 @click.option("--explain-plan", "explain", is_flag=True, help="Say which engine answered, and what it read.")
 @click.option("--no-cache", is_flag=True, help="Neither read nor fill the index's cache of encoded targets.")
@@ -149,6 +149,8 @@ def query(
     check_outputs(opened, [output, dropped, report], inputs, corpus_root, parts=output)
     for change in changes(ctx, opened, config_strict):
         warn(change)
+    if ray is not None:
+        ctx.with_resource(nagindex.connected(ray))  # for the query, and for the folder of parts that tasks write
     selection = opened.query(
         targets_of(opened, targets, texts, **encoding),
         **budget,

@@ -175,12 +175,12 @@ def _cell(column: str, value: Any) -> str:
 def summary(selection: Selection) -> dict[str, Any]:
     """Return counts, tokens and scores of a selection, and of each target where there are several."""
     totals = selection.totals()
-    summary: dict[str, Any] = {name: totals[name] for name in ("documents", "tokens", "best", "worst")}
+    summary: dict[str, Any] = {name: getattr(totals, name) for name in ("documents", "tokens", "best", "worst")}
     if "evaluation" in selection.settings:
         summary["contaminated"] = sum(row["kind"] == "document" for row in selection.dropped)
-    if "targets" in totals:
-        own = totals["targets"]
-        summary["distinct"] = totals["distinct"]
+    if totals.targets:
+        own = {name: vars(total) for name, total in totals.targets.items()}
+        summary["distinct"] = totals.distinct
         summary["targets"] = {target["name"]: own.get(target["name"]) for target in selection.settings["targets"]}
     return summary
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nagindex.backbone.options import ModelKeywords as ModelKeywords
     from nagindex.backbone.projections import NEURON_TYPES as NEURON_TYPES
     from nagindex.builder import build, build_types, calibrate, estimate_build
+    from nagindex.cluster.connection import connected as connected
     from nagindex.corpus.columns import Columns
     from nagindex.corpus.sources import OnError as OnError
     from nagindex.corpus.sources import find_sources as find_sources
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
     from nagindex.query.show import SelectedDocuments as SelectedDocuments
     from nagindex.query.show import selected_documents as selected_documents
     from nagindex.query.target_profile import TargetProfile as TargetProfile
+    from nagindex.query.totals import Total as Total
+    from nagindex.query.totals import Totals as Totals
     from nagindex.search.plan import Plan as Plan
     from nagindex.select.options import BACKGROUNDS as BACKGROUNDS
     from nagindex.select.options import MIXES as MIXES
@@ -103,6 +106,7 @@ _HOMES = {
         "nagindex.backbone.describe": ["describe_model"],
         "nagindex.backbone.projections": ["NEURON_TYPES"],
         "nagindex.builder": ["build", "build_types", "calibrate", "estimate_build"],
+        "nagindex.cluster.connection": ["connected"],
         "nagindex.corpus.columns": ["Columns"],
         "nagindex.corpus.sources": ["find_sources"],
         "nagindex.index": ["Index"],
@@ -128,6 +132,7 @@ _HOMES = {
         "nagindex.query.selection": ["Selection"],
         "nagindex.query.show": ["SelectedDocuments", "selected_documents"],
         "nagindex.query.target_profile": ["TargetProfile"],
+        "nagindex.query.totals": ["Total", "Totals"],
         "nagindex.search.plan": ["Plan"],
         "nagindex.select.options": [
             "BACKGROUNDS",

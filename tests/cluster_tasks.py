@@ -9,6 +9,7 @@ from typing import ClassVar
 from unittest.mock import patch
 
 import nagindex
+from nagindex.cluster import connection
 from nagindex.cluster import tasks as cluster_tasks
 from nagindex.cluster.connection import Slots
 from nagindex.cluster.tasks import Task, Tasks, run
@@ -21,19 +22,23 @@ class Here(Tasks):
     Attributes:
         started: the functions of the tasks, with their arguments.
         environment: variables that tasks find set.
+        connections: addresses that a command has connected to.
+        slots_there: how many tasks the cluster has room for.
     """
 
     started: ClassVar[list] = []
+    slots_there: ClassVar[int] = 2
     environment: ClassVar[dict] = {}
+    connections: ClassVar[list] = []
 
     def share(self, value):
         return value
 
-    def start(self, function, *arguments, pieces=None):
+    def start(self, function, *arguments, pieces=1):
         Here.started.append((function, arguments))
         with patch.dict(os.environ, Here.environment):
-            outcome, left = run(nagindex.__version__, function, *pickle.loads(pickle.dumps(arguments)))
-        return Task(pickle.loads(pickle.dumps(outcome)), left or [None] * pieces if pieces else left)
+            outcome, *left = run(pieces, nagindex.__version__, function, *pickle.loads(pickle.dumps(arguments)))
+        return Task(pickle.loads(pickle.dumps(outcome)), left)
 
     def answers(self, tasks, *, in_order=False):
         numbered = [*enumerate(tasks)]
@@ -45,7 +50,7 @@ class Here(Tasks):
 
 
 def run_here(monkeypatch, *modules, **environment):
-    """Have the tasks that modules start run in this process, on a cluster with room for two at a time.
+    """Have the tasks that modules start run in this process, on a cluster with room for two at a time by default.
 
     Args:
         monkeypatch: the fixture.
@@ -55,11 +60,18 @@ def run_here(monkeypatch, *modules, **environment):
 
     @contextmanager
     def tasks(address, **options):
-        yield Here(Slots(0, 1, 2))
+        yield Here(Slots(0, 1, Here.slots_there))
 
+    @contextmanager
+    def connected(address):
+        Here.connections.append(address)
+        yield
+
+    monkeypatch.setattr(connection, "connected", connected)
     for module in modules:
         monkeypatch.setattr(module, "tasks", tasks)
         monkeypatch.setattr(module, "require_ray", lambda address: None, raising=False)
     monkeypatch.setattr(cluster_tasks, "TASKS_PER_SLOT", 2)
     monkeypatch.setattr(Here, "started", [])
+    monkeypatch.setattr(Here, "connections", [])
     monkeypatch.setattr(Here, "environment", environment)

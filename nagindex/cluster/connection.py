@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from nagindex.errors import BadInputError, InputNotFoundError, MissingDependencyError
+from nagindex.progress import Progress, report
 from nagindex.workers.cpus import available_cpus
 
 AUTO, LOCAL = "auto", "local"
@@ -22,10 +23,12 @@ ADDRESS = re.compile(rf"{AUTO}|{LOCAL}|[^/\s]+:\d+")
 DEVICES = ("auto", "cpu", "cuda")
 CPUS_OF_WORKER = 8
 """The most that a worker takes: more threads of one process do not encode faster."""
-OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes; only reports and lists of sources go through it
+OBJECT_STORE_BYTES = 80 << 20  # about the least that Ray takes; rows of a selection that do not fit are spilled to disk
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_SCHEDULER_EVENTS": "0"}
 """Else what Ray reports on its own comes between the lines of the command."""
 SECONDS_TO_ANSWER = 10.0
+_held: list[str] = []
+"""The address of the connection that this process has opened, as it was given."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ def require_ray(address: str) -> None:
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Context in which this process is connected to a cluster; one that the program is connected to already stays.
+    """Return a context in which this process is connected to a Ray cluster, for several calls with `ray=`, each of which would connect.
+
+    A connection that the program has already is used, and stays.
 
     Args:
         address: `auto` for the cluster of RAY_ADDRESS or else the one that runs on this machine, `local` for one that is
@@ -85,7 +90,7 @@ def connected(address: str) -> Iterator[None]:
 
     if ray.is_initialized():
         current = ray.get_runtime_context().gcs_address
-        if address not in (AUTO, current):
+        if address not in (AUTO, current, *_held):
             raise BadInputError(f"`ray`: connected to the cluster at {current} already, and not to {address}")
         yield
         return
@@ -95,6 +100,7 @@ def connected(address: str) -> Iterator[None]:
         "object_store_memory": OBJECT_STORE_BYTES,
         "_node_ip_address": "127.0.0.1",
     }
+    report(Progress("connecting to the Ray cluster", 0, 1, ""))
     chosen = os.environ.get("RAY_ADDRESS", AUTO) if address == AUTO else address
     try:
         _require_answer(chosen)
@@ -104,9 +110,11 @@ def connected(address: str) -> Iterator[None]:
         raise InputNotFoundError(_no_connection(chosen, error)) from error
     own_worker = ray._private.worker
     own_worker._worker_logs_enabled = False  # else Ray prints on stdout that a node was lost, among results
+    _held.append(address)
     try:
         yield
     finally:
+        _held.remove(address)
         ray.shutdown()
         own_worker._worker_logs_enabled = True
 

@@ -21,7 +21,7 @@ from nagindex.ingest.prepare import BuildTask, begin_build
 from nagindex.ingest.sharding import GROUPS_PER_SHARD, group_sources, shards_take_groups
 from nagindex.ingest.writer import IngestReport
 from nagindex.progress import Progress, report
-from nagindex.storage.locations import index_folder, location
+from nagindex.storage.locations import absolute_location, index_folder
 from nagindex.storage.manifest import Manifest, read_latest
 from nagindex.storage.segment import Segment
 
@@ -105,7 +105,7 @@ def append_on_cluster(address: str, job: Job) -> list[IngestReport]:
 
 def _place(index: Path) -> Path:
     """Return where an index lies for all nodes: its folder, or its URL, of which each node has a mirror of its own."""
-    return Path(location(index.absolute()))
+    return Path(absolute_location(index))
 
 
 def _run_shards(workers: Pool, job: Job) -> list[IngestReport]:

@@ -159,7 +159,6 @@ def pool(address: str, device: str) -> Iterator[Pool]:
     Raises:
         BadInputError, InputNotFoundError, MissingDependencyError: as `connected`.
     """
-    report(Progress("connecting to the Ray cluster", 0, 1, ""))
     with connected(address):
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

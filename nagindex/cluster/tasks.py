@@ -12,9 +12,8 @@ import numpy as np
 
 from nagindex._version import __version__
 from nagindex.cluster.connection import CPUS_OF_WORKER, Slots, connected, slots_of
-from nagindex.cluster.worker import DONE, FAILED, Outcome, other_version
+from nagindex.cluster.worker import DONE, FAILED, other_version
 from nagindex.errors import NagIndexError
-from nagindex.progress import Progress, report
 from nagindex.workers.child import pack_error, unpack_error
 
 RETRIES = 20
@@ -31,11 +30,11 @@ class Task:
 
     Attributes:
         answer: reference to what goes to the driver.
-        left: reference to what stays on the task's node until another task takes it, or a list of them.
+        left: references to the pieces that stay on the task's node until another task takes them.
     """
 
     answer: Any
-    left: Any
+    left: list[Any]
 
 
 class Tasks:
@@ -61,20 +60,18 @@ class Tasks:
 
         return ray.put(value)
 
-    def start(self, function: str, *arguments: Any, pieces: int | None = None) -> Task:
+    def start(self, function: str, *arguments: Any, pieces: int = 1) -> Task:
         """Start a task.
 
         Args:
-            function: `module:function`; returns what goes to the driver, and what stays on the node.
-            arguments: values, references to shared ones, or what other tasks left.
-            pieces: what stays on the node is a list of this length, of which other tasks take one or the other.
+            function: `module:function`; returns what goes to the driver, and a list of what stays on the node, or None.
+            arguments: values, references to shared ones, or pieces that other tasks left.
+            pieces: length of that list.
         """
         import ray
 
-        options = {"num_cpus": self.slots.cpus, "num_returns": 1 + (pieces or 1), "max_retries": RETRIES}
-        if pieces is None:
-            return Task(*ray.remote(run).options(**options).remote(__version__, function, *arguments))
-        answer, *left = ray.remote(run_in_pieces).options(**options).remote(pieces, __version__, function, *arguments)
+        options = {"num_cpus": self.slots.cpus, "num_returns": 1 + pieces, "max_retries": RETRIES}
+        answer, *left = ray.remote(run).options(**options).remote(pieces, __version__, function, *arguments)
         return Task(answer, left)
 
     def answers(self, tasks: Sequence[Task], *, in_order: bool = False) -> Iterator[tuple[int, Any]]:
@@ -106,22 +103,17 @@ class Tasks:
                 ray.cancel(reference, force=True)
 
 
-def run(version: str, function: str, *arguments: Any) -> tuple[Outcome, Any]:
-    """Run a function, and return how it ended and what it leaves; a task of `Tasks`."""
+def run(pieces: int, version: str, function: str, *arguments: Any) -> tuple[Any, ...]:
+    """Run a function, and return how it ended and each piece that it leaves; a task of `Tasks`."""
+    nothing = [None] * pieces
     if version != __version__:
-        return other_version(version), None
+        return other_version(version), *nothing
     module, _, name = function.partition(":")
     try:
         answer, left = getattr(importlib.import_module(module), name)(*arguments)
     except Exception as error:  # must reach the driver as it is, and not be tried again
-        return (FAILED, pack_error(error)), None
-    return (DONE, answer), left
-
-
-def run_in_pieces(pieces: int, version: str, function: str, *arguments: Any) -> tuple[Any, ...]:
-    """Run a function as `run`, and return how it ended and each piece of what it leaves; a task of `Tasks`."""
-    outcome, left = run(version, function, *arguments)
-    return outcome, *(left or [None] * pieces)
+        return (FAILED, pack_error(error)), *nothing
+    return (DONE, answer), *(nothing if left is None else left)
 
 
 @contextmanager
@@ -135,7 +127,6 @@ def tasks(address: str, *, most_cpus: int = CPUS_OF_WORKER) -> Iterator[Tasks]:
     Raises:
         BadInputError, InputNotFoundError, MissingDependencyError: as `connected`.
     """
-    report(Progress("connecting to the Ray cluster", 0, 1, ""))
     with connected(address):
         import ray
 

@@ -39,7 +39,7 @@ def require_folder(folder: Path | str, named: Path | str, what: str = "outputs")
 
     Args:
         folder: the folder.
-        named: as what the user knows it.
+        named: the same as the user named it.
         what: what lies in such folders.
     """
     if not Path(folder).is_dir():

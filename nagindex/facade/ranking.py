@@ -59,8 +59,9 @@ class RankingIndex(EncodingIndex):
             options: the query options; by default the paper's.
             corpus_root: where the sources lie now, if decontamination needs texts and they were moved.
             threads: threads of the search; by default one for each CPU.
-            ray: the Ray cluster whose tasks read the index's codes; see `build`. The targets are encoded here. The documents' columns are
-                looked up when something asks for them, or by tasks where the selection is written as a folder.
+            ray: the Ray cluster whose tasks read the index's codes, and write the selection where it becomes a folder; see `build`. The
+                targets are encoded here, and the documents' columns looked up when something asks for them. `nagindex.connected`
+                holds one connection for several calls.
             progress: called with a `Progress` as each step begins, advances and ends.
             keywords: fields of `QueryOptions`, in place of `options`; and keyword arguments of `encode`.
 
@@ -103,7 +104,7 @@ class RankingIndex(EncodingIndex):
             encoding: keyword arguments of `encode`; by default the columns that were recorded.
 
         Raises:
-            InputNotFoundError, BadInputError: the file is not there, is no selection, or none of its documents is in the index.
+            InputNotFoundError, BadInputError: it is not there, is no selection, or none of its documents is in the index.
         """
         from nagindex.query.stored import read_selection
 
@@ -240,7 +241,7 @@ class RankingIndex(EncodingIndex):
     ) -> list[dict[str, Any]]:
         """Return the best documents that a selection did not choose, `n` of each target, each as its values by column.
 
-        The query is made again, from the record in the selection's file, for `n` documents past those that were chosen and without its
+        The query is made again, from the record in the selection, for `n` documents past those that were chosen and without its
         rules: `rank` is a document's place in that ranking, and one before the cut was left out by a rule, such as `cap` or `dedup`.
 
         Args:
@@ -253,7 +254,7 @@ class RankingIndex(EncodingIndex):
 
         Raises:
             InputNotFoundError: the selection, or a file of its targets, is not there.
-            BadInputError: the file has no record, or this does not name its targets; or as in `query`.
+            BadInputError: the selection has no record, or this does not name its targets; or as in `query`.
         """
         from nagindex.query.export import settings_of
         from nagindex.query.near_misses import Asked, chosen_ids, documents_to_ask, not_chosen

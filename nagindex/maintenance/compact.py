@@ -19,7 +19,7 @@ from nagindex.progress import step
 from nagindex.storage import segment as segments
 from nagindex.storage.commit import commit
 from nagindex.storage.disk_errors import writing
-from nagindex.storage.locations import index_folder, location
+from nagindex.storage.locations import absolute_location, index_folder
 from nagindex.storage.manifest import Manifest, SegmentEntry, read_latest, require_newest
 from nagindex.storage.segment import SEGMENT_DOCUMENTS, Segment, SourceSpan
 from nagindex.storage.tables import DOCS_ROW_GROUP, scan_sql
@@ -55,7 +55,7 @@ def compact(index: Path, manifest: Manifest, *, ray: str | None = None) -> None:
         return
     with tasks(ray, most_cpus=1) as cluster:
         shares = cluster.split(groups)
-        place = location(index.absolute())
+        place = absolute_location(index)
         started = [cluster.start(f"{__name__}:merge_there", place, spec, share) for share in shares]
         with step("merging segments", sum(map(len, groups)), "segments") as advance:
             for number, _ in cluster.answers(started):

@@ -18,7 +18,7 @@ from nagindex.progress import step
 from nagindex.sketches import popularity
 from nagindex.sketches.graphs import current_graphs
 from nagindex.storage.calibration import calibration_damage
-from nagindex.storage.locations import index_folder, location, release, separate_mirror
+from nagindex.storage.locations import absolute_location, index_folder, release, separate_mirror
 from nagindex.storage.manifest import (
     Manifest,
     SegmentEntry,
@@ -71,7 +71,7 @@ def verify(snapshot: Snapshot, *, ray: str | None = None) -> Iterator[NagIndexEr
     """
     if ray is not None:
         require_ray(ray)
-    place = location(snapshot.path.absolute())
+    place = absolute_location(snapshot.path)
     with separate_mirror(snapshot.path) as folder:
         yield from _damage(Snapshot(folder, snapshot.manifest), ray, place)
 

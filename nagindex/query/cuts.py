@@ -150,11 +150,11 @@ def _shares(
     snapshot: Snapshot, ranked: npt.NDArray[np.int64], ranks: Sequence[int], column: str
 ) -> tuple[list[str], list[list[int]]]:
     """Return a column's commonest values among ranked documents, and for each its documents down to each rank."""
-    counts = ", ".join(f"count(*) FILTER (_rank < {rank})" for rank in ranks)
+    counts = ", ".join(f"count(*) FILTER (hits._rank < {rank})" for rank in ranks)
     with connect() as connection:
         documents = join_documents(connection, snapshot, ranked, {"_rank": np.arange(len(ranked))})
         rows = connection.execute(
             f"""SELECT coalesce(d.{quote_name(column)}::VARCHAR, '(none)') AS value, {counts} {documents}
-            GROUP BY value ORDER BY count(*) DESC, value LIMIT {VALUES}"""
+            GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT {VALUES}"""
         ).fetchall()
     return [value for value, *_ in rows], [list(own) for _, *own in rows]

@@ -57,7 +57,7 @@ def documents_at(snapshot: Snapshot, positions: npt.NDArray[np.int64]) -> dict[i
     listed = "".join(f", d.{quote_name(name)}" for name in (*kept, "file", "row"))
     with connect() as connection:
         documents = join_documents(connection, snapshot, positions, {"_at": positions})
-        rows = connection.execute(f"SELECT _at, d.id, d.tokens{listed} {documents}").fetchall()
+        rows = connection.execute(f"SELECT hits._at, d.id, d.tokens{listed} {documents}").fetchall()
     return {
         at: Found(one, tokens, dict(zip((*kept, "file", "row"), own, strict=True))) for at, one, tokens, *own in rows
     }

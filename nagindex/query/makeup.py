@@ -44,10 +44,10 @@ class Pool:
     targets: Sequence[int]
 
     def open(self) -> DuckDBPyConnection:
-        """Return a connection with views `pool` of the candidates, and `chosen` of the selected documents and their `_owner`."""
+        """Return a connection with views `pool` of candidates, and `chosen` of selected documents with the number of their `target`."""
         database = open_database()
         numbers, rows = self.snapshot.locate(self.positions)
-        database.register("given", {"_segment": numbers, "_position": rows, "_owner": self.owners})
+        database.register("given", {"_segment": numbers, "_position": rows, "target": self.owners})
         database.execute("CREATE TABLE _chosen AS SELECT * FROM given")
         if self.candidates is not None:
             numbers, rows = self.snapshot.locate(np.flatnonzero(self.candidates))
@@ -87,12 +87,10 @@ def _numbers(connection: DuckDBPyConnection, name: str) -> ColumnNumbers:
 
 def _values(connection: DuckDBPyConnection, name: str, targets: Sequence[int]) -> ColumnValues:
     value = f"{quote_name(name)}::VARCHAR"
-    owners = "".join(f", count(*) FILTER (_owner = {own})" for own in targets)
+    owners = "".join(f", count(*) FILTER (target = {own})" for own in targets)
     found = connection.execute(f"SELECT {value}, count(*){owners} FROM chosen GROUP BY ALL").fetchall()
     chosen: dict[str | None, list[int]] = {own: counts for own, *counts in found}
-    rows = connection.execute(
-        f"SELECT {value} AS v, count(*) FROM pool GROUP BY v ORDER BY count(*) DESC, v"
-    ).fetchall()
+    rows = connection.execute(f"SELECT {value}, count(*) FROM pool GROUP BY 1 ORDER BY 2 DESC, 1").fetchall()
     none = [0] * (1 + len(targets))
     counts = [ValueCount(own, of_pool, (c := chosen.get(own, none))[0], c[1:]) for own, of_pool in rows]
     counts.sort(key=lambda own: -own.selected)

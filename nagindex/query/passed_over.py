@@ -161,4 +161,4 @@ def _values(snapshot: Snapshot, positions: npt.NDArray[np.int64], column: str) -
     """Return (position, value of a column) of documents."""
     with connect() as connection:
         documents = join_documents(connection, snapshot, positions, {"_at": positions})
-        return connection.execute(f"SELECT _at, d.{quote_name(column)} {documents}").fetchall()
+        return connection.execute(f"SELECT hits._at, d.{quote_name(column)} {documents}").fetchall()

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,10 +43,8 @@ from nagindex.select.options import Background
 from nagindex.select.ranking_key import by_target
 from nagindex.sketches.popularity import popularity_of
 from nagindex.storage.docs import ids_at, tokens_of
-from nagindex.storage.locations import index_folder, location
+from nagindex.storage.locations import absolute_location, index_folder
 from nagindex.storage.snapshot import Snapshot
-
-HERE = "nagindex.query.remote"
 
 
 @dataclass(frozen=True)
@@ -155,7 +152,7 @@ class ClusterPasses(Passes):
         for _, own in self._answers("scanning the pool", started, groups):
             histograms = histograms + own
         thresholds = [threshold_of(own, limit.budget) for own, limit in zip(histograms, limits, strict=True)]
-        asked = [self.cluster.start(f"{HERE}:reaching_hits", task.left, limits, thresholds) for task in started]
+        asked = [self.cluster.start(f"{__name__}:reaching_hits", *task.left, limits, thresholds) for task in started]
         collectors = collectors_of(rankings, pool.parts)
         # In the order of the pool, in which the rows of a selection are looked up.
         for _, found in self.cluster.answers(asked, in_order=True):
@@ -164,7 +161,7 @@ class ClusterPasses(Passes):
         return [collector.result() for collector in collectors]
 
     def _query(self, view: View, targets: Sequence[Target]) -> Query:
-        place = location(Path(self.snapshot.path).absolute())
+        place = absolute_location(self.snapshot.path)
         return Query(place, self.snapshot.manifest.version, view, tuple(targets), self.cluster.slots.cpus)
 
     def _groups(self, parts: Sequence[Part]) -> list[Group]:
@@ -174,7 +171,7 @@ class ClusterPasses(Passes):
 
     def _start(self, function: str, query: Query, groups: Sequence[Group], *arguments: Any) -> list[Task]:
         shared = self.cluster.share(query)
-        return [self.cluster.start(f"{HERE}:{function}", shared, group, *arguments) for group in groups]
+        return [self.cluster.start(f"{__name__}:{function}", shared, group, *arguments) for group in groups]
 
     def _sums(self, parts: Sequence[Part], query: Query) -> Iterator[npt.NDArray[Any]]:
         """Yield the sums of each part that has documents, int32 or int64 [targets, documents], in order; one task's are held."""
@@ -236,7 +233,9 @@ def sum_up(query: Query, group: Group) -> tuple[npt.NDArray[Any], None]:
     return np.asarray(kept.sums), None
 
 
-def collect_hits(query: Query, group: Group, limits: Sequence[Limits]) -> tuple[npt.NDArray[np.int64], list[Hits]]:
+def collect_hits(
+    query: Query, group: Group, limits: Sequence[Limits]
+) -> tuple[npt.NDArray[np.int64], list[list[Hits]]]:
     """Return the histogram of the keys of each ranking, int64 [rankings, bins], and leave the hits that may be the pool's. A task."""
     ids_of = partial(ids_at, query.snapshot)
     rankings = [
@@ -253,7 +252,7 @@ def collect_hits(query: Query, group: Group, limits: Sequence[Limits]) -> tuple[
     ]
     collectors = collect(query.parts(group), _sums_of(query), rankings, threads=query.threads)
     hits = [collector.possible() for collector in collectors]
-    return np.stack([collector.histogram for collector in collectors]), hits
+    return np.stack([collector.histogram for collector in collectors]), [hits]
 
 
 def reaching_hits(hits: Sequence[Hits], limits: Sequence[Limits], thresholds: Sequence[int]) -> tuple[list[Hits], None]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,11 +24,21 @@ from nagindex.corpus.sql import open_database, quote_name, quote_path
 from nagindex.progress import step
 from nagindex.query.parts import write_metadata, write_part
 from nagindex.query.remote import opened
-from nagindex.query.rows import MEMORY, Chosen, distribute, files_in, insert_ranked, joined_columns
-from nagindex.query.totals import Total, added, as_values, totals_by_target
+from nagindex.query.rows import (
+    MEMORY,
+    PARTS_BY_TASKS,
+    PLACE_COLUMNS,
+    Batches,
+    Chosen,
+    distribute,
+    files_in,
+    insert_ranked,
+    joined_columns,
+)
+from nagindex.query.totals import Total, Totals, added, totals_by_target, whole_of
 from nagindex.search import spill
 from nagindex.storage.docs import kept_types
-from nagindex.storage.locations import location
+from nagindex.storage.locations import absolute_location
 from nagindex.storage.part_folders import writing_parts
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
@@ -40,20 +50,20 @@ if TYPE_CHECKING:
 
 ROWS, ROWS_WITH_TEXTS = 1 << 18, 1 << 15
 """Most documents that one task looks up."""
-TEXT = "_text"
+LEAST = 8
+"""A task looks up at least this part of them: every task leaves a piece of each part, and small pieces take more bytes a document."""
 SEEN_IN_MEMORY = 32 << 20
 """Largest size in bytes of the marks of documents in memory; larger ones go to a temporary file."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What all tasks know of the rows of a selection.
+    """What tasks need to look up and write the rows of a selection.
 
     Attributes:
         index: the index's folder, or its URL.
         version: its version.
         columns: further columns of the documents' batches.
-        places: columns of the documents that an index has always.
         kept: types of the kept columns by name.
         with_text: whether there is a column `text`.
         corpus_root: where the sources lie now; None for where they were read.
@@ -64,7 +74,6 @@ class Wanted:
     index: str
     version: int
     columns: tuple[str, ...]
-    places: tuple[str, ...]
     kept: Mapping[str, str]
     with_text: bool
     corpus_root: str | None
@@ -74,7 +83,7 @@ class Wanted:
     @property
     def extras(self) -> list[str]:
         """Names of the columns of batches, texts included."""
-        return [*self.columns, *[TEXT] * self.with_text]
+        return [*self.columns, *["text"] * self.with_text]
 
     @property
     def several(self) -> bool:
@@ -89,37 +98,33 @@ class Written:
     Attributes:
         footer: of its file.
         totals: of its documents, by target.
-        positions: int64 [m], of its documents in the snapshot, where there are several targets; else empty.
     """
 
     footer: FileMetaData
     totals: Mapping[str, Total]
-    positions: npt.NDArray[np.int64]
 
 
 def write_by_tasks(
     ray: str,
     path: str | Path,
     snapshot: Snapshot,
-    chosen: Iterable[Chosen],
+    chosen: Batches,
     limits: Sequence[int] | None,
     *,
     columns: Sequence[str],
-    places: Sequence[str],
     settings: dict[str, Any],
     with_text: bool,
     corpus_root: str | Path | None,
-) -> dict[str, Any]:
-    """Write a selection as a folder of parts by tasks on a Ray cluster; return its totals as `SelectedRows.totals` does.
+) -> Totals:
+    """Write a selection as a folder of parts by tasks on a Ray cluster; return its totals.
 
     Args:
         ray: the address of the cluster.
         path: the folder, or its URL; see `writing_parts`.
         snapshot: the version that the documents are of.
-        chosen: the documents, in batches.
+        chosen: the documents.
         limits: of each ranking, how many of its documents are selected, the first ones; None for all.
         columns: names of the batches' further columns.
-        places: columns of the documents that an index has always.
         settings: the selection's record.
         with_text: whether to add a column `text`, read again from the sources.
         corpus_root: where the sources lie now; None for where they were read.
@@ -131,10 +136,9 @@ def write_by_tasks(
     """
     with writing_parts(path) as place, tasks(ray) as cluster:
         wanted = Wanted(
-            location(Path(snapshot.path).absolute()),
+            absolute_location(snapshot.path),
             snapshot.manifest.version,
             tuple(columns),
-            tuple(places),
             kept_types(snapshot),
             with_text,
             None if corpus_root is None else absolute(corpus_root),
@@ -152,27 +156,29 @@ def write_by_tasks(
                 started.append(cluster.start(f"{__name__}:write_sorted", shared, at, before, taken, *pieces.pop(part)))
             ranked[ranking] += taken
         written: dict[int, Written] = {}
+        seen = _marks(snapshot) if wanted.several else None
         with step("writing the selection", len(started), "parts") as advance:
-            for number, own in cluster.answers(started):
+            for number, (own, positions) in cluster.answers(started):
                 written[number] = own
+                if seen is not None:
+                    seen[positions] = True
                 advance(1)
         parts = [written[number] for number in sorted(written)]
         write_metadata(place, [own.footer for own in parts])
-    return as_values(added(own.totals for own in parts), _distinct(parts, snapshot) if wanted.several else None)
+    return whole_of(added(own.totals for own in parts), None if seen is None else int(np.count_nonzero(seen)))
 
 
 def _look_up(
-    cluster: Tasks, shared: Any, chosen: Iterable[Chosen], most: int
+    cluster: Tasks, shared: Any, chosen: Batches, most: int
 ) -> tuple[dict[int, tuple[int, int]], dict[int, list[Any]]]:
     """Have tasks look up all documents; return each part's ranking and size, and the references to its pieces."""
     sizes: dict[int, tuple[int, int]] = {}
     pieces: dict[int, list[Any]] = defaultdict(list)
     started, counts = list[Task](), list[int]()
+    even = max(most // LEAST, -(-chosen.documents // (TASKS_PER_SLOT * cluster.slots.count)))
     for batch in chosen:
-        documents = len(batch.positions)
-        rows = min(most, -(-documents // (TASKS_PER_SLOT * cluster.slots.count)))
-        for first in range(0, documents, rows):
-            own = batch.take(slice(first, first + rows))
+        for rows in _shares(len(batch.positions), max(even, most // PARTS_BY_TASKS * len(batch.sizes())), most):
+            own = batch.take(rows)
             parts = own.sizes()
             task = cluster.start(f"{__name__}:look_up", shared, own, pieces=len(parts))
             started.append(task)
@@ -186,6 +192,13 @@ def _look_up(
     return sizes, pieces
 
 
+def _shares(documents: int, wanted: int, most: int) -> list[slice]:
+    """Return the rows of a batch that each task looks up: equally many, `wanted` or more, but not more than `most`."""
+    count = max(documents // wanted, -(-documents // most))
+    edges = np.linspace(0, documents, count + 1).astype(int).tolist()
+    return [slice(*edge) for edge in pairwise(edges)]
+
+
 def look_up(wanted: Wanted, batch: Chosen) -> tuple[None, list[list[bytes]]]:
     """Leave the rows of a batch as the content of Parquet files, a list of them for each part that it has documents of. A task."""
     snapshot, texts = opened(wanted.index, wanted.version), {}
@@ -193,11 +206,9 @@ def look_up(wanted: Wanted, batch: Chosen) -> tuple[None, list[list[bytes]]]:
         found = np.empty(len(batch.positions), object)
         for number, text in SourceTexts(snapshot, wanted.corpus_root).read(batch.positions):
             found[number] = text
-        texts = {TEXT: found}
-    listed = joined_columns(wanted.extras, wanted.places, wanted.kept)
-    batch = Chosen(
-        batch.positions, batch.rankings, batch.keys, batch.scores, {**batch.columns, **texts}, batch.parts_or_rankings
-    )
+        texts = {"text": found}
+    listed = joined_columns(wanted.extras, wanted.kept)
+    batch = replace(batch, columns={**batch.columns, **texts})
     with (
         open_database(threads=wanted.threads) as connection,
         tempfile.TemporaryDirectory(prefix="nagindex-") as folder,
@@ -208,11 +219,11 @@ def look_up(wanted: Wanted, batch: Chosen) -> tuple[None, list[list[bytes]]]:
 
 def write_sorted(
     wanted: Wanted, at: tuple[str, str, int], before: int, taken: int, *pieces: list[bytes]
-) -> tuple[Written, None]:
-    """Sort and write a part. A task.
+) -> tuple[tuple[Written, npt.NDArray[np.int64]], None]:
+    """Sort and write a part; return it and, where there are several targets, the positions of its documents, int64 [m]. A task.
 
     Args:
-        wanted: what all tasks know.
+        wanted: what is the same for all parts.
         at: the output as the user named it, where it is written, and the part's number from 0.
         before: documents of earlier parts of its ranking.
         taken: how many of the part's documents are selected, the first ones.
@@ -230,29 +241,26 @@ def write_sorted(
     ):
         for piece, content in enumerate(chain.from_iterable(pieces)):
             Path(folder, f"{piece}.parquet").write_bytes(content)
-        names = [*wanted.extras, *wanted.places, *wanted.kept]
-        rows = f"read_parquet({quote_path(folder)} || '/*.parquet')"
+        names = [*wanted.extras, *PLACE_COLUMNS, *wanted.kept]
+        rows = f"read_parquet({quote_path(folder)} || '/*.parquet', hive_partitioning = false)"
         insert_ranked(connection, rows, names, before=before, length=0, taken=taken)
         footer = write_part(connection, _listed(wanted), place, number, settings=wanted.settings, memory=MEMORY)
         totals = totals_by_target(connection, several=wanted.several)
-        return Written(footer, totals, _positions(connection) if wanted.several else np.empty(0, np.int64)), None
+        return (Written(footer, totals), _positions(connection) if wanted.several else np.empty(0, np.int64)), None
 
 
 def _listed(wanted: Wanted) -> str:
     """Return the SELECT statement of the columns of a part."""
-    names = ["rank", "id", "score", *wanted.columns, *wanted.places, *wanted.kept]
-    text = [f"{quote_name(TEXT)} AS text"] if wanted.with_text else []
-    return f"SELECT {', '.join([*map(quote_name, names), *text])} FROM selection"
+    names = ["rank", "id", "score", *wanted.columns, *PLACE_COLUMNS, *wanted.kept, *["text"] * wanted.with_text]
+    return f"SELECT {', '.join(map(quote_name, names))} FROM selection"
 
 
 def _positions(connection: DuckDBPyConnection) -> npt.NDArray[np.int64]:
     return np.asarray(connection.execute("SELECT _position FROM selection").fetchnumpy()["_position"], np.int64)
 
 
-def _distinct(parts: Sequence[Written], snapshot: Snapshot) -> int:
-    """Return the number of distinct documents of parts."""
-    seen = spill.empty((int(snapshot.starts[-1]),), bool, limit=SEEN_IN_MEMORY)
-    seen[:] = False
-    for own in parts:
-        seen[own.positions] = True
-    return int(np.count_nonzero(seen))
+def _marks(snapshot: Snapshot) -> npt.NDArray[np.bool_]:
+    """Return bool [documents], all false, in which documents are marked."""
+    marks = spill.empty((int(snapshot.starts[-1]),), bool, limit=SEEN_IN_MEMORY)
+    marks[:] = False
+    return marks

@@ -6,7 +6,7 @@ Many documents are first distributed by their keys: each part is sorted in memor
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -23,6 +23,8 @@ from nagindex.storage.tables import scan_sql
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+PLACE_COLUMNS = ("tokens", "file", "row")
+"""Columns of the documents that an index has always."""
 SELECTS_AT_ONCE = 8
 """Segments that one statement reads."""
 MEMORY = 64 << 20
@@ -31,6 +33,8 @@ ROWS_PER_PART = 1 << 18
 """Rows of a part, about; more of a ranking that would have more than `PARTS`."""
 PARTS = 256
 """Most parts of a ranking: every statement writes a file of each."""
+PARTS_BY_TASKS = 64
+"""Most parts of a ranking on a cluster, where every task leaves a piece of each: Ray sends pieces below 100 kB to the command."""
 KEYS_SAMPLED = 1 << 16
 
 
@@ -71,9 +75,25 @@ class Chosen:
         return Chosen(self.positions[rows], self.rankings[rows], self.keys[rows], self.scores[rows], columns, parts)
 
 
-def part_edges(keys: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Return the least keys, ascending, of all parts but the last, of a ranking with these keys."""
-    parts = min(len(keys) // ROWS_PER_PART + 1, PARTS)
+@dataclass(frozen=True)
+class Batches:
+    """Batches of chosen documents.
+
+    Attributes:
+        documents: of all batches.
+        make: makes the batches, each time they are iterated over.
+    """
+
+    documents: int
+    make: Callable[[], Iterator[Chosen]]
+
+    def __iter__(self) -> Iterator[Chosen]:
+        return self.make()
+
+
+def part_edges(keys: npt.NDArray[Any], most: int = PARTS) -> npt.NDArray[Any]:
+    """Return the least keys, ascending, of all parts but the last, of a ranking with these keys; there are `most` parts at most."""
+    parts = min(len(keys) // ROWS_PER_PART + 1, most)
     sample = np.sort(keys[:: len(keys) // KEYS_SAMPLED + 1])
     edges = sample[np.arange(1, parts) * len(sample) // parts]
     return edges[np.flatnonzero(np.diff(edges, prepend=edges[:1] - 1))]
@@ -90,13 +110,12 @@ def create_rows(
     snapshot: Snapshot,
     *,
     columns: Sequence[str],
-    places: Sequence[str],
     kept: Mapping[str, str],
     limits: Sequence[int] | None = None,
 ) -> int:
     """Create the table `selection` of the chosen documents, by ranking, descending key and ascending id; return its length.
 
-    Its columns are rank (in the ranking), id, score, `columns`, `places`, those of `kept`, and `_position` and `_row` (from 1).
+    Its columns are rank (in the ranking), id, score, `columns`, `PLACE_COLUMNS`, those of `kept`, and `_position` and `_row` (from 1).
     Memory does not grow with the documents: each batch is joined on its own, and each part sorted on its own.
 
     Args:
@@ -104,11 +123,10 @@ def create_rows(
         batches: the documents.
         snapshot: the version that they are of.
         columns: the batches' further columns.
-        places: columns of the documents that the index has always.
         kept: types of the kept columns by name. Segments may have narrower ones.
         limits: of each ranking, how many of its documents are kept, the first ones; by default all.
     """
-    listed, names = joined_columns(columns, places, kept), [*columns, *places, *kept]
+    listed, names = joined_columns(columns, kept), [*columns, *PLACE_COLUMNS, *kept]
     batches = iter(batches)
     head, length, ranked = list(islice(batches, 2)), 0, dict[int, int]()
     # One batch fits memory, and needs no files.
@@ -125,12 +143,16 @@ def create_rows(
     return length
 
 
-def joined_columns(columns: Sequence[str], places: Sequence[str], kept: Mapping[str, str]) -> str:
-    """Return the columns in SQL of batches that are joined with their documents; see `create_rows`."""
-    own = [f"hits._extra{number} AS {quote_name(name)}" for number, name in enumerate(columns)]
-    own += [f"d.{name}" for name in places]
-    own += [f"d.{quote_name(name)}::{kind} AS {quote_name(name)}" for name, kind in kept.items()]
-    return f"hits._part, hits._key AS _sum, d.id, hits._score AS score, {', '.join(own)}, hits._position"
+def joined_columns(columns: Sequence[str], kept: Mapping[str, str]) -> str:
+    """Return the columns in SQL of batches that are joined with their documents; see `create_rows`.
+
+    Columns are numbered, so that a kept one may have any name.
+    """
+    own = [f"hits._extra{number}" for number, _ in enumerate(columns)]
+    own += [f"d.{name}" for name in PLACE_COLUMNS]
+    own += [f"d.{quote_name(name)}::{kind}" for name, kind in kept.items()]
+    numbered = ", ".join(f"{column} AS _column{number}" for number, column in enumerate(own))
+    return f"hits._part, hits._key, d.id, hits._score AS score, {numbered}, hits._position"
 
 
 def insert_ranked(
@@ -148,19 +170,19 @@ def insert_ranked(
     Args:
         connection: where the table is.
         rows: SQL table expression of the part's rows, as `distribute` writes them.
-        names: of the columns beside those that every selection has.
+        names: of the columns that `joined_columns` numbers.
         before: documents of earlier parts of its ranking.
         length: rows that the table has.
         taken: how many of the part's rows are kept, the first ones.
         create: whether to create the table.
     """
-    listed = ", ".join(map(quote_name, ["id", "score", *names, "_position"]))
+    listed = ", ".join(f"_column{number} AS {quote_name(name)}" for number, name in enumerate(names))
     # Rows keep the order in which they are inserted: nothing that reads the table has to sort again.
     _insert(
         connection,
         "selection",
-        f"""SELECT {before} + row_number() OVER () AS rank, {listed}, {length} + row_number() OVER () AS _row
-        FROM (FROM {rows} ORDER BY _sum DESC, id LIMIT {taken})""",
+        f"""SELECT {before} + row_number() OVER () AS rank, id, score, {listed}, _position, {length} + row_number() OVER () AS _row
+        FROM (FROM {rows} ORDER BY _key DESC, id LIMIT {taken})""",
         create=create,
     )
 

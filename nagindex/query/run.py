@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from nagindex.errors import BadInputError, plural
 from nagindex.query.engines import Engine, open_engine
 from nagindex.query.pool import Passes, ScoredPool, score_pool, score_targets
 from nagindex.query.replay import hashed_files, index_record
-from nagindex.query.rows import Chosen, part_edges, parts_of
+from nagindex.query.rows import PARTS, PARTS_BY_TASKS, Batches, Chosen, part_edges, parts_of
 from nagindex.query.selection import Selection
 from nagindex.search.scan import Ranking
 from nagindex.search.top_n import Hits
@@ -142,8 +142,10 @@ def query(
         warnings += _budget_warnings(snapshot, candidates, shares, budget)
     warnings += list(filter(None, [lost_version(snapshot.path)]))
     warnings += [*engine.notes, *library_warnings(snapshot), *notes, *outcome.notes]
+    most_parts = PARTS if passes.ray is None else PARTS_BY_TASKS
+    batches = partial(_batches, outcome, pool, keys, candidates, names, options.quality, most_parts)
     return Selection(
-        _Chosen(partial(_batches, outcome, pool, keys, candidates, names, options.quality)),
+        Batches(sum(len(own.positions) for own in outcome.hits), batches),
         columns=_further_columns(names, options),
         limits=limits,
         snapshot=snapshot,
@@ -156,16 +158,6 @@ def query(
         plan=engine.plan,
         ray=passes.ray,
     )
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """The chosen documents, in batches that are made each time they are asked for."""
-
-    batches: Callable[[], Iterator[Chosen]]
-
-    def __iter__(self) -> Iterator[Chosen]:
-        return self.batches()
 
 
 def _require_counted(snapshot: Snapshot, budget: Budget) -> None:
@@ -240,12 +232,13 @@ def _batches(
     candidates: Candidates,
     names: Sequence[str],
     quality: Quality | None,
+    most_parts: int,
 ) -> Iterator[Chosen]:
     """Yield the chosen documents of all rankings with their scores and further columns."""
     scales = np.array([target.scale for target in pool.targets], np.float64)
     first_part = 0
     for number, hits in enumerate(map(_in_pool_order, outcome.hits)):
-        edges = part_edges(hits.keys)
+        edges = part_edges(hits.keys, most_parts)
         for first in range(0, len(hits.positions), BATCH):
             positions, keys = (own[first : first + BATCH] for own in (hits.positions, hits.keys))
             rankings = owners = np.full(len(positions), number)

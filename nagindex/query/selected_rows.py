@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,8 @@ from nagindex.arguments import checked
 from nagindex.corpus.sql import open_database, quote_name
 from nagindex.errors import BadInputError, require_package
 from nagindex.query.html import table
-from nagindex.query.rows import Chosen, create_rows
-from nagindex.query.totals import as_values, totals_by_target
+from nagindex.query.rows import PLACE_COLUMNS, Batches, create_rows
+from nagindex.query.totals import Totals, totals_by_target, whole_of
 from nagindex.storage.docs import kept_types
 from nagindex.storage.snapshot import Snapshot
 from nagindex.storage.source_texts import SourceTexts
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 
 SCORE_COLUMNS = ("rank", "id", "score")
-PLACE_COLUMNS = ("tokens", "file", "row")
 OLD_NAMES = {"standardised": "standardized"}
 """Older spellings of columns, which `Selection.column` understands."""
 TEXTS_PER_INSERT, BYTES_PER_INSERT = 1000, 1 << 26
@@ -49,21 +49,21 @@ class SelectedRows:
 
     def __init__(
         self,
-        chosen: Iterable[Chosen],
+        chosen: Batches,
         snapshot: Snapshot,
         columns: Sequence[str],
         limits: Sequence[int] | None = None,
         *,
-        now: bool = True,
+        lazy: bool = False,
     ) -> None:
         """Order the documents by ranking, descending key and ascending id, and look up their columns.
 
         Args:
-            chosen: at least one document, in batches.
+            chosen: at least one document.
             snapshot: the version that they are of.
             columns: names of the batches' further columns.
             limits: of each ranking, how many of its documents are selected, the first ones; by default all.
-            now: whether to look them up now, and not when a row is asked for, for which `chosen` must be iterable again.
+            lazy: whether to look them up when a row is asked for, and not now.
 
         Raises:
             BadInputError: the index keeps a column with the name of one of these.
@@ -76,9 +76,11 @@ class SelectedRows:
                     f"the index keeps a column {name!r}, a name that this selection needs; rename it in the corpus"
                 )
         self._snapshot, self._extra, self._limits = snapshot, tuple(columns), limits
-        self._chosen, self._totals = chosen, dict[str, Any]()
-        if now and self._table:
-            self._chosen = ()  # what the documents were chosen from is not kept
+        self._chosen = chosen
+        self._totals: Totals | None = None
+        if not lazy:
+            _ = self._table
+            del self._chosen  # what the documents were chosen from is not kept
 
     @cached_property
     def _table(self) -> tuple[DuckDBPyConnection, int]:
@@ -89,7 +91,6 @@ class SelectedRows:
             self._chosen,
             self._snapshot,
             columns=self._extra,
-            places=PLACE_COLUMNS,
             kept=kept_types(self._snapshot),
             limits=self._limits,
         )
@@ -102,17 +103,15 @@ class SelectedRows:
     def __len__(self) -> int:
         return self._table[1]
 
-    def totals(self) -> dict[str, Any]:
-        """Return `documents`, `tokens`, and the `best` and `worst` score; with several targets also `distinct` documents, and `targets`.
-
-        `targets` are these values of each target by its name, except of targets without documents.
-        """
-        if not self._totals:
+    def totals(self) -> Totals:
+        """Return how many documents there are, their tokens, and the best and the worst score, of all and of each target."""
+        if self._totals is None:
             several = "target" in self._extra
-            own = totals_by_target(self._connection, several=several)
-            [(distinct,)] = self._connection.execute("SELECT count(DISTINCT id) FROM selection").fetchall()
-            self._totals = as_values(own, distinct if several else None)
-        return self._totals
+            own, distinct = totals_by_target(self._connection, several=several), None
+            if several:
+                [(distinct,)] = self._connection.execute("SELECT count(DISTINCT id) FROM selection").fetchall()
+            self._totals = whole_of(own, distinct)
+        return replace(self._totals, targets=dict(self._totals.targets))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Yield the documents, best first, each as its values by column."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,8 @@ from nagindex.corpus.sql import quote_name
 from nagindex.errors import BadInputError
 from nagindex.progress import ProgressCallback, reports_progress
 from nagindex.query.export import format_of, write_rows
-from nagindex.query.rows import MEMORY, ROWS_PER_PART, Chosen
-from nagindex.query.selected_rows import PLACE_COLUMNS, SelectedRows
+from nagindex.query.rows import MEMORY, ROWS_PER_PART, Batches
+from nagindex.query.selected_rows import SelectedRows
 from nagindex.search.plan import Plan
 from nagindex.select.recorded import recorded_options
 from nagindex.storage.files import replacing
@@ -45,7 +45,7 @@ class Selection(SelectedRows):
 
     def __init__(
         self,
-        chosen: Iterable[Chosen],
+        chosen: Batches,
         *,
         columns: Sequence[str] = (),
         limits: Sequence[int] | None = None,
@@ -60,7 +60,7 @@ class Selection(SelectedRows):
         """Order the documents by ranking, descending key and ascending id, and look up their columns.
 
         Args:
-            chosen: at least one document, in batches.
+            chosen: at least one document.
             columns: names of the batches' further columns.
             limits: of each ranking, how many of its documents are selected, the first ones; by default all.
             snapshot: the version that was searched.
@@ -74,7 +74,7 @@ class Selection(SelectedRows):
         Raises:
             BadInputError: the index keeps a column with the name of one that this selection needs.
         """
-        super().__init__(chosen, snapshot, columns, limits, now=ray is None)
+        super().__init__(chosen, snapshot, columns, limits, lazy=ray is not None)
         self._ray = ray
         self.settings, self.warnings, self.dropped, self.plan = settings, list(warnings), list(dropped or ()), plan
         self._targets, self._knows_dropped = targets, dropped is not None
@@ -273,7 +273,6 @@ class Selection(SelectedRows):
             self._chosen,
             self._limits,
             columns=self._extra,
-            places=PLACE_COLUMNS,
             settings=self.settings,
             with_text=with_text,
             corpus_root=corpus_root,

@@ -14,7 +14,7 @@ from nagindex.corpus.sql import connect, quote_name
 from nagindex.errors import BadInputError, plural
 from nagindex.query.export import settings_of
 from nagindex.query.parts import scan_of
-from nagindex.query.rows import Chosen
+from nagindex.query.rows import Batches, Chosen
 from nagindex.query.selection import Selection
 from nagindex.search.plan import Plan
 from nagindex.storage.docs import positions_of
@@ -101,7 +101,7 @@ def read_selection(
     )
     plan = settings.get("plan") or {}
     return Selection(
-        [chosen],
+        Batches(len(order), lambda: iter([chosen])),
         columns=further,
         snapshot=snapshot,
         settings=settings,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -20,6 +20,19 @@ class Total:
     worst: float
 
 
+@dataclass(frozen=True)
+class Totals(Total):
+    """Of all documents of a selection: how many, their tokens, and the best and the worst score.
+
+    Attributes:
+        distinct: how many different documents; fewer than `documents` where several targets have some in common.
+        targets: of each target that has documents, by its name; empty where there is one target.
+    """
+
+    distinct: int
+    targets: Mapping[str, Total]
+
+
 def totals_by_target(connection: DuckDBPyConnection, *, several: bool) -> dict[str, Total]:
     """Return the totals of a table `selection` for each target; of one target, or one without a name, under ''.
 
@@ -28,7 +41,7 @@ def totals_by_target(connection: DuckDBPyConnection, *, several: bool) -> dict[s
         several: whether it has a column `target`.
     """
     target = "target" if several else "''"
-    sql = f"SELECT {target} AS t, count(*), coalesce(sum(tokens), 0)::BIGINT, max(score), min(score) FROM selection GROUP BY t ORDER BY t"
+    sql = f"SELECT {target}, count(*), coalesce(sum(tokens), 0)::BIGINT, max(score), min(score) FROM selection GROUP BY 1 ORDER BY 1"
     return {str(name): Total(*values) for name, *values in connection.execute(sql).fetchall()}
 
 
@@ -41,17 +54,17 @@ def added(totals: Iterable[Mapping[str, Total]]) -> dict[str, Total]:
     return found
 
 
-def as_values(totals: Mapping[str, Total], distinct: int | None) -> dict[str, Any]:
-    """Return totals by target as `SelectedRows.totals` does.
+def whole_of(totals: Mapping[str, Total], distinct: int | None) -> Totals:
+    """Return the totals of a selection.
 
     Args:
         totals: those of each target.
         distinct: number of distinct documents; None where there is one target.
     """
-    whole = vars(_sum([*totals.values()]))
+    whole = _sum([*totals.values()])
     if distinct is None:
-        return dict(whole)
-    return whole | {"distinct": distinct, "targets": {name: vars(total) for name, total in totals.items()}}
+        return Totals(**vars(whole), distinct=whole.documents, targets={})
+    return Totals(**vars(whole), distinct=distinct, targets=totals)
 
 
 def _sum(totals: list[Total]) -> Total:

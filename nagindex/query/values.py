@@ -62,7 +62,7 @@ class ColumnValues:
             for name in wanted:
                 value = f"{quote_name(name)}::VARCHAR"
                 rows = connection.execute(
-                    f"SELECT {value} AS v FROM docs GROUP BY v ORDER BY count(*) DESC, v NULLS LAST LIMIT {int(values)}"
+                    f"SELECT {value} FROM docs GROUP BY 1 ORDER BY count(*) DESC, 1 NULLS LAST LIMIT {int(values)}"
                 ).fetchall()
                 common = [own for (own,) in rows]
                 read = connection.execute(

@@ -115,8 +115,8 @@ class Candidates:
         if without_value:
             self.notes.append(f"documents without a value in {source}, which are left out: {without_value:,}")
         not_finite = connection.execute(
-            """SELECT id FROM docs JOIN candidates ON segment = _segment AND position = _position
-            WHERE NOT isfinite(value) ORDER BY id LIMIT 1"""
+            """SELECT docs.id FROM docs JOIN candidates c ON c.segment = docs._segment AND c.position = docs._position
+            WHERE NOT isfinite(c.value) ORDER BY docs.id LIMIT 1"""
         ).fetchall()
         if not_finite:
             problem = f"the value of document {not_finite[0][0]!r} is not a finite number"

@@ -226,8 +226,8 @@ def _in_order(hits: Sequence[Hits], snapshot: Snapshot, caps: Sequence[str]) -> 
             f", dense_rank() OVER (ORDER BY d.{quote_name(column)}) AS g{number}" for number, column in enumerate(caps)
         )
         ordered = connection.execute(
-            f"""SELECT _list, _place {ranks} {join_documents(connection, snapshot, positions, arrays)}
-            ORDER BY _list, _key DESC, d.id"""
+            f"""SELECT hits._list, hits._place {ranks} {join_documents(connection, snapshot, positions, arrays)}
+            ORDER BY hits._list, hits._key DESC, d.id"""
         ).fetchnumpy()
     found, groups = [], []
     for number, own in enumerate(hits):
@@ -272,7 +272,7 @@ def _records(contaminated: Mapping[int, Match], snapshot: Snapshot) -> list[dict
     positions = np.array(sorted(contaminated), np.int64)
     with connect() as connection:
         documents = join_documents(connection, snapshot, positions, {"_at": np.arange(len(positions))})
-        rows = connection.execute(f"SELECT d.id, d.file, d.row {documents} ORDER BY _at").fetchall()
+        rows = connection.execute(f"SELECT d.id, d.file, d.row {documents} ORDER BY hits._at").fetchall()
     return [
         {"kind": "document", "id": i, "file": file, "row": row, **_match_record(contaminated[position])}
         for (i, file, row), position in zip(rows, positions.tolist(), strict=True)

@@ -18,7 +18,7 @@ from nagindex.search.basis import Basis, fit
 from nagindex.search.view import View
 from nagindex.sketches import popularity
 from nagindex.sketches.graphs import GraphSet, create_graphs, current_graphs
-from nagindex.storage.locations import index_folder, location, mirror_of
+from nagindex.storage.locations import absolute_location, index_folder, location, mirror_of
 from nagindex.storage.manifest import Manifest, SegmentEntry, read_latest
 from nagindex.storage.mirrored_graphs import push_graphs
 from nagindex.storage.segment import Segment
@@ -152,7 +152,7 @@ def _run_on(
     cluster: Tasks, index: Path, graphs: GraphSet, groups: Sequence[Sequence[Segment]], counting: Sequence[SegmentEntry]
 ) -> None:
     """Have tasks build a graph each, and count the neurons of other segments."""
-    place, spec, threads = location(index.absolute()), graphs.spec, cluster.slots.cpus
+    place, spec, threads = absolute_location(index), graphs.spec, cluster.slots.cpus
     members = [[member.entry for member in group] for group in groups]
     started = [cluster.start(f"{__name__}:connect_there", place, spec, graphs.name, own, threads) for own in members]
     started += [

@@ -151,9 +151,9 @@ def select_candidates(
 
 
 def columns_of(connection: DuckDBPyConnection) -> dict[str, str]:
-    """Return the columns of the view `docs` and their types; names that begin with _ are the index's own."""
+    """Return the columns of the view `docs` and their types, without the places of documents."""
     described = connection.execute("DESCRIBE docs").fetchall()
-    return {name: kind for name, kind, *_ in described if not name.startswith("_")}
+    return {name: kind for name, kind, *_ in described if name not in ("_segment", "_position")}
 
 
 def kept_types(snapshot: Snapshot) -> dict[str, str]:

@@ -105,6 +105,11 @@ def location(index: Path) -> str:
     return str(index) if mirror is None else mirror.url
 
 
+def absolute_location(index: Path) -> str:
+    """Return the URL of the index that a folder mirrors, or the folder's absolute path: what other nodes find it by."""
+    return location(index.absolute())
+
+
 def fetch(path: Path, *, length: int, sha256: str, owner: str) -> bool:
     """Fetch a file of a mirror anew; return False for a file that is in none."""
     mirror = mirror_of(path)

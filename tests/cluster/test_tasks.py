@@ -1,5 +1,6 @@
 """Tasks on a Ray cluster: their ends, and folders of parts that they write whatever happens to nodes."""
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -48,7 +49,7 @@ def test_a_node_that_is_lost_takes_no_row_of_a_selection_along(cluster, write_in
     assert driver.returncode == 0, errors[-3000:]
     whole = index.query({"a": np.asarray(index.codes[0][:5])}, n=SELECTED)
     whole.to_parquet(tmp_path / "whole.parquet")
-    assert json.loads(out) == whole.totals()
+    assert json.loads(out) == dataclasses.asdict(whole.totals())
     assert pq.read_table(tmp_path / "parts").equals(pq.read_table(tmp_path / "whole.parquet"))
     assert sorted(path.name for path in tmp_path.glob("*parts*")) == ["parts"]
     assert nagindex.settings_of(tmp_path / "parts") == whole.settings

@@ -5,6 +5,7 @@ Prints `looked up` once the rows lie on the nodes, and has them written after a 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 
@@ -30,7 +31,7 @@ def main(index: str, documents: str, folder: str, address: str) -> None:
     opened = nagindex.open(index)
     selection = opened.query({"a": np.asarray(opened.codes[0][:5])}, n=int(documents), ray=address)
     selection.to_parquet(folder)
-    print(json.dumps(selection.totals()))
+    print(json.dumps(dataclasses.asdict(selection.totals())))
 
 
 if __name__ == "__main__":

@@ -149,7 +149,7 @@ def test_a_task_that_is_run_again_merges_and_connects_nothing_twice(two, cluster
     kept = sorted(path.name for path in index.path.rglob("*"))
     version = index.manifest.version
     for function, arguments in [*Here.started]:
-        (state, _), _ = run(nagindex.__version__, function, *arguments)
+        (state, _), *_ = run(1, nagindex.__version__, function, *arguments)
         assert state == "done"
     index.refresh()
     assert index.manifest.version == version
@@ -225,7 +225,7 @@ def test_the_commands_print_and_exit_as_without_a_cluster(two, cluster, monkeypa
 
 def test_a_node_that_does_not_see_the_index_is_no_damage(two, cluster, monkeypatch):
     _, index = two
-    monkeypatch.setattr(verify, "location", lambda path: f"{path}-elsewhere")
+    monkeypatch.setattr(verify, "absolute_location", lambda path: f"{path}-elsewhere")
     with pytest.raises(nagindex.InputNotFoundError, match="not there on node"):
         index.verify(ray="local")
 

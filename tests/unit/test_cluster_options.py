@@ -1,6 +1,7 @@
 """How a corpus is shared out on a Ray cluster, and what does not work there: known without Ray or a cluster."""
 
 import sys
+import types
 
 import pytest
 
@@ -123,3 +124,43 @@ def test_a_board_that_was_made_again_has_not_seen_what_was_begun_before():
     board = Board()
     board.begin(1)
     assert board.repeated()
+
+
+@pytest.fixture
+def ray(monkeypatch, with_ray):
+    """A library of the name that connects to no cluster; `calls` are what it was asked for."""
+    library = types.ModuleType("ray")
+    library.calls = []
+    library.is_initialized = lambda: [name for name, *_ in library.calls][-1:] == ["init"]
+    library.init = lambda address, **options: library.calls.append(("init", address))
+    library.shutdown = lambda: library.calls.append(("shutdown",))
+    library.get_runtime_context = lambda: types.SimpleNamespace(gcs_address="10.0.0.1:6379")
+    library._private = types.SimpleNamespace(worker=types.SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "ray", library)
+    monkeypatch.setattr(connection, "_require_answer", lambda address: None)
+    return library
+
+
+@pytest.mark.parametrize("address", ["local", "head:6379", "auto"])
+def test_a_connection_that_is_held_serves_all_calls_with_its_address(ray, monkeypatch, address):
+    """Ray itself names a cluster otherwise than the user does."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with nagindex.connected(address):
+        for own in (address, "auto", "10.0.0.1:6379"):
+            with connection.connected(own):
+                assert ray.calls == [("init", address)]
+        with pytest.raises(nagindex.BadInputError, match=r"at 10\.0\.0\.1:6379 already"):
+            connection.connected("other:1").__enter__()
+    assert ray.calls == [("init", address), ("shutdown",)]
+    with nagindex.connected(address):
+        pass
+    assert len(ray.calls) == 4
+
+
+def test_a_connection_of_the_program_stays(ray):
+    ray.init("elsewhere")
+    with nagindex.connected("auto"):
+        pass
+    assert ray.is_initialized()
+    with pytest.raises(nagindex.BadInputError, match="already"):
+        nagindex.connected("local").__enter__()

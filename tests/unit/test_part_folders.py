@@ -50,7 +50,9 @@ def pool(tmp_path_factory, write_index, random_codes):
 
 @pytest.fixture
 def small_parts(monkeypatch):
-    """Parts of few documents, and as many batches."""
+    """Parts of few documents, and tasks that look up few."""
+    monkeypatch.setattr(remote_rows, "ROWS", 64)
+    monkeypatch.setattr(remote_rows, "ROWS_WITH_TEXTS", 64)
     monkeypatch.setattr(rows, "ROWS_PER_PART", 32)
     monkeypatch.setattr(selection, "ROWS_PER_PART", 32)
     monkeypatch.setattr(scan, "ROWS_PER_TASK", 16)
@@ -98,6 +100,43 @@ def test_parts_have_the_rows_of_the_file_in_its_order(pool, small_parts, cluster
     if len(whole) > 64:
         assert len(list((tmp_path / "here").iterdir())) > 2
         assert len(list((tmp_path / "there").iterdir())) > 2
+
+
+@pytest.mark.parametrize("with_text", [False, True], ids=["", "texts"])
+def test_tasks_that_look_rows_up_are_large_however_many_there_is_room_for(
+    pool, cluster, tmp_path, monkeypatch, with_text
+):
+    """As are the pieces that they leave: those below 100 kB would go through the command."""
+    index, targets = pool
+    monkeypatch.setattr(Here, "slots_there", 64)
+
+    def documents_of_tasks():
+        Here.started.clear()
+        index.query(targets["a"], n=390, ray="local").to_parquet(f"{tmp_path}/s/", with_text=with_text)
+        return [given[1] for name, given in Here.started if name.endswith(":look_up")]
+
+    assert [len(own.positions) for own in documents_of_tasks()] == [390]
+    monkeypatch.setattr(remote_rows, "ROWS_WITH_TEXTS" if with_text else "ROWS", 640)
+    assert [len(own.positions) for own in documents_of_tasks()] == [97, 98, 97, 98]
+    monkeypatch.setattr(rows, "ROWS_PER_PART", 24)
+    tasks = documents_of_tasks()
+    assert len(tasks) < 5
+    assert all(len(own.positions) >= 10 * len(own.sizes()) for own in tasks)
+
+
+def test_totals_are_the_callers_own(pool, cluster, tmp_path):
+    """What is done to them changes no later answer; documents that several targets have are counted once as distinct."""
+    index, targets = pool
+    selection = index.query(targets, n=160, mix="merge")
+    totals = selection.totals()
+    assert isinstance(totals, nagindex.Totals)
+    assert totals.documents == sum(own.documents for own in totals.targets.values()) == 160
+    assert totals.distinct == len(set(selection.ids)) < 160
+    totals.targets.clear()
+    assert set(selection.totals().targets) == {"a", "b", "c"}
+    single = index.query(targets["a"], n=20)
+    tokens, scores = single.tokens, single.scores
+    assert single.totals() == nagindex.Totals(20, tokens.sum(), scores.max(), scores.min(), 20, {})
 
 
 def test_what_reads_a_selection_reads_a_folder_as_it_reads_the_file(pool, small_parts, tmp_path, monkeypatch):
@@ -259,6 +298,7 @@ def test_the_command_writes_and_describes_a_folder_as_it_does_a_file(pool, clust
         assert found.pop("output") == more[1]
         said.append((found, done.stderr.replace(more[1], "")))
     assert said[0] == said[1] == said[2]
+    assert Here.connections == ["local"]  # held for the query and for what it writes
     expected = pq.read_table("a.parquet")
     assert all(read(tmp_path / name).equals(expected) for name in "bc")
     refused = {
