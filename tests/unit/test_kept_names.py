@@ -68,9 +68,9 @@ def test_a_temporary_folder_gives_rows_no_values(pool, monkeypatch, tmp_path):
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path / name))
         selection = index.query(targets["a"], n=20)
         expected = selection.ids.tolist()
-        index.query(targets["a"], n=20, ray="local").to_parquet(f"{tmp_path}/there/")
+        index.query(targets["a"], n=20, ray="local").to_parquet(f"{tmp_path / name}/there/")
         # as they are in the file, whose own path must not give values either
-        found = pq.ParquetFile(tmp_path / "there" / "part-00000.parquet").read()
+        found = pq.ParquetFile(tmp_path / name / "there" / "part-00000.parquet").read()
         assert found["id"].to_pylist() == expected
         assert found["score"].to_pylist() == selection.scores.tolist()
 

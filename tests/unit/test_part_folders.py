@@ -113,6 +113,7 @@ def test_tasks_that_look_rows_up_are_large_however_many_there_is_room_for(
     def documents_of_tasks():
         Here.started.clear()
         index.query(targets["a"], n=390, ray="local").to_parquet(f"{tmp_path}/s/", with_text=with_text)
+        shutil.rmtree(tmp_path / "s")
         return [given[1] for name, given in Here.started if name.endswith(":look_up")]
 
     assert [len(own.positions) for own in documents_of_tasks()] == [390]
