@@ -94,7 +94,7 @@ class RankingIndex(EncodingIndex):
         targets: Targets | None = None,
         **encoding: Unpack[EncodeKeywords],
     ) -> Selection:
-        """Return a selection that was written as Parquet, to explain it or write a report; documents that are gone are left out with a warning.
+        """Return a selection that was written as Parquet, to explain or report it; documents that are gone are left out with a warning.
 
         Args:
             path: the file, or the folder of parts, that `Selection.write` wrote.
