@@ -102,10 +102,12 @@ def compare(
     database = open_database()
     scored = [_load(database, name, path) for name, path in (("a", a), ("b", b))]
     connection = open_docs(snapshot, database=database)
-    listed = "".join(f", {quote_name(name)}" for name in dict.fromkeys(chosen))
+    numbered = {name: f"c{number}" for number, name in enumerate(dict.fromkeys(chosen))}  # columns may have any names
+    listed = "".join(f", docs.{quote_name(name)} AS {own}" for name, own in numbered.items())
     connection.execute(
-        f"""CREATE TEMP TABLE chosen AS SELECT id, tokens{listed}, in_a, in_b FROM docs JOIN (
-        SELECT coalesce(a.id, b.id) AS id, a.id IS NOT NULL AS in_a, b.id IS NOT NULL AS in_b FROM a FULL JOIN b USING (id)) USING (id)"""
+        f"""CREATE TEMP TABLE chosen AS SELECT docs.id, docs.tokens{listed}, either.in_a, either.in_b FROM docs JOIN (
+        SELECT coalesce(a.id, b.id) AS id, a.id IS NOT NULL AS in_a, b.id IS NOT NULL AS in_b FROM a FULL JOIN b USING (id)) either
+        USING (id)"""
     )
     listed = ", ".join(
         f"count(*) FILTER ({condition}), coalesce(sum(tokens) FILTER ({condition}), 0)::BIGINT"
@@ -118,7 +120,7 @@ def compare(
         documents=documents | {"pool": snapshot.manifest.documents},
         tokens=dict(zip(PARTS, found[1::2], strict=True)) | {"pool": snapshot.manifest.tokens},
         rank_correlation=_rank_correlation(connection) if all(scored) else None,
-        columns={name: _commonest(connection, name, values) for name in chosen},
+        columns={name: _commonest(connection, name, own, values) for name, own in numbered.items()},
         examples={
             group: _examples(connection, PARTS[group], "b" if group == "only_b" else "a", scored) for group in GROUPS
         },
@@ -149,14 +151,13 @@ def _rank_correlation(connection: DuckDBPyConnection) -> float | None:
     return float(np.corrcoef(ranks)[0, 1])
 
 
-def _commonest(connection: DuckDBPyConnection, column: str, count: int) -> list[dict[str, Any]]:
-    """Return the values of a column that most chosen documents have, with numbers of documents."""
-    name = quote_name(column)
+def _commonest(connection: DuckDBPyConnection, column: str, own: str, count: int) -> list[dict[str, Any]]:
+    """Return the values of a column, `own` in the table `chosen`, that most chosen documents have, with numbers of documents."""
     counted = ", ".join(f"count(*) FILTER ({PARTS[part]}) AS {part}" for part in COUNTED)
     rows = connection.execute(
-        f"""WITH own AS (SELECT {name} AS value, {counted} FROM chosen
+        f"""WITH own AS (SELECT {own} AS value, {counted} FROM chosen
         GROUP BY value ORDER BY count(*) DESC, value::VARCHAR LIMIT {int(count)}),
-        pool AS (SELECT {name} AS value FROM docs)
+        pool AS (SELECT docs.{quote_name(column)} AS value FROM docs)
         SELECT own.value::VARCHAR, count(*), {", ".join(COUNTED)} FROM pool JOIN own ON own.value IS NOT DISTINCT FROM pool.value
         GROUP BY own.value, {", ".join(COUNTED)} ORDER BY a + b DESC, own.value::VARCHAR"""
     ).fetchall()

@@ -1,5 +1,7 @@
 """A kept column may have any name but the reserved ones: also one that a query uses for columns of its own."""
 
+from collections import Counter
+
 import numpy as np
 import pyarrow
 import pyarrow.parquet as pq
@@ -12,7 +14,7 @@ from nagindex.select.signals import Quality
 
 NAMES = (
     *("_text", "_part", "_key", "_score", "_extra0", "_column0", "_list", "_place", "_at", "_rank", "_owner"),
-    *("value", "position", "segment", "t", "v"),
+    *("value", "position", "segment", "t", "v", "in_a", "in_b", "a", "b", "c0", "own", "docs"),
 )
 DOCUMENTS, WIDTH, TOP_K = 60, 12, 3
 QUESTIONS = {
@@ -76,7 +78,14 @@ def test_a_temporary_folder_gives_rows_no_values(pool, monkeypatch, tmp_path):
 
 
 def test_what_describes_documents_takes_every_column(pool, tmp_path):
-    index, targets, _ = pool
+    index, targets, kept = pool
+    for name, target in targets.items():
+        index.query(target, n=20).write(tmp_path / f"{name}.parquet")
+    compared = index.compare(tmp_path / "a.parquet", tmp_path / "b.parquet")
+    chosen = index.query(targets["a"], n=20).ids
+    for place, name in enumerate(NAMES):
+        counts = Counter(str(kept[one][place]) for one in chosen)
+        assert {row["value"]: row["a"] for row in compared.columns[name] if row["a"]} == counts
     selection = index.query(targets, n=40, cap={"_owner": 0.9})
     selection.report(tmp_path / "page.html", map=0, with_text=False)
     assert all(f">{name}<" in (tmp_path / "page.html").read_text() for name in NAMES)
