@@ -130,7 +130,7 @@ def write_by_tasks(
         corpus_root: where the sources lie now; None for where they were read.
 
     Raises:
-        BadInputError: there is no such cluster, or the folder must not be replaced.
+        BadInputError: there is no such cluster, or something is in the folder.
         InputNotFoundError: there is no such cluster, or a node of it does not see the output's folder.
         SourceChangedError: a source is missing or no longer holds what was encoded.
     """
