@@ -8,12 +8,32 @@ from contextlib import contextmanager
 from typing import ClassVar
 from unittest.mock import patch
 
+import numpy as np
+
 import nagindex
 from nagindex.cluster import connection
 from nagindex.cluster import tasks as cluster_tasks
 from nagindex.cluster.connection import Slots
 from nagindex.cluster.tasks import Task, Tasks, run
 from nagindex.workers.child import unpack_error
+
+LAYERS, TOP_K, WIDTH, DOCUMENTS = 3, 4, 30, 400
+KINDS = 40
+"""NAGs that the documents of `many_segments` are copies of, so that ties are decided by ids."""
+
+
+def many_segments(folder, write_index, random_codes, *, with_texts=False):
+    """Write an index of eight segments, one of them empty, with deleted documents; return it, its targets, and the ids."""
+    rng = np.random.default_rng(0)
+    codes = random_codes(rng, KINDS, LAYERS, TOP_K, WIDTH)[rng.integers(0, KINDS, DOCUMENTS)]
+    ids = [f"{number:03d}" for number in rng.permutation(DOCUMENTS)]
+    kept = [(float(rng.random()), "ab"[rng.integers(2)]) for _ in ids]
+    tokens = rng.integers(0, 60, DOCUMENTS)
+    texts = [f"text {number} — naïve\n" for number in ids] if with_texts else None
+    cuts, names = (30, 30, 90, 91, 200, 260, 390), ("worth", "tongue")
+    index = write_index(folder / "i", codes, ids, tokens, width=WIDTH, cuts=cuts, kept=kept, keep=names, texts=texts)
+    index.delete(ids=ids[10:20])
+    return index, {"a": codes[[3, 40, 41]], "b": codes[300:310], "c": codes[[7]]}, ids
 
 
 class Here(Tasks):

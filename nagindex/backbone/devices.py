@@ -33,7 +33,7 @@ def device_of(name: str) -> torch.device:
             torch.empty(1, device=device)
         elif (device.index or 0) >= torch.cuda.device_count():  # known without memory on the GPU
             raise RuntimeError(f"there are {torch.cuda.device_count()} GPUs")
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+    except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0].rstrip(".")
         raise BadInputError(f"device {name!r} cannot be used ({reason}); give another `device`, such as cpu") from None
     return device

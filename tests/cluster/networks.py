@@ -1,6 +1,6 @@
 """Nodes of a Ray cluster in network namespaces of their own, joined by a bridge, whose links can be cut.
 
-Each node sees the same files but its own /tmp/ray, and its own processes alone, among which Ray looks for the node of a driver.
+Each node sees the same files but its own folder of Ray's, and its own processes alone, among which Ray looks for the node of a driver.
 Everything ends with the processes that hold the namespaces.
 """
 
@@ -10,13 +10,18 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from shlex import quote
 
 from clusters import LIMIT, QUIET
 
 HEAD, WORKER, DRIVER = NODES = ("head", "worker", "driver")
 PORT = 6379
+RAYS_FOLDER = Path(tempfile.gettempdir(), "ray")
+"""Where Ray keeps sockets, logs and the address of the cluster that runs on a machine."""
+MOUNT = "mount -t tmpfs none"
 TOOLS = ("unshare", "nsenter", "ip", "mount")
 ENVIRONMENT = QUIET | {
     "RAY_AUTH_MODE": "disabled",
@@ -37,7 +42,8 @@ def reason_against() -> str | None:
     """Return why there can be no namespaces here; None where there can."""
     if missing := [tool for tool in TOOLS if shutil.which(tool) is None]:
         return f"needs {', '.join(missing)}"
-    script = "ip link add one type veth peer name two && ip link add bridge type bridge && mount -t tmpfs none /tmp"
+    links = "ip link add one type veth peer name two && ip link add bridge type bridge"
+    script = f"{links} && {MOUNT} {quote(tempfile.gettempdir())}"
     tried = subprocess.run([*UNSHARED, "sh", "-c", script], capture_output=True, text=True)
     return f"namespaces are not permitted: {tried.stderr.strip()}" if tried.returncode else None
 
@@ -63,9 +69,9 @@ class Network:
         return self
 
     def _start(self) -> None:
-        Path("/tmp/ray").mkdir(exist_ok=True)
+        RAYS_FOLDER.mkdir(exist_ok=True)
         for name in ("switch", *NODES):
-            script = "ip link set lo up && mount -t tmpfs none /tmp/ray && echo ready && exec sleep infinity"
+            script = f"ip link set lo up && {MOUNT} {quote(str(RAYS_FOLDER))} && echo ready && exec sleep infinity"
             holder = subprocess.Popen([*UNSHARED, "sh", "-c", script], stdout=subprocess.PIPE)
             self._holders[name] = holder
             assert holder.stdout is not None

@@ -2,16 +2,13 @@
 
 import numpy as np
 import pytest
-from cluster_tasks import Here, run_here
+from cluster_tasks import LAYERS, TOP_K, WIDTH, Here, many_segments, run_here
 
 import nagindex
 from nagindex.query import remote
 from nagindex.search import scan, top_n
 from nagindex.storage.manifest import read_latest
 
-LAYERS, TOP_K, WIDTH, DOCUMENTS = 3, 4, 30, 400
-KINDS = 40
-"""NAGs that the documents are copies of, so that ties are decided by ids."""
 QUESTIONS = {
     **{f"n={n}": {"n": n} for n in (1, 25, 399, 1000)},
     **{f"tokens={tokens}": {"tokens": tokens} for tokens in (1, 700, 10**6)},
@@ -38,18 +35,10 @@ QUESTIONS = {
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory, write_index, random_codes):
     """An index of eight segments, one of them empty, with deleted documents; and a file of ids."""
-    rng = np.random.default_rng(0)
     folder = tmp_path_factory.mktemp("pool")
-    codes = random_codes(rng, KINDS, LAYERS, TOP_K, WIDTH)[rng.integers(0, KINDS, DOCUMENTS)]
-    ids = [f"{number:03d}" for number in rng.permutation(DOCUMENTS)]
-    kept = [(float(rng.random()), "ab"[rng.integers(2)]) for _ in ids]
-    cuts = (30, 30, 90, 91, 200, 260, 390)
-    names = ("worth", "tongue")
-    tokens = rng.integers(0, 60, DOCUMENTS)
-    index = write_index(folder / "i", codes, ids, tokens, width=WIDTH, cuts=cuts, kept=kept, keep=names)
-    index.delete(ids=ids[10:20])
+    index, targets, ids = many_segments(folder, write_index, random_codes)
     (folder / "seen.txt").write_text("".join(f"{own}\n" for own in ids[60:100]))
-    return folder, index, {"a": codes[[3, 40, 41]], "b": codes[300:310], "c": codes[[7]]}
+    return folder, index, targets
 
 
 @pytest.fixture

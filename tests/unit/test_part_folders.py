@@ -3,21 +3,17 @@
 import json
 import shutil
 
-import numpy as np
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from cluster_tasks import Here, run_here
+from cluster_tasks import Here, many_segments, run_here
 from nagindex.cli import main
 
 import nagindex
 from nagindex.query import parts, remote, remote_rows, rows, selection
 from nagindex.search import scan
 
-LAYERS, TOP_K, WIDTH, DOCUMENTS = 3, 4, 30, 400
-KINDS = 40
-"""NAGs that the documents are copies of, so that ties are decided by ids."""
 QUESTIONS = {
     "documents": {"n": 200},
     "all": {"n": 1000},
@@ -35,17 +31,8 @@ QUESTIONS = {
 @pytest.fixture(scope="module")
 def pool(tmp_path_factory, write_index, random_codes):
     """An index of eight segments with texts, one of them empty, with deleted documents; its targets."""
-    rng = np.random.default_rng(0)
-    folder = tmp_path_factory.mktemp("pool")
-    codes = random_codes(rng, KINDS, LAYERS, TOP_K, WIDTH)[rng.integers(0, KINDS, DOCUMENTS)]
-    ids = [f"{number:03d}" for number in rng.permutation(DOCUMENTS)]
-    kept = [(float(rng.random()), "ab"[rng.integers(2)]) for _ in ids]
-    tokens = rng.integers(0, 60, DOCUMENTS)
-    texts = [f"text {number} — naïve\n" for number in ids]
-    cuts, names = (30, 30, 90, 91, 200, 260, 390), ("worth", "tongue")
-    index = write_index(folder / "i", codes, ids, tokens, width=WIDTH, cuts=cuts, kept=kept, keep=names, texts=texts)
-    index.delete(ids=ids[10:20])
-    return index, {"a": codes[[3, 40, 41]], "b": codes[300:310], "c": codes[[7]]}
+    index, targets, _ = many_segments(tmp_path_factory.mktemp("pool"), write_index, random_codes, with_texts=True)
+    return index, targets
 
 
 @pytest.fixture
