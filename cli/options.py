@@ -120,13 +120,16 @@ corpus_root_option = click.option(
 )
 
 
+def may_hold_record(selection: Path) -> bool:
+    """Return whether a selection is Parquet by its name, or a folder of parts: other formats hold no record of their query."""
+    return selection.suffix in ("", ".parquet") or selection.is_dir()
+
+
 def index_of(ctx: click.Context, index: str | Path, *selections: Path) -> str | Path:
     """Return the index of the command line, else the one that the first selection with a record was made from, else the default."""
     if ctx.get_parameter_source("index") is ParameterSource.COMMANDLINE:
         return index
-    for selection in selections:
-        if selection.suffix != ".parquet" and not selection.is_dir():
-            continue
+    for selection in filter(may_hold_record, selections):
         with suppress(nagindex.NagIndexError, LookupError, TypeError):
             recorded = str(nagindex.settings_of(selection)["query"]["index"])
             if "://" in recorded or Path(recorded).exists():

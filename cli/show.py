@@ -16,7 +16,7 @@ from click.core import ParameterSource
 import nagindex
 
 from .messages import note, warn
-from .options import device_option, index_of, index_option, json_option, plural, require_with
+from .options import device_option, index_of, index_option, json_option, may_hold_record, plural, require_with
 from .tables import printable, terminal_width, wrapped
 
 AROUND_CUT = 10
@@ -130,7 +130,7 @@ def _print_paged(parts: Iterator[str]) -> None:
 
 def _misses(index: str | Path, selection: Path, count: int, model: str | None, device: str) -> list[dict[str, Any]]:
     """Return the best documents that were not chosen; warn of what has changed since."""
-    if selection.suffix not in ("", ".parquet") and not selection.is_dir():
+    if not may_hold_record(selection):
         raise nagindex.BadInputError(
             f"{selection}: no record of the query, which --around-cut makes again; write the selection as .parquet"
         )
